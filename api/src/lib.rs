@@ -1,0 +1,33 @@
+//! The wire types of Ebbtide: what the Worker, the idle-agent, the dashboard and the tests say to each other.
+//!
+//! Nothing here decides anything or performs I/O. Whatever is stored or sent is pinned by a literal in the tests of
+//! its module: a change that breaks one of them breaks machines that are already running.
+//! Start with [`workspace`] (what people see) and [`vm`] (what machines say); [`error`] is how every refusal looks.
+
+pub mod duration;
+pub mod error;
+pub mod id;
+#[cfg(feature = "openapi")]
+pub mod openapi;
+pub mod vm;
+pub mod why;
+pub mod workspace;
+
+pub use duration::Duration;
+pub use error::{ErrorBody, ErrorCode};
+pub use id::{Generation, TenantId, WorkspaceId};
+pub use jiff::Timestamp;
+
+/// The product's name, the only place that holds it: resource names, labels and pages derive from it.
+pub const PRODUCT: Product = Product { name: "Ebbtide", slug: "ebbtide", command: "ebb" };
+
+/// How the product is called, in prose, in identifiers and on a command line.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// In prose and page titles.
+    pub name: &'static str,
+    /// In labels, directories and service names.
+    pub slug: &'static str,
+    /// The command people type.
+    pub command: &'static str,
+}

@@ -1,0 +1,392 @@
+//! What a machine and the control plane say to each other under `/v1/vm/`.
+//!
+//! Machines of older workspaces speak older versions: new fields are optional, unknown ones are ignored by both
+//! sides, and nothing is renamed. No VM wall clock crosses the wire, only durations.
+
+use crate::why::Why;
+use crate::workspace::{BackupProgress, BootStep, Port};
+use crate::{Generation, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+/// The body of `POST /v1/vm/enroll`: the first enrolment, a repeated one, and the renewal of a lost token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enrol {
+    /// The workspace that user-data named.
+    pub workspace: WorkspaceId,
+    /// The generation that user-data named.
+    pub generation: Generation,
+    /// The enrolment token of user-data. May have expired where the machine key is enrolled already.
+    pub enrolment_token: String,
+    /// The machine's Ed25519 public key, base64; made on the machine before anything is sent.
+    pub machine_key: String,
+    /// Signature by that key over `ebbtide-enrol-v1\n{workspace}\n{generation}\n{enrolment_token}`, base64.
+    pub signature: String,
+    /// Version of the idle-agent.
+    pub agent_version: String,
+}
+
+/// The answer to [`Enrol`]. Secrets in it stay on tmpfs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// Bearer token for everything else under `/v1/vm/`.
+    pub vm_token: String,
+    /// Seconds until it expires.
+    pub vm_token_expires_in_secs: u64,
+    /// The workspace's readable name.
+    pub name: String,
+    /// The steps from here to ready.
+    pub boot_plan: BootPlan,
+    /// Where backups go and how they are encrypted.
+    pub repository: Repository,
+    /// Environment of the workspace.
+    pub secrets: Vec<NamedSecret>,
+    /// Durations that the machine works by.
+    pub policy: VmPolicy,
+    /// How ports are named.
+    pub ingress: IngressPlan,
+}
+
+/// One named secret value.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NamedSecret {
+    /// The variable's name.
+    pub name: String,
+    /// The value in clear.
+    pub value: String,
+}
+
+impl std::fmt::Debug for NamedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NamedSecret({}, redacted)", self.name)
+    }
+}
+
+/// Where the workspace's restic repository is.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Repository {
+    /// Path of the restic REST endpoint below the control plane's URL, with a trailing slash.
+    pub path: String,
+    /// The repository's password.
+    pub password: String,
+    /// restic's `host` of every snapshot of this workspace.
+    pub host: String,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({}, password redacted)", self.path)
+    }
+}
+
+/// The steps from a bare machine to ready, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootPlan {
+    /// In order of execution.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// One step as data; the idle-agent knows how to run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Stable name, shown in logs and steps.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// What to do.
+    pub action: StepAction,
+    /// Longest time the step may take, in seconds.
+    pub timeout_secs: u64,
+    /// How often a failed step is tried again.
+    pub retries: u32,
+}
+
+/// What a boot step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum StepAction {
+    /// Makes sure that programs exist, from the distribution's packages where they do not.
+    EnsurePrograms {
+        /// Program and the Debian package that brings it.
+        programs: Vec<(String, String)>,
+    },
+    /// Makes sure that the workspace's user and directories exist.
+    EnsureUser {
+        /// User name.
+        user: String,
+        /// Its home.
+        home: String,
+        /// The workspaces directory.
+        workspaces: String,
+    },
+    /// Clones a repository as the workspace's user; arguments, never shell text.
+    Clone {
+        /// What to clone.
+        url: String,
+        /// Branch or tag.
+        branch: Option<String>,
+        /// Where to.
+        directory: String,
+        /// As whom.
+        user: String,
+    },
+    /// Restores a snapshot to `/`.
+    Restore {
+        /// The snapshot's id.
+        snapshot: String,
+    },
+    /// Starts Caddy with its admin socket.
+    StartCaddy,
+    /// Starts a tmux server for terminals.
+    StartTerminal {
+        /// As whom.
+        user: String,
+        /// In which directory.
+        directory: String,
+    },
+    /// A step that a newer control plane knows and this agent does not: failed with that reason.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Durations that the machine works by, in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmPolicy {
+    /// How often a heartbeat is sent.
+    pub heartbeat_secs: u64,
+    /// How long nothing may happen before the verdict is idle.
+    pub idle_timeout_secs: u64,
+    /// How long an unreadable signal holds.
+    pub unknown_grace_secs: u64,
+    /// How long an agent may wait for a person.
+    pub waiting_for_human_secs: u64,
+    /// How often a snapshot is taken while something changes.
+    pub snapshot_every_secs: u64,
+}
+
+/// How ports are named and served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngressPlan {
+    /// Host name of the workspace itself.
+    pub host: String,
+    /// Host name of a port, with `{port}` to replace.
+    pub port_host_template: String,
+    /// URL of a port as a browser needs it, with `{port}` to replace.
+    pub port_url_template: String,
+    /// Port on which Caddy listens.
+    pub listen_port: u16,
+    /// Ed25519 public keys of access tokens by key id, base64; the machine verifies every request itself.
+    pub access_keys: std::collections::BTreeMap<String, String>,
+}
+
+/// What the machine reports over its WebSocket, or by `POST /v1/vm/heartbeat`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Heartbeat {
+    /// Fencing token.
+    pub generation: Option<Generation>,
+    /// Whether the boot plan is through.
+    pub ready: bool,
+    /// Rises with everything that counts as boot progress (steps, percents, log lines).
+    pub boot_progress: u64,
+    /// The boot plan's steps.
+    pub boot: Vec<BootStep>,
+    /// Set when a boot step has failed for good.
+    pub boot_failure: Option<String>,
+    /// Log lines since the last heartbeat that was answered.
+    pub log: Vec<String>,
+    /// Ports that listen.
+    pub ports: Vec<Port>,
+    /// Why the machine is awake.
+    pub why: Option<Why>,
+    /// Where the drain is.
+    pub drain: Option<DrainPhase>,
+    /// The backup or restore that is running.
+    pub backup: Option<BackupProgress>,
+    /// Rises with everything that the running backup achieves.
+    pub backup_progress: u64,
+    /// A backup that fails at the moment: what it waits for.
+    pub backup_trouble: Option<String>,
+    /// Resident memory of the idle-agent, bytes.
+    pub agent_rss_bytes: u64,
+}
+
+/// Where a drain is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainPhase {
+    /// People are warned; a lease or a person still stops it.
+    Notice,
+    /// The bulk is uploaded while everything runs.
+    Snapshot,
+    /// Processes are frozen for the last snapshot; nothing stops it any more.
+    Frozen,
+    /// The receipt is delivered.
+    Done,
+}
+
+/// The answer to a heartbeat, and what is pushed when it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instruction {
+    /// What the control plane wants of the machine now.
+    pub wish: Wish,
+    /// A fresh VM token, where the old one is about to expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_token: Option<String>,
+    /// Durations, where they changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<VmPolicy>,
+    /// Holds taken through the API.
+    #[serde(default)]
+    pub holds: Vec<VmHold>,
+    /// Ports that anybody may reach; all others want an access token.
+    #[serde(default)]
+    pub public_ports: Vec<u16>,
+    /// Rises with every snapshot asked for; one higher than last time asks for one.
+    #[serde(default)]
+    pub snapshots_wanted: u64,
+    /// Seconds until the lifetime ends.
+    #[serde(default)]
+    pub lifetime_ends_in_secs: Option<u64>,
+}
+
+/// A hold taken through the API, as the machine counts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmHold {
+    /// Names it.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+    /// Seconds until it ends.
+    pub expires_in_secs: u64,
+}
+
+/// What the control plane wants of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// Work on.
+    Run,
+    /// Back up and report drained; a lease or a person may still stop it before the freeze.
+    Drain,
+    /// The same, and nothing stops it: a person asked, or the lifetime is over.
+    DrainNow,
+}
+
+/// Proof that a snapshot is complete in storage, made by a fresh reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The restic snapshot's id, 64 hex digits.
+    pub snapshot: String,
+    /// Id of its tree.
+    pub tree: String,
+    /// Packs that hold it and were not in an earlier receipt.
+    pub packs_new: Vec<Pack>,
+    /// Number of packs in the repository as the reader found it.
+    pub packs_total: u64,
+    /// Files in the snapshot.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes_total: u64,
+    /// Bytes sent for it.
+    pub bytes_sent: u64,
+    /// Paths left out on purpose (sockets, pipes, devices, excluded by the list).
+    pub skipped: Vec<String>,
+    /// Paths that could not be read; not empty makes the receipt partial.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Receipt {
+    /// Whether something that should be in it is not.
+    pub fn is_partial(&self) -> bool {
+        !self.unreadable.is_empty()
+    }
+}
+
+/// A pack file in the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pack {
+    /// SHA-256 of its content, hex; also its object name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A path that the backup could not read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// As the file system names it; bytes that are not UTF-8 are escaped.
+    pub path: String,
+    /// What the system said.
+    pub reason: String,
+}
+
+/// The body of `POST /v1/vm/receipts` (work goes on) and `POST /v1/vm/drained` (the machine may go).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliverReceipt {
+    /// Fencing token.
+    pub generation: Generation,
+    /// The proof.
+    pub receipt: Receipt,
+}
+
+/// The answer to a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptAnswer {
+    /// Where the check stands.
+    pub status: ReceiptStatus,
+    /// What is missing or damaged, where it is refused.
+    pub problem: Option<String>,
+}
+
+/// Where the control plane's own check of a receipt stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptStatus {
+    /// Some packs are still to be checked; ask again.
+    Checking,
+    /// Everything it names is in storage.
+    Verified,
+    /// Something it names is not.
+    Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_a_newer_control_plane_is_read_as_unknown() {
+        let step: PlannedStep = serde_json::from_str(
+            r#"{"name":"x","title":"X","action":{"do":"paint_it_blue","how":1},"timeout_secs":1,"retries":0}"#,
+        )
+        .unwrap();
+        assert_eq!(step.action, StepAction::Unknown);
+    }
+
+    #[test]
+    fn a_clone_step_is_pinned_because_user_data_of_running_machines_expects_it() {
+        let action = StepAction::Clone {
+            url: "https://h/r.git".into(),
+            branch: None,
+            directory: "/workspaces/r".into(),
+            user: "ebb".into(),
+        };
+        assert_eq!(
+            serde_json::to_string(&action).unwrap(),
+            r#"{"do":"clone","url":"https://h/r.git","branch":null,"directory":"/workspaces/r","user":"ebb"}"#
+        );
+    }
+
+    #[test]
+    fn an_empty_heartbeat_is_read() {
+        assert_eq!(serde_json::from_str::<Heartbeat>("{}").unwrap(), Heartbeat::default());
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let secret = NamedSecret { name: "TOKEN".into(), value: "hunter2".into() };
+        let repository =
+            Repository { path: "/v1/vm/backup/".into(), password: "hunter2".into(), host: "h".into() };
+        assert!(!format!("{secret:?}{repository:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Why a machine is awake and when it will sleep: one structure for agent, API, dashboard and command line.
+//!
+//! The idle-agent makes it, everybody else shows it. `because` holds sentences ready for a person; the fields beside
+//! it are for scripts. Times in it are durations measured by the machine, never its wall clock.
+
+use serde::{Deserialize, Serialize};
+
+/// What the idle-agent concludes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Verdict {
+    /// Somebody or something works.
+    Active,
+    /// Nothing has happened lately, but not for long enough yet.
+    Quiet,
+    /// An agent waits for a person, within its own budget.
+    WaitingForHuman,
+    /// A lease keeps the machine awake.
+    Held,
+    /// A signal cannot be read; held for a bounded grace.
+    Unknown,
+    /// Nothing goes on any more: back up and sleep.
+    Idle,
+}
+
+/// How one kind of evidence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum SignalState {
+    /// It shows activity now.
+    Active,
+    /// It can be read and shows none.
+    Quiet,
+    /// It cannot be read.
+    Unreadable,
+    /// There is nothing of its kind here.
+    Absent,
+}
+
+/// One signal and what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Signal {
+    /// `agent_progress`, `presence`, `http`, `leases`, …
+    pub name: String,
+    /// How it stands.
+    pub state: SignalState,
+    /// Seconds since it last showed activity, where it ever did.
+    pub quiet_for_secs: Option<u64>,
+    /// What it saw, for a person.
+    pub detail: String,
+}
+
+/// A claim with an expiry that keeps the workspace awake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Lease {
+    /// Names it for release.
+    pub id: String,
+    /// Who took it: `hold`, `keep-alive`, `hook`, `api`.
+    pub source: String,
+    /// Why, in the taker's words.
+    pub reason: String,
+    /// Seconds until it ends by itself.
+    pub expires_in_secs: u64,
+}
+
+/// A bound that the verdict respects and how much of it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Budget {
+    /// `idle_timeout`, `waiting_for_human`, `unknown_grace`, `lifetime`.
+    pub name: String,
+    /// Its whole length in seconds.
+    pub total_secs: u64,
+    /// How much of it has passed, in seconds.
+    pub used_secs: u64,
+}
+
+/// Why the workspace is awake, and when it will sleep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Why {
+    /// The conclusion.
+    pub verdict: Verdict,
+    /// The reasons, most important first, each a sentence.
+    pub because: Vec<String>,
+    /// Seconds for which the verdict has stood.
+    pub since_secs: u64,
+    /// Seconds until the machine sleeps if nothing changes; `null` while something is active.
+    pub sleeps_in_secs: Option<u64>,
+    /// What every signal says.
+    pub signals: Vec<Signal>,
+    /// Claims in force.
+    pub leases: Vec<Lease>,
+    /// Bounds and their use.
+    pub budgets: Vec<Budget>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_is_pinned_because_agents_of_older_workspaces_send_it() {
+        let why = Why {
+            verdict: Verdict::WaitingForHuman,
+            because: vec!["claude asks a question".into()],
+            since_secs: 5,
+            sleeps_in_secs: Some(60),
+            signals: vec![Signal {
+                name: "presence".into(),
+                state: SignalState::Quiet,
+                quiet_for_secs: Some(5),
+                detail: "no input".into(),
+            }],
+            leases: vec![],
+            budgets: vec![],
+        };
+        assert_eq!(
+            serde_json::to_string(&why).unwrap(),
+            r#"{"verdict":"waiting_for_human","because":["claude asks a question"],"since_secs":5,"sleeps_in_secs":60,"signals":[{"name":"presence","state":"quiet","quiet_for_secs":5,"detail":"no input"}],"leases":[],"budgets":[]}"#
+        );
+    }
+}

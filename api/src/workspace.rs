@@ -1,0 +1,480 @@
+//! What people ask for and what they see: workspaces, their boot steps, ports, backups and history.
+//!
+//! Requests deny unknown fields (a misspelt `idle_timout` must not become a default); answers may grow.
+
+use crate::why::Why;
+use crate::{Duration, Generation, Timestamp, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+/// The body of `POST /v1/workspaces`. Everything but `repo` has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateWorkspace {
+    /// Lower-case letters, digits and single dashes, at most 40; from the repository's name where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What to clone: an http, https or ssh URL. Absent: an empty workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Branch or tag; the remote's default where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// A server type from `GET /v1/catalog`; where absent the installation's default, or another if that is sold out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// A location from `GET /v1/catalog`; where absent the installation's default, or another if that is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Which agents' CLIs to install: `claude`, `codex`, `gemini`, `aider`, `opencode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<Vec<String>>,
+    /// How long nothing may happen before the workspace sleeps; at least `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// How long after a wake the workspace is drained whatever happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Duration>,
+    /// Environment of the workspace; values are stored as secrets and never shown again.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub env: std::collections::BTreeMap<String, String>,
+    /// How ports are reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
+    /// What happens past the hard end while work is unsaved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unsaved: Option<OnUnsaved>,
+    /// Whether the workspace is backed up at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+}
+
+/// The body of `PATCH /v1/workspaces/{id}`: what may change while a machine runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PatchWorkspace {
+    /// New idle timeout, at least `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// New lifetime, counted from the last wake; up to the installation's ceiling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Duration>,
+}
+
+/// The body of `POST /v1/workspaces/{id}/holds`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateHold {
+    /// How long the workspace stays awake; the lifetime still ends it.
+    pub r#for: Duration,
+    /// Why, shown wherever somebody asks.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A hold as the API answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Hold {
+    /// For `DELETE …/holds/{hold}`.
+    pub id: String,
+    /// Why, in the taker's words.
+    pub reason: String,
+    /// When it ends by itself.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub ends_at: Timestamp,
+}
+
+/// How ports are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Ingress {
+    /// DNS points straight at the machine; ports are `{port}.{name}-{id}.{zone}`.
+    Direct,
+}
+
+/// What happens past the hard end while work is unsaved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum OnUnsaved {
+    /// A rescue image is tried, then the machine goes; what was lost is recorded.
+    #[default]
+    Destroy,
+    /// The machine stays and bills on; the owner is told daily.
+    Hold,
+}
+
+/// Whether the workspace is backed up at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Persistence {
+    /// Backed up before its machine goes.
+    #[default]
+    Backup,
+    /// Never backed up: a discard decided and recorded at spawn.
+    None,
+}
+
+/// Where a workspace is in its life; see `docs/architecture.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum State {
+    /// Recorded; nothing exists at the provider.
+    Requested,
+    /// A server is being created.
+    Provisioning,
+    /// The server exists and works through its boot plan.
+    Booting,
+    /// Ready, and heard of.
+    Running,
+    /// Not heard of for a while; a question, not a verdict.
+    Silent,
+    /// Backing up before the machine goes.
+    Draining,
+    /// The machine is gone from us with work on it: an image is taken.
+    Rescuing,
+    /// Server and DNS records are being deleted.
+    Destroying,
+    /// No machine; the work is in storage.
+    Asleep,
+    /// No machine, and something to say about why.
+    Failed,
+    /// Gone, after the days in which it can be undone.
+    Deleted,
+}
+
+impl State {
+    /// All states, for tables and tests.
+    pub const ALL: &[Self] = &[
+        Self::Requested,
+        Self::Provisioning,
+        Self::Booting,
+        Self::Running,
+        Self::Silent,
+        Self::Draining,
+        Self::Rescuing,
+        Self::Destroying,
+        Self::Asleep,
+        Self::Failed,
+        Self::Deleted,
+    ];
+
+    /// The stable text form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Provisioning => "provisioning",
+            Self::Booting => "booting",
+            Self::Running => "running",
+            Self::Silent => "silent",
+            Self::Draining => "draining",
+            Self::Rescuing => "rescuing",
+            Self::Destroying => "destroying",
+            Self::Asleep => "asleep",
+            Self::Failed => "failed",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A workspace as `GET /v1/workspaces/{id}` answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Workspace {
+    /// Names it for ever.
+    pub id: WorkspaceId,
+    /// Its readable name; part of its host name, frozen at creation.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// When it entered that state.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub since: Timestamp,
+    /// Why it is in that state, a sentence.
+    pub because: String,
+    /// What it waits for, where it waits for something that should not take long.
+    pub waiting_for: Option<String>,
+    /// What went wrong, in state `failed`.
+    pub failure: Option<Failure>,
+    /// Number of its current or last machine; 0 before the first.
+    pub generation: Generation,
+    /// What is cloned.
+    pub repo: Option<String>,
+    /// Branch or tag.
+    pub branch: Option<String>,
+    /// Server type asked for or chosen.
+    pub size: String,
+    /// Location asked for or chosen.
+    pub location: String,
+    /// How long nothing may happen before it sleeps.
+    pub idle_timeout: Duration,
+    /// How long after a wake it is drained whatever happens.
+    pub lifetime: Duration,
+    /// When it was created.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub created_at: Timestamp,
+    /// When the lifetime of the current machine ends and it is drained.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub lifetime_ends_at: Option<Timestamp>,
+    /// When the machine ends whatever it says.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub hard_end_at: Option<Timestamp>,
+    /// What the current machine costs at worst, enforcement latency included.
+    pub worst_case: Option<Cost>,
+    /// The machine, while one exists.
+    pub machine: Option<Machine>,
+    /// The boot plan's steps, as last heard.
+    pub boot: Vec<BootStep>,
+    /// Ports that answer, as last heard.
+    pub ports: Vec<Port>,
+    /// Why it is awake, as last heard.
+    pub why: Option<Why>,
+    /// Seconds since the machine was last heard of.
+    pub heard_secs_ago: Option<u64>,
+    /// The backup that is running, as last heard.
+    pub backup: Option<BackupProgress>,
+    /// The last verified backup.
+    pub last_backup: Option<SnapshotSummary>,
+    /// Holds in force.
+    pub holds: Vec<Hold>,
+}
+
+/// A page of workspaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkspaceList {
+    /// Newest first.
+    pub workspaces: Vec<WorkspaceSummary>,
+    /// Pass as `?cursor=` for the next page; `null` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A workspace in a list: what the index knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkspaceSummary {
+    /// Names it for ever.
+    pub id: WorkspaceId,
+    /// Its readable name.
+    pub name: String,
+    /// Where it was in its life when the index was last written.
+    pub state: State,
+    /// Why, a sentence.
+    pub because: String,
+    /// What is cloned.
+    pub repo: Option<String>,
+    /// Server type.
+    pub size: String,
+    /// When it was created.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub created_at: Timestamp,
+    /// When it entered its state.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub since: Timestamp,
+}
+
+/// Why a workspace failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Failure {
+    /// Stable: `capacity`, `limit`, `boot_stalled`, `boot_failed`, `refused`, …
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+}
+
+/// An amount of money, as the provider states it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Cost {
+    /// Decimal, tax included.
+    pub gross: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// Hours billed, rounded up.
+    pub hours: u64,
+}
+
+/// A machine as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Machine {
+    /// The provider's server id.
+    pub server_id: u64,
+    /// Its address.
+    pub ipv4: Option<String>,
+    /// Host name of the workspace.
+    pub host: String,
+}
+
+/// How far a boot step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum StepState {
+    /// Not begun.
+    Pending,
+    /// At work.
+    Running,
+    /// Finished.
+    Done,
+    /// Nothing to do here.
+    Skipped,
+    /// Given up; `detail` says why and what to do.
+    Failed,
+}
+
+/// One step of the boot plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BootStep {
+    /// Stable: `clone`, `restore`, …
+    pub name: String,
+    /// For people: "Cloning the repository".
+    pub title: String,
+    /// How far it is.
+    pub state: StepState,
+    /// How long it has taken, in milliseconds.
+    pub duration_ms: u64,
+    /// How much is done, 0 to 100, where that is known.
+    pub percent: Option<u8>,
+    /// What it does now, or why it failed.
+    pub detail: Option<String>,
+}
+
+/// A listening port that answers at a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Port {
+    /// TCP port inside the workspace.
+    pub port: u16,
+    /// The process that listens.
+    pub process: String,
+    /// Whether it speaks HTTP.
+    pub http: bool,
+    /// Where it answers.
+    pub url: Option<String>,
+}
+
+/// How far a backup or a restore is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BackupProgress {
+    /// `scan`, `upload`, `verify`, `restore`.
+    pub phase: String,
+    /// Bytes handled so far.
+    pub bytes_done: u64,
+    /// Bytes in all, where known.
+    pub bytes_total: Option<u64>,
+    /// Files handled so far.
+    pub files_done: u64,
+    /// Bytes a second over the last while.
+    pub rate: u64,
+}
+
+/// A verified snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SnapshotSummary {
+    /// The restic snapshot's id.
+    pub snapshot: String,
+    /// When the control plane verified it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub verified_at: Timestamp,
+    /// The generation that wrote it.
+    pub generation: Generation,
+    /// Files in it.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Whether something could not be read.
+    pub partial: bool,
+}
+
+/// One line of a workspace's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Event {
+    /// Rises by one with every event of the workspace.
+    pub seq: u64,
+    /// When.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub at: Timestamp,
+    /// The state after it.
+    pub state: State,
+    /// The machine it is about.
+    pub generation: Generation,
+    /// What happened and why, a sentence.
+    pub because: String,
+}
+
+/// A page of history, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EventList {
+    /// Oldest first.
+    pub events: Vec<Event>,
+}
+
+/// A page of the boot and agent log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogPage {
+    /// Oldest first, as the machine sent them.
+    pub lines: Vec<String>,
+}
+
+/// Ports of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PortList {
+    /// By number.
+    pub ports: Vec<Port>,
+}
+
+/// Verified snapshots of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SnapshotList {
+    /// Newest first.
+    pub snapshots: Vec<SnapshotSummary>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_or_misspelt_field_is_refused_by_name() {
+        let refusal = serde_json::from_str::<CreateWorkspace>(r#"{"repo":"https://h/r","idle_timout":"5m"}"#);
+        assert!(refusal.unwrap_err().to_string().contains("idle_timout"));
+    }
+
+    #[test]
+    fn every_state_has_the_text_that_records_in_storage_hold() {
+        for state in State::ALL {
+            assert_eq!(serde_json::to_string(state).unwrap(), format!("\"{state}\""));
+        }
+        assert_eq!(State::ALL.len(), 11);
+    }
+
+    #[test]
+    fn the_smallest_request_is_an_empty_object() {
+        let request: CreateWorkspace = serde_json::from_str("{}").unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), "{}");
+    }
+}
