@@ -1,0 +1,71 @@
+//! Which effect is due in a phase. At most one is in flight; a pause holds the next one back.
+
+use super::{Context, Effect};
+use crate::record::{Dns, InFlight, Phase, Record, RescueStep, ServerStatus};
+
+/// Marks the effect that is due as begun, and names it with the number of this attempt.
+pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, Effect)> {
+    if record.in_flight.is_some() || record.pause.as_ref().is_some_and(|pause| pause.until > context.now) {
+        return None;
+    }
+    let effect = due(record, context)?;
+    record.attempts = record.attempts.saturating_add(1);
+    record.in_flight = Some(InFlight { attempt_id: record.attempts, effect, started_at: context.now });
+    match effect {
+        Effect::EnsureServer => record.last_create_at = Some(context.now),
+        Effect::EnsureDns => record.dns = Dns::MayExist,
+        _ => {}
+    }
+    Some((record.attempts, effect))
+}
+
+fn due(record: &Record, context: &Context<'_>) -> Option<Effect> {
+    match &record.phase {
+        Phase::Provisioning { .. } => Some(Effect::EnsureServer),
+        Phase::Booting { .. } | Phase::Running => {
+            if record.dns != Dns::Ready {
+                Some(Effect::EnsureDns)
+            } else {
+                tend(record)
+            }
+        }
+        Phase::Silent { ask_at, status, rebooted_at, .. } => {
+            let dead = matches!(status, Some(ServerStatus::Off | ServerStatus::Flat));
+            if dead && rebooted_at.is_none() {
+                Some(Effect::Reboot)
+            } else if *ask_at <= context.now {
+                Some(Effect::AskServer)
+            } else {
+                tend(record)
+            }
+        }
+        Phase::Draining { .. } => tend(record),
+        Phase::Rescuing { step, .. } => Some(match step {
+            RescueStep::PowerOff => Effect::PowerOff,
+            RescueStep::TakeImage => Effect::TakeImage,
+            RescueStep::AwaitImage { .. } => Effect::AwaitImage,
+        }),
+        Phase::Destroying { server_gone, .. } => {
+            if !server_gone {
+                Some(Effect::DeleteServer)
+            } else if record.dns != Dns::Absent {
+                Some(Effect::DeleteDns)
+            } else {
+                None
+            }
+        }
+        Phase::Deleted { purge_at, purged } => (!purged && *purge_at <= context.now).then_some(Effect::Purge),
+        Phase::Requested | Phase::Asleep | Phase::Failed { .. } => None,
+    }
+}
+
+/// What a living machine's record may need besides.
+fn tend(record: &Record) -> Option<Effect> {
+    if record.pending.is_some() {
+        Some(Effect::CheckReceipt)
+    } else if record.labels_stale && record.server.is_some() {
+        Some(Effect::UpdateLabels)
+    } else {
+        None
+    }
+}

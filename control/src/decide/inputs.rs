@@ -1,0 +1,480 @@
+//! Takes what happened into the record: facts, wishes and the ends of effects. Moves no phase on by itself, except
+//! where the input *is* the move (ready, idle, a refusal by the provider).
+
+use super::phases::{destroy, drain_idle, give_up_rescue, leave_provisioning};
+use super::{Command, Context, Draft, Effect, EffectOutcome, Heard, Input, PortAccess, failure};
+use crate::record::{Dns, DrainReason, Pause, PendingReceipt, Phase, RescueStep, Wanted, plus};
+use ebbtide_api::vm::{DrainPhase, Receipt};
+use ebbtide_api::workspace::{Failure, SnapshotSummary};
+use ebbtide_api::{ErrorCode, Timestamp};
+
+pub(super) fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {
+    match input {
+        Input::Tick { due_at } => tick(draft, due_at, context),
+        Input::Ask(command) => ask(draft, command, context),
+        Input::Heard(heard) => hear(draft, heard, context),
+        Input::Enrolled { machine_key } => enrol(draft, machine_key, context),
+        Input::Delivered { receipt, last } => deliver(draft, receipt, last),
+        Input::Finished { attempt_id, outcome } => finish(draft, attempt_id, outcome, context),
+    }
+}
+
+/// An effect whose end nobody reported in time may have landed; it is begun anew.
+pub(super) fn expire_lost_effect(draft: &mut Draft, context: &Context<'_>) {
+    let Some(flight) = draft.record.in_flight.clone() else { return };
+    if context.now >= plus(flight.started_at, context.policy.effect_timeout) {
+        draft.record.in_flight = None;
+        later(draft, flight.effect, "an answer that never came".to_owned(), true, None, context);
+    }
+}
+
+fn tick(draft: &mut Draft, due_at: Option<Timestamp>, context: &Context<'_>) {
+    let late = due_at.is_some_and(|due| context.now >= plus(due, context.policy.alarm_lateness));
+    if late {
+        draft.record.clocks_restarted_at = Some(context.now);
+        if let Phase::Booting { progress_at, .. } = &mut draft.record.phase {
+            *progress_at = context.now;
+        }
+        if let Phase::Silent { ask_at, .. } = &mut draft.record.phase {
+            *ask_at = context.now;
+        }
+    }
+    draft.record.holds.retain(|hold| hold.ends_at > context.now);
+}
+
+fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
+    let state = draft.record.state();
+    match command {
+        Command::Sleep => match draft.record.phase {
+            Phase::Failed { .. } | Phase::Deleted { .. } => {
+                draft.refuse(
+                    ErrorCode::WrongState,
+                    format!("a workspace that is {state} has no machine to put to sleep"),
+                );
+            }
+            _ if matches!(draft.record.wanted, Wanted::Deleted | Wanted::Discarded) => {
+                draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+            }
+            _ => draft.record.wanted = Wanted::Asleep,
+        },
+        Command::Wake { snapshot } => wake(draft, snapshot),
+        Command::Retry => match draft.record.phase {
+            Phase::Failed { .. } => draft.record.wanted = Wanted::Awake,
+            _ => draft.refuse(
+                ErrorCode::WrongState,
+                format!("only a failed workspace is retried; this one is {state}"),
+            ),
+        },
+        Command::Delete => {
+            if draft.record.wanted != Wanted::Discarded {
+                draft.record.wanted = Wanted::Deleted;
+            }
+        }
+        Command::Discard => draft.record.wanted = Wanted::Discarded,
+        Command::Undelete => match (&draft.record.phase, draft.record.wanted) {
+            (Phase::Deleted { purged: true, .. }, _) => {
+                draft.refuse(ErrorCode::WrongState, "its keys are shredded; nothing can be undone");
+            }
+            (_, Wanted::Deleted | Wanted::Discarded) => draft.record.wanted = Wanted::Asleep,
+            (_, Wanted::Awake | Wanted::Asleep) => draft.refuse(ErrorCode::WrongState, "it is not deleted"),
+        },
+        Command::Change { idle_timeout, lifetime, worst_case } => {
+            if let Some(timeout) = idle_timeout {
+                draft.record.spec.idle_timeout = timeout;
+            }
+            if let Some(lifetime) = lifetime {
+                draft.record.spec.lifetime = lifetime;
+                draft.record.labels_stale = draft.record.server.is_some();
+                draft.record.warnings_given = 0;
+                draft.record.worst_case = worst_case.or(draft.record.worst_case.take());
+                draft.note(format!("the lifetime is now {lifetime}"));
+            }
+        }
+        Command::TakeHold(hold) => match draft.record.phase {
+            Phase::Booting { .. } | Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {
+                draft.note(format!("held until {}: {}", hold.ends_at, hold.reason));
+                if matches!(
+                    draft.record.phase,
+                    Phase::Draining { reason: DrainReason::Idle, frozen: false, .. }
+                ) {
+                    draft.record.wanted = Wanted::Awake;
+                }
+                draft.record.holds.push(hold);
+            }
+            _ => draft.refuse(
+                ErrorCode::WrongState,
+                format!("a workspace that is {state} has no machine to hold; wake it"),
+            ),
+        },
+        Command::ReleaseHold { id } => {
+            let before = draft.record.holds.len();
+            draft.record.holds.retain(|hold| hold.id != id);
+            if draft.record.holds.len() == before {
+                draft.refuse(ErrorCode::NotFound, "there is no such hold");
+            }
+        }
+        Command::Snapshot => match draft.record.phase {
+            Phase::Running => draft.record.snapshots_wanted = draft.record.snapshots_wanted.saturating_add(1),
+            _ => draft
+                .refuse(ErrorCode::WrongState, format!("snapshots are taken while running; it is {state}")),
+        },
+        Command::SetPublic { port, access } => {
+            draft.record.public_ports.retain(|public| *public != port);
+            if access == PortAccess::Public {
+                draft.record.public_ports.push(port);
+                draft.note(format!("port {port} is open to anybody"));
+            }
+        }
+    }
+    draft.record.holds.retain(|hold| hold.ends_at > context.now);
+}
+
+fn wake(draft: &mut Draft, snapshot: Option<String>) {
+    if let Some(wanted) = &snapshot {
+        let known = draft.record.snapshots.iter().find(|known| known.snapshot == *wanted);
+        if known.is_none() {
+            draft.refuse(ErrorCode::NotFound, format!("there is no verified snapshot {wanted}"));
+            return;
+        }
+    }
+    match &draft.record.phase {
+        Phase::Deleted { .. } => {
+            draft.refuse(ErrorCode::WrongState, "it is deleted; undo the deletion first")
+        }
+        Phase::Destroying { failure: Some(_), .. } => {
+            draft.refuse(
+                ErrorCode::WrongState,
+                "its machine is being removed after a failure; retry once it has failed",
+            );
+        }
+        _ if matches!(draft.record.wanted, Wanted::Deleted | Wanted::Discarded) => {
+            draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+        }
+        Phase::Asleep | Phase::Failed { .. } => {
+            draft.record.restore = snapshot;
+            draft.record.wanted = Wanted::Awake;
+        }
+        _ if snapshot.is_some() => {
+            draft.refuse(ErrorCode::WrongState, "a snapshot is chosen while asleep; put it to sleep first");
+        }
+        _ => draft.record.wanted = Wanted::Awake,
+    }
+}
+
+fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
+    let now = context.now;
+    match &mut draft.record.phase {
+        Phase::Booting { progress, progress_at } => {
+            if heard.boot_progress > *progress {
+                *progress = heard.boot_progress;
+                *progress_at = now;
+            }
+            if let Some(message) = heard.boot_failure {
+                let failure = failure(
+                    "boot_failed",
+                    message.clone(),
+                    "Correct what the message names, then POST …/retry.",
+                );
+                destroy(draft, Some(failure), message, now);
+            } else if heard.ready {
+                draft.enter(Phase::Running, "the boot plan is through", now);
+            }
+        }
+        Phase::Running => {
+            let held = draft.record.holds.iter().any(|hold| hold.ends_at > now);
+            if let (Some(because), false, Wanted::Awake) = (heard.idle, held, draft.record.wanted) {
+                drain_idle(draft, &because, now);
+            }
+        }
+        Phase::Draining { reason, trouble, frozen } => {
+            *frozen = matches!(heard.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
+            *trouble = heard.backup_trouble;
+            let taken_back = *reason == DrainReason::Idle && !*frozen;
+            if let (true, Some(_)) = (taken_back, heard.busy) {
+                draft.record.wanted = Wanted::Awake;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn enrol(draft: &mut Draft, machine_key: String, context: &Context<'_>) {
+    let alive = match &mut draft.record.phase {
+        Phase::Booting { progress_at, .. } => {
+            *progress_at = context.now;
+            true
+        }
+        Phase::Provisioning { .. } | Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => true,
+        _ => false,
+    };
+    match &draft.record.machine_key {
+        _ if !alive => draft.refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
+        None => {
+            draft.record.machine_key = Some(machine_key);
+            draft.note("the machine has enrolled");
+        }
+        Some(bound) if *bound == machine_key => {}
+        Some(_) => {
+            draft.refuse(ErrorCode::EnrolmentRefused, "another machine key is enrolled for this generation")
+        }
+    }
+}
+
+fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
+    match draft.record.phase {
+        Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {}
+        _ => {
+            draft.refuse(ErrorCode::StaleGeneration, "this machine's time is over");
+            return;
+        }
+    }
+    let same = draft
+        .record
+        .pending
+        .as_ref()
+        .is_some_and(|pending| pending.receipt.snapshot == receipt.snapshot && pending.last == last);
+    let settled = last && draft.record.final_snapshot.as_deref() == Some(receipt.snapshot.as_str());
+    if !same && !settled {
+        let unchecked = receipt.packs_new.clone();
+        draft.record.receipt_problem = None;
+        draft.record.pending =
+            Some(PendingReceipt { receipt: Receipt { packs_new: Vec::new(), ..receipt }, unchecked, last });
+    }
+}
+
+fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &Context<'_>) {
+    // The answer to an attempt that was given up says nothing that its successor will not find.
+    let Some(flight) = draft.record.in_flight.take_if(|flight| flight.attempt_id == attempt_id) else {
+        return;
+    };
+    let effect = flight.effect;
+    let now = context.now;
+    let failures = draft.record.pause.take();
+    match (effect, outcome) {
+        (_, EffectOutcome::Later { waiting_for, maybe_landed, not_before }) => {
+            draft.record.pause = failures;
+            later(draft, effect, waiting_for, maybe_landed, not_before, context);
+        }
+        (Effect::EnsureServer, EffectOutcome::Exists(server)) => {
+            draft.record.spec.placement = server.placement.clone();
+            draft.record.server = Some(server);
+        }
+        (Effect::EnsureServer, EffectOutcome::NoRoom { message }) => no_room(draft, &message, context),
+        (Effect::EnsureServer, EffectOutcome::Refused(failure)) => refused(draft, failure, context),
+        (Effect::EnsureDns, EffectOutcome::Done) => {
+            draft.record.dns = Dns::Ready;
+            draft.note("its names resolve");
+        }
+        (Effect::UpdateLabels, EffectOutcome::Done) => draft.record.labels_stale = false,
+        (Effect::AskServer, EffectOutcome::Status(seen)) => {
+            if let Phase::Silent { status, ask_at, .. } = &mut draft.record.phase {
+                *status = Some(seen);
+                *ask_at = plus(now, context.policy.silence_question);
+            }
+        }
+        (Effect::Reboot, EffectOutcome::Done) => {
+            if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
+                *rebooted_at = Some(now);
+                *ask_at = plus(now, context.policy.reboot_grace);
+                draft.note("the machine was dead to the provider too and has been rebooted once");
+            }
+        }
+        (Effect::PowerOff, EffectOutcome::Done) => rescue_step(draft, RescueStep::TakeImage),
+        (Effect::TakeImage, EffectOutcome::ImageStarted { image }) => {
+            rescue_step(draft, RescueStep::AwaitImage { image })
+        }
+        (Effect::AwaitImage, EffectOutcome::Done) => image_written(draft, now),
+        (Effect::TakeImage | Effect::AwaitImage, EffectOutcome::ImageImpossible { message }) => {
+            if !matches!(draft.record.phase, Phase::Rescuing { .. }) || !give_up_rescue(draft, &message, now)
+            {
+                later(draft, effect, message, false, None, context);
+            }
+        }
+        (
+            Effect::AskServer
+            | Effect::Reboot
+            | Effect::PowerOff
+            | Effect::TakeImage
+            | Effect::EnsureDns
+            | Effect::UpdateLabels,
+            EffectOutcome::Gone,
+        ) => {
+            server_vanished(draft, now);
+        }
+        (Effect::DeleteServer, EffectOutcome::Gone) => not_found(draft, context),
+        (Effect::DeleteServer, EffectOutcome::Deleting) => wait(draft, "the server's deletion", context),
+        (Effect::DeleteDns, EffectOutcome::Done) => draft.record.dns = Dns::Absent,
+        (Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs }) => checked(draft, packs, now),
+        (Effect::CheckReceipt, EffectOutcome::ReceiptWrong { problem }) => {
+            draft.record.pending = None;
+            draft.note(format!("a receipt was refused: {problem}"));
+            draft.record.receipt_problem = Some(problem);
+        }
+        (Effect::Purge, EffectOutcome::Done) => {
+            if let Phase::Deleted { purged, .. } = &mut draft.record.phase {
+                *purged = true;
+                draft.record.snapshots.clear();
+                draft.note("its keys are shredded");
+            }
+        }
+        (_, EffectOutcome::Refused(failure)) => {
+            draft.record.pause = failures;
+            later(draft, effect, failure.message, false, None, context);
+        }
+        // An outcome that its effect cannot have: our own mistake, told and tried again rather than hidden.
+        (effect, outcome) => {
+            draft.record.pause = failures;
+            later(draft, effect, format!("{effect:?} ended in {outcome:?}"), true, None, context);
+        }
+    }
+}
+
+/// Puts an effect off: with growing pauses, and no earlier than the provider allows.
+fn later(
+    draft: &mut Draft,
+    effect: Effect,
+    waiting_for: String,
+    landed: bool,
+    not_before: Option<Timestamp>,
+    context: &Context<'_>,
+) {
+    if let (Effect::EnsureServer, true, Phase::Provisioning { maybe_created, .. }) =
+        (effect, landed, &mut draft.record.phase)
+    {
+        *maybe_created = true;
+    }
+    let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
+    let earliest = plus(context.now, context.policy.backoff(failures));
+    let until = not_before.map_or(earliest, |not_before| not_before.max(earliest));
+    if failures == 3 {
+        draft.note(format!("waiting for {waiting_for}"));
+    }
+    draft.record.pause = Some(Pause { until, failures, waiting_for });
+}
+
+/// Looks again soon; nothing has failed.
+fn wait(draft: &mut Draft, waiting_for: &str, context: &Context<'_>) {
+    let until = plus(context.now, context.policy.poll);
+    draft.record.pause = Some(Pause { until, failures: 0, waiting_for: waiting_for.to_owned() });
+}
+
+fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
+    let placement = draft.record.spec.placement.clone();
+    let next = draft
+        .record
+        .spec
+        .fallbacks
+        .iter()
+        .position(|_| true)
+        .map(|first| draft.record.spec.fallbacks.remove(first));
+    let Phase::Provisioning { refused, maybe_created } = &mut draft.record.phase else { return };
+    let maybe_created = *maybe_created;
+    refused.push(placement.clone());
+    match next {
+        Some(next) => {
+            draft.note(format!(
+                "{} at {} is sold out ({message}); trying {} at {}",
+                placement.size, placement.location, next.size, next.location
+            ));
+            draft.record.spec.placement = next;
+        }
+        None => {
+            let failure = failure(
+                "capacity",
+                format!(
+                    "the provider has no room for {} at {}: {message}",
+                    placement.size, placement.location
+                ),
+                "Choose another size or location from GET /v1/catalog, or POST …/retry later.",
+            );
+            leave_provisioning(draft, maybe_created, Some(failure), "the provider has no room", context);
+        }
+    }
+}
+
+fn refused(draft: &mut Draft, failure: Failure, context: &Context<'_>) {
+    if let Phase::Provisioning { maybe_created, .. } = draft.record.phase {
+        let because = failure.message.clone();
+        leave_provisioning(draft, maybe_created, Some(failure), &because, context);
+    }
+}
+
+fn rescue_step(draft: &mut Draft, next: RescueStep) {
+    if let Phase::Rescuing { step, .. } = &mut draft.record.phase {
+        *step = next;
+    }
+}
+
+fn image_written(draft: &mut Draft, now: Timestamp) {
+    if let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase {
+        draft.record.rescue_image = Some(image);
+        let failure = failure(
+            "rescued",
+            format!("the machine could not deliver its work; the rescue image {image} holds it"),
+            "POST …/wake restores the last verified backup; the image holds what came after it.",
+        );
+        destroy(draft, Some(failure), "a rescue image holds the work", now);
+    }
+}
+
+/// The provider says that a server we count on does not exist.
+fn server_vanished(draft: &mut Draft, now: Timestamp) {
+    if matches!(draft.record.phase, Phase::Destroying { .. }) || !draft.record.phase.may_have_machine() {
+        return;
+    }
+    let text = "the server is gone at the provider although nobody here deleted it".to_owned();
+    draft.record.lost = Some(format!("{text}; work since the last backup went with it"));
+    let failure = failure("machine_gone", text.clone(), "POST …/wake restores the last verified backup.");
+    destroy(draft, Some(failure), text, now);
+}
+
+/// Believes a not-found the second time, and only long enough after the last attempt to create.
+fn not_found(draft: &mut Draft, context: &Context<'_>) {
+    let now = context.now;
+    let settled_at = draft.record.last_create_at.map_or(now, |at| plus(at, context.policy.gone_after_create));
+    let Phase::Destroying { not_found_at, server_gone, .. } = &mut draft.record.phase else { return };
+    if not_found_at.is_some() && now >= settled_at {
+        *server_gone = true;
+        return;
+    }
+    not_found_at.get_or_insert(now);
+    let until = plus(now, context.policy.poll).max(settled_at);
+    draft.record.pause =
+        Some(Pause { until, failures: 0, waiting_for: "a second look that the server is gone".to_owned() });
+}
+
+fn checked(draft: &mut Draft, packs: usize, now: Timestamp) {
+    let Some(pending) = &mut draft.record.pending else { return };
+    let left = pending.unchecked.len().saturating_sub(packs);
+    pending.unchecked.truncate(left);
+    if left > 0 {
+        return;
+    }
+    let Some(pending) = draft.record.pending.take() else { return };
+    let receipt = pending.receipt;
+    let partial = receipt.is_partial();
+    let summary = SnapshotSummary {
+        snapshot: receipt.snapshot.clone(),
+        verified_at: now,
+        generation: draft.record.generation,
+        files: receipt.files,
+        bytes: receipt.bytes_total,
+        partial,
+    };
+    draft.record.snapshots.retain(|known| known.snapshot != summary.snapshot);
+    draft.record.snapshots.insert(0, summary);
+    draft.record.snapshots.truncate(crate::record::Record::SNAPSHOTS_KEPT);
+    if partial {
+        let first = receipt.unreadable.first().map_or("", |unreadable| unreadable.path.as_str()).to_owned();
+        let text = format!("{} paths could not be backed up, {first} among them", receipt.unreadable.len());
+        draft.note(text.clone());
+        draft.record.receipt_problem = Some(text);
+    } else {
+        draft.note(format!("a backup of {} files is verified in storage", receipt.files));
+        if pending.last
+            && matches!(draft.record.phase, Phase::Draining { .. } | Phase::Silent { draining: Some(_), .. })
+        {
+            draft.record.final_snapshot = Some(receipt.snapshot);
+        }
+    }
+}

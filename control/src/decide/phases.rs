@@ -1,0 +1,407 @@
+//! How phases follow one another, and when to look again.
+//!
+//! Every move that ends a machine with work on it stands in this file: through a verified final receipt, a recorded
+//! discard, or the rescue rules.
+
+use super::{Context, Draft, failure};
+use crate::policy::Policy;
+use crate::record::{Dns, DrainReason, Phase, Record, RescueStep, Wanted, minus, plus};
+use ebbtide_api::workspace::{Failure, OnUnsaved, Persistence, State};
+use ebbtide_api::{Duration, Timestamp};
+
+/// No chain of moves without an effect is longer; a bound, so that a mistake here is no endless loop in the Worker.
+const MOST_MOVES: usize = 8;
+
+/// Lets the phase move on as far as it can without an effect.
+pub(super) fn settle(draft: &mut Draft, context: &Context<'_>) {
+    for _ in 0..MOST_MOVES {
+        if !step(draft, context) {
+            break;
+        }
+    }
+    warn(draft, context);
+}
+
+/// When the machine counts as last heard of: entering the phase and our own lateness restart the clock.
+fn heard_at(record: &Record, context: &Context<'_>) -> Timestamp {
+    [context.heard_at, record.clocks_restarted_at].into_iter().flatten().fold(record.since, Timestamp::max)
+}
+
+fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
+    let (now, policy) = (context.now, context.policy);
+    let wanted = draft.record.wanted;
+    match draft.record.phase.clone() {
+        Phase::Requested => match wanted {
+            Wanted::Awake => {
+                let phase = Phase::Provisioning { refused: Vec::new(), maybe_created: false };
+                draft.enter(phase, "creating a server", now);
+                true
+            }
+            Wanted::Asleep | Wanted::Deleted | Wanted::Discarded => rest(draft, None, context),
+        },
+        Phase::Provisioning { maybe_created, .. } => provisioning(draft, maybe_created, context),
+        Phase::Booting { progress_at, .. } => booting(draft, progress_at, context),
+        Phase::Running => running(draft, context),
+        Phase::Silent { last_heard, draining, .. } => silent(draft, last_heard, draining, context),
+        Phase::Draining { reason, frozen, .. } => draining(draft, reason, frozen, context),
+        Phase::Rescuing { started_at, .. } => {
+            if wanted == Wanted::Discarded {
+                return destroy(draft, None, "the owner discards what is unsaved", now);
+            }
+            now >= plus(started_at, policy.rescue_ceiling)
+                && give_up_rescue(draft, "the rescue has had its time", now)
+        }
+        Phase::Destroying { failure, server_gone, .. } => {
+            let gone = server_gone && draft.record.dns == Dns::Absent && draft.record.in_flight.is_none();
+            gone && rest(draft, failure, context)
+        }
+        Phase::Asleep | Phase::Failed { .. } => match wanted {
+            Wanted::Awake => {
+                wake(&mut draft.record, now);
+                draft.enter(Phase::Requested, "the owner wakes it", now);
+                true
+            }
+            Wanted::Deleted | Wanted::Discarded => rest(draft, None, context),
+            Wanted::Asleep => false,
+        },
+        Phase::Deleted { purged, .. } => {
+            let undone = !purged
+                && draft.record.in_flight.is_none()
+                && matches!(wanted, Wanted::Asleep | Wanted::Awake);
+            if undone {
+                draft.enter(Phase::Asleep, "the deletion was undone", now);
+            }
+            undone
+        }
+    }
+}
+
+fn provisioning(draft: &mut Draft, maybe_created: bool, context: &Context<'_>) -> bool {
+    let now = context.now;
+    if draft.record.wanted != Wanted::Awake {
+        return leave_provisioning(draft, maybe_created, None, "it is not wanted any more", context);
+    }
+    if draft.record.server.is_some() {
+        draft.enter(Phase::Booting { progress: 0, progress_at: now }, "the server exists and boots", now);
+        return true;
+    }
+    if now >= plus(draft.record.since, context.policy.provision_budget) {
+        let waited_for =
+            draft.record.pause.as_ref().map_or("the provider's answer", |pause| &pause.waiting_for);
+        let failure = failure(
+            "provider_unavailable",
+            format!("no server could be created within {}: {waited_for}", context.policy.provision_budget),
+            "Try again with POST …/retry, or choose another location.",
+        );
+        return leave_provisioning(
+            draft,
+            maybe_created,
+            Some(failure),
+            "provisioning took too long",
+            context,
+        );
+    }
+    false
+}
+
+/// Leaves provisioning: straight to rest where certainly nothing was created, else by way of a deletion.
+pub(super) fn leave_provisioning(
+    draft: &mut Draft,
+    maybe_created: bool,
+    failure: Option<Failure>,
+    because: &str,
+    context: &Context<'_>,
+) -> bool {
+    let record = &draft.record;
+    if maybe_created || record.server.is_some() || record.in_flight.is_some() {
+        destroy(draft, failure, because, context.now)
+    } else {
+        rest(draft, failure, context)
+    }
+}
+
+fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> bool {
+    let (now, policy) = (context.now, context.policy);
+    let record = &draft.record;
+    if record.wanted != Wanted::Awake {
+        return destroy(draft, None, "it is not wanted any more; nothing was done in it yet", now);
+    }
+    let stalled = now >= plus(progress_at, policy.boot_stall);
+    if stalled || now >= plus(record.since, policy.boot_cap) || now >= record.lifetime_ends_at() {
+        let limit = if stalled { policy.boot_stall } else { policy.boot_cap };
+        let text = if stalled {
+            format!("no boot progress for {limit}")
+        } else {
+            format!("not ready within {limit}")
+        };
+        let failure =
+            failure("boot_stalled", text.clone(), "Read GET …/log for the last lines, then POST …/retry.");
+        return destroy(draft, Some(failure), text, now);
+    }
+    false
+}
+
+fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
+    let (now, policy) = (context.now, context.policy);
+    if let Some(moved) = leave_on_wish(draft, now) {
+        return moved;
+    }
+    if now >= draft.record.lifetime_ends_at() {
+        draft.record.wanted = Wanted::Asleep;
+        return drain(draft, DrainReason::Lifetime, "its lifetime is over", now);
+    }
+    fall_silent(draft, None, now, policy, context)
+}
+
+/// What a machine with work on it does when the owner wants it gone.
+fn leave_on_wish(draft: &mut Draft, now: Timestamp) -> Option<bool> {
+    let kept = draft.record.spec.persistence == Persistence::Backup;
+    match draft.record.wanted {
+        Wanted::Awake => None,
+        Wanted::Discarded => Some(destroy(draft, None, "the owner discards what is unsaved", now)),
+        Wanted::Asleep | Wanted::Deleted if !kept => {
+            Some(destroy(draft, None, "it is not persisted, as was chosen when it was created", now))
+        }
+        Wanted::Asleep => Some(drain(draft, DrainReason::Asked, "the owner puts it to sleep", now)),
+        Wanted::Deleted => {
+            Some(drain(draft, DrainReason::Asked, "the owner deletes it; it is backed up first", now))
+        }
+    }
+}
+
+fn drain(draft: &mut Draft, reason: DrainReason, because: &str, now: Timestamp) -> bool {
+    draft.record.final_snapshot = None;
+    draft.record.receipt_problem = None;
+    draft.enter(Phase::Draining { reason, trouble: None, frozen: false }, because, now);
+    true
+}
+
+/// Starts an idle drain; called where the verdict comes in.
+pub(super) fn drain_idle(draft: &mut Draft, because: &str, now: Timestamp) {
+    draft.record.wanted = Wanted::Asleep;
+    if draft.record.spec.persistence == Persistence::Backup {
+        drain(draft, DrainReason::Idle, because, now);
+    } else {
+        destroy(draft, None, because, now);
+    }
+}
+
+fn fall_silent(
+    draft: &mut Draft,
+    draining: Option<DrainReason>,
+    now: Timestamp,
+    policy: &Policy,
+    context: &Context<'_>,
+) -> bool {
+    let last_heard = heard_at(&draft.record, context);
+    if now < plus(last_heard, policy.silence_after) {
+        return false;
+    }
+    let phase = Phase::Silent { last_heard, rebooted_at: None, ask_at: now, status: None, draining };
+    draft.enter(phase, "the machine is not heard of", now);
+    true
+}
+
+fn silent(
+    draft: &mut Draft,
+    last_heard: Timestamp,
+    draining: Option<DrainReason>,
+    context: &Context<'_>,
+) -> bool {
+    let (now, policy) = (context.now, context.policy);
+    if context.heard_at.is_some_and(|heard| heard > last_heard) {
+        match draining {
+            Some(reason) => {
+                draft.enter(
+                    Phase::Draining { reason, trouble: None, frozen: false },
+                    "the machine is heard again",
+                    now,
+                );
+            }
+            None => draft.enter(Phase::Running, "the machine is heard again", now),
+        }
+        return true;
+    }
+    if draft.record.wanted == Wanted::Discarded {
+        return destroy(draft, None, "the owner discards what is unsaved", now);
+    }
+    if draining.is_some() && draft.record.final_snapshot.is_some() {
+        return destroy(draft, None, "the backup is verified in storage", now);
+    }
+    now >= silence_ends_at(&draft.record, last_heard, policy)
+        && rescue(draft, "the machine stayed silent beyond its budget", now)
+}
+
+/// Until when a silent machine is kept: its lifetime, its silence budget at least, never past the drain ceiling.
+fn silence_ends_at(record: &Record, last_heard: Timestamp, policy: &Policy) -> Timestamp {
+    let heard = record.clocks_restarted_at.map_or(last_heard, |restarted| restarted.max(last_heard));
+    plus(heard, policy.silence_budget).max(record.lifetime_ends_at()).min(record.drain_ends_at(policy))
+}
+
+fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Context<'_>) -> bool {
+    let (now, policy) = (context.now, context.policy);
+    let record = &draft.record;
+    if record.final_snapshot.is_some() {
+        return destroy(draft, None, "the backup is verified in storage", now);
+    }
+    match record.wanted {
+        Wanted::Discarded => return destroy(draft, None, "the owner discards what is unsaved", now),
+        Wanted::Awake if !frozen && (reason != DrainReason::Lifetime || now < record.lifetime_ends_at()) => {
+            draft.enter(Phase::Running, "the drain was taken back", now);
+            return true;
+        }
+        Wanted::Awake | Wanted::Asleep | Wanted::Deleted => {}
+    }
+    if now >= record.drain_ends_at(policy) {
+        return rescue(draft, "the backup did not finish in time", now);
+    }
+    fall_silent(draft, Some(reason), now, policy, context)
+}
+
+fn rescue(draft: &mut Draft, because: &str, now: Timestamp) -> bool {
+    if draft.record.spec.persistence == Persistence::None {
+        return destroy(draft, None, "it is not persisted, as was chosen when it was created", now);
+    }
+    draft.enter(Phase::Rescuing { started_at: now, step: RescueStep::PowerOff }, because, now);
+    true
+}
+
+/// Ends a rescue that brings nothing: what the owner chose at spawn decides.
+pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, now: Timestamp) -> bool {
+    match draft.record.spec.on_unsaved {
+        OnUnsaved::Destroy => {
+            let since = draft.record.snapshots.first().map_or_else(
+                || "it was never backed up".to_owned(),
+                |snapshot| {
+                    format!(
+                        "the last verified backup is {} of {}",
+                        short(&snapshot.snapshot),
+                        snapshot.verified_at
+                    )
+                },
+            );
+            let lost = format!("work since the last backup is lost: {why}; {since}");
+            draft.record.lost = Some(lost.clone());
+            let failure = failure("work_lost", lost, "POST …/wake restores the last verified backup.");
+            destroy(draft, Some(failure), "no rescue image could be had", now)
+        }
+        OnUnsaved::Hold => false,
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// Ends the machine. Callers have made sure that nothing unsaved is lost without a recorded decision.
+pub(super) fn destroy(
+    draft: &mut Draft,
+    failure: Option<Failure>,
+    because: impl Into<String>,
+    now: Timestamp,
+) -> bool {
+    draft.enter(Phase::Destroying { failure, not_found_at: None, server_gone: false }, because, now);
+    true
+}
+
+/// Comes to rest without a machine.
+fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Context<'_>) -> bool {
+    let now = context.now;
+    let record = &mut draft.record;
+    record.server = None;
+    record.dns = Dns::Absent;
+    record.labels_stale = false;
+    record.machine_key = None;
+    record.pending = None;
+    record.holds.clear();
+    match (record.wanted, failure) {
+        (Wanted::Deleted | Wanted::Discarded, _) => {
+            let purge_at = plus(now, context.policy.undo);
+            let because = format!("deleted; can be undone for {}", context.policy.undo);
+            draft.enter(Phase::Deleted { purge_at, purged: false }, because, now);
+        }
+        (Wanted::Awake | Wanted::Asleep, Some(failure)) => {
+            record.wanted = Wanted::Asleep;
+            let because = failure.message.clone();
+            draft.enter(Phase::Failed { failure }, because, now);
+        }
+        (Wanted::Awake | Wanted::Asleep, None) => {
+            draft.enter(Phase::Asleep, "no machine; the work is in storage", now)
+        }
+    }
+    true
+}
+
+/// Prepares the record for a machine of the next generation.
+fn wake(record: &mut Record, now: Timestamp) {
+    record.generation = record.generation.next();
+    record.woke_at = now;
+    record.restore = record.restore.take().or_else(|| record.snapshots.first().map(|s| s.snapshot.clone()));
+    record.last_create_at = None;
+    record.clocks_restarted_at = None;
+    record.final_snapshot = None;
+    record.receipt_problem = None;
+    record.warnings_given = 0;
+    record.lost = None;
+}
+
+/// Warns of the end of the lifetime, each warning once.
+fn warn(draft: &mut Draft, context: &Context<'_>) {
+    if !matches!(draft.record.state(), State::Booting | State::Running) {
+        return;
+    }
+    while let Some(at) = next_warning(&draft.record, context.policy) {
+        if context.now < at {
+            break;
+        }
+        let left = draft.record.lifetime_ends_at().duration_since(context.now).as_secs().max(0);
+        draft.record.warnings_given = draft.record.warnings_given.saturating_add(1);
+        // A lifetime shorter than a warning's lead is known to whoever chose it.
+        if at > draft.record.woke_at {
+            let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
+            draft.note(format!("the lifetime ends in {left}: then it is backed up and put to sleep"));
+        }
+    }
+}
+
+fn next_warning(record: &Record, policy: &Policy) -> Option<Timestamp> {
+    let lead = policy.lifetime_warnings.get(usize::from(record.warnings_given))?;
+    Some(minus(record.lifetime_ends_at(), *lead))
+}
+
+/// When to decide again at the latest. A record that may have a machine always has such a time.
+pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
+    let policy = context.policy;
+    let own = match &record.phase {
+        Phase::Requested => Some(context.now),
+        Phase::Provisioning { .. } => Some(plus(record.since, policy.provision_budget)),
+        Phase::Booting { progress_at, .. } => {
+            let stall = plus(*progress_at, policy.boot_stall);
+            Some(stall.min(plus(record.since, policy.boot_cap)).min(record.lifetime_ends_at()))
+        }
+        Phase::Running => {
+            Some(record.lifetime_ends_at().min(plus(heard_at(record, context), policy.silence_after)))
+        }
+        Phase::Silent { last_heard, ask_at, .. } => {
+            Some(silence_ends_at(record, *last_heard, policy).min(*ask_at))
+        }
+        Phase::Draining { .. } => {
+            Some(record.drain_ends_at(policy).min(plus(heard_at(record, context), policy.silence_after)))
+        }
+        Phase::Rescuing { started_at, .. } => {
+            let end = plus(*started_at, policy.rescue_ceiling);
+            // Held past its end: looked at daily, so that the owner is told daily.
+            Some(if end > context.now { end } else { plus(context.now, Duration::from_hours(24)) })
+        }
+        Phase::Destroying { .. } => Some(plus(context.now, policy.retry_cap)),
+        Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
+        Phase::Asleep | Phase::Failed { .. } => None,
+    };
+    let effect = record.in_flight.as_ref().map(|flight| plus(flight.started_at, policy.effect_timeout));
+    let pause = record.pause.as_ref().filter(|pause| pause.until > context.now).map(|pause| pause.until);
+    let warning = matches!(record.state(), State::Booting | State::Running)
+        .then(|| next_warning(record, policy))
+        .flatten()
+        .filter(|at| *at > context.now);
+    [own, effect, pause, warning].into_iter().flatten().min()
+}

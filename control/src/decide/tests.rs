@@ -1,0 +1,500 @@
+//! The table of moves, and properties that hold in every phase. The walks over faults and crashes are in
+//! `system-tests`, against the local cloud's own model.
+
+use super::*;
+use crate::record::*;
+use ebbtide_api::vm::{Pack, Unreadable};
+use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, State};
+use ebbtide_api::{Generation, TenantId, WorkspaceId};
+
+const START: i64 = 1_800_000_000;
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_second(START + secs).unwrap()
+}
+
+fn server() -> Server {
+    Server { id: 7, ipv4: Some("198.18.0.7".into()), placement: placement() }
+}
+
+fn placement() -> Placement {
+    Placement { size: "cx23".into(), location: "fsn1".into() }
+}
+
+fn new_record() -> Record {
+    let spec = Spec {
+        repo: Some("https://example.org/r.git".into()),
+        branch: None,
+        placement: placement(),
+        fallbacks: vec![],
+        image: "debian-12".into(),
+        agents: vec![],
+        idle_timeout: Duration::from_mins(30),
+        lifetime: Duration::from_hours(24),
+        ingress: Ingress::Direct,
+        on_unsaved: OnUnsaved::Destroy,
+        persistence: Persistence::Backup,
+        env: vec![],
+    };
+    let new = NewWorkspace {
+        id: WorkspaceId::from_random(1),
+        tenant: TenantId::owner(),
+        name: "r".into(),
+        host: "r-x.ebb.localhost".into(),
+        spec,
+        worst_case: None,
+    };
+    Record::new(new, at(0))
+}
+
+/// A workspace whose world answers as told.
+struct World {
+    record: Record,
+    policy: Policy,
+    now: i64,
+    heard: Option<i64>,
+    effect: Option<(u64, Effect)>,
+    wake_at: Option<Timestamp>,
+    refusal: Option<Refusal>,
+    notes: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            record: new_record(),
+            policy: Policy::default(),
+            now: 0,
+            heard: None,
+            effect: None,
+            wake_at: None,
+            refusal: None,
+            notes: vec![],
+        }
+    }
+
+    fn input(&mut self, input: Input) -> &mut Self {
+        let heard_at = self.heard.map(at);
+        let context = Context { now: at(self.now), policy: &self.policy, heard_at };
+        let decision = decide(&self.record, input, &context);
+        // Stored and loaded between any two decisions, as in production.
+        self.record = serde_json::from_str(&serde_json::to_string(&decision.next).unwrap()).unwrap();
+        if decision.effect.is_some() {
+            self.effect = decision.effect;
+        }
+        self.wake_at = decision.wake_at;
+        self.refusal = decision.refusal;
+        self.notes.extend(decision.notes);
+        assert!(
+            !self.record.phase.may_have_machine() || self.wake_at.is_some(),
+            "{:?} has nobody to wake it",
+            self.record.phase
+        );
+        self
+    }
+
+    fn tick(&mut self) -> &mut Self {
+        self.input(Input::Tick { due_at: None })
+    }
+
+    fn at(&mut self, secs: i64) -> &mut Self {
+        self.now = secs;
+        self.tick()
+    }
+
+    fn ask(&mut self, command: Command) -> &mut Self {
+        self.input(Input::Ask(command))
+    }
+
+    fn hear(&mut self, heard: Heard) -> &mut Self {
+        self.heard = Some(self.now);
+        self.input(Input::Heard(heard))
+    }
+
+    /// Ends the effect that is in flight, which must be the expected one.
+    fn ends(&mut self, effect: Effect, outcome: EffectOutcome) -> &mut Self {
+        let (attempt_id, begun) =
+            self.effect.take().unwrap_or_else(|| panic!("no effect; {:?}", self.record));
+        assert_eq!(begun, effect);
+        self.input(Input::Finished { attempt_id, outcome })
+    }
+
+    fn booting() -> Self {
+        let mut world = Self::new();
+        world.tick();
+        world.ends(Effect::EnsureServer, EffectOutcome::Exists(server()));
+        world.ends(Effect::EnsureDns, EffectOutcome::Done);
+        world.state(State::Booting);
+        world
+    }
+
+    fn running() -> Self {
+        let mut world = Self::booting();
+        world.now = 60;
+        world.hear(Heard { ready: true, ..Heard::default() });
+        world.state(State::Running);
+        world
+    }
+
+    fn draining() -> Self {
+        let mut world = Self::running();
+        world.ask(Command::Sleep).state(State::Draining);
+        world
+    }
+
+    fn deliver(&mut self, receipt: Receipt, last: bool) -> &mut Self {
+        self.heard = Some(self.now);
+        self.input(Input::Delivered { receipt, last })
+    }
+
+    fn destroyed(&mut self) -> &mut Self {
+        self.state(State::Destroying);
+        self.now += 200;
+        self.tick();
+        self.ends(Effect::DeleteServer, EffectOutcome::Deleting);
+        self.now += 5;
+        self.tick();
+        self.ends(Effect::DeleteServer, EffectOutcome::Gone);
+        self.now += 5;
+        self.tick();
+        self.ends(Effect::DeleteServer, EffectOutcome::Gone);
+        if self.record.dns != Dns::Absent {
+            self.ends(Effect::DeleteDns, EffectOutcome::Done);
+        }
+        self
+    }
+
+    fn state(&mut self, state: State) -> &mut Self {
+        assert_eq!(self.record.state(), state, "{}", self.record.because);
+        self
+    }
+}
+
+fn receipt() -> Receipt {
+    let pack = |n: u8| Pack { name: format!("{n:064}"), size: 10 };
+    Receipt {
+        snapshot: "a".repeat(64),
+        tree: "b".repeat(64),
+        packs_new: vec![pack(1), pack(2), pack(3)],
+        packs_total: 3,
+        files: 5,
+        bytes_total: 30,
+        bytes_sent: 30,
+        skipped: vec![],
+        unreadable: vec![],
+    }
+}
+
+#[test]
+fn a_workspace_lives_sleeps_wakes_and_is_deleted() {
+    let mut world = World::draining();
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 2 });
+    world.state(State::Draining);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 1 });
+    world.destroyed().state(State::Asleep);
+    assert_eq!(world.wake_at, None);
+    world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
+    assert_eq!(world.record.generation, Generation(2));
+    assert_eq!(world.record.restore.as_deref(), Some("a".repeat(64).as_str()));
+    world.ends(Effect::EnsureServer, EffectOutcome::Exists(server()));
+    world.ask(Command::Delete);
+    world.state(State::Destroying);
+    world.ends(Effect::EnsureDns, EffectOutcome::Done);
+    world.destroyed().state(State::Deleted);
+    world.ask(Command::Undelete).state(State::Asleep);
+    world.ask(Command::Delete).state(State::Deleted);
+    world.now += 8 * 24 * 3600;
+    world.tick();
+    world.ends(Effect::Purge, EffectOutcome::Done);
+    assert_eq!(world.wake_at, None);
+    world.ask(Command::Undelete);
+    assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::WrongState);
+    insta::assert_snapshot!(world.notes.join("\n"));
+}
+
+#[test]
+fn nothing_is_deleted_before_every_pack_of_the_final_receipt_is_verified() {
+    let mut world = World::draining();
+    world.deliver(receipt(), false);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.state(State::Draining);
+    assert_eq!(world.record.final_snapshot, None, "a receipt of work that goes on lets nothing go");
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptWrong { problem: "pack 2 is missing".into() });
+    world.state(State::Draining);
+    assert_eq!(world.record.receipt_problem.as_deref(), Some("pack 2 is missing"));
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.state(State::Destroying);
+}
+
+#[test]
+fn a_partial_receipt_deletes_nothing_without_a_recorded_decision() {
+    let mut world = World::draining();
+    let unreadable = vec![Unreadable { path: "/home/ebb/secret".into(), reason: "permission denied".into() }];
+    world.deliver(Receipt { unreadable, ..receipt() }, true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.state(State::Draining);
+    assert!(world.record.receipt_problem.clone().unwrap().contains("/home/ebb/secret"));
+    world.ask(Command::Discard).state(State::Destroying);
+}
+
+#[test]
+fn a_late_answer_of_an_attempt_that_was_given_up_changes_nothing() {
+    let mut world = World::new();
+    world.tick();
+    let (first, _) = world.effect.take().unwrap();
+    world.at(61);
+    assert!(matches!(world.record.phase, Phase::Provisioning { maybe_created: true, .. }));
+    world.at(70);
+    let before = world.record.clone();
+    world.input(Input::Finished {
+        attempt_id: first,
+        outcome: EffectOutcome::NoRoom { message: "late".into() },
+    });
+    assert_eq!(world.record.phase, before.phase);
+    world.ends(Effect::EnsureServer, EffectOutcome::Exists(server())).state(State::Booting);
+}
+
+#[test]
+fn a_create_that_may_have_landed_is_looked_for_before_the_workspace_fails() {
+    let mut world = World::new();
+    world.tick();
+    let later =
+        EffectOutcome::Later { waiting_for: "the provider".into(), maybe_landed: true, not_before: None };
+    world.ends(Effect::EnsureServer, later);
+    world.at(3);
+    world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "sold out".into() });
+    world.state(State::Destroying);
+    world.ends(Effect::DeleteServer, EffectOutcome::Gone);
+    world.at(10).state(State::Destroying);
+    world.at(125);
+    world.ends(Effect::DeleteServer, EffectOutcome::Gone).state(State::Failed);
+}
+
+#[test]
+fn sold_out_falls_back_only_over_what_the_record_allows() {
+    let mut world = World::new();
+    world.record.spec.fallbacks = vec![Placement { size: "cx33".into(), location: "nbg1".into() }];
+    world.tick();
+    world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "sold out".into() });
+    assert_eq!(world.record.spec.placement.size, "cx33");
+    world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "sold out".into() });
+    world.state(State::Failed);
+    assert!(matches!(&world.record.phase, Phase::Failed { failure } if failure.code == "capacity"));
+    assert_eq!(world.wake_at, None);
+    world.ask(Command::Retry).state(State::Provisioning);
+    assert_eq!(world.record.generation, Generation(2));
+}
+
+#[test]
+fn a_provider_that_stays_down_fails_the_workspace_and_says_what_it_waited_for() {
+    let mut world = World::new();
+    world.tick();
+    for _ in 0..200 {
+        if world.record.state() != State::Provisioning {
+            break;
+        }
+        if world.effect.is_some() {
+            let waiting_for = "the provider answers 503".to_owned();
+            let outcome = EffectOutcome::Later { waiting_for, maybe_landed: false, not_before: None };
+            world.ends(Effect::EnsureServer, outcome);
+        }
+        world.now += 10;
+        world.tick();
+    }
+    world.state(State::Failed);
+    assert!(world.record.because.contains("503"), "{}", world.record.because);
+}
+
+#[test]
+fn a_boot_without_progress_fails_and_one_with_progress_does_not() {
+    let mut world = World::booting();
+    for step in 1..8 {
+        world.now = step * 500;
+        let boot_progress = u64::try_from(step).unwrap();
+        world.hear(Heard { boot_progress, ..Heard::default() }).state(State::Booting);
+    }
+    world.now += 599;
+    world.hear(Heard { boot_progress: 7, ..Heard::default() }).state(State::Booting);
+    world.now += 1;
+    world.hear(Heard { boot_progress: 7, ..Heard::default() }).state(State::Destroying);
+    world.destroyed().state(State::Failed);
+}
+
+#[test]
+fn silence_starts_a_question_and_being_heard_ends_it() {
+    let mut world = World::running();
+    world.at(179).state(State::Running);
+    world.at(180).state(State::Silent);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
+    world.at(400);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
+    world.now = 410;
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+}
+
+#[test]
+fn a_machine_that_works_but_cannot_reach_us_is_kept_until_its_lifetime_ends() {
+    let mut world = World::running();
+    let lifetime = 24 * 3600;
+    world.at(200).state(State::Silent);
+    while world.now < lifetime - 300 {
+        if world.effect.is_some() {
+            world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
+        }
+        world.now += 180;
+        world.tick().state(State::Silent);
+    }
+    world.effect = None;
+    world.at(lifetime).state(State::Rescuing);
+}
+
+#[test]
+fn a_dead_machine_is_rebooted_once_and_then_rescued_within_the_budget() {
+    let mut world = World::running();
+    world.record.spec.lifetime = Duration::from_mins(10);
+    world.at(200).state(State::Silent);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Off));
+    world.ends(Effect::Reboot, EffectOutcome::Done);
+    world.at(200 + 601);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Off));
+    assert_eq!(world.effect, None, "one reboot, not two");
+    world.at(60 + 2 * 3600 + 60);
+    world.at(60 + 2 * 3600 + 600).state(State::Rescuing);
+    world.effect = None;
+    world.now += 61;
+    world.tick();
+    world.now += 2;
+    world.tick();
+    world.ends(Effect::PowerOff, EffectOutcome::Done);
+    world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
+    world.ends(Effect::AwaitImage, EffectOutcome::Done);
+    world.destroyed().state(State::Failed);
+    assert_eq!(world.record.rescue_image, Some(9));
+}
+
+#[test]
+fn an_alarm_that_fires_late_restarts_the_clocks_of_silence() {
+    let mut world = World::running();
+    world.now = 1000;
+    world.input(Input::Tick { due_at: Some(at(180)) }).state(State::Running);
+    world.at(1119).state(State::Running);
+    world.at(1120).state(State::Silent);
+}
+
+#[test]
+fn a_rescue_that_brings_nothing_ends_by_what_the_owner_chose() {
+    for (on_unsaved, state) in [(OnUnsaved::Destroy, State::Destroying), (OnUnsaved::Hold, State::Rescuing)] {
+        let mut world = World::draining();
+        world.record.spec.on_unsaved = on_unsaved;
+        world.now = 26 * 3600;
+        world.heard = Some(world.now);
+        world.tick().state(State::Rescuing);
+        world.now += 1801;
+        world.tick().state(state);
+        assert_eq!(world.record.lost.is_some(), on_unsaved == OnUnsaved::Destroy);
+    }
+}
+
+#[test]
+fn an_idle_verdict_drains_and_activity_before_the_freeze_takes_it_back() {
+    let idle = || Heard { ready: true, idle: Some("nothing for 30m".into()), ..Heard::default() };
+    let busy = |drain| Heard { ready: true, busy: Some("a build".into()), drain, ..Heard::default() };
+    let mut world = World::running();
+    world.hear(idle()).state(State::Draining);
+    world.hear(busy(Some(DrainPhase::Snapshot))).state(State::Running);
+    world.hear(idle()).state(State::Draining);
+    world.hear(busy(Some(DrainPhase::Frozen))).state(State::Draining);
+}
+
+#[test]
+fn a_hold_the_machine_has_not_heard_of_yet_outweighs_its_verdict() {
+    let mut world = World::running();
+    let hold = Hold { id: "h1".into(), reason: "training".into(), ends_at: at(7200) };
+    world.ask(Command::TakeHold(hold));
+    world.hear(Heard { ready: true, idle: Some("quiet".into()), ..Heard::default() }).state(State::Running);
+    world.ask(Command::ReleaseHold { id: "h1".into() });
+    world.hear(Heard { ready: true, idle: Some("quiet".into()), ..Heard::default() }).state(State::Draining);
+}
+
+#[test]
+fn the_end_of_the_lifetime_is_announced_and_drains() {
+    let mut world = World::running();
+    for secs in [23 * 3600, 23 * 3600 + 2700, 23 * 3600 + 3300] {
+        world.heard = Some(secs);
+        world.at(secs).state(State::Running);
+    }
+    assert_eq!(world.notes.iter().filter(|note| note.starts_with("the lifetime ends in")).count(), 3);
+    world.heard = Some(24 * 3600);
+    world.at(24 * 3600).state(State::Draining);
+}
+
+#[test]
+fn a_longer_lifetime_moves_the_end_and_rewrites_the_label() {
+    let mut world = World::running();
+    let lifetime = Some(Duration::from_hours(30));
+    world.ask(Command::Change { idle_timeout: None, lifetime, worst_case: None });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    assert_eq!(world.record.lifetime_ends_at(), at(30 * 3600));
+}
+
+#[test]
+fn only_the_first_machine_key_of_a_generation_may_enrol() {
+    let mut world = World::booting();
+    world.input(Input::Enrolled { machine_key: "one".into() });
+    world.input(Input::Enrolled { machine_key: "one".into() });
+    assert_eq!(world.refusal, None);
+    world.input(Input::Enrolled { machine_key: "two".into() });
+    assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::EnrolmentRefused);
+}
+
+#[test]
+fn a_server_deleted_behind_our_back_is_told_and_not_waited_for() {
+    let mut world = World::running();
+    world.at(200);
+    world.ends(Effect::AskServer, EffectOutcome::Gone);
+    world.destroyed().state(State::Failed);
+    assert!(world.record.lost.is_some());
+}
+
+#[test]
+fn wake_during_a_drain_takes_it_back_or_wakes_afterwards() {
+    let mut world = World::draining();
+    world.ask(Command::Wake { snapshot: None }).state(State::Running);
+    world.ask(Command::Sleep).state(State::Draining);
+    world.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+    world.ask(Command::Wake { snapshot: None }).state(State::Draining);
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.destroyed().state(State::Provisioning);
+    assert_eq!(world.record.generation, Generation(2));
+}
+
+#[test]
+fn a_workspace_that_is_not_persisted_is_destroyed_without_a_backup_as_was_chosen() {
+    let mut world = World::running();
+    world.record.spec.persistence = Persistence::None;
+    world.ask(Command::Sleep).state(State::Destroying);
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_a_sentence() {
+    let mut world = World::running();
+    for command in [Command::Retry, Command::Undelete, Command::ReleaseHold { id: "x".into() }] {
+        let before = world.record.clone();
+        world.ask(command.clone());
+        assert!(world.refusal.is_some(), "{command:?}");
+        assert_eq!(world.record.phase, before.phase);
+    }
+    let snapshot = Some("f".repeat(64));
+    world.ask(Command::Wake { snapshot });
+    assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::NotFound);
+}
+
+#[test]
+fn the_stored_form_is_pinned_because_records_outlive_versions() {
+    let json = serde_json::to_string_pretty(&World::running().record).unwrap();
+    insta::assert_snapshot!(json);
+}

@@ -1,0 +1,24 @@
+//! The control plane's decisions: lifecycle, sweep, caps, keys, tokens, names, and the provider clients over seams.
+//!
+//! Pure: no clock, no randomness, no async runtime, no Workers type, no `Send` bound. `now` and random bytes are
+//! passed in; the network is the [`http::Http`] seam. It is tested natively and compiled to WebAssembly, where a panic
+//! is a hang: hence the lints below.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod cloudflare;
+pub mod decide;
+pub mod hetzner;
+pub mod http;
+pub mod keys;
+pub mod names;
+
+pub mod perform;
+pub mod policy;
+pub mod record;
+pub mod secret;
+pub mod tokens;
+pub mod view;

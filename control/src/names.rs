@@ -1,0 +1,184 @@
+//! How things at the providers are named, labelled and commented, and read back.
+//!
+//! Names and labels are the idempotency keys of everything we create, and the only proof of whose it is: whatever is
+//! written here is pinned by tests, because machines and records of older versions carry it. Pure functions; what
+//! people type is checked in [`input`].
+
+pub mod input;
+
+pub use input::{
+    BranchError, NameError, RepoUrlError, default_name, validate_branch, validate_repo_url,
+    validate_workspace_name,
+};
+
+use ebbtide_api::{Generation, TenantId, WorkspaceId};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// Label: which installation owns the resource.
+pub const LABEL_INSTALL: &str = "ebbtide-install";
+/// Label: which tenant.
+pub const LABEL_TENANT: &str = "ebbtide-tenant";
+/// Label: which workspace.
+pub const LABEL_WORKSPACE: &str = "ebbtide-workspace";
+/// Label: which incarnation.
+pub const LABEL_GENERATION: &str = "ebbtide-generation";
+/// Label: when it has to be gone, unix seconds.
+pub const LABEL_EXPIRES: &str = "ebbtide-expires";
+
+/// Longest value of a label at the provider.
+const LABEL_VALUE_MAX: usize = 63;
+
+/// Whose a provider resource is, as its labels say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceOwner {
+    pub install: String,
+    pub tenant: TenantId,
+    pub workspace: WorkspaceId,
+    pub generation: Generation,
+    /// Absent where the label is missing or unreadable.
+    pub expires: Option<Timestamp>,
+}
+
+/// Whose a DNS record is, as its comment says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordOwner {
+    pub install: String,
+    pub workspace: WorkspaceId,
+    pub generation: Generation,
+}
+
+/// `ebb-{workspace}-{generation}`: unique in the provider's project.
+pub fn server_name(workspace: &WorkspaceId, generation: Generation) -> String {
+    format!("ebb-{workspace}-{generation}")
+}
+
+/// Reads [`server_name`] back; `None` for everybody else's servers.
+pub fn parse_server_name(name: &str) -> Option<(WorkspaceId, Generation)> {
+    let (workspace, generation) = name.strip_prefix("ebb-")?.split_once('-')?;
+    Some((workspace.parse().ok()?, parse_generation(generation)?))
+}
+
+/// The labels of a server or image. The tenant and the installation have to be usable as label values
+/// ([`is_label_value`]).
+pub fn labels(
+    install: &str,
+    tenant: &TenantId,
+    workspace: &WorkspaceId,
+    generation: Generation,
+    expires: Timestamp,
+) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (LABEL_INSTALL.to_owned(), install.to_owned()),
+        (LABEL_TENANT.to_owned(), tenant.to_string()),
+        (LABEL_WORKSPACE.to_owned(), workspace.to_string()),
+        (LABEL_GENERATION.to_owned(), generation.to_string()),
+        (LABEL_EXPIRES.to_owned(), expires.as_second().to_string()),
+    ])
+}
+
+/// Reads [`labels`] back; `None` where one of those that say whose it is is missing or not ours.
+pub fn parse_labels(labels: &BTreeMap<String, String>) -> Option<ResourceOwner> {
+    let expires = labels.get(LABEL_EXPIRES).and_then(|text| text.parse().ok());
+    Some(ResourceOwner {
+        install: labels.get(LABEL_INSTALL)?.clone(),
+        tenant: TenantId(labels.get(LABEL_TENANT)?.clone()),
+        workspace: labels.get(LABEL_WORKSPACE)?.parse().ok()?,
+        generation: parse_generation(labels.get(LABEL_GENERATION)?)?,
+        expires: expires.and_then(|seconds| Timestamp::from_second(seconds).ok()),
+    })
+}
+
+/// Selects everything of an installation.
+pub fn install_selector(install: &str) -> String {
+    format!("{LABEL_INSTALL}=={install}")
+}
+
+/// Selects everything of a workspace, of whatever generation.
+pub fn workspace_selector(install: &str, workspace: &WorkspaceId) -> String {
+    format!("{LABEL_INSTALL}=={install},{LABEL_WORKSPACE}=={workspace}")
+}
+
+/// Selects one machine's resources.
+pub fn machine_selector(install: &str, workspace: &WorkspaceId, generation: Generation) -> String {
+    format!("{},{LABEL_GENERATION}=={generation}", workspace_selector(install, workspace))
+}
+
+/// The comment of a machine's DNS records.
+pub fn record_comment(install: &str, workspace: &WorkspaceId, generation: Generation) -> String {
+    format!("ebbtide {install} {workspace} g{generation}")
+}
+
+/// How the comments of all records of an installation start.
+pub fn install_comment_prefix(install: &str) -> String {
+    format!("ebbtide {install} ")
+}
+
+/// How the comments of all records of a workspace start.
+pub fn workspace_comment_prefix(install: &str, workspace: &WorkspaceId) -> String {
+    format!("ebbtide {install} {workspace} ")
+}
+
+/// Reads [`record_comment`] back; `None` for everybody else's records.
+pub fn parse_comment(comment: &str) -> Option<RecordOwner> {
+    let mut words = comment.split(' ');
+    let (product, install, workspace, generation) =
+        (words.next()?, words.next()?, words.next()?, words.next()?);
+    if product != "ebbtide" || install.is_empty() || words.next().is_some() {
+        return None;
+    }
+    Some(RecordOwner {
+        install: install.to_owned(),
+        workspace: workspace.parse().ok()?,
+        generation: parse_generation(generation.strip_prefix('g')?)?,
+    })
+}
+
+/// Host name of a workspace: `{name}-{id}.{zone}`.
+pub fn workspace_host(name: &str, workspace: &WorkspaceId, zone: &str) -> String {
+    format!("{name}-{workspace}.{zone}")
+}
+
+/// The wildcard for the ports of a workspace: `*.{name}-{id}.{zone}`.
+pub fn ports_wildcard(name: &str, workspace: &WorkspaceId, zone: &str) -> String {
+    format!("*.{}", workspace_host(name, workspace, zone))
+}
+
+/// Host name of a port: `{port}.{name}-{id}.{zone}`.
+pub fn port_host(port: u16, name: &str, workspace: &WorkspaceId, zone: &str) -> String {
+    format!("{port}.{}", workspace_host(name, workspace, zone))
+}
+
+/// [`port_host`] with `{port}` left for the machine to replace.
+pub fn port_host_template(name: &str, workspace: &WorkspaceId, zone: &str) -> String {
+    format!("{{port}}.{}", workspace_host(name, workspace, zone))
+}
+
+/// Whether a text can be an installation's id: it is part of labels, comments and keys.
+pub fn is_install_id(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&text.len())
+        && text.bytes().all(inside)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Whether the provider takes a text as a label's value.
+pub fn is_label_value(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let bytes = text.as_bytes();
+    bytes.len() <= LABEL_VALUE_MAX
+        && bytes.iter().copied().all(inside)
+        && edge(bytes.first())
+        && edge(bytes.last())
+}
+
+/// A generation as we write it: no sign, no leading zero.
+fn parse_generation(text: &str) -> Option<Generation> {
+    let number: u32 = text.parse().ok()?;
+    (number.to_string() == text).then_some(Generation(number))
+}
+
+#[cfg(test)]
+mod tests;

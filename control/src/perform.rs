@@ -1,0 +1,350 @@
+//! Performs one effect of the lifecycle through the provider clients and storage.
+//!
+//! Every effect here may be repeated: it looks before it creates, and takes "not there" as done where it deletes. It
+//! decides nothing: whatever comes back is an [`EffectOutcome`] for [`crate::decide`]. The Worker and the simulation
+//! run this same code over different [`Http`] and [`Vault`].
+
+use crate::cloudflare::{self, Cloudflare, EnsureRecord, RecordFilter, RecordSpec};
+use crate::decide::{Effect, EffectOutcome, failure};
+use crate::hetzner::{
+    self, Answer, CreateImage, CreateServer, DeleteServer, Hetzner, ImageId, ImageRef, ImageStatus, Lookup,
+    MetricKind, PowerAction, PowerOutcome, PublicNet, ServerId, ServerSpec, SshKeyId, UpdateLabels,
+    VendorError,
+};
+use crate::http::{Http, Retry};
+use crate::names;
+use crate::policy::Policy;
+use crate::record::{Phase, Placement, Record, RescueStep, Server, ServerStatus, minus, plus};
+use crate::secret::SecretText;
+use ebbtide_api::{Duration, Timestamp};
+use std::net::Ipv4Addr;
+
+/// How long a name may be cached: a workspace that wakes has a new address.
+const DNS_TTL_SECS: u32 = 60;
+/// Metrics are read over so much time: a machine that did nothing in it is flat.
+const METRICS_WINDOW: Duration = Duration::from_mins(3);
+/// CPU in percent of a core below which a server counts as flat; an idle kernel with a ticking agent is above it.
+const FLAT_CPU_PERCENT: f64 = 0.2;
+/// Network in bytes a second below which a server counts as flat.
+const FLAT_NETWORK: f64 = 100.0;
+/// Packs that one [`Effect::CheckReceipt`] looks up: with the snapshot itself well below 50 subrequests.
+pub const RECEIPT_SLICE: usize = 20;
+
+/// The control plane's own storage and its knowledge of how a machine starts.
+#[allow(async_fn_in_trait)] // single-threaded on purpose, as in `Http`
+pub trait Vault {
+    /// Size in bytes of an object of the workspace's repository (`data/…`, `snapshots/…`), `None` where it is absent.
+    ///
+    /// # Errors
+    /// A sentence, where storage does not answer. Never used for "absent".
+    async fn object_size(&self, record: &Record, path: &str) -> Result<Option<u64>, String>;
+
+    /// Deletes the workspace's wrapped key, without which its backups are noise. Repeatable.
+    ///
+    /// # Errors
+    /// A sentence, where storage does not answer.
+    async fn shred(&self, record: &Record) -> Result<(), String>;
+
+    /// The user-data of the machine of this generation, with a fresh enrolment token.
+    ///
+    /// # Errors
+    /// A sentence that says what the installation lacks.
+    async fn user_data(&self, record: &Record) -> Result<SecretText, String>;
+}
+
+/// Where effects happen.
+pub struct Shore<'a, H, V> {
+    /// The provider of machines.
+    pub hetzner: &'a Hetzner<H>,
+    /// The provider of names.
+    pub cloudflare: &'a Cloudflare<H>,
+    /// Our own storage.
+    pub vault: &'a V,
+    /// Whose resources are ours.
+    pub install: &'a str,
+    /// The zone's id at the provider of names.
+    pub zone_id: &'a str,
+    /// SSH keys for new servers, so that the provider mails no root password.
+    pub ssh_keys: &'a [SshKeyId],
+    /// Durations.
+    pub policy: &'a Policy,
+    /// The control plane's clock.
+    pub now: Timestamp,
+}
+
+impl<H: Http, V: Vault> Shore<'_, H, V> {
+    /// Performs an effect for a record that was saved with it in flight.
+    pub async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
+        let outcome = match effect {
+            Effect::EnsureServer => self.ensure_server(record).await,
+            Effect::EnsureDns => self.ensure_dns(record).await,
+            Effect::UpdateLabels => self.update_labels(record).await,
+            Effect::AskServer => self.ask_server(record).await,
+            Effect::Reboot => self.reboot(record).await,
+            Effect::PowerOff => self.power(record, PowerAction::Off).await,
+            Effect::TakeImage => self.take_image(record).await,
+            Effect::AwaitImage => self.await_image(record).await,
+            Effect::DeleteServer => self.delete_server(record).await,
+            Effect::DeleteDns => self.delete_dns(record).await,
+            Effect::CheckReceipt => self.check_receipt(record).await,
+            Effect::Purge => {
+                self.vault.shred(record).await.map(|()| EffectOutcome::Done).map_err(storage_later)
+            }
+        };
+        outcome.unwrap_or_else(|put_off| put_off)
+    }
+
+    fn selector(&self, record: &Record) -> String {
+        names::machine_selector(self.install, &record.id, record.generation)
+    }
+
+    fn labels(&self, record: &Record, expires: Timestamp) -> hetzner::Labels {
+        names::labels(self.install, &record.tenant, &record.id, record.generation, expires)
+    }
+
+    async fn find(&self, record: &Record) -> Result<Vec<hetzner::Server>, EffectOutcome> {
+        self.outcome(self.hetzner.find_servers(&self.selector(record)).await)
+    }
+
+    async fn ensure_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        if let Some(server) = self.find(record).await?.into_iter().min_by_key(|server| server.id) {
+            return Ok(EffectOutcome::Exists(adopt(server, record)));
+        }
+        let user_data = self.vault.user_data(record).await.map_err(storage_later)?;
+        let placement = &record.spec.placement;
+        let spec = ServerSpec {
+            name: names::server_name(&record.id, record.generation),
+            server_type: placement.size.clone(),
+            image: ImageRef::Named(record.spec.image.clone()),
+            location: Some(placement.location.clone()),
+            ssh_keys: self.ssh_keys.to_vec(),
+            firewalls: Vec::new(),
+            labels: self.labels(record, record.hard_end_at(self.policy)),
+            user_data,
+            public_net: PublicNet::V4AndV6,
+        };
+        match self.outcome(self.hetzner.create_server(&spec).await)? {
+            CreateServer::Created { server, .. } => Ok(EffectOutcome::Exists(adopt(server, record))),
+            CreateServer::NameTaken(error) => match self.find(record).await?.into_iter().next() {
+                Some(server) => Ok(EffectOutcome::Exists(adopt(server, record))),
+                // The name is ours by construction: either the listing lags behind or somebody else uses it.
+                None => Err(put_off(format!("the server {} to show in the listing ({error})", spec.name))),
+            },
+            CreateServer::Capacity { error, .. } => Ok(EffectOutcome::NoRoom { message: said(&error) }),
+            CreateServer::LimitExceeded(error) => Ok(EffectOutcome::Refused(failure(
+                "limit",
+                format!("the provider's limit for this project is reached: {}", said(&error)),
+                "End a server in this project or ask the provider for a higher limit, then POST …/retry.",
+            ))),
+            CreateServer::Invalid(error) => Ok(EffectOutcome::Refused(failure(
+                "refused",
+                format!("the provider refuses this server: {}", said(&error)),
+                "Choose a size and location from GET /v1/catalog.",
+            ))),
+        }
+    }
+
+    async fn ensure_dns(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let Some(server) = &record.server else { return Err(put_off("the server's address".to_owned())) };
+        let known = server.ipv4.as_deref().and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+        let ip = match known {
+            Some(ip) => ip,
+            None => match self.outcome(self.hetzner.server(ServerId(server.id)).await)? {
+                Lookup::Found(found) => {
+                    found.ipv4.ok_or_else(|| put_off("the server's address".to_owned()))?
+                }
+                Lookup::Gone => return Ok(EffectOutcome::Gone),
+            },
+        };
+        let comment = names::record_comment(self.install, &record.id, record.generation);
+        for name in [record.host.clone(), format!("*.{}", record.host)] {
+            let spec = RecordSpec::a(&name, ip, DNS_TTL_SECS, &comment);
+            let ensured = self.cloudflare.ensure_record(self.zone_id, &spec).await;
+            if let EnsureRecord::Foreign(_) = ensured.map_err(|failure| self.dns_later(&failure))? {
+                return Err(put_off(format!("somebody to remove the record {name}, which is not ours")));
+            }
+        }
+        Ok(EffectOutcome::Done)
+    }
+
+    async fn update_labels(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let labels = self.labels(record, record.hard_end_at(self.policy));
+        match self.outcome(self.hetzner.update_labels(server_id(record)?, &labels).await)? {
+            UpdateLabels::Updated(_) => Ok(EffectOutcome::Done),
+            UpdateLabels::Gone => Ok(EffectOutcome::Gone),
+            UpdateLabels::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
+        }
+    }
+
+    async fn ask_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let id = server_id(record)?;
+        let server = match self.outcome(self.hetzner.server(id).await)? {
+            Lookup::Found(server) => server,
+            Lookup::Gone => return Ok(EffectOutcome::Gone),
+        };
+        match server.status {
+            hetzner::ServerStatus::Off => return Ok(EffectOutcome::Status(ServerStatus::Off)),
+            hetzner::ServerStatus::Running => {}
+            _ => return Ok(EffectOutcome::Status(ServerStatus::Unclear)),
+        }
+        let kinds = [MetricKind::Cpu, MetricKind::Network];
+        let metrics =
+            self.hetzner.server_metrics(id, &kinds, minus(self.now, METRICS_WINDOW), self.now).await;
+        let status = match metrics.outcome {
+            Ok(Lookup::Found(metrics)) => match (metrics.highest("cpu"), metrics.highest("network")) {
+                (Some(cpu), Some(network)) if cpu < FLAT_CPU_PERCENT && network < FLAT_NETWORK => {
+                    ServerStatus::Flat
+                }
+                (Some(_), Some(_)) => ServerStatus::Alive,
+                _ => ServerStatus::Unclear,
+            },
+            Ok(Lookup::Gone) => return Ok(EffectOutcome::Gone),
+            // The server answers, its metrics do not: that is no proof of death.
+            Err(_) => ServerStatus::Unclear,
+        };
+        Ok(EffectOutcome::Status(status))
+    }
+
+    async fn reboot(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let off = matches!(&record.phase, Phase::Silent { status: Some(ServerStatus::Off), .. });
+        self.power(record, if off { PowerAction::On } else { PowerAction::Reset }).await
+    }
+
+    async fn power(&self, record: &Record, action: PowerAction) -> Result<EffectOutcome, EffectOutcome> {
+        match self.outcome(self.hetzner.power(server_id(record)?, action).await)? {
+            PowerOutcome::Started(_) => Ok(EffectOutcome::Done),
+            PowerOutcome::Gone => Ok(EffectOutcome::Gone),
+            PowerOutcome::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
+        }
+    }
+
+    async fn take_image(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let taken = self.outcome(self.hetzner.find_images(&self.selector(record)).await)?;
+        if let Some(image) = taken.into_iter().min_by_key(|image| image.id) {
+            return Ok(EffectOutcome::ImageStarted { image: image.id.0 });
+        }
+        let labels = self.labels(record, plus(self.now, self.policy.rescue_image_keep));
+        let description =
+            format!("rescue of {} ({}), generation {}", record.name, record.id, record.generation);
+        match self.outcome(self.hetzner.create_image(server_id(record)?, &description, &labels).await)? {
+            CreateImage::Started { image, .. } => Ok(EffectOutcome::ImageStarted { image: image.id.0 }),
+            CreateImage::Gone => Ok(EffectOutcome::Gone),
+            CreateImage::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
+            CreateImage::LimitExceeded(error) => Ok(EffectOutcome::ImageImpossible { message: said(&error) }),
+        }
+    }
+
+    async fn await_image(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = record.phase else {
+            return Ok(EffectOutcome::Done);
+        };
+        match self.outcome(self.hetzner.image(ImageId(image)).await)? {
+            Lookup::Found(found) if found.status == ImageStatus::Available => Ok(EffectOutcome::Done),
+            Lookup::Found(_) => Err(put_off(format!("the image {image} to be written"))),
+            Lookup::Gone => {
+                Ok(EffectOutcome::ImageImpossible { message: format!("the image {image} is gone") })
+            }
+        }
+    }
+
+    async fn delete_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let mut ids: Vec<ServerId> = self.find(record).await?.iter().map(|server| server.id).collect();
+        ids.extend(record.server.as_ref().map(|server| ServerId(server.id)));
+        ids.sort_unstable();
+        ids.dedup();
+        let mut left = false;
+        for id in ids {
+            match self.outcome(self.hetzner.delete_server(id).await)? {
+                DeleteServer::Deleting(_) => left = true,
+                DeleteServer::Gone => {}
+                DeleteServer::Locked(error) => {
+                    return Err(put_off(format!("the server to be unlocked ({error})")));
+                }
+            }
+        }
+        Ok(if left { EffectOutcome::Deleting } else { EffectOutcome::Gone })
+    }
+
+    async fn delete_dns(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let comment = names::record_comment(self.install, &record.id, record.generation);
+        let filter = RecordFilter::CommentPrefix(comment.clone());
+        let found = self.cloudflare.list_records(self.zone_id, &filter).await;
+        for dns in found.map_err(|failure| self.dns_later(&failure))? {
+            // A prefix also finds g12 beside g1.
+            if dns.comment.as_deref() == Some(comment.as_str()) {
+                let deleted = self.cloudflare.delete_record(self.zone_id, &dns.id).await;
+                deleted.map_err(|failure| self.dns_later(&failure))?;
+            }
+        }
+        Ok(EffectOutcome::Done)
+    }
+
+    async fn check_receipt(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        let Some(pending) = &record.pending else { return Ok(EffectOutcome::ReceiptChecked { packs: 0 }) };
+        let snapshot = format!("snapshots/{}", pending.receipt.snapshot);
+        if self.vault.object_size(record, &snapshot).await.map_err(storage_later)?.is_none() {
+            return Ok(EffectOutcome::ReceiptWrong { problem: format!("{snapshot} is not in storage") });
+        }
+        let slice = pending.unchecked.len().min(RECEIPT_SLICE);
+        for pack in pending.unchecked.iter().rev().take(slice) {
+            let path = format!("data/{}", pack.name);
+            let problem = match self.vault.object_size(record, &path).await.map_err(storage_later)? {
+                Some(size) if size == pack.size => continue,
+                Some(size) => format!("{path} has {size} bytes in storage and {} in the receipt", pack.size),
+                None => format!("{path} is not in storage"),
+            };
+            return Ok(EffectOutcome::ReceiptWrong { problem });
+        }
+        Ok(EffectOutcome::ReceiptChecked { packs: slice })
+    }
+
+    /// The outcome of a call, or the effect put off. A spent API budget refills by one call a second, so the usual
+    /// pauses serve it better than its reset, which is the time at which the bucket is full.
+    fn outcome<T>(&self, answer: Answer<T>) -> Result<T, EffectOutcome> {
+        answer.outcome.map_err(|failure| EffectOutcome::Later {
+            waiting_for: format!("the server provider: {failure}"),
+            maybe_landed: failure.may_have_landed(),
+            not_before: None,
+        })
+    }
+
+    fn dns_later(&self, failure: &cloudflare::Failure) -> EffectOutcome {
+        let not_before = match failure.retry(self.now) {
+            Retry::At(at) => Some(at.min(plus(self.now, self.policy.drain_ceiling))),
+            Retry::Never | Retry::Backoff | Retry::Later => None,
+        };
+        EffectOutcome::Later {
+            waiting_for: format!("the DNS provider: {failure}"),
+            maybe_landed: true,
+            not_before,
+        }
+    }
+}
+
+fn server_id(record: &Record) -> Result<ServerId, EffectOutcome> {
+    record.server.as_ref().map(|server| ServerId(server.id)).ok_or(EffectOutcome::Gone)
+}
+
+fn adopt(server: hetzner::Server, record: &Record) -> Server {
+    let asked = &record.spec.placement;
+    Server {
+        id: server.id.0,
+        ipv4: server.ipv4.map(|ip| ip.to_string()),
+        placement: Placement {
+            size: server.server_type.unwrap_or_else(|| asked.size.clone()),
+            location: server.location.unwrap_or_else(|| asked.location.clone()),
+        },
+    }
+}
+
+fn said(error: &VendorError) -> String {
+    error.to_string()
+}
+
+fn put_off(waiting_for: String) -> EffectOutcome {
+    EffectOutcome::Later { waiting_for, maybe_landed: false, not_before: None }
+}
+
+fn storage_later(reason: String) -> EffectOutcome {
+    put_off(format!("storage: {reason}"))
+}

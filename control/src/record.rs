@@ -1,0 +1,458 @@
+//! What the control plane remembers of a workspace: the truth, kept by its Durable Object.
+//!
+//! The JSON form is stored and read back by later versions: fields are added with a default, never renamed.
+//! Nothing here decides; see [`crate::decide`].
+
+use ebbtide_api::vm::{Pack, Receipt};
+use ebbtide_api::workspace::{Cost, Failure, Hold, Ingress, OnUnsaved, Persistence, SnapshotSummary, State};
+use ebbtide_api::{Duration, Generation, TenantId, Timestamp, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+/// What the owner asked for, checked and complete: every default is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// What to clone.
+    pub repo: Option<String>,
+    /// Branch or tag.
+    pub branch: Option<String>,
+    /// Where the server goes first.
+    pub placement: Placement,
+    /// Where else it may go when that is sold out, in order; empty where the user chose.
+    #[serde(default)]
+    pub fallbacks: Vec<Placement>,
+    /// The provider's image.
+    pub image: String,
+    /// Which agents' CLIs to install.
+    #[serde(default)]
+    pub agents: Vec<String>,
+    /// How long nothing may happen before it sleeps.
+    pub idle_timeout: Duration,
+    /// How long after a wake it is drained whatever happens.
+    pub lifetime: Duration,
+    /// How ports are reached.
+    pub ingress: Ingress,
+    /// What happens past the hard end while work is unsaved.
+    pub on_unsaved: OnUnsaved,
+    /// Whether it is backed up at all.
+    pub persistence: Persistence,
+    /// Names of the stored environment values.
+    #[serde(default)]
+    pub env: Vec<String>,
+}
+
+/// A size at a location.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Placement {
+    /// The provider's server type.
+    pub size: String,
+    /// The provider's location.
+    pub location: String,
+}
+
+/// What a new workspace's object is created from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewWorkspace {
+    /// Its id, recorded in the index before.
+    pub id: WorkspaceId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Its readable name.
+    pub name: String,
+    /// `{name}-{id}.{zone}`.
+    pub host: String,
+    /// What was asked for.
+    pub spec: Spec,
+    /// What its first machine costs at worst.
+    pub worst_case: Option<Cost>,
+}
+
+/// What the owner wants of the workspace, or what the control plane has decided for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// A running machine.
+    Awake,
+    /// No machine, work kept.
+    Asleep,
+    /// No machine and no workspace, after a backup that can be undone to.
+    Deleted,
+    /// The same without a backup: a recorded decision.
+    Discarded,
+}
+
+/// Why a workspace is drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainReason {
+    /// The owner asked.
+    Asked,
+    /// The idle-agent's verdict; activity before the freeze takes it back.
+    Idle,
+    /// The lifetime is over.
+    Lifetime,
+}
+
+/// Where a workspace is in its life. Each variant says what is true and who moves us on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Recorded, nothing called yet. The next decision moves on.
+    Requested,
+    /// A server is being created, under the name and labels of this generation; it may exist already. The provider's
+    /// answer moves on, or `provision_budget` ends it.
+    Provisioning {
+        /// Placements that the provider refused.
+        refused: Vec<Placement>,
+        /// Whether an attempt may have landed although its answer says nothing of the kind.
+        maybe_created: bool,
+    },
+    /// The server exists and works through its boot plan; it holds no work yet. Its reports move on, `boot_stall`
+    /// without progress or `boot_cap` end it.
+    Booting {
+        /// The machine's progress counter as last heard.
+        progress: u64,
+        /// When that last rose.
+        progress_at: Timestamp,
+    },
+    /// Ready and heard of; it holds work. The idle verdict, the owner, the lifetime or silence move on.
+    Running,
+    /// Not heard of. Being heard moves back; the silence rules and budgets move on.
+    Silent {
+        /// When it was last heard of.
+        last_heard: Timestamp,
+        /// When the one allowed reboot was done.
+        rebooted_at: Option<Timestamp>,
+        /// When the provider is asked next.
+        ask_at: Timestamp,
+        /// What the provider said last.
+        status: Option<ServerStatus>,
+        /// The drain that silence interrupted.
+        draining: Option<DrainReason>,
+    },
+    /// Backing up before the machine goes. The final receipt moves on; ceilings end it.
+    Draining {
+        /// Why.
+        reason: DrainReason,
+        /// What keeps the backup from finishing, as the machine says.
+        trouble: Option<String>,
+        /// Whether the machine has frozen its processes: past that nothing takes the drain back.
+        frozen: bool,
+    },
+    /// The machine holds work that it cannot deliver: an image is taken.
+    Rescuing {
+        /// When it began; `rescue_ceiling` counts from here.
+        started_at: Timestamp,
+        /// How far it is.
+        step: RescueStep,
+    },
+    /// Server, then records, are being deleted. Once both are gone: `failed` where there is a failure to tell,
+    /// otherwise whatever is wanted by then.
+    Destroying {
+        /// What to tell.
+        failure: Option<Failure>,
+        /// When the server was first not found.
+        not_found_at: Option<Timestamp>,
+        /// Whether the server is known to be gone.
+        server_gone: bool,
+    },
+    /// No machine; the work is in storage.
+    Asleep,
+    /// No machine, and something to say.
+    Failed {
+        /// What.
+        failure: Failure,
+    },
+    /// Deleted; can be undone until `purge_at`, then everything is purged.
+    Deleted {
+        /// When the keys are shredded.
+        purge_at: Timestamp,
+        /// Whether they have been.
+        purged: bool,
+    },
+}
+
+/// How far a rescue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rescue", rename_all = "snake_case")]
+pub enum RescueStep {
+    /// The machine is switched off, so that the image is consistent.
+    PowerOff,
+    /// The image is asked for.
+    TakeImage,
+    /// The image is being written.
+    AwaitImage {
+        /// The provider's image id.
+        image: u64,
+    },
+}
+
+/// The provider's server status, as far as we act on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerStatus {
+    /// Switched off.
+    Off,
+    /// On, with flat CPU and network.
+    Flat,
+    /// On and doing something.
+    Alive,
+    /// Anything else, or metrics that cannot be read.
+    Unclear,
+}
+
+impl Phase {
+    /// The state that people see.
+    pub fn state(&self) -> State {
+        match self {
+            Self::Requested => State::Requested,
+            Self::Provisioning { .. } => State::Provisioning,
+            Self::Booting { .. } => State::Booting,
+            Self::Running => State::Running,
+            Self::Silent { .. } => State::Silent,
+            Self::Draining { .. } => State::Draining,
+            Self::Rescuing { .. } => State::Rescuing,
+            Self::Destroying { .. } => State::Destroying,
+            Self::Asleep => State::Asleep,
+            Self::Failed { .. } => State::Failed,
+            Self::Deleted { .. } => State::Deleted,
+        }
+    }
+
+    /// Whether the provider may bill for a machine in this phase.
+    pub fn may_have_machine(&self) -> bool {
+        match self {
+            Self::Requested | Self::Asleep | Self::Failed { .. } | Self::Deleted { .. } => false,
+            Self::Provisioning { .. }
+            | Self::Booting { .. }
+            | Self::Running
+            | Self::Silent { .. }
+            | Self::Draining { .. }
+            | Self::Rescuing { .. }
+            | Self::Destroying { .. } => true,
+        }
+    }
+}
+
+/// The server of the current generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// The provider's id.
+    pub id: u64,
+    /// Its address.
+    pub ipv4: Option<String>,
+    /// Where it is.
+    pub placement: Placement,
+}
+
+/// How the DNS records of a generation stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dns {
+    /// Never asked for, or gone.
+    #[default]
+    Absent,
+    /// Asked for; some may stand.
+    MayExist,
+    /// All stand.
+    Ready,
+}
+
+/// An effect that was begun and whose outcome is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// Tells this attempt from an earlier one that was given up.
+    pub attempt_id: u64,
+    /// What was begun.
+    pub effect: crate::decide::Effect,
+    /// When.
+    pub started_at: Timestamp,
+}
+
+/// A pause after an effect that failed or has to be looked at again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When the effect is due again.
+    pub until: Timestamp,
+    /// How many attempts have failed in a row.
+    pub failures: u32,
+    /// What is waited for, for a person.
+    pub waiting_for: String,
+}
+
+/// A receipt that is being checked against storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingReceipt {
+    /// The receipt without its packs.
+    pub receipt: Receipt,
+    /// Packs still to be checked; shrinks from the end.
+    pub unchecked: Vec<Pack>,
+    /// Whether the machine may go once it is verified.
+    pub last: bool,
+}
+
+/// A workspace. Saved before every effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this form.
+    pub v: u32,
+    /// Its id.
+    pub id: WorkspaceId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Its readable name.
+    pub name: String,
+    /// `{name}-{id}.{zone}`.
+    pub host: String,
+    /// What was asked for.
+    pub spec: Spec,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Where it is.
+    pub phase: Phase,
+    /// When it came there.
+    pub since: Timestamp,
+    /// Why, a sentence.
+    pub because: String,
+    /// What is wanted of it.
+    pub wanted: Wanted,
+    /// Number of the current or last machine; 0 before the first.
+    pub generation: Generation,
+    /// When the current machine was asked for: the lifetime counts from here.
+    pub woke_at: Timestamp,
+    /// What the current machine costs at worst.
+    pub worst_case: Option<Cost>,
+    /// The server of this generation, where one is known.
+    pub server: Option<Server>,
+    /// How the DNS records of this generation stand.
+    #[serde(default)]
+    pub dns: Dns,
+    /// Whether the server's labels lag behind the lifetime.
+    #[serde(default)]
+    pub labels_stale: bool,
+    /// When a create was last attempted in this generation.
+    #[serde(default)]
+    pub last_create_at: Option<Timestamp>,
+    /// Public machine key that this generation is bound to, base64.
+    #[serde(default)]
+    pub machine_key: Option<String>,
+    /// Snapshot to restore in this generation.
+    #[serde(default)]
+    pub restore: Option<String>,
+    /// The effect in flight.
+    #[serde(default)]
+    pub in_flight: Option<InFlight>,
+    /// Number of effects begun.
+    #[serde(default)]
+    pub attempts: u64,
+    /// The pause before the next effect.
+    #[serde(default)]
+    pub pause: Option<Pause>,
+    /// Clocks of silence do not count time before this.
+    #[serde(default)]
+    pub clocks_restarted_at: Option<Timestamp>,
+    /// The receipt that is being checked.
+    #[serde(default)]
+    pub pending: Option<PendingReceipt>,
+    /// Why the last receipt was refused.
+    #[serde(default)]
+    pub receipt_problem: Option<String>,
+    /// The verified snapshot that lets this generation's machine go.
+    #[serde(default)]
+    pub final_snapshot: Option<String>,
+    /// Verified snapshots, newest first, at most [`Record::SNAPSHOTS_KEPT`].
+    #[serde(default)]
+    pub snapshots: Vec<SnapshotSummary>,
+    /// Number of snapshots asked for.
+    #[serde(default)]
+    pub snapshots_wanted: u64,
+    /// Holds taken through the API.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+    /// Ports that anybody may reach.
+    #[serde(default)]
+    pub public_ports: Vec<u16>,
+    /// How many lifetime warnings this generation has had.
+    #[serde(default)]
+    pub warnings_given: u8,
+    /// Rescue image of a machine that died with unsaved work.
+    #[serde(default)]
+    pub rescue_image: Option<u64>,
+    /// What was lost, where something was.
+    #[serde(default)]
+    pub lost: Option<String>,
+}
+
+impl Record {
+    /// How many verified snapshots the record lists; storage may hold more.
+    pub const SNAPSHOTS_KEPT: usize = 50;
+
+    /// A workspace that was just asked for; its first machine is generation 1.
+    pub fn new(new: NewWorkspace, now: Timestamp) -> Self {
+        Self {
+            v: 1,
+            id: new.id,
+            tenant: new.tenant,
+            name: new.name,
+            host: new.host,
+            spec: new.spec,
+            created_at: now,
+            phase: Phase::Requested,
+            since: now,
+            because: "the owner asked for it".to_owned(),
+            wanted: Wanted::Awake,
+            generation: Generation(1),
+            woke_at: now,
+            worst_case: new.worst_case,
+            server: None,
+            dns: Dns::Absent,
+            labels_stale: false,
+            last_create_at: None,
+            machine_key: None,
+            restore: None,
+            in_flight: None,
+            attempts: 0,
+            pause: None,
+            clocks_restarted_at: None,
+            pending: None,
+            receipt_problem: None,
+            final_snapshot: None,
+            snapshots: Vec::new(),
+            snapshots_wanted: 0,
+            holds: Vec::new(),
+            public_ports: Vec::new(),
+            warnings_given: 0,
+            rescue_image: None,
+            lost: None,
+        }
+    }
+
+    /// The state that people see.
+    pub fn state(&self) -> State {
+        self.phase.state()
+    }
+
+    /// When the lifetime of the current machine ends.
+    pub fn lifetime_ends_at(&self) -> Timestamp {
+        plus(self.woke_at, self.spec.lifetime)
+    }
+
+    /// When a drain has had its time, whatever it says.
+    pub fn drain_ends_at(&self, policy: &crate::policy::Policy) -> Timestamp {
+        plus(self.lifetime_ends_at(), policy.drain_ceiling)
+    }
+
+    /// When the machine ends whatever anybody says: lifetime, drain ceiling and rescue ceiling.
+    pub fn hard_end_at(&self, policy: &crate::policy::Policy) -> Timestamp {
+        plus(self.drain_ends_at(policy), policy.rescue_ceiling)
+    }
+}
+
+/// The time so much later; saturates at the end of time instead of failing.
+pub fn plus(at: Timestamp, duration: Duration) -> Timestamp {
+    at.checked_add(jiff::SignedDuration::from(duration)).unwrap_or(Timestamp::MAX)
+}
+
+/// The time so much earlier; saturates at the beginning of time instead of failing.
+pub fn minus(at: Timestamp, duration: Duration) -> Timestamp {
+    at.checked_sub(jiff::SignedDuration::from(duration)).unwrap_or(Timestamp::MIN)
+}

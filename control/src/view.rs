@@ -1,0 +1,167 @@
+//! What a record looks like to a person, and what it tells the machine. Derives, never decides.
+
+use crate::decide::Context;
+use crate::record::{DrainReason, Phase, Record};
+use ebbtide_api::Timestamp;
+use ebbtide_api::vm::{Heartbeat, Instruction, VmHold, VmPolicy, Wish};
+use ebbtide_api::workspace::{Machine, Port, Workspace, WorkspaceSummary};
+
+/// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
+pub fn workspace(
+    record: &Record,
+    heard: Option<&Heartbeat>,
+    context: &Context<'_>,
+    port_url: &str,
+) -> Workspace {
+    let live = matches!(
+        record.phase,
+        Phase::Booting { .. }
+            | Phase::Running
+            | Phase::Silent { .. }
+            | Phase::Draining { .. }
+            | Phase::Rescuing { .. }
+    );
+    let heard_now = heard.filter(|_| live);
+    // The boot steps of a machine that failed are what its owner wants to read.
+    let boot =
+        heard.filter(|_| live || matches!(record.phase, Phase::Failed { .. } | Phase::Destroying { .. }));
+    let url = |port: u16| port_url.replace("{host}", &format!("{port}.{}", record.host));
+    Workspace {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        state: record.state(),
+        since: record.since,
+        because: record.because.clone(),
+        waiting_for: waiting_for(record),
+        failure: match &record.phase {
+            Phase::Failed { failure } | Phase::Destroying { failure: Some(failure), .. } => {
+                Some(failure.clone())
+            }
+            _ => None,
+        },
+        generation: record.generation,
+        repo: record.spec.repo.clone(),
+        branch: record.spec.branch.clone(),
+        size: record.spec.placement.size.clone(),
+        location: record.spec.placement.location.clone(),
+        idle_timeout: record.spec.idle_timeout,
+        lifetime: record.spec.lifetime,
+        created_at: record.created_at,
+        lifetime_ends_at: record.phase.may_have_machine().then(|| record.lifetime_ends_at()),
+        hard_end_at: record.phase.may_have_machine().then(|| record.hard_end_at(context.policy)),
+        worst_case: record.worst_case.clone(),
+        machine: record.server.as_ref().map(|server| Machine {
+            server_id: server.id,
+            ipv4: server.ipv4.clone(),
+            host: record.host.clone(),
+        }),
+        boot: boot.map(|heartbeat| heartbeat.boot.clone()).unwrap_or_default(),
+        ports: heard_now
+            .map(|heartbeat| {
+                heartbeat
+                    .ports
+                    .iter()
+                    .map(|port| Port { url: Some(url(port.port)), ..port.clone() })
+                    .collect()
+            })
+            .unwrap_or_default(),
+        why: heard_now.and_then(|heartbeat| heartbeat.why.clone()),
+        heard_secs_ago: live
+            .then_some(context.heard_at)
+            .flatten()
+            .map(|at| u64::try_from(context.now.duration_since(at).as_secs()).unwrap_or(0)),
+        backup: heard_now.and_then(|heartbeat| heartbeat.backup.clone()),
+        last_backup: record.snapshots.first().cloned(),
+        holds: record.holds.clone(),
+    }
+}
+
+/// What the index holds of a workspace.
+pub fn summary(record: &Record) -> WorkspaceSummary {
+    WorkspaceSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        state: record.state(),
+        because: record.because.clone(),
+        repo: record.spec.repo.clone(),
+        size: record.spec.placement.size.clone(),
+        created_at: record.created_at,
+        since: record.since,
+    }
+}
+
+fn waiting_for(record: &Record) -> Option<String> {
+    if let Some(pause) = &record.pause {
+        return Some(pause.waiting_for.clone());
+    }
+    match &record.phase {
+        Phase::Draining { trouble: Some(trouble), .. } => Some(trouble.clone()),
+        Phase::Draining { .. } => record.receipt_problem.clone().or_else(|| Some("the backup".to_owned())),
+        Phase::Silent { .. } => Some("a sign of life from the machine".to_owned()),
+        Phase::Provisioning { .. } => Some("the provider to create the server".to_owned()),
+        Phase::Rescuing { .. } => Some("the rescue image".to_owned()),
+        Phase::Destroying { .. } => Some("the provider to delete the server and its names".to_owned()),
+        _ => None,
+    }
+}
+
+/// What the machine is told in answer to a heartbeat.
+pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
+    let secs_until = |at: Timestamp| u64::try_from(at.duration_since(context.now).as_secs()).unwrap_or(0);
+    Instruction {
+        wish: match &record.phase {
+            Phase::Draining { reason: DrainReason::Idle, .. } => Wish::Drain,
+            Phase::Draining { reason: DrainReason::Asked | DrainReason::Lifetime, .. } => Wish::DrainNow,
+            _ => Wish::Run,
+        },
+        vm_token: None,
+        policy: Some(vm_policy(record, context.policy)),
+        holds: record
+            .holds
+            .iter()
+            .filter(|hold| hold.ends_at > context.now)
+            .map(|hold| VmHold {
+                id: hold.id.clone(),
+                reason: hold.reason.clone(),
+                expires_in_secs: secs_until(hold.ends_at),
+            })
+            .collect(),
+        public_ports: record.public_ports.clone(),
+        snapshots_wanted: record.snapshots_wanted,
+        lifetime_ends_in_secs: Some(secs_until(record.lifetime_ends_at())),
+    }
+}
+
+/// Durations that the machine works by.
+pub fn vm_policy(record: &Record, policy: &crate::policy::Policy) -> VmPolicy {
+    VmPolicy {
+        heartbeat_secs: policy.heartbeat.as_secs(),
+        idle_timeout_secs: record.spec.idle_timeout.as_secs(),
+        unknown_grace_secs: policy.unknown_grace.as_secs(),
+        waiting_for_human_secs: policy.waiting_for_human.as_secs(),
+        snapshot_every_secs: policy.snapshot_every.as_secs(),
+    }
+}
+
+/// What a heartbeat says, as far as the lifecycle goes.
+pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
+    use ebbtide_api::why::Verdict;
+    let why = heartbeat.why.as_ref();
+    let first = |otherwise: &str| {
+        why.and_then(|why| why.because.first()).map_or_else(|| otherwise.to_owned(), String::clone)
+    };
+    let (idle, busy) = match why.map(|why| why.verdict) {
+        Some(Verdict::Idle) => (Some(first("nothing happens any more")), None),
+        Some(Verdict::Active | Verdict::Held) => (None, Some(first("something works again"))),
+        Some(Verdict::Quiet | Verdict::WaitingForHuman | Verdict::Unknown) | None => (None, None),
+    };
+    crate::decide::Heard {
+        ready: heartbeat.ready,
+        boot_progress: heartbeat.boot_progress,
+        boot_failure: heartbeat.boot_failure.clone(),
+        idle,
+        busy,
+        drain: heartbeat.drain,
+        backup_trouble: heartbeat.backup_trouble.clone(),
+    }
+}

@@ -1,0 +1,163 @@
+//! The boot plan: the steps from a bare machine with an idle-agent to a workspace that is ready, as data.
+//!
+//! The control plane decides the steps here; the idle-agent knows how to run each of them. A wake restores and never
+//! clones. Times below are ceilings for one attempt, generous because progress is watched separately.
+
+use ebbtide_api::vm::{BootPlan, PlannedStep, StepAction};
+
+/// The user that owns the work and runs the terminals.
+const USER: &str = "ebb";
+/// That user's home; backed up as a whole.
+const HOME: &str = "/home/ebb";
+/// Where repositories are cloned to; backed up as a whole.
+const WORKSPACES: &str = "/workspaces";
+/// Programs that every workspace needs, and the Debian package of each.
+const PROGRAMS: [(&str, &str); 3] = [("git", "git"), ("tmux", "tmux"), ("caddy", "caddy")];
+
+/// What the steps depend on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BootSpec<'a> {
+    /// What to clone on the first boot; names the directory on every boot.
+    pub repo: Option<&'a str>,
+    /// Branch or tag to clone; the remote's default where absent.
+    pub branch: Option<&'a str>,
+    /// The snapshot to restore; where present nothing is cloned.
+    pub snapshot: Option<&'a str>,
+}
+
+/// Lists the steps of a boot, in order.
+pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
+    let directory = spec.repo.map_or_else(|| WORKSPACES.to_owned(), repository_directory);
+    let mut steps = vec![
+        step(
+            "user",
+            "Preparing the user",
+            StepAction::EnsureUser { user: USER.into(), home: HOME.into(), workspaces: WORKSPACES.into() },
+            Limits { timeout_secs: 60, retries: 1 },
+        ),
+        step(
+            "programs",
+            "Installing programs",
+            StepAction::EnsurePrograms {
+                programs: PROGRAMS.map(|(program, package)| (program.into(), package.into())).into(),
+            },
+            Limits { timeout_secs: 900, retries: 3 },
+        ),
+    ];
+    if let Some(snapshot) = spec.snapshot {
+        steps.push(step(
+            "restore",
+            "Restoring the last backup",
+            StepAction::Restore { snapshot: snapshot.to_owned() },
+            Limits { timeout_secs: 2 * 3600, retries: 3 },
+        ));
+    } else if let Some(url) = spec.repo {
+        steps.push(step(
+            "clone",
+            "Cloning the repository",
+            StepAction::Clone {
+                url: url.to_owned(),
+                branch: spec.branch.map(str::to_owned),
+                directory: directory.clone(),
+                user: USER.into(),
+            },
+            Limits { timeout_secs: 3600, retries: 2 },
+        ));
+    }
+    steps.push(step(
+        "terminal",
+        "Starting the terminal",
+        StepAction::StartTerminal { user: USER.into(), directory },
+        Limits { timeout_secs: 60, retries: 1 },
+    ));
+    steps.push(step(
+        "caddy",
+        "Opening the doors for ports",
+        StepAction::StartCaddy,
+        Limits { timeout_secs: 60, retries: 2 },
+    ));
+    BootPlan { steps }
+}
+
+/// The directory that a repository is cloned to: `/workspaces/` and the last part of its URL, in characters that no
+/// tool mistakes for an option or another directory.
+pub fn repository_directory(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let last = path.rsplit(['/', ':']).next().unwrap_or_default();
+    let name: String = last
+        .strip_suffix(".git")
+        .unwrap_or(last)
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .take(100)
+        .collect();
+    match name.trim_start_matches(['-', '.']) {
+        "" => format!("{WORKSPACES}/repository"),
+        name => format!("{WORKSPACES}/{name}"),
+    }
+}
+
+struct Limits {
+    timeout_secs: u64,
+    retries: u32,
+}
+
+fn step(name: &str, title: &str, action: StepAction, limits: Limits) -> PlannedStep {
+    PlannedStep {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        action,
+        timeout_secs: limits.timeout_secs,
+        retries: limits.retries,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(spec: BootSpec<'_>) -> String {
+        let lines = boot_plan(&spec).steps.into_iter().map(|step| {
+            let action = serde_json::to_string(&step.action).unwrap();
+            format!("{:9} {:5}s ×{} {action}", step.name, step.timeout_secs, step.retries + 1)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_first_boot_clones() {
+        let spec = BootSpec { repo: Some("https://h/a/demo.git"), branch: Some("$(id)"), snapshot: None };
+        insta::assert_snapshot!(shown(spec));
+    }
+
+    #[test]
+    fn a_wake_restores_and_never_clones() {
+        let spec = BootSpec { repo: Some("https://h/a/demo.git"), snapshot: Some("5f1c"), branch: None };
+        insta::assert_snapshot!(shown(spec));
+    }
+
+    #[test]
+    fn an_empty_workspace_does_neither() {
+        insta::assert_snapshot!(shown(BootSpec::default()));
+    }
+
+    #[test]
+    fn a_directory_is_named_after_the_repository_and_stays_below_the_workspaces() {
+        let table = [
+            ("https://github.com/a/demo.git", "demo"),
+            ("https://github.com/a/demo/", "demo"),
+            ("git@github.com:a/demo.git", "demo"),
+            ("ssh://git@h:22/demo", "demo"),
+            ("https://h/a/demo.git?x=/../y#z", "demo"),
+            ("https://h/a/..", "repository"),
+            ("https://h/a/.git", "repository"),
+            ("https://h/a/--upload-pack=x", "upload-pack-x"),
+            ("https://h/a/$(id)", "id-"),
+            ("", "repository"),
+        ];
+        for (url, name) in table {
+            assert_eq!(repository_directory(url), format!("/workspaces/{name}"), "{url}");
+        }
+        assert!(repository_directory(&"x".repeat(10_000)).len() < 120);
+    }
+}

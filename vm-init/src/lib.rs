@@ -1,0 +1,22 @@
+//! From a machine's specification to what its first boot is told: user-data (a `#cloud-config`) and the boot plan.
+//!
+//! Pure: no clock, no I/O, no randomness. User-data is readable by every process on the machine that can reach the
+//! provider's metadata service, so it must never hold more than the short-lived enrolment token; no value from outside
+//! ever becomes shell text. Start with [`user_data()`], then [`boot_plan`].
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+pub mod boot_plan;
+pub mod user_data;
+
+pub use boot_plan::{BootSpec, boot_plan, repository_directory};
+pub use user_data::{EnrolmentToken, MachineSpec, USER_DATA_LIMIT, UserDataError, cloud_config, user_data};
