@@ -14,6 +14,7 @@ pub mod decide;
 pub mod hetzner;
 pub mod http;
 pub mod keys;
+pub mod machine;
 pub mod names;
 
 pub mod perform;

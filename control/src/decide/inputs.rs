@@ -6,7 +6,7 @@ use super::{Command, Context, Draft, Effect, EffectOutcome, Heard, Input, PortAc
 use crate::record::{Dns, DrainReason, Pause, PendingReceipt, Phase, RescueStep, Wanted, plus};
 use ebbtide_api::vm::{DrainPhase, Receipt};
 use ebbtide_api::workspace::{Failure, SnapshotSummary};
-use ebbtide_api::{ErrorCode, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, Timestamp};
 
 pub(super) fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {
     match input {
@@ -78,11 +78,21 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
             (_, Wanted::Deleted | Wanted::Discarded) => draft.record.wanted = Wanted::Asleep,
             (_, Wanted::Awake | Wanted::Asleep) => draft.refuse(ErrorCode::WrongState, "it is not deleted"),
         },
+        Command::Change { lifetime: Some(_), .. }
+            if matches!(draft.record.phase, Phase::Rescuing { .. } | Phase::Destroying { .. } | Phase::Deleted { .. }) =>
+        {
+            draft.refuse(ErrorCode::WrongState, format!("a workspace that is {state} has no lifetime to change"));
+        }
         Command::Change { idle_timeout, lifetime, worst_case } => {
             if let Some(timeout) = idle_timeout {
                 draft.record.spec.idle_timeout = timeout;
             }
             if let Some(lifetime) = lifetime {
+                // A lifetime that is over already ends now: the drain still gets its whole time.
+                let awake = context.now.duration_since(draft.record.woke_at).as_secs();
+                let live = draft.record.phase.may_have_machine();
+                let least = Duration::from_secs(if live { u64::try_from(awake).unwrap_or(0) } else { 0 });
+                let lifetime = lifetime.max(least);
                 draft.record.spec.lifetime = lifetime;
                 draft.record.labels_stale = draft.record.server.is_some();
                 draft.record.warnings_given = 0;

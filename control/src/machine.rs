@@ -1,0 +1,114 @@
+//! What a machine is told: user-data at its birth, and the answer to its enrolment. Pure; secrets are passed through.
+
+use crate::policy::Policy;
+use crate::record::Record;
+use crate::secret::SecretText;
+use crate::tokens::{EnrolmentClaims, TokenError, TokenKeys, VmClaims};
+use crate::view;
+use ebbtide_api::Timestamp;
+use ebbtide_api::vm::{BootPlan, Enrolled, IngressPlan, NamedSecret, Repository};
+use ebbtide_vm_init::{BootSpec, EnrolmentToken, MachineSpec, UserDataError};
+
+/// What an installation tells every machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    /// Where the control plane answers, without a trailing slash.
+    pub control_url: &'a str,
+    /// How a browser reaches a workspace's host, with `{host}` to replace.
+    pub port_url_template: &'a str,
+    /// On which port machines serve.
+    pub ingress_port: u16,
+    /// Who signs tokens.
+    pub tokens: &'a TokenKeys,
+    /// Durations.
+    pub policy: &'a Policy,
+}
+
+/// Why user-data cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BirthError {
+    /// The enrolment token could not be signed.
+    #[error("the enrolment token cannot be signed")]
+    Token(#[from] TokenError),
+    /// A field is unusable, or the whole is too large.
+    #[error(transparent)]
+    UserData(#[from] UserDataError),
+}
+
+/// The user-data of a record's machine, with a fresh enrolment token.
+///
+/// # Errors
+/// Says which field is unusable.
+pub fn user_data(record: &Record, agent_sha256: &str, site: &Site<'_>, now: Timestamp) -> Result<SecretText, BirthError> {
+    let claims = EnrolmentClaims {
+        workspace: record.id.clone(),
+        generation: record.generation,
+        tenant: record.tenant.clone(),
+    };
+    let issued = site.tokens.issue_enrolment(&claims, now, site.policy.enrolment_token.into())?;
+    let spec = MachineSpec {
+        workspace: record.id.clone(),
+        generation: record.generation,
+        name: record.name.clone(),
+        control_url: site.control_url.to_owned(),
+        agent_sha256: agent_sha256.to_owned(),
+        enrolment_token: EnrolmentToken::new(issued.token.expose().as_str()),
+    };
+    Ok(ebbtide_vm_init::user_data(&spec)?.into())
+}
+
+/// The steps of a record's machine: its snapshot where it has one to restore, its repository otherwise.
+pub fn boot_plan(record: &Record) -> BootPlan {
+    ebbtide_vm_init::boot_plan(&BootSpec {
+        repo: record.spec.repo.as_deref(),
+        branch: record.spec.branch.as_deref(),
+        snapshot: record.restore.as_deref(),
+    })
+}
+
+/// A VM token for a record's machine.
+///
+/// # Errors
+/// It cannot be signed.
+pub fn vm_token(record: &Record, site: &Site<'_>, now: Timestamp) -> Result<SecretText, TokenError> {
+    let claims = VmClaims {
+        workspace: record.id.clone(),
+        generation: record.generation,
+        tenant: record.tenant.clone(),
+    };
+    Ok(site.tokens.issue_vm(&claims, now, site.policy.vm_token.into())?.token)
+}
+
+/// The answer to an enrolment.
+///
+/// # Errors
+/// The token cannot be signed.
+pub fn enrolled(
+    record: &Record,
+    password: &SecretText,
+    secrets: Vec<NamedSecret>,
+    site: &Site<'_>,
+    now: Timestamp,
+) -> Result<Enrolled, TokenError> {
+    let port_host_template = format!("{{port}}.{}", record.host);
+    Ok(Enrolled {
+        vm_token: vm_token(record, site, now)?.expose().clone(),
+        vm_token_expires_in_secs: site.policy.vm_token.as_secs(),
+        name: record.name.clone(),
+        boot_plan: boot_plan(record),
+        repository: Repository {
+            path: "/v1/vm/backup/".to_owned(),
+            password: password.expose().clone(),
+            host: record.name.clone(),
+        },
+        secrets,
+        policy: view::vm_policy(record, site.policy),
+        ingress: IngressPlan {
+            host: record.host.clone(),
+            port_url_template: site.port_url_template.replace("{host}", &port_host_template),
+            port_host_template,
+            listen_port: site.ingress_port,
+            access_keys: site.tokens.public_keys(),
+        },
+    })
+}
