@@ -1,0 +1,138 @@
+//! What the provider offers, remembered for five minutes, and what follows from it: placements, fallbacks, worst cases.
+//!
+//! No size, location or price is known to the code. Where the provider does not answer, the last offers stand however
+//! old they are, and before there are any, choices go unchecked: the provider checks them when the server is created.
+
+mod choose;
+
+pub use choose::{Choice, Defaults, choose, worst_case};
+
+use crate::error::{ApiError, ApiResult};
+use crate::invocation::Invocation;
+use ebbtide_api::account::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
+use ebbtide_api::{Duration, ErrorCode, Timestamp};
+use ebbtide_control::hetzner::{Architecture, Failure, Location, Pricing, ServerType};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// How long offers are taken as they are: availability changes within minutes, and a call each is spent on it.
+const FRESH_FOR: Duration = Duration::from_mins(5);
+
+/// What the provider offers.
+#[derive(Debug, Clone, Default)]
+pub struct Offers {
+    /// Sizes; only those for x86, which is all that machines are built for.
+    pub sizes: Vec<ServerType>,
+    /// Places.
+    pub locations: Vec<Location>,
+    /// Prices of addresses, and the currency of all prices.
+    pub pricing: Option<Pricing>,
+}
+
+thread_local! {
+    /// Kept by each isolate for itself.
+    static REMEMBERED: RefCell<Option<(Timestamp, Rc<Offers>)>> = const { RefCell::new(None) };
+}
+
+/// The provider's offers; `None` where it does not answer and none are remembered.
+pub async fn offers(invocation: &Invocation) -> Option<Rc<Offers>> {
+    match fresh(invocation).await {
+        Ok(offers) => Some(offers),
+        Err(failure) => {
+            let fields = [("request.id", invocation.request_id.as_str()), ("error", &failure.to_string())];
+            crate::log::write(crate::log::Level::Warn, "the provider's catalog is not to be had", &fields);
+            REMEMBERED.with_borrow(|remembered| remembered.as_ref().map(|(_, offers)| Rc::clone(offers)))
+        }
+    }
+}
+
+async fn fresh(invocation: &Invocation) -> Result<Rc<Offers>, Failure> {
+    let now = invocation.now();
+    let remembered = REMEMBERED.with_borrow(|remembered| {
+        let fresh = remembered.as_ref().filter(|(at, _)| now.duration_since(*at) < FRESH_FOR.into());
+        fresh.map(|(_, offers)| Rc::clone(offers))
+    });
+    if let Some(offers) = remembered {
+        return Ok(offers);
+    }
+    let hetzner = invocation.hetzner();
+    let mut sizes = hetzner.server_types().await.outcome?;
+    sizes.retain(|size| size.architecture == Architecture::X86);
+    let locations = hetzner.locations().await.outcome?;
+    // Without prices one can still create: the worst case is then not shown.
+    let pricing = hetzner.pricing().await.outcome.ok();
+    let offers = Rc::new(Offers { sizes, locations, pricing });
+    REMEMBERED.set(Some((now, Rc::clone(&offers))));
+    Ok(offers)
+}
+
+/// `GET /v1/catalog`, and the dashboard's create form.
+///
+/// # Errors
+/// The provider does not answer and nothing is remembered.
+pub async fn catalog(invocation: &Invocation) -> ApiResult<Catalog> {
+    let offers = offers(invocation).await.ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::ProviderUnavailable,
+            "the provider does not say what it offers at the moment",
+        )
+    })?;
+    let config = &invocation.config;
+    let now = invocation.now();
+    let mut sizes: Vec<CatalogSize> =
+        offers.sizes.iter().map(|size| show(&offers, size, invocation, now)).collect();
+    sizes.retain(|size| !size.locations.is_empty());
+    sizes.sort_by_key(|size| {
+        let cheapest =
+            size.locations.iter().filter_map(|offer| offer.hourly_gross.clone()).min_by_key(micros);
+        (cheapest.as_ref().map_or(u64::MAX, micros), size.name.clone())
+    });
+    let mut locations: Vec<CatalogLocation> = offers
+        .locations
+        .iter()
+        .map(|location| CatalogLocation {
+            name: location.name.clone(),
+            description: [location.city.as_str(), location.country.as_str()]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+        .collect();
+    locations.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Catalog {
+        sizes,
+        locations,
+        currency: offers.pricing.as_ref().map(|pricing| pricing.currency.clone()),
+        default_size: config.default_size.clone(),
+        default_location: config.default_location.clone(),
+        default_lifetime: config.policy.lifetime,
+    })
+}
+
+#[allow(clippy::ptr_arg)] // a key function of `min_by_key`
+fn micros(price: &String) -> u64 {
+    ebbtide_control::hetzner::Decimal(price.clone()).micros_rounded_up().unwrap_or(u64::MAX)
+}
+
+fn show(offers: &Offers, size: &ServerType, invocation: &Invocation, now: Timestamp) -> CatalogSize {
+    let policy = &invocation.config.policy;
+    let offered = choose::offered_at(size, now);
+    CatalogSize {
+        name: size.name.clone(),
+        description: size.description.clone(),
+        cores: size.cores,
+        memory_mib: size.memory_mib,
+        disk_gb: size.disk_gb,
+        cpu: size.cpu_type.clone(),
+        locations: offered
+            .into_iter()
+            .map(|(location, available)| CatalogOffer {
+                hourly_gross: choose::hourly(size, location).map(|price| price.gross.to_string()),
+                worst_case: worst_case(offers, &size.name, location, policy.lifetime, policy),
+                location: location.to_owned(),
+                available,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,347 @@
+//! The installation's configuration, from plain variables and secrets.
+//!
+//! It is whole or refused: a missing secret, an example left in place or an unusable URL stops every request but
+//! `/health`, which names what is wrong and never repeats a value. There is no development branch.
+
+use crate::log::Level;
+use ebbtide_control::keys::MasterKeys;
+use ebbtide_control::names;
+use ebbtide_control::policy::Policy;
+use ebbtide_control::secret::SecretText;
+use ebbtide_control::tokens::TokenKeys;
+use serde::Deserialize;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+/// Shortest owner token that is accepted, in characters.
+const OWNER_TOKEN_MIN: usize = 24;
+
+/// The configuration. See `docs/operations.md` for what each variable means to an operator.
+#[derive(Debug)]
+pub struct Config {
+    /// Public base URL of this Worker, without a trailing slash; machines use it too.
+    pub control_url: String,
+    /// Which installation owns what we create at the providers.
+    pub install_id: String,
+    /// Domain below which workspaces are reached.
+    pub zone: String,
+    /// The zone's id at the provider of names.
+    pub zone_id: String,
+    /// Base URL of the provider of machines.
+    pub hetzner_url: String,
+    /// Base URL of the provider of names.
+    pub cloudflare_url: String,
+    /// How a browser reaches a workspace's host; holds `{host}`.
+    pub port_url_template: String,
+    /// Port on which Caddy listens on machines.
+    pub ingress_port: u16,
+    /// Server type where a request names none.
+    pub default_size: String,
+    /// Location where a request names none.
+    pub default_location: String,
+    /// Image of new servers.
+    pub default_image: String,
+    /// Durations and limits.
+    pub policy: Policy,
+    /// What is logged.
+    pub log: Level,
+    /// Signs in the one tenant of today.
+    pub owner_token: SecretText,
+    /// Credential at the provider of machines.
+    pub hetzner_token: SecretText,
+    /// Credential at the provider of names.
+    pub cloudflare_token: SecretText,
+    /// Wrap tenants' keys.
+    pub master_keys: MasterKeys,
+    /// Sign tokens.
+    pub token_keys: TokenKeys,
+}
+
+/// What is wrong with the configuration: variable and reason, values never.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigProblems(pub Vec<String>);
+
+impl fmt::Display for ConfigProblems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the installation is not configured: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigProblems {}
+
+thread_local! {
+    /// An isolate's environment never changes, so a configuration that was read once stands.
+    static READ: RefCell<Option<Rc<Config>>> = const { RefCell::new(None) };
+}
+
+impl Config {
+    /// The configuration of this isolate.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn from_env(env: &worker::Env) -> Result<Rc<Self>, ConfigProblems> {
+        if let Some(config) = READ.with_borrow(Clone::clone) {
+            return Ok(config);
+        }
+        let config = Rc::new(Self::read(|name| env.var(name).ok().map(|value| value.to_string()))?);
+        READ.set(Some(Rc::clone(&config)));
+        Ok(config)
+    }
+
+    /// Reads the configuration from named texts.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigProblems> {
+        let mut reader = Reader { variable, problems: Vec::new() };
+        let install_id = reader.checked("INSTALL_ID", names::is_install_id, "1 to 32 of a-z, 0-9 and dashes");
+        let master_keys = reader.keys("MASTER_KEYS", MasterKeys::parse);
+        let token_keys = reader.keys("TOKEN_KEYS", |text| TokenKeys::parse(&install_id, text));
+        let policy = match Policy::parse(&reader.optional("POLICY", "")) {
+            Ok(policy) => Some(policy),
+            Err(error) => reader.problem("POLICY", &error),
+        };
+        let ingress_port = match reader.optional("INGRESS_PORT", "80").parse() {
+            Ok(port) => Some(port),
+            Err(_) => reader.problem("INGRESS_PORT", "is no port"),
+        };
+        let owner_token = reader.secret("OWNER_TOKEN");
+        if !owner_token.expose().is_empty() && owner_token.expose().chars().count() < OWNER_TOKEN_MIN {
+            reader.problem::<()>("OWNER_TOKEN", "is shorter than 24 characters");
+        }
+        let is_template = |text: &str| text.contains("{host}");
+        let is_plain = |text: &str| !text.is_empty();
+        let parts = (
+            reader.url("CONTROL_URL"),
+            reader.url("HETZNER_URL"),
+            reader.url("CLOUDFLARE_URL"),
+            reader.checked("ZONE", is_domain, "a domain in lower case"),
+            reader.checked("ZONE_ID", is_plain, "the zone's id"),
+            reader.checked("PORT_URL_TEMPLATE", is_template, "a URL with {host} in it"),
+            reader.secret("HETZNER_TOKEN"),
+            reader.secret("CLOUDFLARE_TOKEN"),
+        );
+        let (
+            control_url,
+            hetzner_url,
+            cloudflare_url,
+            zone,
+            zone_id,
+            port_url_template,
+            hetzner_token,
+            cloudflare_token,
+        ) = parts;
+        let default_size = reader.optional("DEFAULT_SIZE", "cx23");
+        let default_location = reader.optional("DEFAULT_LOCATION", "fsn1");
+        let default_image = reader.optional("DEFAULT_IMAGE", "debian-12");
+        let log = Level::parse(&reader.optional("LOG", "info"));
+        let problems = reader.problems;
+        match (master_keys, token_keys, policy, ingress_port) {
+            (Some(master_keys), Some(token_keys), Some(policy), Some(ingress_port))
+                if problems.is_empty() =>
+            {
+                Ok(Self {
+                    control_url,
+                    install_id,
+                    zone,
+                    zone_id,
+                    hetzner_url,
+                    cloudflare_url,
+                    port_url_template,
+                    ingress_port,
+                    default_size,
+                    default_location,
+                    default_image,
+                    policy,
+                    log,
+                    owner_token,
+                    hetzner_token,
+                    cloudflare_token,
+                    master_keys,
+                    token_keys,
+                })
+            }
+            _ => Err(ConfigProblems(problems)),
+        }
+    }
+}
+
+/// Collects what is wrong instead of stopping at the first.
+struct Reader<V> {
+    variable: V,
+    problems: Vec<String>,
+}
+
+impl<V: Fn(&str) -> Option<String>> Reader<V> {
+    fn problem<T>(&mut self, name: &str, what: &str) -> Option<T> {
+        self.problems.push(format!("{name} {what}"));
+        None
+    }
+
+    fn optional(&self, name: &str, default: &str) -> String {
+        (self.variable)(name).filter(|text| !text.trim().is_empty()).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn required(&mut self, name: &str) -> Option<String> {
+        match (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) {
+            Some(text) => Some(text),
+            None => self.problem(name, "is missing"),
+        }
+    }
+
+    fn checked(&mut self, name: &str, is_usable: impl Fn(&str) -> bool, wanted: &str) -> String {
+        let Some(text) = self.required(name) else { return String::new() };
+        if !is_usable(&text) {
+            self.problem::<()>(name, &format!("is not {wanted}"));
+        }
+        text
+    }
+
+    fn url(&mut self, name: &str) -> String {
+        let is_usable = |text: &str| {
+            url::Url::parse(text).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()
+            })
+        };
+        let text = self.checked(name, is_usable, "an http or https URL");
+        text.trim_end_matches('/').to_owned()
+    }
+
+    fn secret(&mut self, name: &str) -> SecretText {
+        let Some(text) = self.required(name) else { return String::new().into() };
+        let lower = text.to_ascii_lowercase();
+        if ["example", "changeme", "change-me"].iter().any(|placeholder| lower.contains(placeholder)) {
+            self.problem::<()>(name, "is an example value");
+        }
+        text.into()
+    }
+
+    fn keys<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&SecretText) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.secret(name);
+        if text.expose().is_empty() {
+            return None;
+        }
+        match key_list(&text).and_then(|list| parse(&list).map_err(|error| error.to_string())) {
+            Ok(keys) => Some(keys),
+            Err(error) => self.problem(name, &format!("is unusable: {error}")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct KeyRing {
+    current: String,
+    keys: BTreeMap<String, String>,
+}
+
+/// Brings `{"current":"k1","keys":{"k1":"…"}}` into the form that `control` reads: `id:base64` pairs, the current one
+/// first. A text in that form already is left as it is.
+fn key_list(text: &SecretText) -> Result<SecretText, String> {
+    if !text.expose().starts_with('{') {
+        return Ok(text.clone());
+    }
+    let KeyRing { current, keys } = serde_json::from_str(text.expose())
+        .map_err(|_| "it is no JSON of the form {current, keys}".to_owned())?;
+    let first = keys.get(&current).ok_or_else(|| "its current key is not among its keys".to_owned())?;
+    let others = keys.iter().filter(|(id, _)| **id != current);
+    let pairs = std::iter::once((&current, first)).chain(others).map(|(id, key)| format!("{id}:{key}"));
+    Ok(pairs.collect::<Vec<_>>().join(",").into())
+}
+
+fn is_domain(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    text.contains('.') && text.split('.').all(is_label)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A whole configuration for tests, with one variable replaced.
+    pub(crate) fn variables(name: &str, value: Option<&str>) -> BTreeMap<String, String> {
+        let ring = |byte: u8| {
+            use base64::Engine;
+            let key: Vec<u8> = (0..32).map(|place| byte.wrapping_add(place)).collect();
+            format!(
+                r#"{{"current":"k1","keys":{{"k1":"{}"}}}}"#,
+                base64::prelude::BASE64_STANDARD.encode(key)
+            )
+        };
+        let mut variables: BTreeMap<String, String> = [
+            ("CONTROL_URL", "http://127.0.0.1:8787/"),
+            ("INSTALL_ID", "test"),
+            ("ZONE", "ebb.localhost"),
+            ("ZONE_ID", "z1"),
+            ("HETZNER_URL", "http://127.0.0.1:1/v1"),
+            ("CLOUDFLARE_URL", "http://127.0.0.1:1/client/v4"),
+            ("PORT_URL_TEMPLATE", "http://{host}:8930"),
+            ("OWNER_TOKEN", "0123456789abcdef0123456789abcdef"),
+            ("HETZNER_TOKEN", "h"),
+            ("CLOUDFLARE_TOKEN", "c"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        variables.insert("MASTER_KEYS".to_owned(), ring(7));
+        variables.insert("TOKEN_KEYS".to_owned(), ring(99));
+        match value {
+            Some(value) => variables.insert(name.to_owned(), value.to_owned()),
+            None => variables.remove(name),
+        };
+        variables
+    }
+
+    pub(crate) fn read(variables: &BTreeMap<String, String>) -> Result<Config, ConfigProblems> {
+        Config::read(|name| variables.get(name).cloned())
+    }
+
+    #[test]
+    fn a_whole_configuration_is_read_and_urls_lose_their_trailing_slash() {
+        let config = read(&variables("LOG", Some("debug"))).unwrap();
+        assert_eq!(config.control_url, "http://127.0.0.1:8787");
+        assert_eq!(config.default_size, "cx23");
+        assert_eq!(config.log, Level::Debug);
+        assert_eq!(config.policy, Policy::default());
+    }
+
+    #[test]
+    fn each_missing_or_unusable_variable_is_named_and_no_value_is_repeated() {
+        let table = [
+            ("OWNER_TOKEN", None, "OWNER_TOKEN is missing"),
+            ("OWNER_TOKEN", Some("short"), "OWNER_TOKEN is shorter than 24 characters"),
+            ("OWNER_TOKEN", Some("example-owner-token-0123456789"), "OWNER_TOKEN is an example value"),
+            ("HETZNER_TOKEN", Some("ChangeMe"), "HETZNER_TOKEN is an example value"),
+            ("MASTER_KEYS", None, "MASTER_KEYS is missing"),
+            ("MASTER_KEYS", Some("{}"), "MASTER_KEYS is unusable: it is no JSON of the form {current, keys}"),
+            ("TOKEN_KEYS", Some("k1:c2hvcnQ="), "TOKEN_KEYS is unusable: "),
+            ("CONTROL_URL", Some("ftp://x"), "CONTROL_URL is not an http or https URL"),
+            ("INSTALL_ID", Some("Not Good"), "INSTALL_ID is not 1 to 32 of a-z, 0-9 and dashes"),
+            ("ZONE", Some("nodots"), "ZONE is not a domain in lower case"),
+            ("PORT_URL_TEMPLATE", Some("https://x"), "PORT_URL_TEMPLATE is not a URL with {host} in it"),
+            ("INGRESS_PORT", Some("99999"), "INGRESS_PORT is no port"),
+            ("POLICY", Some(r#"{"idle":"1s"}"#), "POLICY unknown field `idle`"),
+        ];
+        for (name, value, wanted) in table {
+            let problems = read(&variables(name, value)).unwrap_err();
+            assert_eq!(problems.0.len(), 1, "{problems}");
+            assert!(problems.to_string().contains(wanted), "{problems}");
+            if let Some(value) = value.filter(|_| name.ends_with("TOKEN") || name.ends_with("KEYS")) {
+                assert!(value == "{}" || !problems.to_string().contains(value), "{problems}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_current_key_of_a_ring_comes_first() {
+        let list = key_list(&r#"{"current":"b","keys":{"a":"AAAA","b":"BBBB"}}"#.into()).unwrap();
+        assert_eq!(list.expose(), "b:BBBB,a:AAAA");
+    }
+}

@@ -1,0 +1,347 @@
+//! A workspace is created: the request is checked whole, the intent recorded, then the object called.
+//!
+//! Nothing is left half created: everything that can be refused is refused before the first write, and a creation that
+//! broke off goes on with the same id when the request comes again with its Idempotency-Key. Without the key, the
+//! sweep asks what became of the intent.
+
+mod once;
+
+pub use once::once;
+
+use crate::auth::Context;
+use crate::catalog::{self, Choice, Defaults, Offers};
+use crate::chance::random;
+use crate::config::Config;
+use crate::error::{ApiError, ApiResult};
+use crate::index::Intent;
+use crate::invocation::Invocation;
+use crate::object::Call;
+use ebbtide_api::workspace::{Cost, CreateWorkspace, Ingress, Workspace};
+use ebbtide_api::{Duration, Timestamp, WorkspaceId};
+use ebbtide_control::names;
+use ebbtide_control::policy::Policy;
+use ebbtide_control::record::{NewWorkspace, Placement, Spec, plus};
+use std::collections::BTreeMap;
+
+/// Agents whose command lines we know how to install.
+const AGENTS: &[&str] = &["claude", "codex", "gemini", "aider", "opencode"];
+/// Most environment values.
+const ENV_MAX: usize = 64;
+/// Longest name of an environment value, in bytes.
+const ENV_NAME_MAX: usize = 128;
+/// Longest environment value, in bytes.
+const ENV_VALUE_MAX: usize = 16 * 1024;
+/// Names that would change how programs of the machine start, rather than what they know.
+const ENV_RESERVED: &[&str] = &["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PATH", "HOME", "USER", "SHELL"];
+/// After this long the sweep asks what became of an intent.
+const INTENT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A request that can be carried out.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Readable name.
+    pub name: String,
+    /// What is wanted, complete.
+    pub spec: Spec,
+    /// Values to be sealed.
+    pub env: BTreeMap<String, String>,
+    /// What it costs at worst.
+    pub worst_case: Option<Cost>,
+}
+
+/// Draws the id of a new workspace.
+///
+/// # Errors
+/// There is no randomness.
+pub fn new_id() -> ApiResult<WorkspaceId> {
+    Ok(WorkspaceId::from_random(u64::from_le_bytes(random()?)))
+}
+
+/// Checks a request against the rules and the provider's offers.
+///
+/// # Errors
+/// The first field that cannot be used.
+pub async fn check(invocation: &Invocation, request: CreateWorkspace) -> ApiResult<Checked> {
+    // The cheap rules first: a request that is wrong costs no call.
+    let offers = match check_fields(&request, &invocation.config.policy) {
+        Ok(()) => catalog::offers(invocation).await,
+        Err(refusal) => return Err(refusal),
+    };
+    complete(request, offers.as_deref(), &invocation.config, invocation.now())
+}
+
+/// Creates a workspace under an id. Repeatable with the same id.
+///
+/// # Errors
+/// Storage or the object does not answer: then it may exist, and the same call finishes it.
+pub async fn create(
+    invocation: &Invocation,
+    context: &Context,
+    id: &WorkspaceId,
+    checked: Checked,
+) -> ApiResult<Workspace> {
+    let Checked { name, spec, env, worst_case } = checked;
+    let now = invocation.now();
+    let intent = Intent {
+        id,
+        tenant: &context.tenant,
+        name: &name,
+        repo: spec.repo.as_deref(),
+        size: &spec.placement.size,
+        location: &spec.placement.location,
+        now,
+        next_deadline: plus(now, INTENT_DEADLINE),
+    };
+    let note = invocation.audit_note(context, "workspace.create", id.as_str());
+    invocation.index()?.put_intent(&intent, &note).await?;
+    invocation.keychain()?.seal_env(&context.tenant, id, env).await?;
+    let host = names::workspace_host(&name, id, &invocation.config.zone);
+    let record =
+        NewWorkspace { id: id.clone(), tenant: context.tenant.clone(), name, host, spec, worst_case };
+    invocation.ask(&context.tenant, id, Call::Create { record: Box::new(record) }).await
+}
+
+/// The rules that need nobody else.
+fn check_fields(request: &CreateWorkspace, policy: &Policy) -> ApiResult<()> {
+    if let Some(name) = &request.name {
+        names::validate_workspace_name(name)
+            .map_err(|error| ApiError::field("name", error).hint(error.hint()))?;
+    }
+    if let Some(repo) = &request.repo {
+        names::validate_repo_url(repo).map_err(|error| ApiError::field("repo", error).hint(error.hint()))?;
+    }
+    if let Some(branch) = &request.branch {
+        names::validate_branch(branch)
+            .map_err(|error| ApiError::field("branch", error).hint(error.hint()))?;
+        if request.repo.is_none() {
+            return Err(
+                ApiError::field("branch", "there is no repository to take it from").hint("Add `repo`.")
+            );
+        }
+    }
+    if let Some(unknown) = request.agents.iter().flatten().find(|agent| !AGENTS.contains(&agent.as_str())) {
+        let shown: String = unknown.chars().filter(|c| !c.is_control()).take(40).collect();
+        let hint = format!("Choose from {}.", AGENTS.join(", "));
+        return Err(ApiError::field("agents", format!("there is no agent {shown}")).hint(hint));
+    }
+    check_durations(request.idle_timeout, request.lifetime, policy)?;
+    check_env(&request.env)
+}
+
+/// Checks durations that may be set at creation and later.
+///
+/// # Errors
+/// One is outside the installation's bounds.
+pub fn check_durations(
+    idle_timeout: Option<Duration>,
+    lifetime: Option<Duration>,
+    policy: &Policy,
+) -> ApiResult<()> {
+    let (shortest, longest) = (policy.idle_timeout_min, policy.lifetime_ceiling);
+    for (field, duration) in [("idle_timeout", idle_timeout), ("lifetime", lifetime)] {
+        match duration {
+            Some(duration) if duration < shortest => {
+                return Err(ApiError::field(field, format!("{duration} is too short"))
+                    .hint(format!("It is at least {shortest}.")));
+            }
+            Some(duration) if duration > longest => {
+                return Err(ApiError::field(field, format!("{duration} is too long"))
+                    .hint(format!("It is at most {longest}; more is a policy of the installation.")));
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> ApiResult<()> {
+    if env.len() > ENV_MAX {
+        return Err(ApiError::field("env", format!("more than {ENV_MAX} values")));
+    }
+    for (name, value) in env {
+        let usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let is_name = !name.is_empty()
+            && name.len() <= ENV_NAME_MAX
+            && name.bytes().all(usual)
+            && !name.starts_with(|c: char| c.is_ascii_digit());
+        if !is_name {
+            return Err(ApiError::field(
+                "env",
+                "a name holds something other than letters, digits and _, or is too long",
+            )
+            .hint("Use names such as DATABASE_URL, at most 128 characters."));
+        }
+        if ENV_RESERVED.contains(&name.as_str()) {
+            return Err(ApiError::field(&format!("env.{name}"), "the machine sets this itself")
+                .hint("Set it in the workspace's shell profile instead."));
+        }
+        if value.len() > ENV_VALUE_MAX || value.contains('\0') {
+            return Err(ApiError::field(
+                &format!("env.{name}"),
+                "the value is too long or holds a zero byte",
+            )
+            .hint("A value has at most 16 KiB."));
+        }
+    }
+    Ok(())
+}
+
+/// Fills in the defaults of a request whose fields were checked.
+fn complete(
+    request: CreateWorkspace,
+    offers: Option<&Offers>,
+    config: &Config,
+    now: Timestamp,
+) -> ApiResult<Checked> {
+    check_fields(&request, &config.policy)?;
+    let CreateWorkspace {
+        name,
+        repo,
+        branch,
+        size,
+        location,
+        agents,
+        idle_timeout,
+        lifetime,
+        env,
+        ingress,
+        on_unsaved,
+        persistence,
+    } = request;
+    let policy = &config.policy;
+    let lifetime = lifetime.unwrap_or(policy.lifetime);
+    let defaults = Defaults { size: &config.default_size, location: &config.default_location };
+    let choice = match offers {
+        Some(offers) => catalog::choose(offers, size.as_deref(), location.as_deref(), defaults, now)?,
+        None => unchecked(size, location, defaults)?,
+    };
+    let worst_case = offers.and_then(|offers| dearest(offers, &choice, lifetime, policy));
+    let mut agents = agents.unwrap_or_default();
+    agents.sort();
+    agents.dedup();
+    Ok(Checked {
+        name: name.unwrap_or_else(|| names::default_name(repo.as_deref().unwrap_or_default())),
+        worst_case,
+        spec: Spec {
+            repo,
+            branch,
+            placement: choice.placement,
+            fallbacks: choice.fallbacks,
+            image: config.default_image.clone(),
+            agents,
+            idle_timeout: idle_timeout.unwrap_or(policy.idle_timeout),
+            lifetime,
+            ingress: ingress.unwrap_or(Ingress::Direct),
+            on_unsaved: on_unsaved.unwrap_or_default(),
+            persistence: persistence.unwrap_or_default(),
+            env: env.keys().cloned().collect(),
+        },
+        env,
+    })
+}
+
+/// Takes the user's word for it while the provider does not say what it offers: it checks when it creates.
+fn unchecked(size: Option<String>, location: Option<String>, defaults: Defaults<'_>) -> ApiResult<Choice> {
+    let plain = |field: &str, text: &str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if (1..=32).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(())
+        } else {
+            Err(ApiError::field(field, "this is no name of the provider's")
+                .hint("GET /v1/catalog lists them."))
+        }
+    };
+    let size = size.unwrap_or_else(|| defaults.size.to_owned());
+    let location = location.unwrap_or_else(|| defaults.location.to_owned());
+    plain("size", &size)?;
+    plain("location", &location)?;
+    Ok(Choice { placement: Placement { size, location }, fallbacks: Vec::new() })
+}
+
+/// The worst case over all places where the machine may end up; `None` where one of them has no price.
+fn dearest(offers: &Offers, choice: &Choice, lifetime: Duration, policy: &Policy) -> Option<Cost> {
+    let places = std::iter::once(&choice.placement).chain(&choice.fallbacks);
+    let costs: Option<Vec<Cost>> = places
+        .map(|place| catalog::worst_case(offers, &place.size, &place.location, lifetime, policy))
+        .collect();
+    let micros = |cost: &Cost| ebbtide_control::hetzner::Decimal(cost.gross.clone()).micros_rounded_up();
+    costs?.into_iter().max_by_key(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{read, variables};
+    use ebbtide_api::workspace::{OnUnsaved, Persistence};
+
+    fn complete_json(body: &str) -> ApiResult<Checked> {
+        let config = read(&variables("LOG", None)).unwrap();
+        complete(crate::json::parse(body.as_bytes())?, None, &config, Timestamp::UNIX_EPOCH)
+    }
+
+    fn check(body: &str, wanted: &str) {
+        let refusal = complete_json(body).unwrap_err();
+        assert_eq!(refusal.to_string(), wanted, "{body}");
+    }
+
+    #[test]
+    fn an_empty_request_gets_the_defaults() {
+        let Checked { name, spec, env, worst_case } = complete_json("").unwrap();
+        assert_eq!((name.as_str(), env.len(), worst_case), ("workspace", 0, None));
+        assert_eq!(spec.placement, Placement { size: "cx23".into(), location: "fsn1".into() });
+        assert_eq!((spec.idle_timeout, spec.lifetime), (Duration::from_mins(30), Duration::from_hours(24)));
+        assert_eq!((spec.on_unsaved, spec.persistence), (OnUnsaved::Destroy, Persistence::Backup));
+    }
+
+    #[test]
+    fn the_name_comes_from_the_repository() {
+        let checked =
+            complete_json(r#"{"repo":"https://github.com/owner/My_App.git","branch":"$(id)"}"#).unwrap();
+        assert_eq!(checked.name, "my-app");
+        assert_eq!(checked.spec.branch.as_deref(), Some("$(id)"));
+    }
+
+    #[test]
+    fn unusable_fields_are_refused_by_name() {
+        check(
+            r#"{"name":"Bad Name"}"#,
+            "invalid_field: name: the name holds something other than lower-case letters, digits and dashes",
+        );
+        check(r#"{"repo":"--upload-pack=x"}"#, "invalid_field: repo: the repository URL starts with a dash");
+        check(
+            r#"{"repo":"file:///etc"}"#,
+            "invalid_field: repo: the repository URL names a transport that runs commands or reads local files",
+        );
+        check(r#"{"branch":"main"}"#, "invalid_field: branch: there is no repository to take it from");
+        check(r#"{"agents":["hal"]}"#, "invalid_field: agents: there is no agent hal");
+        check(r#"{"idle_timeout":"9s"}"#, "invalid_field: idle_timeout: 9s is too short");
+        check(r#"{"lifetime":"169h"}"#, "invalid_field: lifetime: 169h is too long");
+        check(r#"{"size":"../x"}"#, "invalid_field: size: this is no name of the provider's");
+        check(
+            r#"{"env":{"1A":"x"}}"#,
+            "invalid_field: env: a name holds something other than letters, digits and _, or is too long",
+        );
+        check(r#"{"env":{"LD_PRELOAD":"x"}}"#, "invalid_field: env.LD_PRELOAD: the machine sets this itself");
+        check(
+            r#"{"env":{"A":"\u0000"}}"#,
+            "invalid_field: env.A: the value is too long or holds a zero byte",
+        );
+        check(
+            &format!(r#"{{"name":"{}"}}"#, "a".repeat(10_000)),
+            "invalid_field: name: the name has more than 40 characters",
+        );
+    }
+
+    #[test]
+    fn a_secret_value_is_in_no_refusal() {
+        let refusal = complete_json(r#"{"env":{"PATH":"hunter2"}}"#).unwrap_err();
+        assert!(!format!("{refusal:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn values_of_the_environment_are_kept_apart_from_the_record() {
+        let checked = complete_json(r#"{"env":{"TOKEN":"hunter2"}}"#).unwrap();
+        assert_eq!(checked.spec.env, ["TOKEN"]);
+        assert!(!serde_json::to_string(&checked.spec).unwrap().contains("hunter2"));
+    }
+}

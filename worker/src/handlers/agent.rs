@@ -1,0 +1,65 @@
+//! The idle-agent's binary: published by an admin, fetched by machines. Its SHA-256 is its name and its authority.
+
+use crate::answer;
+use crate::auth::Context;
+use crate::body::declared_length;
+use crate::error::{ApiError, ApiResult};
+use crate::invocation::Invocation;
+use crate::restic_paths::Name;
+use crate::storage::{AGENT_CURRENT, Put, agent_key};
+use crate::workspaces::note;
+use ebbtide_api::ErrorCode;
+use serde_json::json;
+use worker::{Request, Response, ResponseBuilder};
+
+/// Largest binary: what the platform takes as a body on the smaller plans, 100 MB.
+const AGENT_MAX: u64 = 100_000_000;
+
+/// Stores a binary and makes it the one that new machines start. Repeatable.
+pub async fn publish(
+    invocation: &Invocation,
+    context: &Context,
+    sha256: &str,
+    request: &Request,
+) -> ApiResult<Response> {
+    let name = Name::parse(sha256).ok_or_else(|| {
+        ApiError::field("sha256", "the path does not end in a SHA-256").hint("Use 64 lower-case hex digits.")
+    })?;
+    let length = declared_length(request)
+        .ok_or_else(|| ApiError::new(ErrorCode::LengthRequired, "the binary comes without its length"))?;
+    if length > AGENT_MAX {
+        return Err(ApiError::new(ErrorCode::BodyTooLarge, "the binary has more than 100 MB"));
+    }
+    let stream = request.inner().body().filter(|_| length > 0);
+    let stream = stream.ok_or_else(|| ApiError::new(ErrorCode::InvalidField, "the body is empty"))?;
+    let storage = invocation.storage()?;
+    let status = match storage.create(&agent_key(name.hex()), stream, Some(name.bytes())).await? {
+        Put::Stored => 201,
+        Put::Exists => 200,
+        Put::WrongHash => {
+            return Err(ApiError::new(
+                ErrorCode::InvalidField,
+                "the body does not have the SHA-256 that the path names",
+            ));
+        }
+    };
+    storage.replace(AGENT_CURRENT, name.hex().to_owned()).await?;
+    note(invocation, context, "agent.publish", name.hex()).await;
+    answer::json(status, &json!({ "sha256": name.hex() }))
+}
+
+/// Hands a binary out. Open: whoever knows the hash knows the content.
+pub async fn fetch(invocation: &Invocation, sha256: &str) -> ApiResult<Response> {
+    let missing = || {
+        ApiError::new(ErrorCode::NotFound, "there is no such binary")
+            .hint("PUT it first; scripts/dev and deploy do.")
+    };
+    let name = Name::parse(sha256).ok_or_else(missing)?;
+    let object = invocation.storage()?.get(&agent_key(name.hex()), None).await?.ok_or_else(missing)?;
+    let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
+    let builder = ResponseBuilder::new()
+        .with_header("content-type", "application/octet-stream")
+        .and_then(|builder| builder.with_header("cache-control", "public, max-age=31536000, immutable"))
+        .map_err(ApiError::internal)?;
+    Ok(builder.body(body))
+}

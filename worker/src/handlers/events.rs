@@ -1,0 +1,116 @@
+//! A workspace's history: as JSON, or as server-sent events in slices.
+//!
+//! A slice replays what came after `Last-Event-ID`, follows for at most 25 s and closes; the browser comes back by
+//! itself with the last number it saw. The object is asked at a bounded pace and nothing hangs inside it.
+
+use crate::answer;
+use crate::auth::Context;
+use crate::chance;
+use crate::error::{ApiError, ApiResult};
+use crate::invocation::Invocation;
+use crate::object::{self, Call};
+use crate::route::Params;
+use crate::workspaces as actions;
+use ebbtide_api::workspace::{Event, EventList};
+use ebbtide_api::{TenantId, WorkspaceId};
+use futures_util::stream;
+use worker::{Delay, Env, Request, Response, ResponseBuilder};
+
+/// How long a slice follows, in milliseconds.
+const SLICE_MS: i64 = 24_000;
+/// Pause between looks: 24 looks a slice.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+/// Answers with the history after `?after=` or `Last-Event-ID`.
+pub async fn get(
+    invocation: &Invocation,
+    context: &Context,
+    params: &Params,
+    request: &Request,
+) -> ApiResult<Response> {
+    let header = |name: &str| request.headers().get(name).ok().flatten();
+    let after = match invocation.query("after").or_else(|| header("last-event-id")) {
+        Some(text) => text.trim().parse().map_err(|_| {
+            ApiError::field("after", "it is no event number").hint("Give the `seq` of the last event seen.")
+        })?,
+        None => 0,
+    };
+    let id = actions::own(invocation, context, params.get("id")).await?;
+    if !header("accept").is_some_and(|accept| accept.contains("text/event-stream")) {
+        return answer::json(200, &actions::events(invocation, context, &id, after).await?);
+    }
+    let follower = Follower {
+        env: invocation.env.clone(),
+        tenant: context.tenant.clone(),
+        id,
+        after,
+        ends_ms: chance::now().as_millisecond().saturating_add(SLICE_MS),
+        first: true,
+    };
+    let slice = stream::unfold(follower, |mut follower| async move {
+        let chunk = follower.next().await?;
+        Some((Ok::<Vec<u8>, worker::Error>(chunk.into_bytes()), follower))
+    });
+    let builder = ResponseBuilder::new()
+        .with_header("content-type", "text/event-stream")
+        .map_err(ApiError::internal)?;
+    builder.from_stream(slice).map_err(ApiError::internal)
+}
+
+struct Follower {
+    env: Env,
+    tenant: TenantId,
+    id: WorkspaceId,
+    after: u64,
+    ends_ms: i64,
+    first: bool,
+}
+
+impl Follower {
+    /// The next piece of the stream; `None` at its end.
+    async fn next(&mut self) -> Option<String> {
+        if !self.first {
+            if chance::now().as_millisecond() >= self.ends_ms {
+                return None;
+            }
+            Delay::from(PAUSE).await;
+        }
+        let call = Call::Events { after: self.after };
+        let list: EventList =
+            serde_json::from_value(object::call(&self.env, &self.tenant, &self.id, call).await.ok()?).ok()?;
+        self.after = list.events.last().map_or(self.after, |event| event.seq);
+        let mut text: String = list.events.iter().map(write).collect();
+        if std::mem::take(&mut self.first) {
+            // How soon the browser comes back after a slice.
+            text.insert_str(0, "retry: 1000\n\n");
+        } else if text.is_empty() {
+            text.push_str(": nothing new\n\n");
+        }
+        Some(text)
+    }
+}
+
+fn write(event: &Event) -> String {
+    let data = serde_json::to_string(event).unwrap_or_default();
+    format!("id: {}\nevent: state\ndata: {data}\n\n", event.seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_of_data_whatever_it_says() {
+        let event = Event {
+            seq: 7,
+            at: ebbtide_api::Timestamp::UNIX_EPOCH,
+            state: ebbtide_api::workspace::State::Running,
+            generation: ebbtide_api::Generation(1),
+            because: "two\nlines".into(),
+        };
+        assert_eq!(
+            write(&event),
+            "id: 7\nevent: state\ndata: {\"seq\":7,\"at\":\"1970-01-01T00:00:00Z\",\"state\":\"running\",\"generation\":1,\"because\":\"two\\nlines\"}\n\n"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Handlers of `/v1/vm/`: a machine enrols, reports, and delivers its receipts.
+//!
+//! Its token says which workspace, generation and tenant it acts for; the object alone knows whether that generation
+//! lives. Bodies are bounded, and what a machine says is never believed about anybody but itself.
+
+use crate::answer;
+use crate::auth::refuse_token;
+use crate::body;
+use crate::calls::Binding;
+use crate::error::{ApiError, ApiResult};
+use crate::invocation::Invocation;
+use crate::json;
+use crate::object::{self, Call, EnrolProof, ReceiptEnds};
+use ebbtide_api::ErrorCode;
+use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
+use ebbtide_control::tokens::{EnrolmentClaims, Expiry, MachineKey, TokenError, VmClaims};
+use serde_json::Value;
+use worker::{Headers, Request, RequestInit, Response};
+
+/// Largest heartbeat: a batch of log lines and a long list of ports.
+const HEARTBEAT_MAX: usize = 256 * 1024;
+/// Largest receipt: about 10 000 packs (160 GB) or as many unreadable paths.
+const RECEIPT_MAX: usize = 1024 * 1024;
+
+/// Enrols a machine, again or for the first time, and renews its token.
+pub async fn enrol(invocation: &Invocation, request: &Request) -> ApiResult<Response> {
+    let enrol: Enrol = body::read_json(request).await?;
+    let (claims, proof) = enrolment(invocation, &enrol)?;
+    let refused = |error| {
+        ApiError::new(ErrorCode::EnrolmentRefused, format!("{error}"))
+            .hint("The machine signs what it sends with the key that it sends.")
+    };
+    let key = MachineKey::parse(&enrol.machine_key).map_err(refused)?;
+    key.verify_enrolment(&enrol.workspace, enrol.generation, &enrol.enrolment_token, &enrol.signature)
+        .map_err(refused)?;
+    // One spelling of the key: the object compares texts.
+    let enrol = Enrol { machine_key: key.to_base64(), ..enrol };
+    let (tenant, workspace) = (claims.tenant, enrol.workspace.clone());
+    let answer: Value = invocation.ask(&tenant, &workspace, Call::Enrol { enrol, proof }).await?;
+    answer::json(200, &answer)
+}
+
+fn enrolment(invocation: &Invocation, enrol: &Enrol) -> ApiResult<(EnrolmentClaims, EnrolProof)> {
+    let keys = &invocation.config.token_keys;
+    let verify = |expiry| keys.verify_enrolment(&enrol.enrolment_token, invocation.now(), expiry);
+    let (claims, proof) = match verify(Expiry::Enforced) {
+        Ok(claims) => (claims, EnrolProof::Token),
+        // Whoever holds the enrolled key may still renew: an absent control plane locks no machine out.
+        Err(TokenError::Expired) => (verify(Expiry::Ignored).map_err(refuse_token)?, EnrolProof::KeyOnly),
+        Err(error) => return Err(refuse_token(error)),
+    };
+    claims.check(&enrol.workspace, enrol.generation).map_err(|error| match error {
+        TokenError::OtherWorkspace => ApiError::no_workspace(enrol.workspace.as_str()),
+        other => refuse_token(other),
+    })?;
+    Ok((claims, proof))
+}
+
+/// Hands a machine's WebSocket to its object.
+pub async fn connect(invocation: &Invocation, claims: &VmClaims, request: &Request) -> ApiResult<Response> {
+    let upgrade = request.headers().get("upgrade").ok().flatten();
+    if !upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
+        return Err(ApiError::new(ErrorCode::InvalidField, "this is no WebSocket upgrade")
+            .with_status(426)
+            .header("upgrade", "websocket")
+            .hint("Connect with a WebSocket, or POST /v1/vm/heartbeat."));
+    }
+    // A request of our own: the token stays here, and no header of the machine's reaches the object.
+    let headers = Headers::new();
+    let generation = claims.generation.to_string();
+    for (name, value) in [
+        ("upgrade", "websocket"),
+        ("x-ebbtide-tenant", claims.tenant.as_str()),
+        ("x-ebbtide-generation", &generation),
+    ] {
+        headers.set(name, value).map_err(ApiError::internal)?;
+    }
+    let mut init = RequestInit::new();
+    init.with_headers(headers);
+    let inner = Request::new_with_init("https://object/connect", &init).map_err(ApiError::internal)?;
+    invocation.calls.count(Binding::Object);
+    object::forward_socket(&invocation.env, &claims.workspace, inner).await.map_err(ApiError::internal)
+}
+
+/// Takes a heartbeat of a machine without a WebSocket.
+pub async fn heartbeat(invocation: &Invocation, claims: VmClaims, request: &Request) -> ApiResult<Response> {
+    let heartbeat: Heartbeat = json::parse(&body::read(request, HEARTBEAT_MAX).await?)?;
+    let call = Call::Heartbeat { generation: claims.generation, heartbeat: Box::new(heartbeat) };
+    let answer: Value = invocation.ask(&claims.tenant, &claims.workspace, call).await?;
+    answer::json(200, &answer)
+}
+
+/// Takes a receipt while work goes on.
+pub async fn receipt(invocation: &Invocation, claims: VmClaims, request: &Request) -> ApiResult<Response> {
+    deliver(invocation, claims, request, ReceiptEnds::Nothing).await
+}
+
+/// Takes the last receipt of a machine.
+pub async fn drained(invocation: &Invocation, claims: VmClaims, request: &Request) -> ApiResult<Response> {
+    deliver(invocation, claims, request, ReceiptEnds::Machine).await
+}
+
+async fn deliver(
+    invocation: &Invocation,
+    claims: VmClaims,
+    request: &Request,
+    ends: ReceiptEnds,
+) -> ApiResult<Response> {
+    let deliver: DeliverReceipt = json::parse(&body::read(request, RECEIPT_MAX).await?)?;
+    if deliver.generation != claims.generation {
+        return Err(ApiError::new(
+            ErrorCode::StaleGeneration,
+            "the receipt is of another generation than the token",
+        ));
+    }
+    let call = Call::Receipt { deliver: Box::new(deliver), ends };
+    let answer: Value = invocation.ask(&claims.tenant, &claims.workspace, call).await?;
+    answer::json(200, &answer)
+}

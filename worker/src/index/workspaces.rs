@@ -1,0 +1,265 @@
+//! Rows of workspaces: written as an intent before the object exists, then by the object at each change of state.
+
+use super::{Index, audit::AuditNote, millis, moment, number, optional_text, text};
+use crate::calls::Calls;
+use crate::error::{ApiError, ApiResult};
+use ebbtide_api::workspace::{State, WorkspaceList, WorkspaceSummary};
+use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
+use ebbtide_control::record::Record;
+use ebbtide_control::view;
+use serde::Deserialize;
+use std::str::FromStr;
+use wasm_bindgen::JsValue;
+use worker::Env;
+
+/// Rows on a page of the list.
+const PAGE: usize = 50;
+
+const UPSERT: &str = "INSERT INTO workspaces \
+    (id, tenant, name, state, because, repo, size, location, created_at, since, next_deadline, generation, server_id) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO UPDATE SET \
+    state = excluded.state, because = excluded.because, size = excluded.size, location = excluded.location, \
+    since = excluded.since, next_deadline = excluded.next_deadline, generation = excluded.generation, \
+    server_id = excluded.server_id";
+
+/// What is written before a workspace's object is called for the first time.
+pub struct Intent<'a> {
+    /// Its id.
+    pub id: &'a WorkspaceId,
+    /// Its owner.
+    pub tenant: &'a TenantId,
+    /// Its readable name.
+    pub name: &'a str,
+    /// What is cloned.
+    pub repo: Option<&'a str>,
+    /// Size asked for.
+    pub size: &'a str,
+    /// Location asked for.
+    pub location: &'a str,
+    /// When it was asked for.
+    pub now: Timestamp,
+    /// When the sweep may ask what became of it.
+    pub next_deadline: Timestamp,
+}
+
+/// A workspace whose alarm seems to have been missed.
+pub struct Overdue {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Whether it is an intent that no object has confirmed.
+    pub unconfirmed: bool,
+}
+
+#[derive(Deserialize)]
+struct SummaryRow {
+    id: String,
+    name: String,
+    state: State,
+    because: String,
+    repo: Option<String>,
+    size: String,
+    created_at: f64,
+    since: f64,
+}
+
+impl Index {
+    /// Records the intent to create a workspace, together with its audit line. Repeatable.
+    ///
+    /// # Errors
+    /// The index does not answer; the intent may be recorded or not.
+    pub async fn put_intent(&self, intent: &Intent<'_>, note: &AuditNote<'_>) -> ApiResult<()> {
+        let values = [
+            text(intent.id.as_str()),
+            text(intent.tenant.as_str()),
+            text(intent.name),
+            text(State::Requested.as_str()),
+            text("the owner asked for it"),
+            optional_text(intent.repo),
+            text(intent.size),
+            text(intent.location),
+            millis(intent.now),
+            millis(intent.now),
+            millis(intent.next_deadline),
+            number(0),
+            JsValue::NULL,
+        ];
+        let insert = UPSERT.split(" DO UPDATE").next().unwrap_or(UPSERT);
+        let insert = self.statement(&format!("{insert} DO NOTHING"), &values)?;
+        self.run_all(vec![insert, self.note_statement(note)?]).await.map(|_| ())
+    }
+
+    /// Brings the row of a workspace in line with its record, making it where it is missing.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn put_record(&self, record: &Record, next_deadline: Option<Timestamp>) -> ApiResult<()> {
+        let summary = view::summary(record);
+        let values = [
+            text(record.id.as_str()),
+            text(record.tenant.as_str()),
+            text(&summary.name),
+            text(summary.state.as_str()),
+            text(&summary.because),
+            optional_text(summary.repo.as_deref()),
+            text(&summary.size),
+            text(&record.spec.placement.location),
+            millis(summary.created_at),
+            millis(summary.since),
+            next_deadline.map_or(JsValue::NULL, millis),
+            number(record.generation.0.into()),
+            record.server.as_ref().map_or(JsValue::NULL, |server| number(server.id)),
+        ];
+        self.run(UPSERT, &values).await.map(|_| ())
+    }
+
+    /// Removes a row: of an intent that never became an object, or of a workspace that was purged.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn remove(&self, id: &WorkspaceId) -> ApiResult<()> {
+        self.run("DELETE FROM workspaces WHERE id = ?1", &[text(id.as_str())]).await.map(|_| ())
+    }
+
+    /// Puts off when the sweep looks at a workspace again; the object's next change of state overwrites it.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn postpone(&self, id: &WorkspaceId, until: Timestamp) -> ApiResult<()> {
+        let sql = "UPDATE workspaces SET next_deadline = ?2 WHERE id = ?1";
+        self.run(sql, &[text(id.as_str()), millis(until)]).await.map(|_| ())
+    }
+
+    /// Whether a workspace is that tenant's.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn belongs(&self, id: &WorkspaceId, tenant: &TenantId) -> ApiResult<bool> {
+        #[derive(Deserialize)]
+        struct Row {
+            tenant: String,
+        }
+        let sql = "SELECT tenant FROM workspaces WHERE id = ?1";
+        let row: Option<Row> = self.row(sql, &[text(id.as_str())]).await?;
+        Ok(row.is_some_and(|row| row.tenant == tenant.as_str()))
+    }
+
+    /// A page of a tenant's workspaces, newest first. Deleted ones are left out.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn list(&self, tenant: &TenantId, cursor: Option<&Cursor>) -> ApiResult<WorkspaceList> {
+        let sql = "SELECT id, name, state, because, repo, size, created_at, since FROM workspaces \
+            WHERE tenant = ?1 AND (created_at, id) < (?2, ?3) AND state <> 'deleted' \
+            ORDER BY created_at DESC, id DESC LIMIT ?4";
+        // Ids are a-z and 2-7: `~` is above all of them.
+        let (before_ms, before_id) =
+            cursor.map_or((9_007_199_254_740_991.0, "~"), |cursor| (cursor.created_ms, &cursor.id));
+        let limit = number(u64::try_from(PAGE + 1).unwrap_or(51));
+        let values = [text(tenant.as_str()), JsValue::from_f64(before_ms), text(before_id), limit];
+        let mut rows: Vec<SummaryRow> = self.rows(sql, &values).await?;
+        let more = rows.len() > PAGE;
+        rows.truncate(PAGE);
+        let next_cursor = rows.last().filter(|_| more).map(|row| format!("{}.{}", row.created_at, row.id));
+        Ok(WorkspaceList { workspaces: rows.into_iter().filter_map(summary).collect(), next_cursor })
+    }
+
+    /// Workspaces whose deadline passed before `before`, longest ago first.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn overdue(&self, before: Timestamp, limit: u64) -> ApiResult<Vec<Overdue>> {
+        #[derive(Deserialize)]
+        struct Row {
+            id: String,
+            tenant: String,
+            state: String,
+            generation: f64,
+        }
+        let sql = "SELECT id, tenant, state, generation FROM workspaces \
+            WHERE next_deadline < ?1 AND state NOT IN ('asleep', 'failed') ORDER BY next_deadline LIMIT ?2";
+        let rows: Vec<Row> = self.rows(sql, &[millis(before), number(limit)]).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(Overdue {
+                    id: row.id.parse().ok()?,
+                    tenant: TenantId(row.tenant),
+                    unconfirmed: row.state == State::Requested.as_str() && row.generation < 1.0,
+                })
+            })
+            .collect())
+    }
+}
+
+fn summary(row: SummaryRow) -> Option<WorkspaceSummary> {
+    Some(WorkspaceSummary {
+        id: row.id.parse().ok()?,
+        name: row.name,
+        state: row.state,
+        because: row.because,
+        repo: row.repo,
+        size: row.size,
+        created_at: moment(row.created_at),
+        since: moment(row.since),
+    })
+}
+
+/// Where a page of the list ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cursor {
+    created_ms: f64,
+    id: String,
+}
+
+impl FromStr for Cursor {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        let parse = || {
+            let (created, id) = text.split_once('.')?;
+            let created: u64 = created.parse().ok()?;
+            let id: WorkspaceId = id.parse().ok()?;
+            #[allow(clippy::cast_precision_loss)] // written from a double
+            Some(Self { created_ms: created as f64, id: id.as_str().to_owned() })
+        };
+        parse().ok_or_else(|| ApiError::field("cursor", "this is no cursor of ours"))
+    }
+}
+
+/// Brings the index in line with a record that has changed. The object goes on where it cannot: its own storage is
+/// the truth, and the next change of state writes the row again.
+pub async fn record_changed(env: &Env, record: &Record, next_deadline: Option<Timestamp>) {
+    let written = match Index::open(env, Calls::default()) {
+        Ok(index) => index.put_record(record, next_deadline).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
+        let cause = error.logged_cause().unwrap_or_default();
+        let fields = [("workspace.id", record.id.as_str()), ("error", error.message()), ("cause", cause)];
+        crate::log::write(crate::log::Level::Warn, "the index lags behind a workspace", &fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cursors_of_ours_are_read() {
+        assert_eq!(
+            "1763690000000.k3v7q2mzab".parse(),
+            Ok(Cursor { created_ms: 1_763_690_000_000.0, id: "k3v7q2mzab".into() })
+        );
+        for text in ["", "x", "1.2", "-1.k3v7q2mzab", "1.k3v7q2mzab'--", "NaN.k3v7q2mzab"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_intent_never_overwrites_what_the_object_wrote() {
+        let insert = UPSERT.split(" DO UPDATE").next().unwrap();
+        assert!(insert.ends_with("ON CONFLICT (id)"), "{insert}");
+    }
+}

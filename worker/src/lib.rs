@@ -1,0 +1,49 @@
+//! The Worker: routes, the workspaces' Durable Object, D1, R2 and cron around `ebbtide_control`.
+//!
+//! The only crate that names `worker::`. It acts; what to do is decided in `control`. A panic here is a hang, hence
+//! the lints. There is no development branch: everything that differs between a laptop and production is configuration.
+//! A request goes `fetch` → [`route`] (the table) → [`auth`] → [`handlers`] → an answer; pages are in [`pages`].
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod answer;
+mod auth;
+mod body;
+mod calls;
+mod catalog;
+mod chance;
+mod config;
+mod create;
+mod error;
+mod fetch_http;
+mod handlers;
+mod index;
+mod invocation;
+mod json;
+mod keychain;
+mod log;
+mod object;
+mod pages;
+mod restic_paths;
+mod route;
+mod serve;
+mod storage;
+mod sweep;
+mod workspaces;
+
+use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event};
+
+/// Answers a request. Never fails: what goes wrong is an answer too.
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+    Ok(serve::serve(request, env).await)
+}
+
+/// Runs every five minutes.
+#[event(scheduled)]
+async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
+    serve::scheduled(env).await;
+}

@@ -1,0 +1,194 @@
+//! The Durable Object of one workspace, addressed by the workspace's id: the truth about it, and its alarm.
+//!
+//! It answers [`Call`]s (POST, JSON) and one WebSocket per machine (GET). Load → decide → save is synchronous, so calls
+//! cannot interleave inside it; effects run after the save, one at a time, and their end is an input like any other.
+//! A crash between any two lines is recovered by the alarm, which is set before every effect. Heartbeats write
+//! nothing unless something changed. Decisions are in `ebbtide_control::decide`, effects in `ebbtide_control::perform`.
+
+mod answer;
+mod call;
+mod client;
+mod link;
+mod run;
+mod shore;
+mod store;
+
+pub use call::{Call, EnrolProof, Envelope, ObjectRefusal, ReceiptEnds};
+pub use client::{call, forward_socket};
+
+use ebbtide_api::{ErrorCode, Timestamp};
+use ebbtide_control::decide::{Context, Decision, Input, decide};
+use ebbtide_control::record::Record;
+use run::Heard;
+use std::cell::RefCell;
+use std::rc::Rc;
+use store::{Store, Stored};
+use worker::{
+    DurableObject, Env, Error, Method, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
+    durable_object,
+};
+
+/// The object. `Rc`, because work goes on after a call is answered.
+#[durable_object]
+pub struct WorkspaceObject {
+    inner: Rc<Inner>,
+}
+
+/// What calls, sockets and alarms share.
+struct Inner {
+    state: State,
+    env: Env,
+    store: Result<Store>,
+    heard: RefCell<Option<Heard>>,
+}
+
+impl DurableObject for WorkspaceObject {
+    fn new(state: State, env: Env) -> Self {
+        let store = Store::open(state.storage().sql());
+        Self { inner: Rc::new(Inner { state, env, store, heard: RefCell::new(None) }) }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        if request.method() == Method::Get {
+            return link::accept(&self.inner, &request).await;
+        }
+        let envelope: Envelope = match request.json().await {
+            Ok(envelope) => envelope,
+            Err(error) => return refuse(ErrorCode::Internal, &format!("the object was called with {error}")),
+        };
+        answer::answer(&self.inner, envelope).await
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        // The alarm is gone once it fires. Whatever happens below, somebody wakes us again: an error is retried by
+        // the runtime, and the sweep pokes an object that overslept.
+        let inner = &self.inner;
+        let due_at = inner.load()?.and_then(|stored| stored.alarm_at);
+        if let Some(effect) = inner.decide(Input::Tick { due_at }, Alarm::Spent).await?.effect {
+            run::drive(inner, effect).await?;
+        }
+        Response::ok("")
+    }
+
+    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        link::message(&self.inner, &socket, message).await
+    }
+
+    async fn websocket_close(
+        &self,
+        socket: WebSocket,
+        code: usize,
+        reason: String,
+        _clean: bool,
+    ) -> Result<()> {
+        let _already_closed =
+            socket.close(u16::try_from(code).ok().filter(|code| *code != 1006), Some(reason));
+        Ok(())
+    }
+
+    async fn websocket_error(&self, _socket: WebSocket, _error: Error) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether the alarm that the store knows still stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alarm {
+    /// It may.
+    Stands,
+    /// It has just fired.
+    Spent,
+}
+
+/// What is left to do after a decision was saved.
+struct Settled {
+    record: Record,
+    effect: Option<(u64, ebbtide_control::decide::Effect)>,
+    refusal: Option<ebbtide_control::decide::Refusal>,
+}
+
+impl Inner {
+    fn store(&self) -> Result<&Store> {
+        self.store.as_ref().map_err(|error| Error::RustError(format!("object storage: {error}")))
+    }
+
+    fn load(&self) -> Result<Option<Stored>> {
+        self.store()?.load()
+    }
+
+    /// Decides on an input, saves what follows and sets the alarm. The effect is left to the caller.
+    ///
+    /// # Errors
+    /// Where the object holds no record, or storage fails: then nothing was decided.
+    async fn decide(&self, input: Input, alarm: Alarm) -> Result<Settled> {
+        let now = now();
+        let config = crate::config::Config::from_env(&self.env)
+            .map_err(|error| Error::RustError(error.to_string()))?;
+        let Some(stored) = self.load()? else { return Err(Error::RustError("no record".to_owned())) };
+        let context = Context { now, policy: &config.policy, heard_at: self.heard_at(&stored.record) };
+        let before = stored.record;
+        let Decision { next, effect, wake_at, notes, refusal } = decide(&before, input, &context);
+        let standing = stored.alarm_at.filter(|_| alarm == Alarm::Stands);
+        // A later time is left to the standing alarm, which finds nothing due and re-arms: heartbeats write nothing.
+        let alarm_at = match (standing, wake_at) {
+            (Some(standing), Some(wake_at)) => Some(standing.min(wake_at)),
+            (None, wake_at) => wake_at,
+            (Some(_), None) => None,
+        };
+        if next != before || alarm_at != stored.alarm_at {
+            self.store()?.save(&next, alarm_at)?;
+        }
+        for note in notes {
+            self.store()?.add_event(&next, note, now)?;
+        }
+        if next.generation != before.generation {
+            self.forget_machine()?;
+        }
+        // Always set when an alarm was spent, even for the same time: the one in the store has fired.
+        if alarm_at != standing {
+            self.set_alarm(alarm_at, now).await?;
+        }
+        if next.phase != before.phase || next.wanted != before.wanted {
+            self.push_instruction(&next);
+        }
+        if next.state() != before.state() || next.server != before.server {
+            crate::index::record_changed(&self.env, &next, alarm_at).await;
+        }
+        Ok(Settled { record: next, effect, refusal })
+    }
+
+    async fn set_alarm(&self, at: Option<Timestamp>, now: Timestamp) -> Result<()> {
+        match at {
+            Some(at) => {
+                let millis = at.as_millisecond().saturating_sub(now.as_millisecond()).max(0);
+                self.state.storage().set_alarm(millis).await
+            }
+            None => self.state.storage().delete_alarm().await,
+        }
+    }
+
+    /// Lets an effect run on after the answer.
+    fn run_on(self: &Rc<Self>, effect: Option<(u64, ebbtide_control::decide::Effect)>) {
+        if let Some(effect) = effect {
+            let inner = Rc::clone(self);
+            self.state.wait_until(async move {
+                if let Err(error) = run::drive(&inner, effect).await {
+                    worker::console_error!("an effect was cut off and is repeated by the alarm: {error}");
+                }
+            });
+        }
+    }
+}
+
+/// The control plane's clock.
+fn now() -> Timestamp {
+    i64::try_from(worker::Date::now().as_millis())
+        .ok()
+        .and_then(|millis| Timestamp::from_millisecond(millis).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn refuse(code: ErrorCode, message: &str) -> Result<Response> {
+    let refusal = ObjectRefusal { code, message: message.to_owned() };
+    Ok(Response::from_json(&refusal)?.with_status(code.status()))
+}

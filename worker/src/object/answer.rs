@@ -1,0 +1,195 @@
+//! Answers calls: each is an input to the lifecycle or a look at what is stored.
+
+use super::shore::Backing;
+use super::{Alarm, Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse, run};
+use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
+use ebbtide_api::workspace::{CreateHold, EventList, Hold, LogPage, SnapshotList};
+use ebbtide_api::{ErrorCode, TenantId};
+use ebbtide_control::decide::{Command, Context, Input};
+use ebbtide_control::record::{NewWorkspace, Record, plus};
+use ebbtide_control::view;
+use serde::Serialize;
+use std::rc::Rc;
+use worker::{Error, Response, Result};
+
+/// Answers one call.
+pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Response> {
+    let Envelope { tenant, call } = envelope;
+    if let Call::Create { record } = call {
+        return create(inner, &tenant, *record).await;
+    }
+    let Some(stored) = inner.load()?.filter(|stored| stored.record.tenant == tenant) else {
+        return refuse(ErrorCode::NotFound, "there is no such workspace");
+    };
+    let record = stored.record;
+    match call {
+        Call::Create { .. } | Call::View => show(inner, &record),
+        Call::Events { after } => json(&EventList { events: inner.store()?.events(after)? }),
+        Call::Log => json(&LogPage { lines: inner.store()?.log()? }),
+        Call::Snapshots => json(&SnapshotList { snapshots: record.snapshots }),
+        Call::Sleep => ask(inner, Command::Sleep).await,
+        Call::Wake { snapshot } => ask(inner, Command::Wake { snapshot }).await,
+        Call::Retry => ask(inner, Command::Retry).await,
+        Call::Delete => ask(inner, Command::Delete).await,
+        Call::Discard => ask(inner, Command::Discard).await,
+        Call::Undelete => ask(inner, Command::Undelete).await,
+        Call::Snapshot => ask(inner, Command::Snapshot).await,
+        Call::ReleaseHold { id } => ask(inner, Command::ReleaseHold { id }).await,
+        Call::SetPort { port, access } => ask(inner, Command::SetPublic { port, access }).await,
+        Call::Patch { patch, worst_case } => {
+            let (idle_timeout, lifetime) = (patch.idle_timeout, patch.lifetime);
+            ask(inner, Command::Change { idle_timeout, lifetime, worst_case }).await
+        }
+        Call::TakeHold { hold } => take_hold(inner, hold).await,
+        Call::Enrol { enrol, proof } => enrol_machine(inner, &record, enrol, proof).await,
+        Call::Heartbeat { generation, heartbeat } => match inner.heartbeat(generation, *heartbeat).await? {
+            Some(instruction) => json(&instruction),
+            None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
+        },
+        Call::Receipt { deliver, ends } => receipt(inner, &record, *deliver, ends).await,
+        Call::Poke => {
+            let settled = inner.decide(Input::Tick { due_at: stored.alarm_at }, Alarm::Spent).await?;
+            inner.run_on(settled.effect);
+            show(inner, &settled.record)
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Response> {
+    Response::from_json(value)
+}
+
+fn show(inner: &Inner, record: &Record) -> Result<Response> {
+    let config =
+        crate::config::Config::from_env(&inner.env).map_err(|error| Error::RustError(error.to_string()))?;
+    let context = Context { now: now(), policy: &config.policy, heard_at: inner.heard_at(record) };
+    let heartbeat = inner.last_heartbeat(record);
+    json(&view::workspace(record, heartbeat.as_ref(), &context, &config.port_url_template))
+}
+
+async fn create(inner: &Rc<Inner>, tenant: &TenantId, new: NewWorkspace) -> Result<Response> {
+    if let Some(stored) = inner.load()? {
+        let same = stored.record.tenant == *tenant && stored.record.id == new.id;
+        return if same {
+            show(inner, &stored.record)
+        } else {
+            refuse(ErrorCode::NotFound, "there is no such workspace")
+        };
+    }
+    let now = now();
+    let record = Record::new(new, now);
+    inner.store()?.save(&record, None)?;
+    inner.store()?.add_event(&record, record.because.clone(), now)?;
+    tick(inner).await
+}
+
+/// Decides without news, lets what follows run on, and shows the workspace.
+async fn tick(inner: &Rc<Inner>) -> Result<Response> {
+    let settled = inner.decide(Input::Tick { due_at: None }, Alarm::Stands).await?;
+    inner.run_on(settled.effect);
+    show(inner, &settled.record)
+}
+
+async fn ask(inner: &Rc<Inner>, command: Command) -> Result<Response> {
+    let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+    inner.run_on(settled.effect);
+    match settled.refusal {
+        Some(refusal) => refuse(refusal.code, &refusal.message),
+        None => show(inner, &settled.record),
+    }
+}
+
+async fn take_hold(inner: &Rc<Inner>, hold: CreateHold) -> Result<Response> {
+    let mut random = [0; 6];
+    if getrandom::fill(&mut random).is_err() {
+        return refuse(ErrorCode::Internal, "no randomness");
+    }
+    let hold = Hold { id: hex::encode(random), reason: hold.reason, ends_at: plus(now(), hold.r#for) };
+    let settled = inner.decide(Input::Ask(Command::TakeHold(hold.clone())), Alarm::Stands).await?;
+    inner.push_instruction(&settled.record);
+    inner.run_on(settled.effect);
+    match settled.refusal {
+        Some(refusal) => refuse(refusal.code, &refusal.message),
+        None => json(&hold),
+    }
+}
+
+async fn enrol_machine(
+    inner: &Rc<Inner>,
+    record: &Record,
+    enrol: Enrol,
+    proof: EnrolProof,
+) -> Result<Response> {
+    if enrol.generation != record.generation {
+        return refuse(ErrorCode::StaleGeneration, "a newer machine has taken over");
+    }
+    if proof == EnrolProof::KeyOnly && record.machine_key.as_deref() != Some(enrol.machine_key.as_str()) {
+        return refuse(
+            ErrorCode::EnrolmentRefused,
+            "the enrolment token has expired and this machine key is not enrolled",
+        );
+    }
+    let settled = inner.decide(Input::Enrolled { machine_key: enrol.machine_key }, Alarm::Stands).await?;
+    if let Some(refusal) = settled.refusal {
+        return refuse(refusal.code, &refusal.message);
+    }
+    inner.touch(settled.record.generation);
+    inner.run_on(settled.effect);
+    let backing = Backing::open(&inner.env, now());
+    let enrolled = match backing {
+        Ok(backing) => backing.enrolled(&settled.record).await,
+        Err(error) => Err(error),
+    };
+    match enrolled {
+        Ok(enrolled) => json(&enrolled),
+        Err(error) => refuse(error.code(), error.message()),
+    }
+}
+
+async fn receipt(
+    inner: &Rc<Inner>,
+    record: &Record,
+    deliver: DeliverReceipt,
+    ends: ReceiptEnds,
+) -> Result<Response> {
+    if deliver.generation != record.generation {
+        return refuse(ErrorCode::StaleGeneration, "a newer machine has taken over");
+    }
+    inner.touch(record.generation);
+    let DeliverReceipt { receipt, .. } = deliver;
+    let snapshot = receipt.snapshot.clone();
+    let last = ends == ReceiptEnds::Machine;
+    if is_verified(record, &snapshot, last) {
+        return json(&ReceiptAnswer { status: ReceiptStatus::Verified, problem: None });
+    }
+    // A machine asks again until it is told: the same receipt goes on where its check stands, and one that was refused
+    // is checked afresh.
+    let settled = inner.decide(Input::Delivered { receipt, last }, Alarm::Stands).await?;
+    if let Some(refusal) = settled.refusal {
+        return refuse(refusal.code, &refusal.message);
+    }
+    if let Some(effect) = settled.effect {
+        run::drive(inner, effect).await?;
+    }
+    let Some(stored) = inner.load()? else {
+        return refuse(ErrorCode::NotFound, "there is no such workspace");
+    };
+    let record = stored.record;
+    let (status, problem) = if is_verified(&record, &snapshot, last) {
+        (ReceiptStatus::Verified, None)
+    } else if record.pending.is_some() {
+        (ReceiptStatus::Checking, None)
+    } else {
+        (ReceiptStatus::Refused, record.receipt_problem)
+    };
+    json(&ReceiptAnswer { status, problem })
+}
+
+/// Whether a snapshot is verified, for a machine that may go: as its final one.
+fn is_verified(record: &Record, snapshot: &str, last: bool) -> bool {
+    if last {
+        record.final_snapshot.as_deref() == Some(snapshot)
+    } else {
+        record.snapshots.iter().any(|known| known.snapshot == snapshot)
+    }
+}

@@ -1,0 +1,139 @@
+//! The machine's WebSocket: heartbeats in, instructions out. It hibernates between messages.
+
+use super::run::Attachment;
+use super::shore::site;
+use super::{Alarm, Inner, now, refuse};
+use ebbtide_api::vm::{Heartbeat, Instruction};
+use ebbtide_api::{ErrorCode, Generation};
+use ebbtide_control::decide::{Context, Input};
+use ebbtide_control::machine;
+use ebbtide_control::record::Record;
+use ebbtide_control::view;
+use std::rc::Rc;
+use worker::{Request, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair};
+
+/// Close code for a machine whose generation is over: the WebSocket form of 410.
+const CLOSE_STALE: u16 = 4410;
+/// Close code for a message that is no heartbeat.
+const CLOSE_UNREADABLE: u16 = 4400;
+/// Largest message that is parsed, in bytes.
+const MESSAGE_MAX: usize = 256 * 1024;
+
+/// Accepts the socket of the live generation.
+pub(super) async fn accept(inner: &Rc<Inner>, request: &Request) -> Result<Response> {
+    let header = |name: &str| request.headers().get(name).ok().flatten();
+    let Some(stored) = inner.load()? else {
+        return refuse(ErrorCode::NotFound, "there is no such workspace");
+    };
+    let generation = header("x-ebbtide-generation").and_then(|text| text.parse().ok()).map(Generation);
+    if header("x-ebbtide-tenant").as_deref() != Some(stored.record.tenant.as_str()) {
+        return refuse(ErrorCode::NotFound, "there is no such workspace");
+    }
+    let Some(generation) = generation.filter(|generation| is_live(&stored.record, *generation)) else {
+        return refuse(ErrorCode::StaleGeneration, "this machine's time is over");
+    };
+    let pair = WebSocketPair::new()?;
+    // One socket a machine: a second one is its own after a cut that only one side noticed.
+    for old in inner.state.get_websockets() {
+        let _already_closed = old.close(Some(1000_u16), Some("replaced by a newer connection"));
+    }
+    inner.state.accept_web_socket(&pair.server);
+    let attachment = Attachment { generation: generation.0, heard_ms: now().as_millisecond() };
+    pair.server.serialize_attachment(&attachment)?;
+    inner.touch(generation);
+    if let Some(instruction) = inner.instruction(&stored.record) {
+        pair.server.send(&instruction)?;
+    }
+    Response::from_websocket(pair.client)
+}
+
+/// Whether a machine of that generation may still do anything.
+pub(super) fn is_live(record: &Record, generation: Generation) -> bool {
+    use ebbtide_control::record::Phase;
+    record.generation == generation
+        && matches!(
+            record.phase,
+            Phase::Provisioning { .. }
+                | Phase::Booting { .. }
+                | Phase::Running
+                | Phase::Silent { .. }
+                | Phase::Draining { .. }
+        )
+}
+
+/// Takes a heartbeat and answers with what is wanted.
+pub(super) async fn message(
+    inner: &Rc<Inner>,
+    socket: &WebSocket,
+    message: WebSocketIncomingMessage,
+) -> Result<()> {
+    let text = match message {
+        WebSocketIncomingMessage::String(text) if text.len() <= MESSAGE_MAX => text,
+        _ => return socket.close(Some(CLOSE_UNREADABLE), Some("a heartbeat is a JSON text")),
+    };
+    let Ok(heartbeat) = serde_json::from_str::<Heartbeat>(&text) else {
+        return socket.close(Some(CLOSE_UNREADABLE), Some("this is no heartbeat"));
+    };
+    let attachment: Option<Attachment> = socket.deserialize_attachment()?;
+    let Some(generation) = attachment.map(|attachment| Generation(attachment.generation)) else {
+        return socket.close(Some(CLOSE_STALE), Some("reconnect"));
+    };
+    match inner.heartbeat(generation, heartbeat).await? {
+        Some(instruction) => {
+            let attachment = Attachment { generation: generation.0, heard_ms: now().as_millisecond() };
+            socket.serialize_attachment(&attachment)?;
+            socket.send(&instruction)
+        }
+        None => socket.close(Some(CLOSE_STALE), Some("this machine's time is over")),
+    }
+}
+
+impl Inner {
+    /// Takes a heartbeat; `None` for a machine whose time is over, which then changes nothing.
+    pub(super) async fn heartbeat(
+        self: &Rc<Self>,
+        generation: Generation,
+        heartbeat: Heartbeat,
+    ) -> Result<Option<Instruction>> {
+        let Some(stored) = self.load()? else { return Ok(None) };
+        if !is_live(&stored.record, generation) || heartbeat.generation.is_some_and(|said| said != generation)
+        {
+            return Ok(None);
+        }
+        let heard = view::heard(&heartbeat);
+        self.remember(generation, heartbeat)?;
+        let settled = self.decide(Input::Heard(heard), Alarm::Stands).await?;
+        self.run_on(settled.effect);
+        Ok(self.instruction(&settled.record))
+    }
+
+    /// What the machine is told now. The token is renewed with every instruction: it lives for minutes.
+    pub(super) fn instruction(&self, record: &Record) -> Option<Instruction> {
+        let config = crate::config::Config::from_env(&self.env).ok()?;
+        let context = Context { now: now(), policy: &config.policy, heard_at: None };
+        let mut instruction = view::instruction(record, &context);
+        instruction.vm_token =
+            machine::vm_token(record, &site(&config), context.now).ok().map(|token| token.expose().clone());
+        Some(instruction)
+    }
+
+    /// Tells a connected machine at once what has changed.
+    pub(super) fn push_instruction(&self, record: &Record) {
+        let sockets = self.state.get_websockets();
+        for socket in sockets {
+            let current = socket
+                .deserialize_attachment::<Attachment>()
+                .ok()
+                .flatten()
+                .is_some_and(|attachment| is_live(record, Generation(attachment.generation)));
+            let sent = match self.instruction(record).filter(|_| current) {
+                Some(instruction) => socket.send(&instruction),
+                None => socket.close(Some(CLOSE_STALE), Some("this machine's time is over")),
+            };
+            if let Err(error) = sent {
+                // It asks again with its next heartbeat, or is found silent.
+                worker::console_debug!("an instruction was not delivered: {error}");
+            }
+        }
+    }
+}

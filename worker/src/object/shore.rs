@@ -1,0 +1,105 @@
+//! Where an object's effects happen: the providers, the bucket, and what a new machine is told.
+
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::error::ApiError;
+use crate::fetch_http::FetchHttp;
+use crate::keychain::Keychain;
+use crate::storage::{Storage, repository_path};
+use ebbtide_api::Timestamp;
+use ebbtide_api::vm::Enrolled;
+use ebbtide_control::cloudflare::Cloudflare;
+use ebbtide_control::decide::{Effect, EffectOutcome};
+use ebbtide_control::hetzner::Hetzner;
+use ebbtide_control::machine::{self, Site};
+use ebbtide_control::perform::{Shore, Vault};
+use ebbtide_control::record::Record;
+use ebbtide_control::secret::SecretText;
+use std::rc::Rc;
+use worker::Env;
+
+/// The bucket and the configuration, as effects need them.
+pub(super) struct Backing {
+    config: Rc<Config>,
+    storage: Storage,
+    calls: Calls,
+    now: Timestamp,
+}
+
+impl Backing {
+    /// Opens what an effect needs.
+    ///
+    /// # Errors
+    /// What the installation lacks.
+    pub(super) fn open(env: &Env, now: Timestamp) -> Result<Self, ApiError> {
+        let config = Config::from_env(env).map_err(ApiError::internal)?;
+        let calls = Calls::default();
+        Ok(Self { storage: Storage::open(env, calls.clone())?, config, calls, now })
+    }
+
+    /// Performs an effect.
+    pub(super) async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
+        let http = FetchHttp::new(self.calls.clone());
+        let (config, token) = (&self.config, &self.config.hetzner_token);
+        let hetzner = Hetzner::new(http.clone(), config.hetzner_url.as_str(), token.clone());
+        let cloudflare =
+            Cloudflare::new(http, config.cloudflare_url.as_str(), config.cloudflare_token.clone());
+        let shore = Shore {
+            hetzner: &hetzner,
+            cloudflare: &cloudflare,
+            vault: self,
+            install: &config.install_id,
+            zone_id: &config.zone_id,
+            ssh_keys: &[],
+            policy: &config.policy,
+            now: self.now,
+        };
+        shore.perform(effect, record).await
+    }
+
+    /// Calls made so far: the plan bounds them by invocation.
+    pub(super) fn calls(&self) -> u32 {
+        self.calls.total()
+    }
+
+    /// The answer to an enrolment, with the workspace's key and environment.
+    ///
+    /// # Errors
+    /// Storage does not answer, or a key does not open.
+    pub(super) async fn enrolled(&self, record: &Record) -> Result<Enrolled, ApiError> {
+        let keychain = Keychain::new(Rc::clone(&self.config), self.storage.clone());
+        let key = keychain.workspace_key(&record.tenant, &record.id).await?;
+        let secrets = keychain.open_env(&record.tenant, &record.id).await?;
+        machine::enrolled(record, &key.repository_password(), secrets, &site(&self.config), self.now)
+            .map_err(ApiError::internal)
+    }
+}
+
+/// What this installation tells every machine.
+pub(super) fn site(config: &Config) -> Site<'_> {
+    Site {
+        control_url: &config.control_url,
+        port_url_template: &config.port_url_template,
+        ingress_port: config.ingress_port,
+        tokens: &config.token_keys,
+        policy: &config.policy,
+    }
+}
+
+impl Vault for Backing {
+    async fn object_size(&self, record: &Record, path: &str) -> Result<Option<u64>, String> {
+        let key = repository_path(&record.tenant, &record.id, path);
+        self.storage.size(&key).await.map_err(|error| error.message().to_owned())
+    }
+
+    async fn shred(&self, record: &Record) -> Result<(), String> {
+        let keychain = Keychain::new(Rc::clone(&self.config), self.storage.clone());
+        keychain.shred(&record.tenant, &record.id).await.map_err(|error| error.message().to_owned())
+    }
+
+    async fn user_data(&self, record: &Record) -> Result<SecretText, String> {
+        let current = self.storage.current_agent().await.map_err(|error| error.message().to_owned())?;
+        let agent = current.ok_or("no idle-agent has been uploaded: PUT /v1/vm/agent/{sha256} brings one")?;
+        machine::user_data(record, &agent, &site(&self.config), self.now).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,175 @@
+//! The object's own storage: the record, its history, the log of its machine, and what was last heard.
+//!
+//! Everything here is synchronous SQLite, so that load → decide → save has no await in between and no other call can
+//! slip in. Rows are few and bounded: the plan pays by rows written.
+
+use ebbtide_api::Timestamp;
+use ebbtide_api::vm::Heartbeat;
+use ebbtide_api::workspace::Event;
+use ebbtide_control::record::Record;
+use serde::Deserialize;
+use worker::{Error, Result, SqlStorage, SqlStorageValue};
+
+/// How many events are kept: a year of daily use.
+const EVENTS_KEPT: i64 = 2_000;
+/// How many batches of log lines are kept.
+const LOG_BATCHES_KEPT: i64 = 200;
+
+/// The object's tables.
+pub struct Store {
+    sql: SqlStorage,
+}
+
+/// A record with the time for which its alarm is set.
+pub struct Stored {
+    /// The truth.
+    pub record: Record,
+    /// When the alarm is due.
+    pub alarm_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct RecordRow {
+    json: String,
+    alarm_ms: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct JsonRow {
+    json: String,
+}
+
+impl Store {
+    /// Opens the tables, making them where the object is new.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open(sql: SqlStorage) -> Result<Self> {
+        sql.exec(
+            "CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL, alarm_ms INTEGER);
+             CREATE TABLE IF NOT EXISTS heard (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL);
+             CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
+             CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);",
+            None,
+        )?;
+        Ok(Self { sql })
+    }
+
+    /// The record, where the object holds one.
+    ///
+    /// # Errors
+    /// What SQLite or the parser says: a record that cannot be read is never treated as absent.
+    pub fn load(&self) -> Result<Option<Stored>> {
+        let rows: Vec<RecordRow> =
+            self.sql.exec("SELECT json, alarm_ms FROM record WHERE id = 1", None)?.to_array()?;
+        let Some(row) = rows.into_iter().next() else { return Ok(None) };
+        let record = serde_json::from_str(&row.json).map_err(parse_error)?;
+        #[allow(clippy::cast_possible_truncation)] // milliseconds of this millennium are exact in a double
+        let alarm_at = row.alarm_ms.and_then(|ms| Timestamp::from_millisecond(ms as i64).ok());
+        Ok(Some(Stored { record, alarm_at }))
+    }
+
+    /// Writes the record and the time of its alarm in one row.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn save(&self, record: &Record, alarm_at: Option<Timestamp>) -> Result<()> {
+        let json = serde_json::to_string(record).map_err(parse_error)?;
+        let alarm =
+            alarm_at.map_or(SqlStorageValue::Null, |at| SqlStorageValue::Integer(at.as_millisecond()));
+        let values = vec![json.into(), alarm];
+        self.sql.exec("INSERT OR REPLACE INTO record (id, json, alarm_ms) VALUES (1, ?, ?)", Some(values))?;
+        Ok(())
+    }
+
+    /// Appends to the history.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn add_event(&self, record: &Record, because: String, now: Timestamp) -> Result<()> {
+        let event = Event { seq: 0, at: now, state: record.state(), generation: record.generation, because };
+        self.append("events", &event, EVENTS_KEPT)
+    }
+
+    /// The history after event number `after`, oldest first, at most 500.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn events(&self, after: u64) -> Result<Vec<Event>> {
+        #[derive(Deserialize)]
+        struct Row {
+            seq: f64,
+            json: String,
+        }
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let query = "SELECT seq, json FROM events WHERE seq > ? ORDER BY seq LIMIT 500";
+        let rows: Vec<Row> = self.sql.exec(query, Some(vec![after.into()]))?.to_array()?;
+        rows.into_iter()
+            .map(|row| {
+                let event: Event = serde_json::from_str(&row.json).map_err(parse_error)?;
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a row number
+                let seq = row.seq as u64;
+                Ok(Event { seq, ..event })
+            })
+            .collect()
+    }
+
+    /// Appends lines of the machine's log, one row a batch.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn add_log(&self, lines: &[String]) -> Result<()> {
+        if lines.is_empty() { Ok(()) } else { self.append("log", &lines, LOG_BATCHES_KEPT) }
+    }
+
+    /// The machine's log, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn log(&self) -> Result<Vec<String>> {
+        let rows: Vec<JsonRow> = self.sql.exec("SELECT json FROM log ORDER BY seq", None)?.to_array()?;
+        let batches: Result<Vec<Vec<String>>> =
+            rows.iter().map(|row| serde_json::from_str(&row.json).map_err(parse_error)).collect();
+        Ok(batches?.concat())
+    }
+
+    /// Forgets the log of the last machine.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn clear_machine(&self) -> Result<()> {
+        self.sql.exec("DELETE FROM log; DELETE FROM heard;", None)?;
+        Ok(())
+    }
+
+    /// What was last heard, as far as it was worth a row.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn heard(&self) -> Result<Option<Heartbeat>> {
+        let rows: Vec<JsonRow> = self.sql.exec("SELECT json FROM heard WHERE id = 1", None)?.to_array()?;
+        rows.first().map(|row| serde_json::from_str(&row.json).map_err(parse_error)).transpose()
+    }
+
+    /// Keeps what was heard.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn save_heard(&self, heartbeat: &Heartbeat) -> Result<()> {
+        let json = serde_json::to_string(heartbeat).map_err(parse_error)?;
+        self.sql.exec("INSERT OR REPLACE INTO heard (id, json) VALUES (1, ?)", Some(vec![json.into()]))?;
+        Ok(())
+    }
+
+    fn append(&self, table: &'static str, value: &impl serde::Serialize, keep: i64) -> Result<()> {
+        let json = serde_json::to_string(value).map_err(parse_error)?;
+        self.sql.exec(&format!("INSERT INTO {table} (json) VALUES (?)"), Some(vec![json.into()]))?;
+        let trim = format!("DELETE FROM {table} WHERE seq <= (SELECT MAX(seq) FROM {table}) - ?");
+        self.sql.exec(&trim, Some(vec![keep.into()]))?;
+        Ok(())
+    }
+}
+
+fn parse_error(error: serde_json::Error) -> Error {
+    Error::RustError(format!("stored JSON: {error}"))
+}

@@ -1,0 +1,189 @@
+//! The dashboard: every path outside `/v1`, `/health` and `/openapi.json`.
+//!
+//! A page shows what the API would answer, and a form does what the API would do, through the same handlers: nothing
+//! is decided here. Whoever looks needs a session; whoever changes something needs its proof besides. Looking never
+//! counts as activity of a workspace. Start with [`handle`]; `route` names the pages, `session` the cookie.
+
+mod actions;
+mod create;
+mod input;
+mod reply;
+mod route;
+mod session;
+mod visit;
+
+use crate::error::{ApiError, ApiResult};
+use crate::invocation::Invocation;
+use crate::workspaces;
+use ebbtide_api::{ErrorCode, WorkspaceId};
+use ebbtide_dashboard::asset::Asset;
+use ebbtide_dashboard::page::{
+    DeletePage, ErrorPage, Link, ListPage, Shell, SignInPage, WorkspaceFragment, WorkspacePage,
+};
+use ebbtide_dashboard::view;
+use futures_util::future::join_all;
+use route::{Route, Verb, safe_next};
+use session::Session;
+use visit::Visit;
+use worker::{Method, Request, Response};
+
+/// Workspaces of the overview that are asked themselves (last backup, cost); the index alone speaks for the others.
+/// 25 calls stay well below the 40 that one invocation may make.
+const ASKED: usize = 25;
+
+/// Answers a browser; a refusal is a page too.
+pub async fn handle(invocation: &Invocation, request: &Request) -> Response {
+    match answer(invocation, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            note(&error, &invocation.request_id);
+            refusal(&error, &invocation.request_id, Visit::of(invocation, request).ok().as_ref())
+        }
+    }
+}
+
+/// Answers a browser while the installation is not configured, or does not know who asks: a refusal as a page.
+pub fn refuse(error: &ApiError, request_id: &str) -> Response {
+    refusal(error, request_id, None)
+}
+
+async fn answer(invocation: &Invocation, request: &Request) -> ApiResult<Response> {
+    let verb = match request.method() {
+        Method::Get | Method::Head => Verb::Get,
+        Method::Post => Verb::Post,
+        _ => Verb::Other,
+    };
+    let path = invocation.url.path();
+    let visit = || Visit::of(invocation, request);
+    match Route::find(verb, path) {
+        Route::Static => {
+            let asset = Asset::find(path).ok_or_else(nothing)?;
+            reply::asset(&asset, input::header(request, "if-none-match").as_deref())
+        }
+        Route::Home => match visit() {
+            Ok(visit) if path == "/" => list(&visit).await,
+            Ok(_) => reply::see("/", None),
+            Err(_) => ask_to_sign_in(invocation),
+        },
+        Route::SignIn => sign_in(invocation, request).await,
+        Route::SignOut => {
+            let visit = visit()?;
+            visit.form(request).await?;
+            reply::see("/", Some(&Session::end()))
+        }
+        Route::WrongMethod => {
+            Err(ApiError::new(ErrorCode::MethodNotAllowed, "this page is asked for in another way")
+                .hint("Go back and use the button or the link."))
+        }
+        Route::Unknown => Err(nothing()),
+        Route::Live(id) => live(&visit()?, &id).await,
+        Route::Cost => create::cost(&visit()?).await,
+        page => match visit() {
+            Ok(visit) => signed_in(&visit, request, page).await,
+            Err(error) if verb == Verb::Post => Err(error),
+            // Looking without a session leads through the sign-in form and back.
+            Err(_) => reply::see(&format!("/signin?next={}", safe_next(path)), None),
+        },
+    }
+}
+
+async fn signed_in(visit: &Visit<'_>, request: &Request, page: Route) -> ApiResult<Response> {
+    match page {
+        Route::New => create::form(visit).await,
+        Route::Create => create::send(visit, request).await,
+        Route::Workspace(id) => workspace(visit, &id).await,
+        Route::Open(id, port) => actions::open(visit, &id, port).await,
+        Route::AskDelete(id) => {
+            let id = workspaces::own(visit.invocation, &visit.context, id.as_str()).await?;
+            let workspace = visit.workspace(&id).await?;
+            let delete = view::action::delete(&workspace, visit.now());
+            let shell = visit.shell(format!("Delete {}", workspace.name));
+            reply::page(200, &DeletePage { shell: &shell, delete: &delete, csrf: visit.proof() })
+        }
+        Route::Act(id, action) => actions::act(visit, request, &id, action).await,
+        Route::Static
+        | Route::Home
+        | Route::SignIn
+        | Route::SignOut
+        | Route::Cost
+        | Route::Live(_)
+        | Route::WrongMethod
+        | Route::Unknown => Err(nothing()),
+    }
+}
+
+async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
+    let cursor = visit.invocation.query("cursor");
+    let page = workspaces::list(visit.invocation, &visit.context, cursor.as_deref()).await?;
+    // An object that does not answer costs its line two figures, never the page.
+    let asked = page.workspaces.iter().take(ASKED).map(|summary| visit.workspace(&summary.id));
+    let mut answers = join_all(asked).await.into_iter().map(Result::ok);
+    let entries: Vec<_> = page
+        .workspaces
+        .into_iter()
+        .map(|summary| view::list::Entry { summary, full: answers.next().flatten() })
+        .collect();
+    let link = |cursor: &str| format!("/?{}", input::encode(&[("cursor", cursor)]));
+    let here = cursor.as_deref().map_or_else(|| "/".to_owned(), link);
+    let list = view::list(&entries, here, page.next_cursor.as_deref().map(link), visit.now());
+    reply::page(200, &ListPage { shell: &visit.shell("Workspaces"), list: &list })
+}
+
+async fn workspace(visit: &Visit<'_>, id: &WorkspaceId) -> ApiResult<Response> {
+    // An id that nobody made must not make an object.
+    let id = workspaces::own(visit.invocation, &visit.context, id.as_str()).await?;
+    let view = visit.view(&id).await?;
+    let shell = visit.shell(view.name.clone());
+    reply::page(200, &WorkspacePage { shell: &shell, w: &view, csrf: visit.proof() })
+}
+
+async fn live(visit: &Visit<'_>, id: &WorkspaceId) -> ApiResult<Response> {
+    let view = visit.view(id).await?;
+    reply::page(200, &WorkspaceFragment { w: &view, csrf: visit.proof() })
+}
+
+fn ask_to_sign_in(invocation: &Invocation) -> ApiResult<Response> {
+    let next = invocation.query("next").unwrap_or_default();
+    let shell = Shell::new("Sign in", None);
+    reply::page(200, &SignInPage { shell: &shell, refusal: None, next: safe_next(&next) })
+}
+
+async fn sign_in(invocation: &Invocation, request: &Request) -> ApiResult<Response> {
+    input::refuse_other_sites(invocation, request)?;
+    let form = input::form(request).await?;
+    let next = safe_next(form.get("next"));
+    match visit::begin(invocation, form.get("token")).await {
+        Ok(session) => reply::see(next, Some(&session.begin())),
+        Err(error) => {
+            note(&error, &invocation.request_id);
+            let refusal = view::error(&error.body(&invocation.request_id));
+            let shell = Shell::new("Sign in", None);
+            reply::page(error.status(), &SignInPage { shell: &shell, refusal: Some(&refusal), next })
+        }
+    }
+}
+
+fn nothing() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "there is no such page")
+}
+
+fn refusal(error: &ApiError, request_id: &str, visit: Option<&Visit<'_>>) -> Response {
+    let shown = view::error(&error.body(request_id));
+    let shell = visit.map_or_else(|| Shell::new(shown.title, None), |visit| visit.shell(shown.title));
+    let back = visit.map_or("/", Visit::back);
+    let label = match (visit.is_some(), back) {
+        (false, _) => "To the sign-in form",
+        (true, "/") => "To the overview",
+        (true, _) => "Back to the workspace",
+    };
+    let page = ErrorPage { shell: &shell, error: &shown, back: Link { href: back, label } };
+    reply::page(shown.status, &page).unwrap_or_else(|error| crate::answer::refusal(&error, request_id))
+}
+
+/// Tells the log what the page does not tell.
+fn note(error: &ApiError, request_id: &str) {
+    if let Some(cause) = error.logged_cause() {
+        let fields = [("request.id", request_id), ("code", error.code().as_str()), ("cause", cause)];
+        crate::log::write(crate::log::Level::Error, error.message(), &fields);
+    }
+}

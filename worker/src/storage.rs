@@ -1,0 +1,227 @@
+//! The bucket: wrapped keys, sealed secrets, the idle-agent's binaries and every workspace's restic repository.
+//!
+//! Large bodies pass through as streams of the runtime and are never read here. Everything a machine writes is
+//! create-only, and the bucket itself checks SHA-256. What is stored under which key is pinned by the tests below.
+
+use crate::calls::{Binding, Calls};
+use crate::error::{ApiError, ApiResult};
+use ebbtide_api::{TenantId, WorkspaceId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use worker::{Bucket, Conditional, Data, Env, Object, Objects, Range};
+
+/// Name of the binding in `wrangler.toml`.
+const BINDING: &str = "BUCKET";
+
+/// Key of the object that names the idle-agent for new machines.
+pub const AGENT_CURRENT: &str = "agent/current";
+
+/// Key of an idle-agent binary.
+pub fn agent_key(sha256: &str) -> String {
+    format!("agent/{sha256}")
+}
+
+/// Key of a tenant's wrapped key.
+pub fn tenant_key_path(tenant: &TenantId) -> String {
+    format!("tenants/{tenant}/key.json")
+}
+
+/// Key of a workspace's wrapped key.
+pub fn workspace_key_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
+    format!("workspaces/{tenant}/{workspace}/key.json")
+}
+
+/// Key of a workspace's sealed environment.
+pub fn workspace_secrets_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
+    format!("workspaces/{tenant}/{workspace}/secrets.json")
+}
+
+/// Key of an object of a workspace's restic repository; `path` as restic names it (`config`, `data/…`).
+pub fn repository_path(tenant: &TenantId, workspace: &WorkspaceId, path: &str) -> String {
+    format!("workspaces/{tenant}/{workspace}/restic/{path}")
+}
+
+/// What became of a create-only write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is stored now.
+    Stored,
+    /// Something was there already, and stays.
+    Exists,
+    /// The content is not what its name says.
+    WrongHash,
+}
+
+/// The bucket, on behalf of one invocation.
+#[derive(Clone)]
+pub struct Storage {
+    bucket: Bucket,
+    calls: Calls,
+}
+
+impl Storage {
+    /// Opens the bucket.
+    ///
+    /// # Errors
+    /// The binding is missing.
+    pub fn open(env: &Env, calls: Calls) -> ApiResult<Self> {
+        Ok(Self { bucket: env.bucket(BINDING).map_err(ApiError::internal)?, calls })
+    }
+
+    /// What is known of an object, where it exists.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn head(&self, key: &str) -> ApiResult<Option<Object>> {
+        self.calls.count(Binding::R2);
+        self.bucket.head(key).await.map_err(ApiError::storage)
+    }
+
+    /// Size of an object in bytes, where it exists.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn size(&self, key: &str) -> ApiResult<Option<u64>> {
+        Ok(self.head(key).await?.map(|object| object.size()))
+    }
+
+    /// An object, or a part of it.
+    ///
+    /// # Errors
+    /// Storage does not answer, or there is no such part.
+    pub async fn get(&self, key: &str, range: Option<Range>) -> ApiResult<Option<Object>> {
+        self.calls.count(Binding::R2);
+        let get = self.bucket.get(key);
+        let get = match range {
+            Some(range) => get.range(range),
+            None => get,
+        };
+        get.execute().await.map_err(ApiError::storage)
+    }
+
+    /// Stores an object that does not exist yet. `sha256` is what the content has to hash to.
+    ///
+    /// # Errors
+    /// Storage does not answer; nothing or all of it is stored.
+    pub async fn create(
+        &self,
+        key: &str,
+        content: impl Into<Data>,
+        sha256: Option<[u8; 32]>,
+    ) -> ApiResult<Put> {
+        self.calls.count(Binding::R2);
+        let absent = Conditional { etag_does_not_match: Some("*".to_owned()), ..Conditional::default() };
+        let put = self.bucket.put(key, content).only_if(absent);
+        let put = match sha256 {
+            Some(hash) => put.sha256(hash),
+            None => put,
+        };
+        match put.execute().await {
+            Ok(Some(_)) => Ok(Put::Stored),
+            Ok(None) => Ok(Put::Exists),
+            Err(error) if is_wrong_hash(&error.to_string()) => Ok(Put::WrongHash),
+            Err(error) => Err(ApiError::storage(error)),
+        }
+    }
+
+    /// Stores a text, replacing what was there.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn replace(&self, key: &str, text: String) -> ApiResult<()> {
+        self.calls.count(Binding::R2);
+        self.bucket.put(key, text).execute().await.map(|_| ()).map_err(ApiError::storage)
+    }
+
+    /// Deletes objects. Repeatable.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn delete(&self, keys: Vec<String>) -> ApiResult<()> {
+        self.calls.count(Binding::R2);
+        self.bucket.delete_multiple(keys).await.map_err(ApiError::storage)
+    }
+
+    /// Up to 1 000 objects below a prefix, in order.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn list(&self, prefix: &str, cursor: Option<String>) -> ApiResult<Objects> {
+        self.calls.count(Binding::R2);
+        let list = self.bucket.list().prefix(prefix);
+        let list = match cursor {
+            Some(cursor) => list.cursor(cursor),
+            None => list,
+        };
+        list.execute().await.map_err(ApiError::storage)
+    }
+
+    /// A small text, where it exists.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn text(&self, key: &str) -> ApiResult<Option<String>> {
+        let Some(object) = self.get(key, None).await? else { return Ok(None) };
+        match object.body() {
+            Some(body) => body.text().await.map(Some).map_err(ApiError::storage),
+            None => Ok(None),
+        }
+    }
+
+    /// A small JSON object, where it exists. One that cannot be read is an error, never absent.
+    ///
+    /// # Errors
+    /// Storage does not answer, or the object is damaged.
+    pub async fn json<T: DeserializeOwned>(&self, key: &str) -> ApiResult<Option<T>> {
+        let Some(text) = self.text(key).await? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|error| ApiError::internal(format!("{key}: {error}")))
+    }
+
+    /// Stores a small JSON object that does not exist yet.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn create_json(&self, key: &str, value: &impl Serialize) -> ApiResult<Put> {
+        let text = serde_json::to_string(value).map_err(ApiError::internal)?;
+        self.create(key, text, None).await
+    }
+
+    /// SHA-256 of the idle-agent for new machines, hex; `None` before one was published.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn current_agent(&self) -> ApiResult<Option<String>> {
+        Ok(self.text(AGENT_CURRENT).await?.map(|text| text.trim().to_owned()))
+    }
+}
+
+/// Whether the bucket refused a content for its hash: error 10037, in whatever words.
+fn is_wrong_hash(error: &str) -> bool {
+    error.contains("10037") || error.to_ascii_lowercase().contains("checksum")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_pinned_because_stored_workspaces_are_found_by_them() {
+        let (tenant, workspace) = (TenantId::owner(), "k3v7q2mzab".parse().unwrap());
+        assert_eq!(agent_key("ab"), "agent/ab");
+        assert_eq!(tenant_key_path(&tenant), "tenants/owner/key.json");
+        assert_eq!(workspace_key_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/key.json");
+        assert_eq!(workspace_secrets_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/secrets.json");
+        assert_eq!(
+            repository_path(&tenant, &workspace, "config"),
+            "workspaces/owner/k3v7q2mzab/restic/config"
+        );
+    }
+
+    #[test]
+    fn a_wrong_hash_is_told_from_other_failures() {
+        assert!(is_wrong_hash(
+            "put: The SHA-256 checksum you specified did not match what we received. (10037)"
+        ));
+        assert!(!is_wrong_hash("put: We encountered an internal error. Please try again. (10001)"));
+    }
+}
