@@ -4,6 +4,7 @@
 //! its module: a change that breaks one of them breaks machines that are already running.
 //! Start with [`workspace`] (what people see) and [`vm`] (what machines say); [`error`] is how every refusal looks.
 
+pub mod account;
 pub mod duration;
 pub mod error;
 pub mod id;

@@ -15,7 +15,7 @@ mod tests;
 use crate::policy::Policy;
 use crate::record::{Record, Server, ServerStatus};
 use ebbtide_api::vm::{DrainPhase, Receipt};
-use ebbtide_api::workspace::{Cost, Failure, Hold};
+use ebbtide_api::workspace::{Cost, Failure, Hold, State};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +227,15 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// A line of history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The state at that point.
+    pub state: State,
+    /// What happened and why, a sentence.
+    pub because: String,
+}
+
 /// What is next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
@@ -236,8 +245,8 @@ pub struct Decision {
     pub effect: Option<(u64, Effect)>,
     /// When to decide again, whatever happens.
     pub wake_at: Option<Timestamp>,
-    /// What to write into the history, each a sentence.
-    pub notes: Vec<String>,
+    /// What to write into the history, in order.
+    pub notes: Vec<Note>,
     /// Why the input was not taken, where it was not.
     pub refusal: Option<Refusal>,
 }
@@ -256,7 +265,7 @@ pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision 
 /// A decision in the making.
 struct Draft {
     record: Record,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     refusal: Option<Refusal>,
 }
 
@@ -267,12 +276,12 @@ impl Draft {
         self.record.phase = phase;
         self.record.since = now;
         self.record.pause = None;
-        self.notes.push(because.clone());
+        self.note(because.clone());
         self.record.because = because;
     }
 
     fn note(&mut self, sentence: impl Into<String>) {
-        self.notes.push(sentence.into());
+        self.notes.push(Note { state: self.record.state(), because: sentence.into() });
     }
 
     fn refuse(&mut self, code: ErrorCode, message: impl Into<String>) {

@@ -316,7 +316,7 @@ pub(crate) mod tests {
     fn each_missing_or_unusable_variable_is_named_and_no_value_is_repeated() {
         let table = [
             ("OWNER_TOKEN", None, "OWNER_TOKEN is missing"),
-            ("OWNER_TOKEN", Some("short"), "OWNER_TOKEN is shorter than 24 characters"),
+            ("OWNER_TOKEN", Some("tiny-token"), "OWNER_TOKEN is shorter than 24 characters"),
             ("OWNER_TOKEN", Some("example-owner-token-0123456789"), "OWNER_TOKEN is an example value"),
             ("HETZNER_TOKEN", Some("ChangeMe"), "HETZNER_TOKEN is an example value"),
             ("MASTER_KEYS", None, "MASTER_KEYS is missing"),

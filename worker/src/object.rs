@@ -139,7 +139,7 @@ impl Inner {
             self.store()?.save(&next, alarm_at)?;
         }
         for note in notes {
-            self.store()?.add_event(&next, note, now)?;
+            self.store()?.add_event(note, next.generation, now)?;
         }
         if next.generation != before.generation {
             self.forget_machine()?;

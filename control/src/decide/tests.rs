@@ -84,7 +84,7 @@ impl World {
         }
         self.wake_at = decision.wake_at;
         self.refusal = decision.refusal;
-        self.notes.extend(decision.notes);
+        self.notes.extend(decision.notes.into_iter().map(|note| note.because));
         assert!(
             !self.record.phase.may_have_machine() || self.wake_at.is_some(),
             "{:?} has nobody to wake it",

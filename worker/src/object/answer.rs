@@ -5,7 +5,7 @@ use super::{Alarm, Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse, 
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::workspace::{CreateHold, EventList, Hold, LogPage, SnapshotList};
 use ebbtide_api::{ErrorCode, TenantId};
-use ebbtide_control::decide::{Command, Context, Input};
+use ebbtide_control::decide::{Command, Context, Input, Note};
 use ebbtide_control::record::{NewWorkspace, Record, plus};
 use ebbtide_control::view;
 use serde::Serialize;
@@ -79,7 +79,8 @@ async fn create(inner: &Rc<Inner>, tenant: &TenantId, new: NewWorkspace) -> Resu
     let now = now();
     let record = Record::new(new, now);
     inner.store()?.save(&record, None)?;
-    inner.store()?.add_event(&record, record.because.clone(), now)?;
+    let note = Note { state: record.state(), because: record.because.clone() };
+    inner.store()?.add_event(note, record.generation, now)?;
     tick(inner).await
 }
 

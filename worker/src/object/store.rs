@@ -3,9 +3,10 @@
 //! Everything here is synchronous SQLite, so that load → decide → save has no await in between and no other call can
 //! slip in. Rows are few and bounded: the plan pays by rows written.
 
-use ebbtide_api::Timestamp;
+use ebbtide_api::{Generation, Timestamp};
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::workspace::Event;
+use ebbtide_control::decide::Note;
 use ebbtide_control::record::Record;
 use serde::Deserialize;
 use worker::{Error, Result, SqlStorage, SqlStorageValue};
@@ -86,8 +87,8 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn add_event(&self, record: &Record, because: String, now: Timestamp) -> Result<()> {
-        let event = Event { seq: 0, at: now, state: record.state(), generation: record.generation, because };
+    pub fn add_event(&self, note: Note, generation: Generation, now: Timestamp) -> Result<()> {
+        let event = Event { seq: 0, at: now, state: note.state, generation, because: note.because };
         self.append("events", &event, EVENTS_KEPT)
     }
 
