@@ -447,6 +447,24 @@ impl Record {
     }
 }
 
+impl Record {
+    /// When the index should wonder why nothing has happened: the end of the phase, not the next look at it, so that
+    /// a healthy workspace is neither written to the index nor poked by the sweep.
+    pub fn phase_ends_at(&self, policy: &crate::policy::Policy) -> Option<Timestamp> {
+        match &self.phase {
+            Phase::Requested => Some(self.since),
+            Phase::Provisioning { .. } => Some(plus(self.since, policy.provision_budget)),
+            Phase::Booting { .. } => Some(plus(self.since, policy.boot_cap).min(self.lifetime_ends_at())),
+            Phase::Running | Phase::Silent { .. } => Some(self.lifetime_ends_at()),
+            Phase::Draining { .. } => Some(self.drain_ends_at(policy)),
+            Phase::Rescuing { started_at, .. } => Some(plus(*started_at, policy.rescue_ceiling)),
+            Phase::Destroying { .. } => Some(plus(self.since, policy.gone_after_create)),
+            Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
+            Phase::Asleep | Phase::Failed { .. } => None,
+        }
+    }
+}
+
 /// The time so much later; saturates at the end of time instead of failing.
 pub fn plus(at: Timestamp, duration: Duration) -> Timestamp {
     at.checked_add(jiff::SignedDuration::from(duration)).unwrap_or(Timestamp::MAX)

@@ -17,6 +17,8 @@ use std::rc::Rc;
 
 /// How long offers are taken as they are: availability changes within minutes, and a call each is spent on it.
 const FRESH_FOR: Duration = Duration::from_mins(5);
+/// How long nobody else waits after the provider did not answer.
+const PAUSE: Duration = Duration::from_secs(15);
 
 /// What the provider offers.
 #[derive(Debug, Clone, Default)]
@@ -29,30 +31,47 @@ pub struct Offers {
     pub pricing: Option<Pricing>,
 }
 
+/// What an isolate remembers for itself.
+#[derive(Debug, Default)]
+struct Memory {
+    offers: Option<(Timestamp, Rc<Offers>)>,
+    failed_at: Option<Timestamp>,
+}
+
 thread_local! {
-    /// Kept by each isolate for itself.
-    static REMEMBERED: RefCell<Option<(Timestamp, Rc<Offers>)>> = const { RefCell::new(None) };
+    static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
 /// The provider's offers; `None` where it does not answer and none are remembered.
 pub async fn offers(invocation: &Invocation) -> Option<Rc<Offers>> {
+    let now = invocation.now();
+    let failed_lately =
+        |memory: &Memory| memory.failed_at.is_some_and(|at| now.duration_since(at) < PAUSE.into());
+    if MEMORY.with_borrow(failed_lately) {
+        return remembered();
+    }
     match fresh(invocation).await {
         Ok(offers) => Some(offers),
         Err(failure) => {
             let fields = [("request.id", invocation.request_id.as_str()), ("error", &failure.to_string())];
             crate::log::write(crate::log::Level::Warn, "the provider's catalog is not to be had", &fields);
-            REMEMBERED.with_borrow(|remembered| remembered.as_ref().map(|(_, offers)| Rc::clone(offers)))
+            MEMORY.with_borrow_mut(|memory| memory.failed_at = Some(now));
+            remembered()
         }
     }
 }
 
+fn remembered() -> Option<Rc<Offers>> {
+    MEMORY.with_borrow(|memory| memory.offers.as_ref().map(|(_, offers)| Rc::clone(offers)))
+}
+
 async fn fresh(invocation: &Invocation) -> Result<Rc<Offers>, Failure> {
     let now = invocation.now();
-    let remembered = REMEMBERED.with_borrow(|remembered| {
-        let fresh = remembered.as_ref().filter(|(at, _)| now.duration_since(*at) < FRESH_FOR.into());
+    let fresh = MEMORY.with_borrow(|memory| {
+        let fresh = memory.offers.as_ref().filter(|(at, _)| now.duration_since(*at) < FRESH_FOR.into());
         fresh.map(|(_, offers)| Rc::clone(offers))
     });
-    if let Some(offers) = remembered {
+    if let Some(offers) = fresh {
         return Ok(offers);
     }
     let hetzner = invocation.hetzner();
@@ -62,7 +81,7 @@ async fn fresh(invocation: &Invocation) -> Result<Rc<Offers>, Failure> {
     // Without prices one can still create: the worst case is then not shown.
     let pricing = hetzner.pricing().await.outcome.ok();
     let offers = Rc::new(Offers { sizes, locations, pricing });
-    REMEMBERED.set(Some((now, Rc::clone(&offers))));
+    MEMORY.set(Memory { offers: Some((now, Rc::clone(&offers))), failed_at: None });
     Ok(offers)
 }
 

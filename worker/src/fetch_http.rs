@@ -1,7 +1,7 @@
 //! `control`'s network seam over the Worker's `fetch`.
 //!
-//! Sends each request at most once, follows no redirect, keeps nothing, and gives up after 20 s: the answer's body
-//! included. Only what was never handed to `fetch` counts as not sent; everything else may have had its effect.
+//! Sends each request at most once, follows no redirect, keeps nothing, and gives up after 20 s at the latest: the
+//! answer's body included. Only what was never handed to `fetch` counts as not sent; everything else may have had its effect.
 
 use crate::calls::{Binding, Calls};
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
@@ -19,12 +19,19 @@ const ANSWER_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct FetchHttp {
     calls: Calls,
+    timeout_ms: u32,
 }
 
 impl FetchHttp {
     /// Sends on behalf of one invocation.
     pub fn new(calls: Calls) -> Self {
-        Self { calls }
+        Self { calls, timeout_ms: TIMEOUT_MS }
+    }
+
+    /// Gives up earlier, where a person waits for an answer that is good to have rather than needed.
+    #[must_use]
+    pub fn within_ms(self, timeout_ms: u32) -> Self {
+        Self { timeout_ms: timeout_ms.min(TIMEOUT_MS), ..self }
     }
 }
 
@@ -33,7 +40,7 @@ impl Http for FetchHttp {
         let outgoing = encode(&request)
             .map_err(|error| HttpError::NotSent { reason: format!("the request cannot be made: {error}") })?;
         self.calls.count(Binding::Fetch);
-        let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(TIMEOUT_MS));
+        let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(self.timeout_ms));
         let mut response =
             Fetch::Request(outgoing).send_with_signal(&signal).await.map_err(|error| failed(&error))?;
         let status = response.status_code();
@@ -80,7 +87,7 @@ fn failed(error: &worker::Error) -> HttpError {
     let text = error.to_string();
     let reason =
         if text.to_ascii_lowercase().contains("timeout") || text.to_ascii_lowercase().contains("aborted") {
-            "no answer within 20 s".to_owned()
+            "no answer in time".to_owned()
         } else {
             text.chars().take(200).collect()
         };

@@ -19,6 +19,9 @@ use std::rc::Rc;
 use url::Url;
 use worker::{Env, Request};
 
+/// How long a request waits for the provider's catalog, which answers in well under a second.
+const PATIENCE_MS: u32 = 6_000;
+
 /// One request, or one run of the cron.
 pub struct Invocation {
     /// Bindings.
@@ -65,9 +68,9 @@ impl Invocation {
         Ok(Keychain::new(Rc::clone(&self.config), self.storage()?))
     }
 
-    /// The provider of machines.
+    /// The provider of machines, asked for what a person waits for.
     pub fn hetzner(&self) -> Hetzner<FetchHttp> {
-        let http = FetchHttp::new(self.calls.clone());
+        let http = FetchHttp::new(self.calls.clone()).within_ms(PATIENCE_MS);
         Hetzner::new(http, self.config.hetzner_url.as_str(), self.config.hetzner_token.clone())
     }
 

@@ -17,20 +17,28 @@ pub const BODY_MAX: usize = 64 * 1024;
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'{') {
+        // Otherwise `[]` would be read as an object whose fields all have their defaults.
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(body);
+        return Err(match read {
+            Ok(_) => ApiError::new(ErrorCode::BadJson, "the body is JSON, but not an object"),
+            Err(error) => refuse("", &error),
+        });
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        refuse(&path, error.inner(), first == Some(&b'{'))
+        refuse(&path, error.inner())
     })?;
-    deserializer.end().map_err(|error| refuse("", &error, true))?;
+    deserializer.end().map_err(|error| refuse("", &error))?;
     Ok(read)
 }
 
-fn refuse(path: &str, error: &serde_json::Error, is_object: bool) -> ApiError {
+fn refuse(path: &str, error: &serde_json::Error) -> ApiError {
     use serde_json::error::Category;
     let place = format!("line {}, column {}", error.line(), error.column());
     match error.classify() {
-        Category::Data if is_object => {
+        Category::Data => {
             let text = error.to_string();
             let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
             if let Some(rest) = text.strip_prefix("unknown field ") {
@@ -39,7 +47,6 @@ fn refuse(path: &str, error: &serde_json::Error, is_object: bool) -> ApiError {
             let at = if path == "." { String::new() } else { format!("{path}: ") };
             ApiError::new(ErrorCode::InvalidField, format!("{at}{text} ({place})"))
         }
-        Category::Data => ApiError::new(ErrorCode::BadJson, "the body is JSON, but not an object"),
         Category::Eof => ApiError::new(ErrorCode::BadJson, format!("the body ends too early, at {place}")),
         Category::Syntax | Category::Io => {
             let text = error.to_string();
@@ -69,6 +76,9 @@ mod tests {
     fn what_is_wrong_is_named_with_its_place() {
         check::<PatchWorkspace>("{", "bad_json: the body ends too early, at line 1, column 1");
         check::<PatchWorkspace>("[1]", "bad_json: the body is JSON, but not an object");
+        check::<CreateWorkspace>("[]", "bad_json: the body is JSON, but not an object");
+        check::<CreateWorkspace>("null", "bad_json: the body is JSON, but not an object");
+        check::<CreateWorkspace>("<x/>", "bad_json: the body is no JSON: expected value, at line 1, column 1");
         check::<PatchWorkspace>("\"x\"", "bad_json: the body is JSON, but not an object");
         check::<PatchWorkspace>(
             "{} {}",

@@ -28,6 +28,9 @@ use worker::{
     durable_object,
 };
 
+/// An alarm this late is not coming: the runtime gives up after six retries, a few minutes in all.
+const LOST_ALARM_SECS: i64 = 600;
+
 /// The object. `Rc`, because work goes on after a call is answered.
 #[durable_object]
 pub struct WorkspaceObject {
@@ -128,7 +131,9 @@ impl Inner {
         let context = Context { now, policy: &config.policy, heard_at: self.heard_at(&stored.record) };
         let before = stored.record;
         let Decision { next, effect, wake_at, notes, refusal } = decide(&before, input, &context);
-        let standing = stored.alarm_at.filter(|_| alarm == Alarm::Stands);
+        // An alarm that should have fired long ago was lost: whoever comes by sets it again.
+        let lost = |at: &Timestamp| now.duration_since(*at).as_secs() > LOST_ALARM_SECS;
+        let standing = stored.alarm_at.filter(|at| alarm == Alarm::Stands && !lost(at));
         // A later time is left to the standing alarm, which finds nothing due and re-arms: heartbeats write nothing.
         let alarm_at = match (standing, wake_at) {
             (Some(standing), Some(wake_at)) => Some(standing.min(wake_at)),
@@ -151,8 +156,12 @@ impl Inner {
         if next.phase != before.phase || next.wanted != before.wanted {
             self.push_instruction(&next);
         }
-        if next.state() != before.state() || next.server != before.server {
-            crate::index::record_changed(&self.env, &next, alarm_at).await;
+        let ends_at = next.phase_ends_at(&config.policy);
+        if next.state() != before.state()
+            || next.server != before.server
+            || ends_at != before.phase_ends_at(&config.policy)
+        {
+            crate::index::record_changed(&self.env, &next, ends_at).await;
         }
         Ok(Settled { record: next, effect, refusal })
     }

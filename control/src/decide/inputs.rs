@@ -79,9 +79,15 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
             (_, Wanted::Awake | Wanted::Asleep) => draft.refuse(ErrorCode::WrongState, "it is not deleted"),
         },
         Command::Change { lifetime: Some(_), .. }
-            if matches!(draft.record.phase, Phase::Rescuing { .. } | Phase::Destroying { .. } | Phase::Deleted { .. }) =>
+            if matches!(
+                draft.record.phase,
+                Phase::Rescuing { .. } | Phase::Destroying { .. } | Phase::Deleted { .. }
+            ) =>
         {
-            draft.refuse(ErrorCode::WrongState, format!("a workspace that is {state} has no lifetime to change"));
+            draft.refuse(
+                ErrorCode::WrongState,
+                format!("a workspace that is {state} has no lifetime to change"),
+            );
         }
         Command::Change { idle_timeout, lifetime, worst_case } => {
             if let Some(timeout) = idle_timeout {

@@ -3,9 +3,9 @@
 //! Everything here is synchronous SQLite, so that load → decide → save has no await in between and no other call can
 //! slip in. Rows are few and bounded: the plan pays by rows written.
 
-use ebbtide_api::{Generation, Timestamp};
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::workspace::Event;
+use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::decide::Note;
 use ebbtide_control::record::Record;
 use serde::Deserialize;

@@ -1,0 +1,107 @@
+//! The overview: every workspace in a line, and what it costs at worst.
+
+use crate::text::{self, Time};
+use crate::view::workspace::{RepoView, repository};
+use crate::view::{StateView, at_rest, sentence, state};
+use ebbtide_api::Timestamp;
+use ebbtide_api::workspace::{State, Workspace, WorkspaceSummary};
+
+/// The overview, ready to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListView {
+    /// `2 awake, 3 at rest`; empty where there are none.
+    pub summary: String,
+    /// Newest first.
+    pub rows: Vec<RowView>,
+    /// Where the next page is.
+    pub next: Option<String>,
+    /// Where this page is, for its own refresh.
+    pub here: String,
+    /// How often it may be refreshed, in milliseconds; 0: when somebody looks at it again.
+    pub refresh_ms: u32,
+}
+
+/// How often an overview is refreshed while something in it changes by itself. A refresh asks every workspace on the
+/// page, so there is none while nothing moves.
+const REFRESH_MS: u32 = 5000;
+
+/// A workspace in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowView {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What is cloned.
+    pub repo: Option<RepoView>,
+    /// Its state.
+    pub state: StateView,
+    /// When it entered that state; `relative` is how long ago.
+    pub since: Time,
+    /// Why.
+    pub because: String,
+    /// When the last backup was verified, where that is known.
+    pub backup: Option<Time>,
+    /// What its machine costs at worst, while it may have one.
+    pub cost: Option<String>,
+    /// Its size.
+    pub size: String,
+}
+
+/// One workspace as the index knows it and, where its object answered, as that knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// From the index.
+    pub summary: WorkspaceSummary,
+    /// From the object.
+    pub full: Option<Workspace>,
+}
+
+/// Shows the overview. What the object says wins over the index, which may be a moment older.
+pub fn list(entries: &[Entry], here: String, next: Option<String>, now: Timestamp) -> ListView {
+    let rows: Vec<_> = entries.iter().map(|entry| row(entry, now)).collect();
+    let resting = entries.iter().filter(|entry| at_rest(current(entry))).count();
+    let summary = match (entries.len() - resting, resting) {
+        (0, 0) => String::new(),
+        (0, resting) => format!("{resting} at rest, no machine runs"),
+        (awake, 0) => format!("{awake} awake"),
+        (awake, resting) => format!("{awake} awake, {resting} at rest"),
+    };
+    let moves = rows.iter().any(|row| matches!(row.state.tone, "moving" | "ending"));
+    ListView { summary, rows, next, here, refresh_ms: if moves { REFRESH_MS } else { 0 } }
+}
+
+fn current(entry: &Entry) -> State {
+    entry.full.as_ref().map_or(entry.summary.state, |full| full.state)
+}
+
+/// Why it is as it is. While it runs, what keeps it awake says more than how it came to run.
+fn because(entry: &Entry) -> &str {
+    let Some(full) = &entry.full else { return &entry.summary.because };
+    let awake = full.why.as_ref().filter(|_| full.state == State::Running);
+    awake.and_then(|why| why.because.first()).unwrap_or(&full.because)
+}
+
+fn row(entry: &Entry, now: Timestamp) -> RowView {
+    let Entry { summary, full } = entry;
+    let full = full.as_ref();
+    RowView {
+        id: summary.id.to_string(),
+        name: summary.name.clone(),
+        repo: summary
+            .repo
+            .as_deref()
+            .map(|repo| repository(repo, full.and_then(|full| full.branch.as_deref()))),
+        state: state(current(entry)),
+        since: text::passed(full.map_or(summary.since, |full| full.since), now),
+        because: sentence(because(entry)),
+        backup: full
+            .and_then(|full| full.last_backup.as_ref())
+            .map(|backup| text::time(backup.verified_at, now)),
+        cost: full
+            .filter(|full| !at_rest(full.state))
+            .and_then(|full| full.worst_case.as_ref())
+            .map(text::cost),
+        size: full.map_or_else(|| summary.size.clone(), |full| full.size.clone()),
+    }
+}

@@ -1,0 +1,545 @@
+//! Workspaces in every state, made up, for the snapshots and the preview. Shared by both so that what a reviewer
+//! looks at is what is tested.
+
+use ebbtide_api::account::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
+use ebbtide_api::why::{Budget, Lease, Signal, SignalState, Verdict, Why};
+use ebbtide_api::workspace::{
+    BackupProgress, BootStep, Cost, Event, Failure, Hold, Machine, Port, SnapshotSummary, State, StepState,
+    Workspace, WorkspaceSummary,
+};
+use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Timestamp, WorkspaceId};
+use ebbtide_dashboard::form::{Refusal, Typed};
+use ebbtide_dashboard::page::{
+    CostFragment, CreatePage, DeletePage, ErrorPage, Link, ListPage, Shell, SignInPage, Template as _,
+    WorkspaceFragment, WorkspacePage,
+};
+use ebbtide_dashboard::view;
+use ebbtide_dashboard::view::create::{Defaults, Quote};
+use ebbtide_dashboard::view::list::Entry;
+
+/// The moment at which every sample is looked at.
+pub fn now() -> Timestamp {
+    at("14:30:00")
+}
+
+fn at(clock: &str) -> Timestamp {
+    format!("2026-11-21T{clock}Z").parse().expect("a sample time")
+}
+
+fn id(text: &str) -> WorkspaceId {
+    text.parse().expect("a sample id")
+}
+
+fn asleep() -> Workspace {
+    Workspace {
+        id: id("k3v7q2mzab"),
+        name: "tide-tables".into(),
+        state: State::Asleep,
+        since: at("13:05:00"),
+        because: "nothing happened for 30 minutes; the work is in storage".into(),
+        waiting_for: None,
+        failure: None,
+        generation: Generation(2),
+        repo: Some("https://github.com/harbour/tide-tables.git".into()),
+        branch: Some("main".into()),
+        size: "cx23".into(),
+        location: "fsn1".into(),
+        idle_timeout: Duration::from_mins(30),
+        lifetime: Duration::from_hours(24),
+        created_at: "2026-11-19T09:12:00Z".parse().expect("a sample time"),
+        lifetime_ends_at: None,
+        hard_end_at: None,
+        worst_case: Some(Cost { gross: "0.2324".into(), currency: "EUR".into(), hours: 28 }),
+        machine: None,
+        boot: vec![],
+        ports: vec![],
+        why: None,
+        heard_secs_ago: None,
+        backup: None,
+        last_backup: Some(SnapshotSummary {
+            snapshot: "9f31c0de4b7a".into(),
+            verified_at: at("13:04:41"),
+            generation: Generation(2),
+            files: 12_408,
+            bytes: 381_220_000,
+            partial: false,
+        }),
+        holds: vec![],
+    }
+}
+
+fn requested() -> Workspace {
+    Workspace {
+        state: State::Requested,
+        since: at("14:29:59"),
+        because: "a new workspace was asked for".into(),
+        generation: Generation(1),
+        created_at: at("14:29:59"),
+        last_backup: None,
+        worst_case: Some(Cost { gross: "0.2324".into(), currency: "EUR".into(), hours: 28 }),
+        lifetime_ends_at: Some("2026-11-22T14:29:59Z".parse().expect("a sample time")),
+        hard_end_at: Some("2026-11-22T16:59:59Z".parse().expect("a sample time")),
+        ..asleep()
+    }
+}
+
+fn machine() -> Option<Machine> {
+    Some(Machine {
+        server_id: 58_201_417,
+        ipv4: Some("203.0.113.24".into()),
+        host: "tide-tables-k3v7q2mzab.ebb.example".into(),
+    })
+}
+
+fn step(name: &str, title: &str, state: StepState, duration_ms: u64) -> BootStep {
+    BootStep { name: name.into(), title: title.into(), state, duration_ms, percent: None, detail: None }
+}
+
+fn booting() -> Workspace {
+    Workspace {
+        state: State::Booting,
+        since: at("14:29:12"),
+        because: "the server exists and works through its boot plan".into(),
+        machine: machine(),
+        heard_secs_ago: Some(1),
+        boot: vec![
+            step("programs", "Making sure that git, tmux and Caddy are there", StepState::Done, 3_240),
+            step("user", "Making the workspace's user", StepState::Done, 180),
+            BootStep {
+                percent: Some(64),
+                detail: Some("Receiving objects: 64 % (8 112 of 12 675), 38.2 MB".into()),
+                ..step("clone", "Cloning the repository", StepState::Running, 9_420)
+            },
+            step("terminal", "Starting the terminal", StepState::Pending, 0),
+            step("caddy", "Starting the web front", StepState::Pending, 0),
+        ],
+        ..requested()
+    }
+}
+
+fn running() -> Workspace {
+    let mut boot = booting().boot;
+    for step in &mut boot {
+        (step.state, step.percent, step.detail) = (StepState::Done, None, None);
+        step.duration_ms = step.duration_ms.max(240);
+    }
+    Workspace {
+        state: State::Running,
+        since: at("12:02:00"),
+        because: "the boot plan is through".into(),
+        boot,
+        ports: vec![
+            Port {
+                port: 3000,
+                process: "node".into(),
+                http: true,
+                url: Some("https://3000.tide-tables-k3v7q2mzab.ebb.example".into()),
+            },
+            Port {
+                port: 5173,
+                process: "vite".into(),
+                http: true,
+                url: Some("https://5173.tide-tables-k3v7q2mzab.ebb.example".into()),
+            },
+            Port { port: 5432, process: "postgres".into(), http: false, url: None },
+        ],
+        why: Some(why()),
+        last_backup: asleep().last_backup,
+        holds: vec![Hold { id: "h1".into(), reason: "long test run".into(), ends_at: at("15:12:00") }],
+        ..booting()
+    }
+}
+
+fn why() -> Why {
+    Why {
+        verdict: Verdict::Active,
+        because: vec![
+            "claude works: 41 s of CPU in the last minute".into(),
+            "a test run that it started is still going (cargo, 3 min)".into(),
+        ],
+        since_secs: 312,
+        sleeps_in_secs: None,
+        signals: vec![
+            Signal {
+                name: "agent_progress".into(),
+                state: SignalState::Active,
+                quiet_for_secs: Some(2),
+                detail: "claude (pid 812) and 6 processes under it".into(),
+            },
+            Signal {
+                name: "presence".into(),
+                state: SignalState::Quiet,
+                quiet_for_secs: Some(1_140),
+                detail: "no key was pressed on 2 terminals".into(),
+            },
+            Signal {
+                name: "http".into(),
+                state: SignalState::Absent,
+                quiet_for_secs: None,
+                detail: "nobody has opened a port".into(),
+            },
+            Signal {
+                name: "cloudcli".into(),
+                state: SignalState::Unreadable,
+                quiet_for_secs: None,
+                detail: "it does not answer on port 3001".into(),
+            },
+        ],
+        leases: vec![Lease {
+            id: "l1".into(),
+            source: "hook".into(),
+            reason: "claude: 2 background tasks".into(),
+            expires_in_secs: 540,
+        }],
+        budgets: vec![
+            Budget { name: "idle_timeout".into(), total_secs: 1_800, used_secs: 0 },
+            Budget { name: "lifetime".into(), total_secs: 86_400, used_secs: 8_880 },
+        ],
+    }
+}
+
+fn quiet() -> Workspace {
+    Workspace {
+        ports: vec![],
+        holds: vec![],
+        why: Some(Why {
+            verdict: Verdict::Quiet,
+            because: vec!["nothing has worked and nobody has typed for 22 minutes".into()],
+            since_secs: 1_320,
+            sleeps_in_secs: Some(480),
+            leases: vec![],
+            signals: vec![],
+            budgets: vec![Budget { name: "idle_timeout".into(), total_secs: 1_800, used_secs: 1_320 }],
+        }),
+        ..running()
+    }
+}
+
+fn draining() -> Workspace {
+    Workspace {
+        state: State::Draining,
+        since: at("14:29:31"),
+        because: "nothing happens any more".into(),
+        waiting_for: Some("the backup".into()),
+        backup: Some(BackupProgress {
+            phase: "upload".into(),
+            bytes_done: 12_114_000,
+            bytes_total: Some(38_200_000),
+            files_done: 1_204,
+            rate: 4_020_000,
+        }),
+        why: Some(Why {
+            verdict: Verdict::Idle,
+            sleeps_in_secs: Some(0),
+            ..quiet().why.expect("it has one")
+        }),
+        ..quiet()
+    }
+}
+
+fn failed() -> Workspace {
+    Workspace {
+        state: State::Failed,
+        since: at("14:21:00"),
+        because: "cloning the repository failed".into(),
+        failure: Some(Failure {
+            code: "boot_failed".into(),
+            message:
+                "cloning the repository failed: the server asks for a user name, so it is private or misspelt"
+                    .into(),
+            hint: "Check the address, or use one that needs no sign-in; then try again.".into(),
+        }),
+        machine: None,
+        heard_secs_ago: None,
+        worst_case: None,
+        lifetime_ends_at: None,
+        hard_end_at: None,
+        boot: vec![
+            step("programs", "Making sure that git, tmux and Caddy are there", StepState::Done, 3_240),
+            BootStep {
+                detail: Some("fatal: could not read Username for 'https://github.com'".into()),
+                ..step("clone", "Cloning the repository", StepState::Failed, 1_420)
+            },
+            step("caddy", "Starting the web front", StepState::Pending, 0),
+        ],
+        ..requested()
+    }
+}
+
+fn deleted() -> Workspace {
+    Workspace {
+        state: State::Deleted,
+        since: at("14:00:00"),
+        because: "the owner deleted it; it can be undone until 2026-11-28".into(),
+        ..asleep()
+    }
+}
+
+/// Everything in it tries to break out of the page.
+pub fn hostile() -> Workspace {
+    let evil = "<script>alert(1)</script>\"onload=\"alert(2)' onclick='x' &amp; {{ 7*7 }}";
+    let mut workspace = running();
+    workspace.name = evil.into();
+    workspace.because = evil.into();
+    workspace.waiting_for = Some(evil.into());
+    workspace.repo = Some(format!("javascript:{evil}"));
+    workspace.branch = Some(evil.into());
+    workspace.size = evil.into();
+    workspace.location = evil.into();
+    workspace.failure = Some(Failure { code: evil.into(), message: evil.into(), hint: evil.into() });
+    workspace.boot = vec![BootStep { detail: Some(evil.into()), ..step(evil, evil, StepState::Failed, 1) }];
+    workspace.ports =
+        vec![Port { port: 1, process: evil.into(), http: true, url: Some(format!("javascript:{evil}")) }];
+    workspace.holds = vec![Hold { id: evil.into(), reason: evil.into(), ends_at: now() }];
+    workspace.machine = Some(Machine { server_id: 1, ipv4: Some(evil.into()), host: evil.into() });
+    if let Some(backup) = &mut workspace.last_backup {
+        backup.snapshot = "<script>".into();
+    }
+    if let Some(why) = &mut workspace.why {
+        why.because = vec![evil.into()];
+        why.leases =
+            vec![Lease { id: evil.into(), source: evil.into(), reason: evil.into(), expires_in_secs: 1 }];
+        why.budgets = vec![Budget { name: evil.into(), total_secs: 2, used_secs: 1 }];
+        for signal in &mut why.signals {
+            (signal.name, signal.detail) = (evil.into(), evil.into());
+        }
+    }
+    workspace
+}
+
+fn event(seq: u64, clock: &str, state: State, because: &str) -> Event {
+    Event { seq, at: at(clock), state, generation: Generation(1), because: because.into() }
+}
+
+pub fn events() -> Vec<Event> {
+    vec![
+        event(1, "14:28:40", State::Requested, "a new workspace was asked for"),
+        event(2, "14:28:40.400", State::Provisioning, "creating a cx23 in fsn1"),
+        event(3, "14:28:52.100", State::Booting, "the server exists"),
+        event(4, "14:28:53.600", State::Booting, "its names resolve"),
+        event(5, "14:29:12", State::Booting, "the machine has enrolled"),
+    ]
+}
+
+fn defaults() -> Defaults {
+    Defaults {
+        size: "cx23".into(),
+        location: "fsn1".into(),
+        idle_timeout: Duration::from_mins(30),
+        lifetime: Duration::from_hours(24),
+    }
+}
+
+fn catalog() -> Catalog {
+    let offer = |location: &str, hourly: &str, available: bool| CatalogOffer {
+        location: location.into(),
+        available: Some(available),
+        hourly_gross: Some(hourly.into()),
+        worst_case: None,
+    };
+    let size =
+        |name: &str, cores: u32, memory_mib: u64, disk_gb: u64, locations: Vec<CatalogOffer>| CatalogSize {
+            name: name.into(),
+            description: name.to_uppercase(),
+            cores,
+            memory_mib,
+            disk_gb,
+            cpu: "shared".into(),
+            locations,
+        };
+    let location = |name: &str, description: &str| CatalogLocation {
+        name: name.into(),
+        description: description.into(),
+    };
+    Catalog {
+        sizes: vec![
+            size(
+                "cx23",
+                2,
+                4096,
+                40,
+                vec![offer("fsn1", "0.0083300000", true), offer("hel1", "0.00833", true)],
+            ),
+            size("cx33", 4, 8192, 80, vec![offer("fsn1", "0.0131", true), offer("hel1", "0.0119", true)]),
+            size("cx43", 8, 16_384, 160, vec![offer("fsn1", "0.0225", false)]),
+            size("tiny", 1, 512, 10, vec![]),
+        ],
+        locations: vec![
+            location("fsn1", "Falkenstein, DE"),
+            location("nbg1", "Nuremberg, DE"),
+            location("hel1", "Helsinki, FI"),
+        ],
+        currency: Some("EUR".into()),
+        default_size: "cx23".into(),
+        default_location: "fsn1".into(),
+        default_lifetime: Duration::from_hours(24),
+    }
+}
+
+fn quote() -> Quote {
+    Quote {
+        size: "cx33".into(),
+        location: "hel1".into(),
+        fallbacks: 0,
+        worst: Cost { gross: "0.1071".into(), currency: "EUR".into(), hours: 9 },
+    }
+}
+
+fn entry(workspace: Workspace) -> Entry {
+    let summary = WorkspaceSummary {
+        id: workspace.id.clone(),
+        name: workspace.name.clone(),
+        state: workspace.state,
+        because: workspace.because.clone(),
+        repo: workspace.repo.clone(),
+        size: workspace.size.clone(),
+        created_at: workspace.created_at,
+        since: workspace.since,
+    };
+    Entry { summary, full: Some(workspace) }
+}
+
+fn entries() -> Vec<Entry> {
+    let named = |name: &str, id_text: &str, workspace: Workspace| Workspace {
+        name: name.into(),
+        id: id(id_text),
+        repo: Some(format!("https://github.com/harbour/{name}.git")),
+        ..workspace
+    };
+    let mut unanswered = entry(named("buoy", "mmmmmmmmmm", asleep()));
+    unanswered.full = None;
+    vec![
+        entry(running()),
+        entry(named("lighthouse", "aaaaaaaaaa", booting())),
+        entry(named("ferry-plan", "bbbbbbbbbb", draining())),
+        entry(named("chart-room", "cccccccccc", asleep())),
+        entry(named("dredger", "dddddddddd", failed())),
+        unanswered,
+    ]
+}
+
+fn refusal(code: ErrorCode, message: &str) -> view::ErrorView {
+    view::error(&ErrorBody {
+        code,
+        message: message.into(),
+        hint: code.hint().into(),
+        request_id: "r-5f0c21".into(),
+    })
+}
+
+fn page(workspace: &Workspace) -> String {
+    let events = events();
+    let w = view::workspace(workspace, &events, now());
+    WorkspacePage { shell: &shell(&workspace.name), w: &w, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+fn shell(title: &str) -> Shell {
+    Shell::new(title, Some("csrf-sample".into()))
+}
+
+/// The workspace page of something hostile.
+pub fn hostile_page() -> String {
+    let mut events = events();
+    events[0].because = hostile().because;
+    let w = view::workspace(&hostile(), &events, now());
+    WorkspacePage { shell: &shell(&hostile().name), w: &w, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+/// The overview, the delete page and the form with something hostile in them.
+pub fn hostile_others() -> Vec<String> {
+    let evil = hostile();
+    let typed = Typed::from_pairs(
+        ebbtide_dashboard::form::Field::ALL.iter().map(|field| (field.name(), evil.name.as_str())),
+    );
+    let refused = typed.request().expect_err("no durations");
+    let mut above = refused.clone();
+    above.push(Refusal { field: None, message: evil.name.clone(), hint: evil.name.clone() });
+    vec![
+        list_page(&[entry(evil.clone())]),
+        delete_page(&evil),
+        create_page(&typed, &above, Some(&catalog()), None),
+        error_page(&refusal(ErrorCode::Internal, &evil.name)),
+    ]
+}
+
+fn list_page(entries: &[Entry]) -> String {
+    let list =
+        view::list(entries, "/".to_owned(), (!entries.is_empty()).then(|| "/?cursor=abc".to_owned()), now());
+    ListPage { shell: &shell("Workspaces"), list: &list }.render().expect("a page")
+}
+
+fn create_page(
+    typed: &Typed,
+    refusals: &[Refusal],
+    catalog: Option<&Catalog>,
+    quote: Option<&Quote>,
+) -> String {
+    let form = view::create(typed, refusals, &defaults(), catalog, quote, "key-sample");
+    CreatePage { shell: &shell("New workspace"), form: &form, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+fn delete_page(workspace: &Workspace) -> String {
+    let delete = view::action::delete(workspace, now());
+    DeletePage { shell: &shell("Delete"), delete: &delete, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+fn error_page(error: &view::ErrorView) -> String {
+    let back = Link { href: "/", label: "To the overview" };
+    ErrorPage { shell: &shell(error.title), error, back }.render().expect("a page")
+}
+
+/// Every page with its name.
+pub fn pages() -> Vec<(&'static str, String)> {
+    let signed_out = Shell::new("Sign in", None);
+    let refused = refusal(ErrorCode::Unauthorized, "that is not the owner token");
+    let typed = Typed::from_pairs([
+        ("repo", "file:///etc"),
+        ("name", "tide-tables"),
+        ("size", "cx33"),
+        ("location", "hel1"),
+        ("idle_timeout", "soon"),
+        ("lifetime", "6h"),
+    ]);
+    let mut refusals = typed.request().expect_err("soon is no duration");
+    refusals.push(Refusal::from_api(
+        ErrorCode::InvalidField,
+        "repo: the scheme file is not accepted",
+        "Use an http, https or ssh address.",
+    ));
+    refusals.push(Refusal::from_api(
+        ErrorCode::CapReached,
+        "8 machines are running, which is the cap",
+        ErrorCode::CapReached.hint(),
+    ));
+    let w = view::workspace(&booting(), &events(), now());
+    let fragment = WorkspaceFragment { w: &w, csrf: "csrf-sample" }.render().expect("a fragment");
+    let cost = CostFragment { cost: &view::create::cost(Some(&quote())) }.render().expect("a fragment");
+    vec![
+        ("sign-in", SignInPage { shell: &signed_out, refusal: None, next: "/" }.render().expect("a page")),
+        (
+            "sign-in-refused",
+            SignInPage { shell: &signed_out, refusal: Some(&refused), next: "/w/k3v7q2mzab" }
+                .render()
+                .expect("a page"),
+        ),
+        ("list", list_page(&entries())),
+        ("list-empty", list_page(&[])),
+        ("create", create_page(&Typed::default(), &[], Some(&catalog()), Some(&quote()))),
+        ("create-refused", create_page(&typed, &refusals, Some(&catalog()), Some(&quote()))),
+        ("create-no-catalog", create_page(&Typed::default(), &[], None, None)),
+        ("requested", page(&requested())),
+        ("booting", page(&booting())),
+        ("booting-fragment", fragment),
+        ("running", page(&running())),
+        ("running-quiet", page(&quiet())),
+        ("draining", page(&draining())),
+        ("asleep", page(&asleep())),
+        ("failed", page(&failed())),
+        ("deleted", page(&deleted())),
+        ("delete-running", delete_page(&running())),
+        ("delete-asleep", delete_page(&asleep())),
+        ("cost-fragment", cost),
+        ("not-found", error_page(&refusal(ErrorCode::NotFound, "there is no workspace k3v7q2mzab"))),
+        ("error", error_page(&refusal(ErrorCode::StorageUnavailable, "the index did not answer"))),
+    ]
+}

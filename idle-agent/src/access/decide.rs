@@ -1,0 +1,346 @@
+//! The decision about one request: pure, from the door's state and what the request says.
+
+use super::token::{Invalid, Keys};
+use ebbtide_api::WorkspaceId;
+use ebbtide_api::vm::IngressPlan;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// Query parameter and plain-http cookie that carry a token.
+const PARAMETER: &str = "ebb_access";
+/// Cookie that carries a token over https.
+const COOKIE: &str = "__Host-ebb";
+
+/// What decides who comes in.
+#[derive(Debug, Default)]
+pub struct Door {
+    /// Whose door it is.
+    pub workspace: Option<WorkspaceId>,
+    /// Host name of the workspace itself.
+    pub host: String,
+    /// Host names of ports, with `{port}`.
+    pub port_host_template: String,
+    /// URLs of ports, with `{port}`.
+    pub port_url_template: String,
+    /// Keys by which tokens are checked.
+    pub keys: Keys,
+    /// Ports that anybody may reach.
+    pub public_ports: BTreeSet<u16>,
+    /// Where each port that speaks HTTP listens.
+    pub upstreams: BTreeMap<u16, SocketAddr>,
+    /// The last backup is being taken: nobody comes in any more.
+    pub closed: bool,
+}
+
+impl Door {
+    /// Takes over how ports are named and who signs tokens.
+    pub fn set_plan(&mut self, workspace: &WorkspaceId, plan: &IngressPlan) {
+        self.workspace = Some(workspace.clone());
+        self.host = plan.host.to_ascii_lowercase();
+        self.port_host_template = plan.port_host_template.to_ascii_lowercase();
+        self.port_url_template = plan.port_url_template.clone();
+        self.keys = Keys::new(&plan.access_keys);
+    }
+
+    /// Whether browsers come over https.
+    fn is_https(&self) -> bool {
+        !self.port_url_template.starts_with("http://")
+    }
+
+    /// Which port a host name means.
+    fn port_of(&self, host: &str) -> Option<u16> {
+        let (before, after) = self.port_host_template.split_once("{port}")?;
+        let digits = host.strip_prefix(before)?.strip_suffix(after)?;
+        let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+        if is_plain { digits.parse().ok() } else { None }
+    }
+}
+
+/// What Caddy tells about a request.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `Host` as sent, lower case.
+    pub host: String,
+    /// Method in upper case.
+    pub method: String,
+    /// Path and query as sent.
+    pub uri: String,
+    /// `Upgrade`, lower case.
+    pub upgrade: String,
+    /// `Origin`, lower case.
+    pub origin: Option<String>,
+    /// `Origin` in the case it was sent in.
+    pub origin_as_sent: Option<String>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: String,
+    /// `Sec-Fetch-Mode`.
+    pub fetch_mode: String,
+    /// `Accept`.
+    pub accept: String,
+    /// `Sec-WebSocket-Protocol`.
+    pub websocket_protocol: String,
+    /// `Cookie`.
+    pub cookie: String,
+    /// `X-Ebbtide-Access`.
+    pub access_header: Option<String>,
+}
+
+impl Request {
+    /// Reads what Caddy put into the question's headers.
+    pub fn from_headers<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let text = |name: &str| header(name).unwrap_or("").to_owned();
+        Self {
+            host: text("X-Ebb-Host").to_ascii_lowercase(),
+            method: text("X-Ebb-Method").to_ascii_uppercase(),
+            uri: text("X-Ebb-Uri"),
+            upgrade: text("X-Ebb-Upgrade").to_ascii_lowercase(),
+            origin: header("Origin").map(str::to_ascii_lowercase),
+            origin_as_sent: header("Origin").map(str::to_owned),
+            fetch_site: text("Sec-Fetch-Site"),
+            fetch_mode: text("Sec-Fetch-Mode"),
+            accept: text("Accept"),
+            websocket_protocol: text("Sec-WebSocket-Protocol"),
+            cookie: text("Cookie"),
+            access_header: header("X-Ebbtide-Access").map(str::to_owned),
+        }
+    }
+
+    /// Whether a browser goes to a page.
+    pub fn is_navigation(&self) -> bool {
+        let by_browser = if self.fetch_mode.is_empty() {
+            self.accept.contains("text/html")
+        } else {
+            self.fetch_mode == "navigate"
+        };
+        by_browser && self.upgrade.is_empty()
+    }
+
+    /// Whether the method promises to change nothing.
+    pub fn is_safe(&self) -> bool {
+        matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS") && self.upgrade.is_empty()
+    }
+
+    /// The path alone.
+    pub fn path(&self) -> &str {
+        self.uri.split('?').next().unwrap_or("")
+    }
+
+    fn hostname(&self) -> &str {
+        match self.host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => &self.host,
+        }
+    }
+
+    fn query_token(&self) -> Option<&str> {
+        let (_, query) = self.uri.split_once('?')?;
+        query.split('&').find_map(|pair| pair.strip_prefix(PARAMETER)?.strip_prefix('='))
+    }
+
+    fn cookies<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.cookie.split(';').filter_map(move |pair| {
+            let (found, value) = pair.trim().split_once('=')?;
+            (found == name).then_some(value)
+        })
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It goes on to the port.
+    Pass {
+        /// Which port it is for.
+        port: u16,
+        /// Where that listens.
+        upstream: SocketAddr,
+        /// The part of the query that holds the credential.
+        strip: Option<String>,
+        /// The own origin as the browser named it; the app is told its local one.
+        origin: Option<String>,
+    },
+    /// The credential moves from the URL to a cookie.
+    Enter {
+        /// Which port it is for.
+        port: u16,
+        /// The clean URL.
+        location: String,
+        /// The cookie.
+        cookie: String,
+    },
+    /// It goes nowhere.
+    Refuse(Refusal),
+}
+
+/// Why a request goes nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The host name names no port of this workspace.
+    NoSuchHost,
+    /// No credential.
+    SignInNeeded,
+    /// A credential that has expired, or is none.
+    SignInAgain,
+    /// A credential for something else.
+    NotYours,
+    /// Another site tries to act through the visitor's browser.
+    CrossSite,
+    /// Nothing listens there.
+    NothingListens(u16),
+    /// The last backup is being taken.
+    GoingToSleep,
+}
+
+impl Refusal {
+    /// HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NoSuchHost | Self::NothingListens(_) => 404,
+            Self::SignInNeeded | Self::SignInAgain => 401,
+            Self::NotYours | Self::CrossSite => 403,
+            Self::GoingToSleep => 503,
+        }
+    }
+
+    /// Title and text for a person; nothing in them comes from the request but a number.
+    pub fn words(&self) -> (String, String) {
+        let (title, text) = match self {
+            Self::NoSuchHost => ("No such name", "This name belongs to no port of the workspace.".to_owned()),
+            Self::SignInNeeded => (
+                "Sign-in needed",
+                "This port is private. Open it from the workspace's page in the dashboard; the link there signs you in."
+                    .to_owned(),
+            ),
+            Self::SignInAgain => (
+                "Sign in again",
+                "Your access has expired. Open this port again from the workspace's page in the dashboard.".to_owned(),
+            ),
+            Self::NotYours => (
+                "Not with this link",
+                "This access was given for another workspace or port. Open this port from its own workspace's page in \
+                 the dashboard."
+                    .to_owned(),
+            ),
+            Self::CrossSite => (
+                "Refused",
+                "Another site asked for this through your browser. Open the port's own address instead.".to_owned(),
+            ),
+            Self::NothingListens(port) => (
+                "Nothing listens here",
+                format!("Nothing in the workspace listens on port {port}. Start a server; it appears within a second."),
+            ),
+            Self::GoingToSleep => (
+                "Going to sleep",
+                "The workspace is taking its last backup before it sleeps. Wake it from the dashboard.".to_owned(),
+            ),
+        };
+        (title.to_owned(), text)
+    }
+}
+
+/// Decides about one request.
+pub fn decide(door: &Door, request: &Request) -> Outcome {
+    let (Some(workspace), Some(port)) = (&door.workspace, door.port_of(request.hostname())) else {
+        return Outcome::Refuse(Refusal::NoSuchHost);
+    };
+    let query_token = request.query_token();
+    if !door.public_ports.contains(&port) {
+        let good_for = match credential(door, request, workspace, port) {
+            Ok(good_for) => good_for,
+            Err(refusal) => return Outcome::Refuse(refusal),
+        };
+        if is_cross_site(door, request, port) {
+            return Outcome::Refuse(Refusal::CrossSite);
+        }
+        if let Some(token) = query_token
+            && request.is_navigation()
+            && request.method == "GET"
+            && door.keys.check(token, workspace, port).is_ok()
+        {
+            let cookie = if door.is_https() {
+                format!("{COOKIE}={token}; Max-Age={good_for}; Path=/; HttpOnly; SameSite=Lax; Secure")
+            } else {
+                format!("{PARAMETER}={token}; Max-Age={good_for}; Path=/; HttpOnly; SameSite=Lax")
+            };
+            return Outcome::Enter { port, location: clean_location(&request.uri), cookie };
+        }
+    }
+    if door.closed {
+        return Outcome::Refuse(Refusal::GoingToSleep);
+    }
+    match door.upstreams.get(&port) {
+        Some(upstream) => Outcome::Pass {
+            port,
+            upstream: *upstream,
+            strip: strip(&request.uri),
+            origin: request.origin_as_sent.clone().filter(|_| is_own_origin(door, request, port)),
+        },
+        None => Outcome::Refuse(Refusal::NothingListens(port)),
+    }
+}
+
+/// Looks for a good credential in header, query and cookie; answers for how many seconds it is good.
+fn credential(door: &Door, request: &Request, workspace: &WorkspaceId, port: u16) -> Result<u64, Refusal> {
+    let plain_cookie = (!door.is_https()).then_some(PARAMETER);
+    let cookies = [Some(COOKIE), plain_cookie];
+    let cookies = cookies.iter().flatten().flat_map(|name| request.cookies(name));
+    let candidates = request.query_token().into_iter().chain(request.access_header.as_deref()).chain(cookies);
+    let mut worst = None;
+    for token in candidates.filter(|token| !token.is_empty()).take(8) {
+        match door.keys.check(token, workspace, port) {
+            Ok(good_for) => return Ok(good_for),
+            Err(invalid) => worst = worst.max(Some(invalid)),
+        }
+    }
+    Err(match worst {
+        None => Refusal::SignInNeeded,
+        Some(Invalid::Unknown | Invalid::Expired) => Refusal::SignInAgain,
+        Some(Invalid::Elsewhere) => Refusal::NotYours,
+    })
+}
+
+/// Whether another site acts through the visitor's browser. Names of one workspace's ports share a site, so cookies
+/// travel between them; hence the two checks.
+fn is_cross_site(door: &Door, request: &Request, port: u16) -> bool {
+    if request.fetch_site == "same-site" && !request.is_navigation() {
+        return true;
+    }
+    request.origin.is_some() && !request.is_safe() && !is_own_origin(door, request, port)
+}
+
+/// Whether `Origin` names the host that was asked.
+fn is_own_origin(door: &Door, request: &Request, port: u16) -> bool {
+    let authority =
+        request.origin.as_deref().and_then(|origin| origin.split_once("://")).map_or("", |(_, rest)| rest);
+    let own = door.port_url_template.replace("{port}", &port.to_string()).to_ascii_lowercase();
+    let own = own.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(""));
+    !authority.is_empty() && (authority == request.host || authority == own)
+}
+
+/// The URL without the credential; always a path of this host.
+fn clean_location(uri: &str) -> String {
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let kept: Vec<_> = query.split('&').filter(|pair| !pair.is_empty() && !is_credential(pair)).collect();
+    let path = path.trim_start_matches(['/', '\\']);
+    if kept.is_empty() { format!("/{path}") } else { format!("/{path}?{}", kept.join("&")) }
+}
+
+fn is_credential(pair: &str) -> bool {
+    pair.strip_prefix(PARAMETER).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+}
+
+/// The text to take out of the query so that the app does not see the credential.
+fn strip(uri: &str) -> Option<String> {
+    let (_, query) = uri.split_once('?')?;
+    let pair = query.split('&').find(|pair| is_credential(pair))?;
+    Some(if query == pair {
+        pair.to_owned()
+    } else if query.starts_with(pair) {
+        format!("{pair}&")
+    } else {
+        format!("&{pair}")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! The door, case by case.
+
+use super::super::token::tests::{keys, pair, token};
+use super::*;
+use jwt_simple::prelude::Ed25519KeyPair;
+
+const WORKSPACE: &str = "k3v7q2mzab";
+
+struct House {
+    door: Door,
+    pair: Ed25519KeyPair,
+}
+
+fn house(scheme: &str) -> House {
+    let pair = pair();
+    let door = Door {
+        workspace: Some(WORKSPACE.parse().unwrap()),
+        host: "demo-k3v7q2mzab.ebb.localhost".into(),
+        port_host_template: "{port}.demo-k3v7q2mzab.ebb.localhost".into(),
+        port_url_template: format!("{scheme}://{{port}}.demo-k3v7q2mzab.ebb.localhost:8930"),
+        keys: keys(&pair),
+        public_ports: BTreeSet::from([8080]),
+        upstreams: BTreeMap::from([
+            (3000, "127.0.0.1:3000".parse().unwrap()),
+            (8080, "[::1]:8080".parse().unwrap()),
+        ]),
+        closed: false,
+    };
+    House { door, pair }
+}
+
+impl House {
+    fn token(&self) -> String {
+        token(&self.pair, WORKSPACE, Some(3000), "access", 600)
+    }
+
+    fn ask(&self, uri: &str, headers: &[(&str, &str)]) -> Outcome {
+        let mut all = vec![
+            ("X-Ebb-Host", "3000.demo-k3v7q2mzab.ebb.localhost:8930"),
+            ("X-Ebb-Method", "GET"),
+            ("X-Ebb-Uri", uri),
+        ];
+        for (name, value) in headers {
+            all.retain(|(known, _)| known != name);
+            all.push((name, value));
+        }
+        decide(
+            &self.door,
+            &Request::from_headers(|name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)),
+        )
+    }
+
+    fn refusal(&self, uri: &str, headers: &[(&str, &str)]) -> Refusal {
+        match self.ask(uri, headers) {
+            Outcome::Refuse(refusal) => refusal,
+            other => panic!("let in: {other:?}"),
+        }
+    }
+
+    fn passes(&self, uri: &str, headers: &[(&str, &str)]) -> bool {
+        matches!(self.ask(uri, headers), Outcome::Pass { .. })
+    }
+}
+
+#[test]
+fn without_a_credential_nobody_comes_in_but_to_public_ports() {
+    let house = house("http");
+    assert_eq!(house.refusal("/", &[]), Refusal::SignInNeeded);
+    assert_eq!(house.refusal("/", &[("Cookie", "a=b; ebb_access=")]), Refusal::SignInNeeded);
+    let public = [("X-Ebb-Host", "8080.demo-k3v7q2mzab.ebb.localhost")];
+    assert_eq!(
+        house.ask("/", &public),
+        Outcome::Pass { port: 8080, upstream: "[::1]:8080".parse().unwrap(), strip: None, origin: None }
+    );
+}
+
+#[test]
+fn header_query_and_cookie_open_the_door() {
+    let house = house("http");
+    let token = house.token();
+    assert!(house.passes("/", &[("X-Ebbtide-Access", &token)]));
+    assert!(house.passes("/", &[("Cookie", &format!("x=1; ebb_access={token}"))]));
+    assert!(house.passes("/", &[("Cookie", &format!("__Host-ebb={token}"))]));
+    assert!(house.passes(&format!("/?ebb_access={token}"), &[]));
+    assert!(house.passes("/", &[("Cookie", &format!("ebb_access=old.old.old; ebb_access={token}"))]));
+}
+
+#[test]
+fn over_https_only_the_host_cookie_counts() {
+    let house = house("https");
+    let token = house.token();
+    assert_eq!(house.refusal("/", &[("Cookie", &format!("ebb_access={token}"))]), Refusal::SignInNeeded);
+    assert!(house.passes("/", &[("Cookie", &format!("__Host-ebb={token}"))]));
+}
+
+#[test]
+fn a_navigation_moves_the_credential_from_the_url_to_a_cookie() {
+    let token = house("http").token();
+    for (scheme, name) in [("http", "ebb_access"), ("https", "__Host-ebb")] {
+        let house = house(scheme);
+        let token = house.token();
+        let uri = format!("//evil.example/a%20b?x=1&ebb_access={token}&y=%2F");
+        for headers in [[("Sec-Fetch-Mode", "navigate")], [("Accept", "text/html,*/*")]] {
+            let Outcome::Enter { location, cookie, .. } = house.ask(&uri, &headers) else {
+                panic!("no cookie")
+            };
+            assert_eq!(location, "/evil.example/a%20b?x=1&y=%2F");
+            assert!(cookie.starts_with(&format!("{name}={token}; Max-Age=")), "{cookie}");
+            assert!(cookie.contains("Path=/; HttpOnly; SameSite=Lax"), "{cookie}");
+            assert_eq!(cookie.ends_with("; Secure"), scheme == "https", "{cookie}");
+        }
+    }
+    let house = house("http");
+    assert!(!matches!(
+        house.ask(&format!("/?ebb_access={token}"), &[("Accept", "text/html")]),
+        Outcome::Enter { .. }
+    ));
+}
+
+#[test]
+fn the_app_does_not_see_the_credential_in_the_query() {
+    let table = [
+        ("/?ebb_access=t", Some("ebb_access=t")),
+        ("/?ebb_access=t&x=1", Some("ebb_access=t&")),
+        ("/?x=1&ebb_access=t&y=2", Some("&ebb_access=t")),
+        ("/?x=1&ebb_access", Some("&ebb_access")),
+        ("/?ebb_accessory=1", None),
+        ("/", None),
+    ];
+    for (uri, expected) in table {
+        assert_eq!(strip(uri).as_deref(), expected, "{uri}");
+    }
+}
+
+#[test]
+fn a_credential_for_something_else_or_from_yesterday_is_refused() {
+    let house = house("http");
+    let table = [
+        (token(&house.pair, WORKSPACE, Some(3001), "access", 600), Refusal::NotYours),
+        (token(&house.pair, "aaaaaaaaaa", None, "access", 600), Refusal::NotYours),
+        (token(&house.pair, WORKSPACE, None, "access", -3600), Refusal::SignInAgain),
+        (token(&house.pair, WORKSPACE, None, "vm", 600), Refusal::SignInAgain),
+        (token(&pair(), WORKSPACE, None, "access", 600), Refusal::SignInAgain),
+    ];
+    for (token, expected) in table {
+        assert_eq!(house.refusal("/", &[("X-Ebbtide-Access", &token)]), expected);
+    }
+}
+
+#[test]
+fn websockets_and_unsafe_methods_need_the_own_origin() {
+    let house = house("http");
+    let token = house.token();
+    let own = "http://3000.demo-k3v7q2mzab.ebb.localhost:8930";
+    let sibling = "http://8080.demo-k3v7q2mzab.ebb.localhost:8930";
+    let credential = ("X-Ebbtide-Access", token.as_str());
+    for act in [("X-Ebb-Method", "POST"), ("X-Ebb-Method", "DELETE"), ("X-Ebb-Upgrade", "websocket")] {
+        assert!(house.passes("/", &[credential, act, ("Origin", own)]), "{act:?}");
+        assert!(house.passes("/", &[credential, act]), "{act:?}: not a browser");
+        for foreign in [sibling, "https://evil.example", "null", ""] {
+            assert_eq!(
+                house.refusal("/", &[credential, act, ("Origin", foreign)]),
+                Refusal::CrossSite,
+                "{foreign}"
+            );
+        }
+    }
+    assert!(house.passes("/", &[credential, ("Origin", sibling)]), "reading is left to CORS");
+}
+
+#[test]
+fn a_sibling_port_cannot_fetch_but_can_be_linked_from() {
+    let house = house("http");
+    let token = house.token();
+    let base = [("X-Ebbtide-Access", token.as_str()), ("Sec-Fetch-Site", "same-site")];
+    let with = |mode| [base[0], base[1], ("Sec-Fetch-Mode", mode)];
+    assert_eq!(house.refusal("/", &with("cors")), Refusal::CrossSite);
+    assert_eq!(house.refusal("/", &with("no-cors")), Refusal::CrossSite);
+    assert!(house.passes("/", &with("navigate")));
+}
+
+#[test]
+fn odd_host_names_name_no_port() {
+    let house = house("http");
+    for host in [
+        "",
+        "demo-k3v7q2mzab.ebb.localhost",
+        "03000.demo-k3v7q2mzab.ebb.localhost",
+        "+3000.demo-k3v7q2mzab.ebb.localhost",
+        "99999.demo-k3v7q2mzab.ebb.localhost",
+        "3000.demo-k3v7q2mzab.ebb.localhost.evil.example",
+        "x.3000.demo-k3v7q2mzab.ebb.localhost",
+        "3000.other-aaaaaaaaaa.ebb.localhost",
+    ] {
+        assert_eq!(house.refusal("/", &[("X-Ebb-Host", host)]), Refusal::NoSuchHost, "{host}");
+    }
+    let token = house.token();
+    let shouted =
+        [("X-Ebb-Host", "3000.DEMO-K3V7Q2MZAB.ebb.localhost:80"), ("X-Ebbtide-Access", token.as_str())];
+    assert!(house.passes("/", &shouted));
+}
+
+#[test]
+fn a_closed_port_and_a_closing_workspace_say_so_to_those_who_may_know() {
+    let mut house = house("http");
+    let all_ports = token(&house.pair, WORKSPACE, None, "access", 600);
+    let elsewhere = ("X-Ebb-Host", "4000.demo-k3v7q2mzab.ebb.localhost");
+    assert_eq!(house.refusal("/", &[elsewhere]), Refusal::SignInNeeded);
+    assert_eq!(
+        house.refusal("/", &[elsewhere, ("X-Ebbtide-Access", &all_ports)]),
+        Refusal::NothingListens(4000)
+    );
+    house.door.closed = true;
+    assert_eq!(house.refusal("/", &[("X-Ebbtide-Access", &all_ports)]), Refusal::GoingToSleep);
+}

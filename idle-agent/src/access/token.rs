@@ -1,0 +1,147 @@
+//! Access tokens: EdDSA JWTs of the control plane, good for one workspace and one port (or all), and short-lived.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ebbtide_api::WorkspaceId;
+use jwt_simple::prelude::{
+    Duration, Ed25519PublicKey, EdDSAPublicKeyLike as _, Token, UnixTimeStamp, VerificationOptions,
+};
+use std::collections::{BTreeMap, HashSet};
+
+/// What a token must be made for.
+const AUDIENCE: &str = "access";
+/// How far the control plane's clock and ours may differ; the library's default would be 15 minutes.
+const TOLERANCE_SECS: u64 = 30;
+
+/// What the control plane puts into a token besides the registered claims.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Scope {
+    workspace: String,
+    /// One port; all ports where absent.
+    #[serde(default)]
+    port: Option<u16>,
+}
+
+/// Why a token does not open the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invalid {
+    /// Not a token of ours.
+    Unknown,
+    /// It was one.
+    Expired,
+    /// One of ours, for another workspace or port.
+    Elsewhere,
+}
+
+/// The keys by which tokens are checked.
+#[derive(Debug, Default)]
+pub struct Keys {
+    by_id: BTreeMap<String, Ed25519PublicKey>,
+}
+
+impl Keys {
+    /// Reads keys by key id, base64; unusable ones are left out and logged.
+    pub fn new(keys: &BTreeMap<String, String>) -> Self {
+        let by_id = keys
+            .iter()
+            .filter_map(|(id, key)| {
+                let key =
+                    STANDARD.decode(key).ok().and_then(|bytes| Ed25519PublicKey::from_bytes(&bytes).ok());
+                if key.is_none() {
+                    tracing::error!(key_id = %id, "an access key of the control plane is unusable");
+                }
+                Some((id.clone(), key?))
+            })
+            .collect();
+        Self { by_id }
+    }
+
+    /// Checks a token; answers how many seconds it stays good.
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn check(&self, token: &str, workspace: &WorkspaceId, port: u16) -> Result<u64, Invalid> {
+        let metadata = Token::decode_metadata(token).map_err(|_| Invalid::Unknown)?;
+        let key = metadata.key_id().and_then(|id| self.by_id.get(id)).ok_or(Invalid::Unknown)?;
+        let options = VerificationOptions {
+            allowed_audiences: Some(HashSet::from([AUDIENCE.to_owned()])),
+            time_tolerance: Some(Duration::from_secs(TOLERANCE_SECS)),
+            max_token_length: Some(4096),
+            ..VerificationOptions::default()
+        };
+        let claims = key.verify_token::<Scope>(token, Some(options)).map_err(|error| {
+            match error.downcast_ref::<jwt_simple::JWTError>() {
+                Some(jwt_simple::JWTError::TokenHasExpired) => Invalid::Expired,
+                _ => Invalid::Unknown,
+            }
+        })?;
+        let scope = claims.custom;
+        if scope.workspace != workspace.as_str() || scope.port.is_some_and(|only| only != port) {
+            return Err(Invalid::Elsewhere);
+        }
+        // A token that never expires is none of ours.
+        let expires: UnixTimeStamp = claims.expires_at.ok_or(Invalid::Unknown)?;
+        let now = jwt_simple::prelude::Clock::now_since_epoch();
+        Ok(expires.as_secs().saturating_sub(now.as_secs()))
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use jwt_simple::prelude::{Claims, Clock, Ed25519KeyPair, EdDSAKeyPairLike as _};
+
+    pub fn pair() -> Ed25519KeyPair {
+        Ed25519KeyPair::generate().with_key_id("k1")
+    }
+
+    pub fn keys(pair: &Ed25519KeyPair) -> Keys {
+        Keys::new(&BTreeMap::from([("k1".to_owned(), STANDARD.encode(pair.public_key().to_bytes()))]))
+    }
+
+    pub fn token(
+        pair: &Ed25519KeyPair,
+        workspace: &str,
+        port: Option<u16>,
+        audience: &str,
+        good_for: i64,
+    ) -> String {
+        let scope = Scope { workspace: workspace.to_owned(), port };
+        let mut claims = Claims::with_custom_claims(scope, Duration::from_secs(600)).with_audience(audience);
+        let now = i64::try_from(Clock::now_since_epoch().as_secs()).unwrap();
+        claims.issued_at = Some(Duration::from_secs(u64::try_from(now - 1000).unwrap()));
+        claims.invalid_before = None;
+        claims.expires_at = Some(Duration::from_secs(u64::try_from(now + good_for).unwrap()));
+        pair.sign(claims).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_workspace_port_audience_and_time_only() {
+        let (ours, theirs) = (pair(), pair());
+        let keys = keys(&ours);
+        let workspace: WorkspaceId = "k3v7q2mzab".parse().unwrap();
+        let check = |token: &str| keys.check(token, &workspace, 3000);
+        assert!(
+            check(&token(&ours, "k3v7q2mzab", Some(3000), "access", 60))
+                .is_ok_and(|left| (50..=60).contains(&left))
+        );
+        assert!(check(&token(&ours, "k3v7q2mzab", None, "access", 60)).is_ok());
+        assert!(check(&token(&ours, "k3v7q2mzab", None, "access", -20)).is_ok(), "within the tolerance");
+        let refused = [
+            (token(&ours, "k3v7q2mzab", Some(3001), "access", 60), Invalid::Elsewhere),
+            (token(&ours, "aaaaaaaaaa", None, "access", 60), Invalid::Elsewhere),
+            (token(&ours, "k3v7q2mzab", None, "access", -40), Invalid::Expired),
+            (token(&ours, "k3v7q2mzab", None, "vm", 60), Invalid::Unknown),
+            (token(&theirs, "k3v7q2mzab", None, "access", 60), Invalid::Unknown),
+            ("x.y.z".to_owned(), Invalid::Unknown),
+            (String::new(), Invalid::Unknown),
+        ];
+        for (token, why) in refused {
+            assert_eq!(check(&token), Err(why), "{token}");
+        }
+        let mut forged = token(&ours, "k3v7q2mzab", None, "access", 60);
+        let last = forged.pop().unwrap();
+        forged.push(if last == 'A' { 'Q' } else { 'A' });
+        assert_eq!(check(&forged), Err(Invalid::Unknown));
+    }
+}

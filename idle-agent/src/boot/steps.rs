@@ -1,0 +1,335 @@
+//! How each kind of boot step is done. Each may be repeated: after a crash it begins again.
+
+use super::command::{command_as, path, run};
+use super::git::{CloneFailure, is_meter, percent};
+use super::{Boot, Reporter, StepError, Success};
+use crate::caddy::Caddy;
+use crate::child::{ChildError, News, Order};
+use crate::durable;
+use crate::host::{self, User};
+use ebbtide_api::vm::{BootPlan, StepAction};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The id that the workspace's user gets, so that restored files belong to it on every machine.
+const USER_ID: &str = "1000";
+/// The tmux session that terminals attach to.
+const SESSION: &str = "main";
+
+/// The user, home and workspaces directory that a plan names.
+pub fn workspace_of(plan: &BootPlan) -> Option<(&str, &str, &str)> {
+    plan.steps.iter().find_map(|step| match &step.action {
+        StepAction::EnsureUser { user, home, workspaces } => {
+            Some((user.as_str(), home.as_str(), workspaces.as_str()))
+        }
+        _ => None,
+    })
+}
+
+impl Boot {
+    pub(super) fn perform(
+        &mut self,
+        action: &StepAction,
+        limit: Duration,
+        reporter: &Reporter<'_>,
+    ) -> Result<Success, StepError> {
+        match action {
+            StepAction::EnsurePrograms { programs } => self.ensure_programs(programs, limit, reporter),
+            StepAction::EnsureUser { user, home, workspaces } => {
+                self.ensure_user(user, home, workspaces, limit)
+            }
+            StepAction::Clone { url, branch, directory, user } => {
+                self.clone_repository(url, branch.as_deref(), Path::new(directory), user, limit, reporter)
+            }
+            StepAction::Restore { snapshot } => self.restore(snapshot, reporter),
+            StepAction::StartCaddy => self.start_caddy(),
+            StepAction::StartTerminal { user, directory } => self.start_terminal(user, directory, limit),
+            StepAction::Unknown => Err(StepError::lasting(
+                "this step is unknown to the idle-agent on this machine, which is older than the control plane; upload \
+                 the current agent and wake the workspace again",
+            )),
+        }
+    }
+
+    fn ensure_programs(
+        &self,
+        programs: &[(String, String)],
+        limit: Duration,
+        reporter: &Reporter<'_>,
+    ) -> Result<Success, StepError> {
+        let missing: Vec<&(String, String)> =
+            programs.iter().filter(|(program, _)| !is_installed(program)).collect();
+        if missing.is_empty() {
+            return Ok(Success::NothingToDo("everything is there already".to_owned()));
+        }
+        if !host::is_root() {
+            let names: Vec<_> = missing.iter().map(|(program, _)| program.as_str()).collect();
+            return Err(StepError::lasting(format!(
+                "{} missing, and only root can install",
+                names.join(", ")
+            )));
+        }
+        let mut packages: Vec<&str> = missing.iter().map(|(_, package)| package.as_str()).collect();
+        packages.dedup();
+        reporter.detail(&format!("installing {}", packages.join(", ")));
+        if packages.contains(&"caddy") {
+            // The package would start a Caddy of its own on our port, now and at every boot.
+            let unit = Path::new("/etc/systemd/system/caddy.service");
+            if !unit.exists() && unit.parent().is_some_and(Path::exists) {
+                let _ = symlink("/dev/null", unit);
+            }
+        }
+        let options = ["-q", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"];
+        let install = ["install", "-y", "--no-install-recommends", "--"];
+        for arguments in [vec!["update"], [&install[..], &packages[..]].concat()] {
+            let mut command = command_as("apt-get", None);
+            command.env("DEBIAN_FRONTEND", "noninteractive").args(options).args(&arguments);
+            let ended = run(command, limit, &mut |line| self.board.log(line)).map_err(StepError::passing)?;
+            if !ended.status.success() {
+                let said = ended.tail.last().map_or("", String::as_str);
+                let verb = arguments.first().copied().unwrap_or_default();
+                return Err(StepError::passing(format!("apt-get {verb} failed: {said}")));
+            }
+        }
+        match missing.iter().find(|(program, _)| !is_installed(program)) {
+            Some((program, package)) => Err(StepError::lasting(format!(
+                "the package {package} was installed but brought no {program}"
+            ))),
+            None => Ok(Success::Done(Some(format!("installed {}", packages.join(", "))))),
+        }
+    }
+
+    fn ensure_user(
+        &self,
+        name: &str,
+        home: &str,
+        workspaces: &str,
+        limit: Duration,
+    ) -> Result<Success, StepError> {
+        let created = match host::user(&self.places.etc, name) {
+            Some(_) => false,
+            None if host::is_root() => {
+                let passwd = std::fs::read_to_string(self.places.etc.join("passwd")).unwrap_or_default();
+                let taken = passwd.lines().any(|line| line.split(':').nth(2) == Some(USER_ID));
+                let mut command = command_as("useradd", None);
+                command.args(["--create-home", "--shell", "/bin/bash", "--home-dir", home]);
+                if !taken {
+                    command.args(["--uid", USER_ID]);
+                }
+                command.args(["--", name]);
+                let ended =
+                    run(command, limit, &mut |line| self.board.log(line)).map_err(StepError::passing)?;
+                if !ended.status.success() {
+                    let said = ended.tail.last().map_or("", String::as_str);
+                    return Err(StepError::passing(format!("useradd failed: {said}")));
+                }
+                true
+            }
+            None => {
+                return Err(StepError::lasting(format!(
+                    "there is no user {name}, and only root can make one"
+                )));
+            }
+        };
+        let user = self.user(name)?;
+        let failed = |what: &str, error: std::io::Error| StepError::passing(format!("{what}: {error}"));
+        for directory in [home, workspaces] {
+            std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+            own(Path::new(directory), &user).map_err(|error| failed(directory, error))?;
+        }
+        let environment = crate::enrol::shell_assignments(&self.secrets);
+        let path = self.places.env();
+        durable::write(&path, environment.as_bytes(), 0o600)
+            .map_err(|error| failed("the environment", error))?;
+        // Root's file that the user's group may read: the user cannot change what the next terminal gets.
+        give_to_group(&path, &user, 0o640).map_err(|error| failed("the environment", error))?;
+        let socket = self.places.socket();
+        if socket.exists() {
+            give_to_group(&socket, &user, 0o660).map_err(|error| failed("the local socket", error))?;
+        }
+        Ok(if created { Success::Done(None) } else { Success::NothingToDo(format!("{name} exists")) })
+    }
+
+    fn clone_repository(
+        &self,
+        url: &str,
+        branch: Option<&str>,
+        directory: &Path,
+        user: &str,
+        limit: Duration,
+        reporter: &Reporter<'_>,
+    ) -> Result<Success, StepError> {
+        let user = self.user(user)?;
+        if directory.join(".git").exists() {
+            return Ok(Success::NothingToDo("the clone is there already".to_owned()));
+        }
+        if std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(StepError::lasting(format!(
+                "{} holds other files; nothing is cloned over them",
+                directory.display()
+            )));
+        }
+        // Cloned beside its place and moved there when it is whole: what has the right name is complete.
+        let growing = prepare_beside(directory).map_err(StepError::passing)?;
+        let mut command = command_as("git", Some(&user));
+        command
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_ALLOW_PROTOCOL", "http:https:ssh")
+            .env(
+                "GIT_SSH_COMMAND",
+                "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new -oConnectTimeout=20",
+            )
+            .current_dir("/")
+            .args(["clone", "--progress"]);
+        if let Some(branch) = branch {
+            command.arg(format!("--branch={branch}"));
+        }
+        command.arg("--").arg(url).arg(&growing);
+        let ended = run(command, limit, &mut |line| {
+            if let Some(percent) = percent(line) {
+                reporter.percent(percent);
+            }
+            if !is_meter(line) {
+                self.board.log(line);
+            }
+        });
+        let failure = match ended {
+            Ok(ended) if ended.status.success() => {
+                std::fs::rename(&growing, directory).map_err(StepError::passing)?;
+                return Ok(Success::Done(None));
+            }
+            Ok(ended) => {
+                let reason = CloneFailure::read(&ended.tail);
+                let text = reason.words(branch, &ended.tail);
+                if reason.may_pass() { StepError::passing(text) } else { StepError::lasting(text) }
+            }
+            Err(error) => StepError::passing(error),
+        };
+        let _ = std::fs::remove_dir_all(&growing);
+        Err(failure)
+    }
+
+    fn restore(&self, snapshot: &str, reporter: &Reporter<'_>) -> Result<Success, StepError> {
+        let order = Order::Restore { snapshot: snapshot.to_owned() };
+        let board = &self.board;
+        let result = self.children.run(&order, &mut |news| match news {
+            News::Progress(progress) => {
+                if progress.phase == "restore"
+                    && let Some(total) = progress.bytes_total.filter(|total| *total > 0)
+                {
+                    reporter.percent(
+                        u8::try_from(progress.bytes_done.saturating_mul(100) / total).unwrap_or(100),
+                    );
+                }
+                board.update(crate::board::Urgency::Soon, |facts| {
+                    facts.boot_progress += 1;
+                    facts.backup_progress += 1;
+                    facts.backup = Some(progress);
+                });
+            }
+            News::Trouble(text) => board.log(&text),
+        });
+        board.update(crate::board::Urgency::Now, |facts| facts.backup = None);
+        match result {
+            Ok(outcome) => {
+                let files = outcome.get("files").and_then(serde_json::Value::as_u64).unwrap_or(0);
+                for warning in
+                    outcome.get("warnings").and_then(serde_json::Value::as_array).into_iter().flatten()
+                {
+                    board.log(&format!("restore: {}", warning.as_str().unwrap_or_default()));
+                }
+                Ok(Success::Done(Some(format!("{files} files"))))
+            }
+            Err(ChildError::Failed { code, message }) if code == "no_snapshot" || code == "wrong_key" => {
+                Err(StepError::lasting(message))
+            }
+            Err(error) => Err(StepError::passing(error)),
+        }
+    }
+
+    fn start_caddy(&mut self) -> Result<Success, StepError> {
+        let places = &self.places;
+        let caddy = Caddy::start(self.listen_port, &places.access_socket(), &places.run, &places.state);
+        self.caddy = Some(caddy.map_err(StepError::passing)?);
+        Ok(Success::Done(None))
+    }
+
+    fn start_terminal(&self, name: &str, directory: &str, limit: Duration) -> Result<Success, StepError> {
+        let user = self.user(name)?;
+        let tmux = |arguments: &[&str]| {
+            let mut command = command_as("tmux", Some(&user));
+            command.current_dir("/").args(arguments);
+            run(command, limit, &mut |line| tracing::debug!(line, "tmux")).map_err(StepError::passing)
+        };
+        if tmux(&["has-session", "-t", SESSION])?.status.success() {
+            return Ok(Success::NothingToDo("it runs already".to_owned()));
+        }
+        let directory = if Path::new(directory).is_dir() { directory } else { &user.home };
+        let environment = self.places.env().to_string_lossy().replace('\'', r"'\''");
+        // Each terminal reads the environment when it starts: it appears in no argument and in no other process.
+        let shell = format!(
+            "set -a; [ -r '{environment}' ] && . '{environment}'; set +a; exec \"${{SHELL:-/bin/bash}}\" -l"
+        );
+        let ended = tmux(&[
+            "-u",
+            "start-server",
+            ";",
+            "set-option",
+            "-g",
+            "default-command",
+            &shell,
+            ";",
+            "new-session",
+            "-d",
+            "-s",
+            SESSION,
+            "-c",
+            directory,
+        ])?;
+        if ended.status.success() {
+            Ok(Success::Done(None))
+        } else {
+            Err(StepError::passing(format!("tmux failed: {}", ended.tail.last().map_or("", String::as_str))))
+        }
+    }
+
+    fn user(&self, name: &str) -> Result<User, StepError> {
+        host::user(&self.places.etc, name)
+            .ok_or_else(|| StepError::lasting(format!("there is no user {name} on this machine")))
+    }
+}
+
+fn is_installed(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path().split(':').any(|directory| {
+        std::fs::metadata(Path::new(directory).join(program))
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    })
+}
+
+/// Gives a file to the user, where we may.
+fn own(path: &Path, user: &User) -> std::io::Result<()> {
+    if host::is_root() { std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)) } else { Ok(()) }
+}
+
+fn give_to_group(path: &Path, user: &User, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if host::is_root() {
+        std::os::unix::fs::chown(path, None, Some(user.gid))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// Removes what interrupted attempts left beside a directory and names the place for the next one.
+fn prepare_beside(directory: &Path) -> std::io::Result<PathBuf> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!(".{name}.cloning-");
+    let parent = directory.parent().unwrap_or(Path::new("/"));
+    for entry in std::fs::read_dir(parent)?.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(parent.join(format!("{prefix}{}", crate::clock::Moment::now().0)))
+}

@@ -1,0 +1,218 @@
+//! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
+
+use crate::config::Places;
+use crate::local::{Asked, Reply, ask};
+use clap::{Parser, Subcommand};
+use ebbtide_api::Duration;
+use ebbtide_api::why::{SignalState, Why};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The idle-agent of an Ebbtide machine.
+#[derive(Debug, Parser)]
+#[command(name = "ebb", version, about = "Why this machine is awake, and when it sleeps")]
+pub struct Cli {
+    /// Where the daemon's socket is.
+    #[arg(long, global = true, default_value = "/run/ebbtide", hide = true)]
+    run_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says why the machine is awake and when it will sleep.
+    Why {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keeps the machine awake for a while, for example `ebb hold 90m "long build"`.
+    Hold {
+        /// How long: 90m, 2h, 1h30m.
+        duration: Duration,
+        /// Why; shown wherever somebody asks.
+        #[arg(default_value = "")]
+        reason: Vec<String>,
+    },
+    /// Gives back a hold that was taken here, or all of them.
+    Release {
+        /// Which; all where absent.
+        id: Option<String>,
+    },
+    /// Lists the ports that listen and where they answer.
+    Ports {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Backs the workspace up and lets it sleep now.
+    Sleep,
+    /// Runs the daemon.
+    #[command(hide = true)]
+    Run {
+        /// What user-data left for us.
+        #[arg(long)]
+        config: PathBuf,
+        /// What survives a reboot.
+        #[arg(long, default_value = "/var/lib/ebbtide")]
+        state_dir: PathBuf,
+        /// Where `passwd` is.
+        #[arg(long, default_value = "/etc", hide = true)]
+        etc_dir: PathBuf,
+        /// What restored files are put below.
+        #[arg(long, default_value = "/", hide = true)]
+        restore_target: PathBuf,
+        /// Where programs are looked for first.
+        #[arg(long, hide = true)]
+        programs_dir: Option<PathBuf>,
+    },
+    /// Backups of the workspace, as a child process of the daemon.
+    #[command(subcommand, hide = true)]
+    Backup(Box<crate::backup::Command>),
+}
+
+/// Does what the arguments say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let socket = cli.run_dir.join("agent.sock");
+    let asked = match cli.command {
+        Command::Run { config, state_dir, etc_dir, restore_target, programs_dir } => {
+            if let Some(directory) = programs_dir {
+                crate::boot::command::look_first_in(directory);
+            }
+            let places = Places { config, state: state_dir, run: cli.run_dir, etc: etc_dir };
+            return run(places, restore_target);
+        }
+        Command::Backup(command) => return crate::backup::main(*command),
+        Command::Why { json } => return print(ask(&socket, &Asked::Why), json),
+        Command::Ports { json } => return print(ask(&socket, &Asked::Ports), json),
+        Command::Hold { duration, reason } => Asked::Hold { length: duration, reason: reason.join(" ") },
+        Command::Release { id } => Asked::Release { id },
+        Command::Sleep => Asked::Sleep,
+    };
+    print(ask(&socket, &asked), false)
+}
+
+fn run(places: Places, restore_target: PathBuf) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .init();
+    match crate::daemon::run(places, restore_target) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(reply: std::io::Result<Reply>, json: bool) -> ExitCode {
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => {
+            eprintln!("ebb: the idle-agent does not answer: {error}");
+            return ExitCode::from(3);
+        }
+    };
+    if json {
+        let text = match &reply {
+            Reply::Why(why) => serde_json::to_string_pretty(why),
+            Reply::Ports(ports) => serde_json::to_string_pretty(ports),
+            Reply::Held { .. } | Reply::Released { .. } | Reply::Sleeping | Reply::Error(_) => {
+                serde_json::to_string_pretty(&reply)
+            }
+        };
+        println!("{}", text.unwrap_or_default());
+    } else {
+        print!("{}", shown(&reply));
+    }
+    if matches!(reply, Reply::Error(_)) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// A reply for people.
+fn shown(reply: &Reply) -> String {
+    match reply {
+        Reply::Why(why) => shown_why(why),
+        Reply::Ports(ports) if ports.is_empty() => "Nothing listens.\n".to_owned(),
+        Reply::Ports(ports) => ports
+            .iter()
+            .map(|port| {
+                let place = port.url.as_deref().unwrap_or("not HTTP: reachable on this machine only");
+                format!("{:5}  {:16} {place}\n", port.port, port.process)
+            })
+            .collect(),
+        Reply::Held { id, length } => format!("Held for {length} ({id}). Release with: ebb release {id}\n"),
+        Reply::Released { released: 1 } => "Released 1 hold.\n".to_owned(),
+        Reply::Released { released } => format!("Released {released} holds.\n"),
+        Reply::Sleeping => "The workspace is backed up now and then sleeps.\n".to_owned(),
+        Reply::Error(error) => format!("ebb: {error}\n"),
+    }
+}
+
+fn shown_why(why: &Why) -> String {
+    let span = |secs: u64| Duration::from_secs(secs).to_string();
+    let verdict = format!("{:?}", why.verdict).to_lowercase();
+    let mut text = format!("{verdict} for {}: {}\n", span(why.since_secs), why.because.join("; "));
+    text += &match why.sleeps_in_secs {
+        Some(0) => "Sleeps now.\n".to_owned(),
+        Some(secs) => format!("Sleeps in {} if nothing changes.\n", span(secs)),
+        None => "Does not sleep while this lasts.\n".to_owned(),
+    };
+    for signal in &why.signals {
+        let state = match signal.state {
+            SignalState::Active => "active",
+            SignalState::Quiet => "quiet",
+            SignalState::Unreadable => "unreadable",
+            SignalState::Absent => "absent",
+        };
+        let since = signal.quiet_for_secs.map_or(String::new(), |secs| format!(" for {}", span(secs)));
+        text += &format!("  {:15} {state}{since}: {}\n", signal.name, signal.detail);
+    }
+    for lease in &why.leases {
+        text += &format!("  hold {:10} {} left: {}\n", lease.id, span(lease.expires_in_secs), lease.reason);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use ebbtide_api::why::{Lease, Signal, Verdict};
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Cli::command().debug_assert();
+        assert!(Cli::try_parse_from(["ebb", "hold", "soon"]).is_err(), "an unusable duration is refused");
+        assert!(Cli::try_parse_from(["ebb", "hold", "90m", "long", "build"]).is_ok());
+    }
+
+    #[test]
+    fn why_reads_like_this() {
+        let why = Why {
+            verdict: Verdict::Held,
+            because: vec!["held for another 1h: demo".into()],
+            since_secs: 61,
+            sleeps_in_secs: Some(3600),
+            signals: vec![Signal {
+                name: "terminal".into(),
+                state: SignalState::Quiet,
+                quiet_for_secs: Some(90),
+                detail: "nobody types".into(),
+            }],
+            leases: vec![Lease {
+                id: "h1".into(),
+                source: "hold".into(),
+                reason: "demo".into(),
+                expires_in_secs: 3600,
+            }],
+            budgets: vec![],
+        };
+        insta::assert_snapshot!(shown(&Reply::Why(Box::new(why))));
+    }
+}

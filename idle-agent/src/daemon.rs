@@ -1,0 +1,157 @@
+//! `ebb-agent run`: puts the parts together and keeps them running. A machine that was told to stop stays parked over
+//! every restart and touches nothing.
+
+use crate::access::Access;
+use crate::board::Board;
+use crate::boot::{self, Boot};
+use crate::child::Children;
+use crate::conductor::{Conductor, Event, Parts};
+use crate::config::{Config, Places};
+use crate::enrol::enrol;
+use crate::host;
+use crate::link::{self, Listener};
+use crate::local;
+use crate::machine_key::MachineKey;
+use crate::ports::{self, Servers};
+use crate::session::{CallError, Session};
+use crate::sync::{lock, spawn};
+use anyhow::Context as _;
+use ebbtide_api::vm::{Enrolled, Instruction};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+/// How often it is looked whether Caddy still runs.
+const CADDY_EVERY: Duration = Duration::from_secs(2);
+
+/// Runs the daemon. Returns only with an error: the configuration or the machine is unusable.
+///
+/// # Errors
+/// The configuration cannot be read, or a directory, socket or thread cannot be made.
+pub fn run(places: Places, restore_target: PathBuf) -> anyhow::Result<()> {
+    let mut config = Config::read(&places.config)?;
+    places.create().context("making the directories")?;
+    let key = MachineKey::load_or_create(&places.state.join("machine.key")).context("the machine key")?;
+    let session = Arc::new(Session::new(config.clone(), key, places.clone()));
+    if let Some(reason) = session.parked() {
+        park(&reason);
+    }
+    let enrolled = match enrol(&mut config, &places, &session) {
+        Ok(enrolled) => enrolled,
+        Err(error) => {
+            if !matches!(error, CallError::Fenced) {
+                session.park(&error.to_string());
+            }
+            park(&error.to_string())
+        }
+    };
+    start(places, restore_target, session, enrolled)
+}
+
+fn start(
+    places: Places,
+    restore_target: PathBuf,
+    session: Arc<Session>,
+    enrolled: Enrolled,
+) -> anyhow::Result<()> {
+    let (board, bell) = Board::new().context("making the notice board")?;
+    let board = Arc::new(board);
+    board.keep_secret(enrolled.secrets.iter().map(|secret| secret.value.as_str()));
+    board.keep_secret([enrolled.repository.password.as_str(), enrolled.vm_token.as_str()]);
+
+    let access = Arc::new(Access::default());
+    lock(&access.door).set_plan(session.workspace(), &enrolled.ingress);
+    access.serve(&places.access_socket()).context("the socket for Caddy")?;
+
+    let servers = Servers::default();
+    ports::watch(Arc::clone(&board), Arc::clone(&access), Arc::clone(&servers), &enrolled.ingress)?;
+
+    let children =
+        Arc::new(Children::new(Arc::clone(&session), enrolled.repository, places.clone(), restore_target));
+    let (events, heard) = channel();
+    local::serve(&places.socket(), events.clone()).context("the local socket")?;
+
+    let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
+    let listener = Ear(events.clone());
+    let (linked, told) = (Arc::clone(&session), Arc::clone(&board));
+    spawn("link", move || link::run(&linked, &told, bell, heartbeat, listener))?;
+
+    let workspace = boot::workspace_of(&enrolled.boot_plan);
+    let include =
+        workspace.map_or_else(Vec::new, |(_, home, workspaces)| vec![home.into(), workspaces.into()]);
+    let conductor = Conductor::new(Parts {
+        board: Arc::clone(&board),
+        access,
+        servers,
+        session,
+        children: Arc::clone(&children),
+        policy: enrolled.policy,
+        state: places.state.clone(),
+        include,
+        events: events.clone(),
+    });
+    let boot = Boot {
+        plan: enrolled.boot_plan,
+        places: places.clone(),
+        board,
+        children,
+        secrets: enrolled.secrets,
+        listen_port: enrolled.ingress.listen_port,
+        caddy: None,
+    };
+    spawn("boot", move || see_to_boot(boot, &events))?;
+
+    conductor.run(&heard);
+    again()
+}
+
+/// Works through the boot plan, then keeps Caddy alive.
+fn see_to_boot(mut boot: Boot, events: &Sender<Event>) {
+    let name = boot::workspace_of(&boot.plan).map(|(user, ..)| user.to_owned());
+    let etc = boot.places.etc.clone();
+    let tell_user = || {
+        if let Some(user) = name.as_deref().and_then(|name| host::user(&etc, name)) {
+            let _ = events.send(Event::User(user));
+        }
+    };
+    // Known already on a restart, and else once its step is through.
+    tell_user();
+    boot.run();
+    tell_user();
+    while let Some(caddy) = &mut boot.caddy {
+        std::thread::sleep(CADDY_EVERY);
+        if let Err(error) = caddy.revive() {
+            boot.board.log(&error.to_string());
+        }
+    }
+}
+
+/// Hands what the link hears to the loop.
+struct Ear(Sender<Event>);
+
+impl Listener for Ear {
+    fn instruction(&mut self, instruction: Instruction) {
+        // The loop ends only with the whole agent.
+        let _ = self.0.send(Event::Instruction(Box::new(instruction)));
+    }
+
+    fn fenced(&mut self) {
+        let _ = self.0.send(Event::Fenced);
+    }
+}
+
+/// Starts over as a fresh process, which finds itself parked: no thread of this one goes on touching anything.
+fn again() -> anyhow::Result<()> {
+    let error = std::process::Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).exec();
+    Err(error).context("starting over")
+}
+
+/// Does nothing for ever: ending would only be restarted.
+fn park(reason: &str) -> ! {
+    tracing::error!(reason, "parked; this machine does nothing more until it is deleted");
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,154 @@
+//! The drain, walk by walk.
+
+use super::*;
+
+fn receipt() -> Box<Receipt> {
+    Box::new(Receipt {
+        snapshot: "s".into(),
+        tree: "t".into(),
+        packs_new: vec![],
+        packs_total: 0,
+        files: 0,
+        bytes_total: 0,
+        bytes_sent: 0,
+        skipped: vec![],
+        unreadable: vec![],
+    })
+}
+
+/// Feeds events a second apart and shows actions and phases.
+fn walk(drain: &mut Drain, idle: Stirring, events: Vec<Event>) -> String {
+    let mut shown = String::new();
+    for (second, event) in (0u64..).zip(events) {
+        let actions = drain.step(Moment(second * 1000), event, idle);
+        let actions: Vec<&str> = actions
+            .iter()
+            .map(|action| match action {
+                Action::Notice => "notice",
+                Action::Backup => "backup",
+                Action::StopBackup => "stop",
+                Action::Freeze => "freeze",
+                Action::Thaw => "thaw",
+                Action::Deliver(_) => "deliver",
+            })
+            .collect();
+        let phase = drain.phase().map_or("-".to_owned(), |phase| format!("{phase:?}").to_lowercase());
+        shown += &format!("{phase}[{}] ", actions.join(","));
+    }
+    shown.trim_end().to_owned()
+}
+
+use Event::{Answered, BackedUp, BackupFailed, NotDelivered, Tick};
+
+fn wish(wish: Wish) -> Event {
+    Event::Wish(wish)
+}
+
+#[test]
+fn the_straight_way_ends_with_a_verified_receipt() {
+    let mut drain = Drain::new(Frozen::No);
+    let events = vec![
+        wish(Wish::Run),
+        wish(Wish::Drain),
+        wish(Wish::Drain),
+        BackedUp(receipt()),
+        BackedUp(receipt()),
+        Answered(ReceiptStatus::Checking),
+        Tick,
+        Answered(ReceiptStatus::Verified),
+        wish(Wish::Drain),
+        Tick,
+    ];
+    assert_eq!(
+        walk(&mut drain, Stirring::No, events),
+        "-[] snapshot[notice,backup] snapshot[] frozen[freeze,backup] frozen[deliver] frozen[] frozen[deliver] done[] \
+         done[] done[]"
+    );
+}
+
+#[test]
+fn a_wish_to_run_stops_it_before_the_freeze() {
+    let mut drain = Drain::new(Frozen::No);
+    assert_eq!(
+        walk(
+            &mut drain,
+            Stirring::No,
+            vec![wish(Wish::Drain), wish(Wish::Run), BackedUp(receipt()), wish(Wish::Drain)]
+        ),
+        "snapshot[notice,backup] -[stop] -[] snapshot[notice,backup]"
+    );
+}
+
+#[test]
+fn what_stirs_during_the_bulk_keeps_it_from_freezing_unless_it_must() {
+    let mut drain = Drain::new(Frozen::No);
+    assert_eq!(
+        walk(
+            &mut drain,
+            Stirring::Yes,
+            vec![wish(Wish::Drain), BackedUp(receipt()), Tick, wish(Wish::Drain)]
+        ),
+        "snapshot[notice,backup] snapshot[] snapshot[] snapshot[]"
+    );
+    assert_eq!(walk(&mut drain, Stirring::Yes, vec![wish(Wish::DrainNow)]), "frozen[freeze,backup]");
+    let mut drain = Drain::new(Frozen::No);
+    walk(&mut drain, Stirring::Yes, vec![wish(Wish::Drain), BackedUp(receipt())]);
+    assert_eq!(walk(&mut drain, Stirring::No, vec![Tick]), "frozen[freeze,backup]");
+}
+
+#[test]
+fn a_failing_backup_is_retried_for_ever_at_a_falling_rate() {
+    let mut drain = Drain::new(Frozen::No);
+    drain.step(Moment(0), wish(Wish::DrainNow), Stirring::Yes);
+    let mut tries = Vec::new();
+    drain.step(Moment(0), BackupFailed, Stirring::Yes);
+    for second in 0..400 {
+        if drain.step(Moment(second * 1000), Tick, Stirring::Yes) == [Action::Backup] {
+            tries.push(second);
+            drain.step(Moment(second * 1000), BackupFailed, Stirring::Yes);
+        }
+    }
+    assert_eq!(tries, [1, 3, 7, 15, 31, 63, 123, 183, 243, 303, 363]);
+    assert_eq!(drain.phase(), Some(DrainPhase::Snapshot));
+}
+
+#[test]
+fn a_refused_receipt_brings_another_backup_and_a_lost_one_the_same_again() {
+    let mut drain = Drain::new(Frozen::No);
+    walk(&mut drain, Stirring::No, vec![wish(Wish::DrainNow), BackedUp(receipt()), BackedUp(receipt())]);
+    assert_eq!(
+        walk(
+            &mut drain,
+            Stirring::No,
+            vec![NotDelivered, Tick, Answered(ReceiptStatus::Refused), Tick, Tick, Tick, Tick]
+        ),
+        "frozen[] frozen[deliver] frozen[] frozen[] frozen[freeze,backup] frozen[] frozen[]"
+    );
+}
+
+#[test]
+fn found_frozen_it_waits_for_the_wish_and_thaws_or_goes_on() {
+    let mut drain = Drain::new(Frozen::Yes);
+    assert_eq!(walk(&mut drain, Stirring::Yes, vec![Tick, wish(Wish::Run)]), "frozen[] -[thaw]");
+    let mut drain = Drain::new(Frozen::Yes);
+    assert_eq!(
+        walk(&mut drain, Stirring::Yes, vec![Tick, wish(Wish::Drain)]),
+        "frozen[] frozen[freeze,backup]"
+    );
+}
+
+#[test]
+fn the_control_plane_can_still_change_its_mind_until_the_receipt_is_verified() {
+    let mut drain = Drain::new(Frozen::No);
+    walk(&mut drain, Stirring::No, vec![wish(Wish::DrainNow), BackedUp(receipt())]);
+    assert_eq!(walk(&mut drain, Stirring::No, vec![wish(Wish::Run)]), "-[stop,thaw]");
+    let mut drain = Drain::new(Frozen::No);
+    let done = vec![
+        wish(Wish::DrainNow),
+        BackedUp(receipt()),
+        BackedUp(receipt()),
+        Answered(ReceiptStatus::Verified),
+    ];
+    walk(&mut drain, Stirring::No, done);
+    assert_eq!(walk(&mut drain, Stirring::No, vec![wish(Wish::Run)]), "done[]");
+}

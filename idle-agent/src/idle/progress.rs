@@ -1,0 +1,184 @@
+//! Whether work goes on: processor time and storage traffic of agents and of people's jobs, pure over two samples.
+//!
+//! Three kinds of processes, each with its own threshold, because one signal alone has kept dead workspaces awake and
+//! killed live ones: agents and what they started; jobs of the workspace's user; and servers, whose own polling,
+//! hot-reload watching and logging is no progress unless it is heavy.
+
+use super::process::Process;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Programs that are coding agents.
+const AGENTS: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cursor-agent"];
+/// Programs that run another program's script.
+const INTERPRETERS: [&str; 5] = ["node", "MainThread", "python", "bun", "deno"];
+/// What carries terminals: it is busy when they repaint.
+const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "screen"];
+
+/// Ticks a second in `/proc`; fixed by Linux towards programs.
+const TICKS_PER_SEC: u64 = 100;
+/// Share of one core, in percent, that an agent's processes use while it works. A parked one repaints with 1-2 %.
+const AGENT_PERCENT: u64 = 4;
+/// The same of all jobs together; several polling watchers stay below.
+const JOB_PERCENT: u64 = 10;
+/// The same of one server; a rebuild or a load passes, polling for changes does not.
+const SERVER_PERCENT: u64 = 50;
+/// Storage traffic of an agent's processes, bytes a second: a transcript and edited files, not a log line now and then.
+const AGENT_BYTES_PER_SEC: u64 = 3 << 10;
+/// The same of all jobs together: a copy or a download.
+const JOB_BYTES_PER_SEC: u64 = 256 << 10;
+
+/// What a process is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Belongs to the agent with this process id.
+    Agent(u32),
+    /// Belongs to the server with this process id.
+    Server(u32),
+    Job,
+    /// Not the workspace's.
+    Other,
+}
+
+/// What two samples show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// What works, in words; `None` where nothing does.
+    pub works: Option<String>,
+    /// Agents that are there, working or parked.
+    pub agents: Vec<String>,
+}
+
+/// The sample before, to take differences from.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    before: BTreeMap<(u32, u64), (u64, u64)>,
+    primed: bool,
+}
+
+impl Sampler {
+    /// Takes a sample; what it shows is about the time since the one before.
+    pub fn sample(
+        &mut self,
+        processes: &[Process],
+        servers: &BTreeSet<u32>,
+        user: Option<u32>,
+        passed: Duration,
+    ) -> Progress {
+        let kinds = classify(processes, servers, user);
+        let mut used: BTreeMap<Kind, (u64, u64)> = BTreeMap::new();
+        let mut after = BTreeMap::new();
+        for (process, kind) in processes.iter().zip(&kinds) {
+            let key = (process.pid, process.started);
+            let now = (process.ticks, process.storage_bytes.unwrap_or(0));
+            // A process that is new began from nothing; before the first sample nothing is known.
+            let then = self.before.get(&key).copied().unwrap_or(if self.primed { (0, 0) } else { now });
+            let sum = used.entry(*kind).or_default();
+            sum.0 += now.0.saturating_sub(then.0);
+            sum.1 += now.1.saturating_sub(then.1);
+            after.insert(key, now);
+        }
+        self.before = after;
+        self.primed = true;
+        let named = |pid: u32| processes.iter().find(|process| process.pid == pid);
+        let agents = kinds
+            .iter()
+            .zip(processes)
+            .filter(|(kind, process)| **kind == Kind::Agent(process.pid))
+            .map(|(_, process)| format!("{} ({})", agent_name(process).unwrap_or("agent"), process.pid))
+            .collect();
+        let works = used.iter().find_map(|(kind, (ticks, bytes))| {
+            let share = percent_of_core(*ticks, passed);
+            let rate = per_second(*bytes, passed);
+            let what = match kind {
+                Kind::Agent(pid) if share >= AGENT_PERCENT || rate >= AGENT_BYTES_PER_SEC => {
+                    format!("{} works", named(*pid).and_then(agent_name).unwrap_or("an agent"))
+                }
+                Kind::Job if share >= JOB_PERCENT || rate >= JOB_BYTES_PER_SEC => "a job runs".to_owned(),
+                Kind::Server(pid) if share >= SERVER_PERCENT => {
+                    format!("the server {} is busy", named(*pid).map_or("", |process| &process.comm))
+                }
+                Kind::Agent(_) | Kind::Job | Kind::Server(_) | Kind::Other => return None,
+            };
+            Some(format!("{what} ({share} % of a core, {} kB/s)", rate / 1000))
+        });
+        Progress { works, agents }
+    }
+}
+
+fn percent_of_core(ticks: u64, passed: Duration) -> u64 {
+    let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+    ticks.saturating_mul(1000 / TICKS_PER_SEC * 100) / millis
+}
+
+fn per_second(bytes: u64, passed: Duration) -> u64 {
+    let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
+    bytes.saturating_mul(1000) / millis
+}
+
+/// The nearest of itself and its ancestors that is a server or an agent says what a process is.
+fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Kind> {
+    let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
+    let kind_of = |process: &Process| {
+        let mut current = process;
+        // Longer chains than this are loops in a table that changed while it was read.
+        for _ in 0..64 {
+            // An agent that listens (for its editor, or as its own server) is still an agent.
+            if agent_name(current).is_some() {
+                // The topmost of several nested ones (a shim and its program) stands for all.
+                return Kind::Agent(topmost_agent(current, &by_pid));
+            }
+            if servers.contains(&current.pid) && (Some(current.uid) == user || current.has_terminal) {
+                return Kind::Server(current.pid);
+            }
+            match by_pid.get(&current.parent) {
+                Some(parent) if parent.pid != current.pid && parent.pid > 1 => current = parent,
+                _ => break,
+            }
+        }
+        let is_carrier = CARRIERS.contains(&process.comm.as_str());
+        if !is_carrier && (process.has_terminal || Some(process.uid) == user) {
+            Kind::Job
+        } else {
+            Kind::Other
+        }
+    };
+    processes.iter().map(kind_of).collect()
+}
+
+fn topmost_agent(process: &Process, by_pid: &BTreeMap<u32, &Process>) -> u32 {
+    let mut top = process;
+    while let Some(parent) =
+        by_pid.get(&top.parent).filter(|parent| parent.pid < top.pid && agent_name(parent).is_some())
+    {
+        top = parent;
+    }
+    top.pid
+}
+
+/// Which agent a process is. Its name must be an agent's exactly: CloudCLI's server has "claude" in its path only.
+fn agent_name(process: &Process) -> Option<&'static str> {
+    let agent = |name: &str| AGENTS.into_iter().find(|agent| *agent == stem(name));
+    let first = process.arguments.first().map_or("", String::as_str);
+    if let Some(name) = agent(&process.comm).or_else(|| agent(first)) {
+        return Some(name);
+    }
+    let is_interpreter = |name: &str| INTERPRETERS.iter().any(|one| stem(name).starts_with(one));
+    if !is_interpreter(&process.comm) && !is_interpreter(first) {
+        return None;
+    }
+    let mut rest = process.arguments.iter().skip(1);
+    match rest.find(|argument| !argument.starts_with('-') || *argument == "-m")?.as_str() {
+        "-m" => agent(rest.next()?),
+        script => agent(script),
+    }
+}
+
+/// The last part of a path, without the endings that scripts and shims carry.
+fn stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    [".exe", ".js", ".mjs", ".cjs", ".py"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests;

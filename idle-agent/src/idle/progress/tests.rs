@@ -1,0 +1,135 @@
+//! Scenes of a machine, ten seconds apart.
+
+use super::*;
+
+const USER: u32 = 1000;
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+fn process(pid: u32, parent: u32, command: &str) -> Process {
+    let arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    let comm = arguments[0].rsplit('/').next().unwrap().chars().take(15).collect();
+    Process {
+        pid,
+        parent,
+        comm,
+        uid: USER,
+        has_terminal: false,
+        started: u64::from(pid),
+        ticks: 100,
+        storage_bytes: Some(0),
+        arguments,
+    }
+}
+
+/// Runs the scene for ten seconds, in which the processes use so many ticks and bytes, and says what works.
+fn after_ten_seconds(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)]) -> Option<String> {
+    let servers = servers.iter().copied().collect();
+    let mut sampler = Sampler::default();
+    assert_eq!(
+        sampler.sample(scene, &servers, Some(USER), TEN_SECONDS).works,
+        None,
+        "the first sample knows nothing"
+    );
+    let mut later = scene.to_vec();
+    for (pid, ticks, bytes) in used {
+        let process = later.iter_mut().find(|process| process.pid == *pid).unwrap();
+        process.ticks += ticks;
+        process.storage_bytes = process.storage_bytes.map(|before| before + bytes);
+    }
+    sampler.sample(&later, &servers, Some(USER), TEN_SECONDS).works
+}
+
+#[test]
+fn agents_are_known_by_their_exact_name_however_they_are_started() {
+    for (command, expected) in [
+        ("claude", Some("claude")),
+        ("/usr/lib/node_modules/@anthropic-ai/claude-code/bin/claude.exe -p x", Some("claude")),
+        ("node /usr/local/bin/gemini --yolo", Some("gemini")),
+        ("node --no-warnings=DEP0040 /usr/bin/gemini", Some("gemini")),
+        ("/usr/bin/python3.11 /home/ebb/.local/bin/aider", Some("aider")),
+        ("python3 -m aider", Some("aider")),
+        ("codex exec fix", Some("codex")),
+        ("opencode", Some("opencode")),
+        ("node /usr/lib/node_modules/@siteboon/claude-code-ui/server/index.js", None),
+        ("node /home/ebb/claude/server.js", None),
+        ("cloudcli start --port 3001", None),
+        ("vim claude", None),
+        ("grep -r codex .", None),
+        ("tail -f claude", None),
+    ] {
+        assert_eq!(agent_name(&process(5, 1, command)), expected, "{command}");
+    }
+}
+
+#[test]
+fn a_parked_agent_that_repaints_is_quiet_and_a_working_one_is_not() {
+    let scene = [process(10, 1, "bash"), process(20, 10, "claude")];
+    assert_eq!(after_ten_seconds(&scene, &[], &[(20, 20, 0)]), None, "2 % of a core");
+    assert!(after_ten_seconds(&scene, &[], &[(20, 60, 0)]).unwrap().starts_with("claude works"));
+    assert!(
+        after_ten_seconds(&scene, &[], &[(20, 1, 40_000)]).unwrap().contains("claude works"),
+        "its transcript grows"
+    );
+}
+
+#[test]
+fn what_an_agent_started_counts_as_its_work() {
+    let scene = [process(20, 10, "claude"), process(30, 20, "bash -c x"), process(31, 30, "rustc")];
+    assert!(after_ten_seconds(&scene, &[], &[(31, 900, 0)]).unwrap().starts_with("claude works"));
+}
+
+#[test]
+fn a_dev_server_that_polls_is_no_progress_even_below_an_agent() {
+    let below_agent =
+        [process(20, 10, "claude"), process(30, 20, "npm run dev"), process(31, 30, "node vite")];
+    assert_eq!(after_ten_seconds(&below_agent, &[31], &[(31, 80, 2000)]), None, "8 % of a core");
+    let by_hand =
+        [process(10, 1, "bash"), process(31, 10, "node server.js"), process(32, 31, "esbuild --service")];
+    assert_eq!(after_ten_seconds(&by_hand, &[31], &[(31, 150, 9_000_000), (32, 200, 0)]), None);
+    assert!(after_ten_seconds(&by_hand, &[31], &[(32, 800, 0)]).unwrap().contains("server node is busy"));
+}
+
+#[test]
+fn an_agent_that_listens_is_still_an_agent() {
+    let scene = [process(20, 10, "opencode")];
+    assert!(after_ten_seconds(&scene, &[20], &[(20, 60, 0)]).unwrap().starts_with("opencode works"));
+}
+
+#[test]
+fn a_build_started_by_hand_counts_and_a_watcher_or_a_repainting_terminal_does_not() {
+    let scene =
+        [process(9, 1, "tmux"), process(10, 9, "bash"), process(11, 10, "make"), process(12, 10, "watch ls")];
+    assert!(after_ten_seconds(&scene, &[], &[(11, 500, 0)]).unwrap().starts_with("a job runs"));
+    assert!(
+        after_ten_seconds(&scene, &[], &[(11, 5, 30_000_000)]).unwrap().starts_with("a job runs"),
+        "a copy"
+    );
+    assert_eq!(after_ten_seconds(&scene, &[], &[(12, 30, 0), (10, 5, 4096)]), None);
+    assert_eq!(after_ten_seconds(&scene, &[], &[(9, 900, 0)]), None, "tmux itself");
+}
+
+#[test]
+fn short_lived_children_are_counted_through_their_parent() {
+    let servers = BTreeSet::new();
+    let mut sampler = Sampler::default();
+    let make = process(11, 1, "make");
+    sampler.sample(std::slice::from_ref(&make), &servers, Some(USER), TEN_SECONDS);
+    let reaped = Process { ticks: make.ticks + 700, ..make.clone() };
+    assert!(sampler.sample(std::slice::from_ref(&reaped), &servers, Some(USER), TEN_SECONDS).works.is_some());
+    let newborn = process(50, 11, "cc1");
+    let working = Process { ticks: 400, ..newborn };
+    assert!(sampler.sample(&[reaped, working], &servers, Some(USER), TEN_SECONDS).works.is_some());
+}
+
+#[test]
+fn the_systems_own_processes_are_nobodys_progress() {
+    let daemon = Process { uid: 0, ..process(40, 1, "unattended-upgr") };
+    assert_eq!(after_ten_seconds(&[daemon], &[], &[(40, 900, 90_000_000)]), None);
+}
+
+#[test]
+fn agents_are_listed_once_however_many_processes_they_have() {
+    let scene = [process(20, 10, "node /usr/bin/claude"), process(21, 20, "claude"), process(30, 21, "bash")];
+    let progress = Sampler::default().sample(&scene, &BTreeSet::new(), Some(USER), TEN_SECONDS);
+    assert_eq!(progress.agents, ["claude (20)"]);
+}

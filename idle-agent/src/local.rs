@@ -1,0 +1,123 @@
+//! The machine's own command line talks to the daemon here: one line of JSON each way over a Unix socket that the
+//! workspace's user may reach. It can ask, hold, release and ask for sleep; nothing else.
+
+use crate::conductor::Event;
+use crate::sync::spawn;
+use ebbtide_api::Duration;
+use ebbtide_api::why::Why;
+use ebbtide_api::workspace::Port;
+use serde::{Deserialize, Serialize};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+
+/// Longest line that is read.
+const LINE_BYTES: u64 = 8 << 10;
+/// How long either side waits for the other.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What may be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Asked {
+    /// Why the machine is awake.
+    Why,
+    /// Which ports listen.
+    Ports,
+    /// Stay awake for so long.
+    Hold {
+        /// How long.
+        length: Duration,
+        /// Why.
+        reason: String,
+    },
+    /// Give one lease of the machine back, or all.
+    Release {
+        /// Which.
+        id: Option<String>,
+    },
+    /// Back up and sleep.
+    Sleep,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", content = "value", rename_all = "snake_case")]
+pub enum Reply {
+    /// Why the machine is awake.
+    Why(Box<Why>),
+    /// Ports that listen.
+    Ports(Vec<Port>),
+    /// A lease is taken.
+    Held {
+        /// Names it.
+        id: String,
+        /// For how long.
+        length: Duration,
+    },
+    /// So many leases are over.
+    Released {
+        /// How many.
+        released: usize,
+    },
+    /// The control plane will be told that nothing keeps the machine awake.
+    Sleeping,
+    /// It cannot be done.
+    Error(String),
+}
+
+/// Answers on the socket from now on.
+///
+/// # Errors
+/// What the system says about the socket.
+pub fn serve(socket: &Path, events: Sender<Event>) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let _ = std::fs::remove_file(socket);
+    let listener = UnixListener::bind(socket)?;
+    // The boot step that makes the user lets its group in.
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    spawn("local", move || {
+        for connection in listener.incoming() {
+            let served = connection.and_then(|connection| answer(connection, &events));
+            if let Err(error) = served {
+                tracing::debug!(%error, "a local command went away");
+            }
+        }
+    })
+}
+
+fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
+    connection.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
+    connection.set_write_timeout(Some(std::time::Duration::from_secs(1)))?;
+    let mut line = String::new();
+    BufReader::new((&connection).take(LINE_BYTES)).read_line(&mut line)?;
+    let reply = match serde_json::from_str(&line) {
+        Ok(asked) => {
+            let (sender, reply) = channel();
+            let gone = || Reply::Error("the agent is ending".to_owned());
+            match events.send(Event::Local(asked, sender)) {
+                Ok(()) => reply.recv_timeout(PATIENCE).unwrap_or_else(|_| gone()),
+                Err(_) => gone(),
+            }
+        }
+        Err(error) => Reply::Error(format!("not understood: {error}")),
+    };
+    serde_json::to_writer(&mut connection, &reply)?;
+    connection.write_all(b"\n")
+}
+
+/// Asks the daemon.
+///
+/// # Errors
+/// It does not run, or we may not reach it.
+pub fn ask(socket: &Path, asked: &Asked) -> std::io::Result<Reply> {
+    let mut connection = UnixStream::connect(socket)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(asked)?;
+    line.push(b'\n');
+    connection.write_all(&line)?;
+    let mut reply = String::new();
+    BufReader::new(connection).read_line(&mut reply)?;
+    Ok(serde_json::from_str(&reply)?)
+}

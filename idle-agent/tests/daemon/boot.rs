@@ -1,0 +1,159 @@
+//! The boot plan: clone, failures with a way out, and being killed on the way.
+
+use crate::control::Fault;
+use crate::machine::{Machine, processes_of, wait_until};
+use ebbtide_api::vm::StepAction;
+use ebbtide_api::workspace::StepState;
+use std::process::Command;
+
+fn cloning(url: impl Fn(&str) -> String, branch: Option<&str>) -> Machine {
+    let machine = Machine::new(|paths| {
+        vec![StepAction::Clone {
+            url: String::new(),
+            branch: branch.map(str::to_owned),
+            directory: paths.of("workspaces/demo"),
+            user: "ebb".into(),
+        }]
+    });
+    let url = url(&machine.control.url());
+    machine.repository("");
+    if let StepAction::Clone { url: planned, .. } =
+        &mut machine.control.state().enrolled.boot_plan.steps[1].action
+    {
+        *planned = url;
+    }
+    machine
+}
+
+#[test]
+fn a_repository_is_cloned_as_the_user_with_steps_that_tell() {
+    let mut machine = cloning(|base| format!("{base}/git/demo.git"), Some("main"));
+    machine.boot();
+    let readme = machine.path("workspaces/demo/README");
+    assert_eq!(std::fs::read_to_string(&readme).unwrap(), "hello\n");
+    use std::os::unix::fs::MetadataExt as _;
+    assert_eq!(std::fs::metadata(&readme).unwrap().uid(), machine.uid);
+    let heartbeat = machine.control.heard("ready", |heartbeat| heartbeat.ready);
+    let steps: Vec<_> = heartbeat.boot.iter().map(|step| (step.name.as_str(), step.state)).collect();
+    assert_eq!(steps, [("user", StepState::Skipped), ("clone", StepState::Done)]);
+    assert!(heartbeat.boot_progress > 4, "{}", heartbeat.boot_progress);
+    assert!(machine.control.log().contains("Cloning into"), "{}", machine.control.log());
+    assert_eq!(
+        std::fs::read_dir(machine.path("workspaces")).unwrap().count(),
+        1,
+        "no half-done clone is left"
+    );
+}
+
+#[test]
+fn what_cannot_be_cloned_fails_with_the_way_out() {
+    let table = [
+        ("/git/private.git", None, "wants credentials"),
+        ("/git/nothing.git", None, "there is no git repository"),
+        ("/git/demo.git", Some("$(id)"), "no branch or tag \"$(id)\""),
+        ("/git/demo.git", Some("--upload-pack=x"), "no branch or tag"),
+    ];
+    for (path, branch, reason) in table {
+        let mut machine = cloning(|base| format!("{base}{path}"), branch);
+        machine.start();
+        let failed = machine.control.heard("the failure", |heartbeat| heartbeat.boot_failure.is_some());
+        let failure = failed.boot_failure.unwrap();
+        assert!(failure.contains(reason), "{failure}");
+        assert!(!failed.ready);
+        assert_eq!(failed.boot[1].state, StepState::Failed);
+        assert_eq!(std::fs::read_dir(machine.path("workspaces")).unwrap().count(), 0);
+    }
+    for (url, reason) in [
+        ("file:///etc", "only http, https and ssh"),
+        ("ext::sh -c id", "only http, https and ssh"),
+        ("http://127.0.0.1:1/x.git", "cannot be reached"),
+        ("--upload-pack=id", "git clone failed"),
+    ] {
+        let mut machine = cloning(|_| url.to_owned(), None);
+        machine.start();
+        let failed = machine.control.heard("the failure", |heartbeat| heartbeat.boot_failure.is_some());
+        let failure = failed.boot_failure.unwrap();
+        assert!(failure.contains(reason), "{url}: {failure}");
+    }
+}
+
+#[test]
+fn killed_in_the_middle_of_a_clone_it_begins_the_clone_again_and_not_the_boot() {
+    let mut machine = cloning(|base| format!("{base}/git/demo.git"), None);
+    // Held up on its way, so that it is killed while it clones.
+    machine.control.fault("/git/demo.git/objects", &[Fault::Status(503); 1000]);
+    machine.start();
+    machine.control.heard("the clone", |heartbeat| {
+        heartbeat.boot.get(1).is_some_and(|step| step.state == StepState::Running)
+    });
+    let half = machine.path("workspaces/.demo.cloning-1");
+    std::fs::create_dir(&half).unwrap();
+    machine.kill();
+    machine.control.heal();
+    machine.control.state().heartbeats.clear();
+    machine.boot();
+    assert!(machine.path("workspaces/demo/README").exists());
+    wait_until("the half-done clone is gone", || !half.exists());
+    machine.kill();
+    let before = machine.control.log().matches("Cloning into").count();
+    machine.control.state().heartbeats.clear();
+    machine.boot();
+    assert_eq!(machine.control.log().matches("Cloning into").count(), 0, "done is done ({before} before)");
+}
+
+#[test]
+fn a_failed_boot_stays_failed_over_a_restart() {
+    let mut machine = cloning(|base| format!("{base}/git/nothing.git"), None);
+    machine.start();
+    let first = machine.control.heard("the failure", |heartbeat| heartbeat.boot_failure.is_some());
+    machine.kill();
+    machine.control.state().heartbeats.clear();
+    machine.start();
+    let again = machine.control.heard("the failure again", |heartbeat| heartbeat.boot_failure.is_some());
+    assert_eq!(first.boot_failure, again.boot_failure);
+}
+
+#[test]
+fn a_step_of_a_newer_control_plane_fails_with_its_reason() {
+    let mut machine = Machine::new(|_| vec![StepAction::Unknown]);
+    machine.start();
+    let failed = machine.control.heard("the failure", |heartbeat| heartbeat.boot_failure.is_some());
+    assert!(failed.boot_failure.unwrap().contains("older than the control plane"));
+}
+
+#[test]
+fn missing_programs_are_named_and_present_ones_skipped() {
+    let mut machine =
+        Machine::new(|_| vec![StepAction::EnsurePrograms { programs: vec![("git".into(), "git".into())] }]);
+    machine.boot();
+    let heartbeat = machine.control.heard("ready", |heartbeat| heartbeat.ready);
+    assert_eq!(heartbeat.boot[1].state, StepState::Skipped);
+}
+
+#[test]
+fn the_terminal_runs_as_the_user_with_the_environment_and_outlives_the_agent() {
+    let mut machine = Machine::new(|paths| {
+        vec![StepAction::StartTerminal { user: "ebb".into(), directory: paths.of("workspaces") }]
+    });
+    if machine.uid < 1_000_000 {
+        eprintln!("skipped: only root can act for another user");
+        return;
+    }
+    machine.boot();
+    let script = "tmux send-keys -t main 'echo \"[$API_KEY]\" > \"$HOME/out\"; pwd >> \"$HOME/out\"' Enter";
+    let mut typing = machine.user_process("sh", &["-c", script]);
+    assert!(typing.wait().unwrap().success());
+    let out = machine.path("home/out");
+    wait_until("the terminal answers", || {
+        std::fs::read_to_string(&out).is_ok_and(|text| text.lines().count() == 2)
+    });
+    let text = std::fs::read_to_string(&out).unwrap();
+    assert_eq!(text, format!("[it's-a-very-secret-value]\n{}\n", machine.path("workspaces").display()));
+    let running = processes_of(machine.uid);
+    machine.kill();
+    machine.control.state().heartbeats.clear();
+    machine.boot();
+    let again = processes_of(machine.uid);
+    assert!(running.iter().any(|pid| again.contains(pid)), "{running:?} {again:?}");
+    let _ = Command::new("true").status();
+}

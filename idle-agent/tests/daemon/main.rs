@@ -1,0 +1,12 @@
+//! The real daemon against a small control plane on loopback: boot, bad days, ports, sleep.
+
+mod boot;
+mod control;
+mod enrolment;
+mod machine;
+mod ports;
+#[path = "../backup/server.rs"]
+#[allow(dead_code)]
+mod repository;
+mod rest;
+mod sleep;

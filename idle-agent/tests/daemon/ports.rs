@@ -1,0 +1,313 @@
+//! Ports found and let through to, by the real Caddy: who comes in, what the app sees, how soon.
+
+use crate::control::Control;
+use crate::machine::{Machine, WORKSPACE, machine_bin, wait_until};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ebbtide_api::vm::StepAction;
+use jwt_simple::prelude::{Claims, Duration as Span, Ed25519KeyPair, EdDSAKeyPairLike as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tungstenite::Message;
+use tungstenite::client::IntoClientRequest as _;
+
+/// A machine with Caddy in front, and the key that signs access tokens.
+struct House {
+    machine: Machine,
+    key: Ed25519KeyPair,
+}
+
+/// `None` where the real Caddy is not to be had.
+fn house() -> Option<House> {
+    if !machine_bin().join("caddy").exists() {
+        eprintln!("skipped: there is no caddy in {}", machine_bin().display());
+        return None;
+    }
+    let key = Ed25519KeyPair::generate().with_key_id("k1");
+    let mut machine = Machine::new(|_| vec![StepAction::StartCaddy]);
+    let public = STANDARD.encode(key.public_key().to_bytes());
+    machine.control.state().enrolled.ingress.access_keys.insert("k1".into(), public);
+    machine.boot();
+    Some(House { machine, key })
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Scope {
+    workspace: String,
+    port: Option<u16>,
+    level: String,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl House {
+    fn token(&self, port: Option<u16>) -> String {
+        let scope = Scope { workspace: WORKSPACE.into(), port, level: "owner".into() };
+        self.key
+            .sign(Claims::with_custom_claims(scope, Span::from_secs(600)).with_audience("access"))
+            .unwrap()
+    }
+
+    fn host(&self, port: u16) -> String {
+        format!("{port}.demo-{WORKSPACE}.ebb.localhost:{}", self.machine.listen_port)
+    }
+
+    fn ask(&self, port: u16, request_line: &str, headers: &str) -> Answer {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.machine.listen_port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let host = self.host(port);
+        write!(stream, "{request_line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Answer { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    fn ask_signed(&self, port: u16) -> u16 {
+        self.ask(port, "GET /", &format!("X-Ebbtide-Access: {}\r\n", self.token(None))).status
+    }
+}
+
+/// A server that answers every request with what it was sent; a WebSocket is echoed; `/events` streams.
+struct App {
+    port: u16,
+    stop: Arc<AtomicBool>,
+}
+
+impl App {
+    fn start(address: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                std::thread::spawn(move || serve(stream));
+            }
+        });
+        Self { port, stop }
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ =
+            TcpStream::connect(("127.0.0.1", self.port)).or_else(|_| TcpStream::connect(("::1", self.port)));
+    }
+}
+
+fn serve(mut stream: TcpStream) {
+    let mut peeked = [0; 4096];
+    let read = stream.peek(&mut peeked).unwrap_or(0);
+    if String::from_utf8_lossy(&peeked[..read]).to_lowercase().contains("upgrade: websocket") {
+        let Ok(mut socket) = tungstenite::accept(stream) else { return };
+        while let Ok(message) = socket.read() {
+            if message.is_text() && socket.send(message).is_err() {
+                return;
+            }
+        }
+        return;
+    }
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut head = String::new();
+    while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+    if head.starts_with("GET /events") {
+        let start = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: first\n\n";
+        let _ = stream.write_all(start.as_bytes());
+        // Held open until the client goes: the first event must not wait for the end.
+        let _ = reader.read(&mut [0; 1]);
+        return;
+    }
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nSet-Cookie: a=1; Domain=ebb.localhost; Path=/\r\nConnection: close\r\n\r\n{head}",
+        head.len()
+    );
+    let _ = stream.write_all(answer.as_bytes());
+}
+
+fn heard_port(control: &Control, port: u16) {
+    control.heard("the port", |heartbeat| heartbeat.ports.iter().any(|one| one.port == port && one.http));
+}
+
+#[test]
+fn a_port_is_private_its_credential_stays_outside_and_the_app_sees_localhost() {
+    let Some(house) = house() else { return };
+    let app = App::start("127.0.0.1:0");
+    heard_port(&house.machine.control, app.port);
+    let port = app.port;
+    let token = house.token(Some(port));
+
+    let nobody = house.ask(port, "GET /", "");
+    assert_eq!(nobody.status, 401);
+    assert!(nobody.body.contains("dashboard"), "{}", nobody.body);
+    assert_eq!(
+        house.ask(port, "GET /", &format!("X-Ebbtide-Access: {}\r\n", house.token(Some(1)))).status,
+        403
+    );
+
+    let navigation = "Sec-Fetch-Mode: navigate\r\nAccept: text/html\r\n";
+    let enter = house.ask(port, &format!("GET /a%20b//c?x=1&ebb_access={token}"), navigation);
+    assert_eq!(enter.status, 303, "{}", enter.head);
+    assert!(enter.head.contains("Location: /a%20b//c?x=1"), "{}", enter.head);
+    assert!(enter.head.contains(&format!("Set-Cookie: ebb_access={token}; Max-Age=")), "{}", enter.head);
+
+    let seen = house.ask(port, "GET /a%20b//c?x=1%2F2", &format!("Cookie: z=1; ebb_access={token}; b=2\r\n"));
+    assert_eq!(seen.status, 200);
+    assert!(seen.body.starts_with("GET /a%20b//c?x=1%2F2 HTTP/1.1\r\n"), "{}", seen.body);
+    assert!(seen.body.contains(&format!("Host: localhost:{port}\r\n")), "{}", seen.body);
+    assert!(seen.body.contains("Cookie: z=1; b=2\r\n"), "{}", seen.body);
+    assert!(seen.head.contains("Set-Cookie: a=1; Path=/"), "{}", seen.head);
+
+    let origin = format!("Origin: http://{}\r\n", house.host(port));
+    let posted = house.ask(
+        port,
+        &format!("POST /p?ebb_access={token}&y=1"),
+        &format!("{origin}X-Ebb-Upstream: evil\r\n"),
+    );
+    assert!(posted.body.starts_with("POST /p?y=1 HTTP/1.1\r\n"), "{}", posted.body);
+    assert!(posted.body.contains(&format!("Origin: http://localhost:{port}\r\n")), "{}", posted.body);
+    for part in [posted.body, seen.body] {
+        assert!(!part.contains(&token), "{part}");
+    }
+    let foreign = "Origin: http://evil.example\r\n";
+    let signed = format!("X-Ebbtide-Access: {token}\r\n");
+    assert_eq!(house.ask(port, "POST /", &format!("{signed}{foreign}")).status, 403);
+    let read = house.ask(port, "GET /", &format!("{signed}{foreign}"));
+    assert!(
+        read.body.contains("Origin: http://evil.example\r\n") && !read.body.contains("X-Ebbtide-Access"),
+        "{}",
+        read.body
+    );
+    app.end();
+}
+
+#[test]
+fn websockets_and_events_pass_and_stay_while_other_ports_come_and_go() {
+    let Some(house) = house() else { return };
+    let app = App::start("127.0.0.1:0");
+    heard_port(&house.machine.control, app.port);
+    let mut request = format!("ws://{}/hmr", house.host(app.port)).into_client_request().unwrap();
+    let own = format!("http://{}", house.host(app.port));
+    request.headers_mut().insert("origin", own.parse().unwrap());
+    let connect = |request: tungstenite::handshake::client::Request| {
+        let stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        tungstenite::client(request, stream)
+    };
+    assert!(connect(request.clone()).is_err(), "no credential");
+    let cookie = format!("ebb_access={}", house.token(None));
+    request.headers_mut().insert("cookie", cookie.parse().unwrap());
+    let (mut socket, _) = connect(request).unwrap();
+    let mut echo = |text: &str| {
+        socket.send(Message::text(text)).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::text(text));
+    };
+    echo("one");
+
+    let other = App::start("127.0.0.1:0");
+    heard_port(&house.machine.control, other.port);
+    let gone = other.port;
+    other.end();
+    house.machine.control.heard("its end", |heartbeat| heartbeat.ports.iter().all(|one| one.port != gone));
+    echo("two");
+
+    let mut stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\n\r\n", house.host(app.port))
+        .unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    while !line.contains("data: first") {
+        line.clear();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the first event came before the end");
+    }
+    app.end();
+}
+
+#[test]
+fn public_ports_are_open_and_closed_and_reserved_ones_are_not_there() {
+    let Some(house) = house() else { return };
+    let app = App::start("[::1]:0");
+    heard_port(&house.machine.control, app.port);
+    assert_eq!(house.ask(app.port, "GET /", "").status, 401);
+    house.machine.control.instruct(|instruction| instruction.public_ports = vec![app.port]);
+    wait_until("it is public", || house.ask(app.port, "GET /", "").status == 200);
+    house.machine.control.instruct(|instruction| instruction.public_ports = vec![]);
+    wait_until("it is private", || house.ask(app.port, "GET /", "").status == 401);
+    let port = app.port;
+    app.end();
+    wait_until("it is gone", || house.ask_signed(port) == 404);
+    assert_eq!(house.ask_signed(house.machine.listen_port), 404);
+    let listed = house.machine.control.state().heartbeats.last().unwrap().ports.clone();
+    assert!(listed.iter().all(|one| one.port != house.machine.listen_port), "{listed:?}");
+}
+
+#[test]
+fn a_port_that_speaks_something_else_is_named_and_not_let_through() {
+    let Some(house) = house() else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"-ERR unknown command\r\n");
+        }
+    });
+    let heartbeat = house
+        .machine
+        .control
+        .heard("the port", |heartbeat| heartbeat.ports.iter().any(|one| one.port == port));
+    let found = heartbeat.ports.iter().find(|one| one.port == port).unwrap();
+    assert!(!found.http && found.url.is_none());
+    assert_eq!(house.ask_signed(port), 404);
+}
+
+#[test]
+fn caddy_outlives_the_agent_and_is_started_again_when_it_ends() {
+    let Some(mut house) = house() else { return };
+    let app = App::start("127.0.0.1:0");
+    wait_until("it answers", || house.ask_signed(app.port) == 200);
+    let pid_file = house.machine.path("run/caddy.pid");
+    let pid = || std::fs::read_to_string(&pid_file).unwrap();
+    let first = pid();
+    house.machine.kill();
+    house.machine.control.state().heartbeats.clear();
+    house.machine.boot();
+    wait_until("it answers again", || house.ask_signed(app.port) == 200);
+    assert_eq!(pid(), first);
+    assert!(std::process::Command::new("kill").args(["-9", first.trim()]).status().unwrap().success());
+    wait_until("there is a new one", || pid() != first);
+    wait_until("it answers", || {
+        TcpStream::connect(("127.0.0.1", house.machine.listen_port)).is_ok()
+            && house.ask_signed(app.port) == 200
+    });
+    app.end();
+}
+
+#[test]
+fn from_listening_to_the_first_answer_takes_less_than_a_second() {
+    let Some(house) = house() else { return };
+    let mut took: Vec<Duration> = (0..20)
+        .map(|_| {
+            let app = App::start("127.0.0.1:0");
+            let begun = Instant::now();
+            wait_until("it answers", || house.ask_signed(app.port) == 200);
+            let took = begun.elapsed();
+            app.end();
+            took
+        })
+        .collect();
+    took.sort();
+    eprintln!("from listen() to 200: median {:?}, slowest {:?}", took[10], took[19]);
+    assert!(took[18] < Duration::from_secs(1), "{took:?}");
+}

@@ -1,0 +1,94 @@
+//! Brings the whole system up on this machine and keeps it until Ctrl-C. Run it through `scripts/dev`, which builds first.
+//!
+//! Whenever the signal comes, everything is ended and looked for: processes, mounts, namespaces.
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use serde_json::json;
+use stack::interrupt::{self, Interrupted};
+use stack::{Machines, Options, Stack, ZONE, machine, wait};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Brings Ebbtide up on this machine.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Port of the control plane and dashboard; another where it is taken.
+    #[arg(long, default_value_t = 8787)]
+    port: u16,
+    /// Port under which workspaces answer; another where it is taken.
+    #[arg(long, default_value_t = 8930)]
+    edge_port: u16,
+    /// Overrides of the policy, for example '{"idle_timeout":"1m"}'.
+    #[arg(long, default_value = "{}")]
+    policy: String,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dev: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(text: &str) {
+    eprintln!("dev: {text}");
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    interrupt::catch()?;
+    let repositories = tempfile::Builder::new().prefix("ebbtide-repositories-").tempdir()?;
+    machine::serve_this_repository(repositories.path())?;
+    // A person watches: reports and polls come quickly. All else is as in production unless told otherwise.
+    let mut policy = json!({ "heartbeat": "3s", "poll": "1s", "gone_after_create": "10s" });
+    let overrides: serde_json::Map<_, _> = serde_json::from_str(&arguments.policy)?;
+    if let Some(policy) = policy.as_object_mut() {
+        policy.extend(overrides);
+    }
+    let mut stack = Stack::start(Options {
+        name: "dev".into(),
+        machines: Machines::Process,
+        policy,
+        repositories: Some(repositories.path().to_owned()),
+        cron_every: Duration::from_secs(60),
+        ports: Some((arguments.port, arguments.edge_port)),
+        log_level: "info",
+        progress: say,
+    })?;
+    println!("{}", greeting(&stack));
+    let ended = wait::until("the end", Duration::MAX, || stack.trouble().ok_or_else(|| "all is well".into()));
+    say("ending everything");
+    stack.stop()?;
+    say("nothing is left: no process, no mount, no namespace");
+    match ended {
+        Ok(trouble) => bail!("{trouble}"),
+        Err(error) => Err(error),
+    }
+}
+
+fn greeting(stack: &Stack) -> String {
+    let (url, token, edge) = (&stack.url, &stack.owner_token, &stack.cloud.addresses.edge);
+    let edge_port = edge.rsplit(':').next().unwrap_or_default();
+    let body = json!({ "repo": "http://git.ebbtide.test/ebbtide.git", "idle_timeout": "2m" });
+    format!(
+        "
+  Ebbtide is up. Ctrl-C ends all of it.
+
+  dashboard    {url}/
+  owner token  {token}
+  workspaces   http://{{port}}.{{name}}-{{id}}.{zone}:{edge_port}
+  logs         {logs}
+
+  Spawn a workspace with this repository; it sleeps when nothing has happened in it for two minutes:
+
+  curl -sS {url}/v1/workspaces -H 'authorization: Bearer {token}' \\
+       -H 'content-type: application/json' -d '{body}'
+",
+        zone = ZONE,
+        logs = stack.directory().display(),
+    )
+}

@@ -1,0 +1,22 @@
+//! The whole system on one machine, driven from outside: the built Worker in `wrangler dev`, the local cloud with real
+//! machines, and the real idle-agent. Nothing is replaced but the two vendors.
+//!
+//! [`Stack`] brings it up and takes it down; `scripts/dev`, `scripts/demo`, `scripts/bench` and the system tests all
+//! use it. Whatever it starts ends with it, also when this process is killed; see [`process`].
+
+pub mod api;
+pub mod browser;
+pub mod cloud;
+pub mod figures;
+pub mod http;
+pub mod interrupt;
+pub mod leftovers;
+pub mod machine;
+pub mod place;
+pub mod process;
+pub mod secrets;
+pub mod simulation;
+mod stack;
+pub mod wait;
+
+pub use stack::{Machines, Options, Stack, ZONE};

@@ -1,0 +1,247 @@
+//! A machine with work on it, as the control plane hears of it: boots, works, idles, backs up, and fails in the ways
+//! that machines fail. It plays the idle-agent's side of the protocol and nothing of the control plane's.
+
+use ebbtide_api::vm::{DrainPhase, Instruction, Pack, Receipt, Unreadable, Wish};
+use ebbtide_control::decide::Heard;
+use std::collections::BTreeMap;
+
+/// What storage holds, and how much work each snapshot restores.
+#[derive(Debug, Clone, Default)]
+pub struct Packs {
+    /// Object path below the repository → size.
+    pub objects: BTreeMap<String, u64>,
+    /// Snapshot → the work that it holds, where everything it names was stored.
+    pub work_of: BTreeMap<String, u64>,
+    last: u64,
+}
+
+/// How a machine misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// Runs and works, but cannot reach us until then.
+    CutOff {
+        until_ms: i64,
+    },
+    /// Dead for good; a reboot does not help.
+    Dead,
+    /// Dead until it is rebooted.
+    Hung,
+    /// Never boots at all.
+    NeverBoots,
+    /// Talks, but its backups never finish.
+    CannotUpload,
+}
+
+/// A machine of one generation.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub server_id: u64,
+    pub generation: u32,
+    pub trouble: Trouble,
+    /// When the trouble begins.
+    pub trouble_at_ms: i64,
+    /// When it next says something.
+    pub next_ms: i64,
+    pub enrolled: bool,
+    pub steps: u64,
+    pub steps_needed: u64,
+    pub ready: bool,
+    /// The control plane has heard that it is ready: before that nobody is let in to work.
+    pub open: bool,
+    /// Told that its time is over: it touches nothing any more.
+    pub fenced: bool,
+    pub boot_fails: bool,
+    /// Work done, a counter that only rises.
+    pub work: u64,
+    /// The work of the last snapshot, and its receipt.
+    pub snapshot: Option<(Receipt, u64)>,
+    pub phase: Option<DrainPhase>,
+    pub wish: Wish,
+    /// When it stops working for good.
+    pub works_until_ms: i64,
+    pub last_work_ms: i64,
+    pub idle_after_ms: i64,
+    pub unreadable: bool,
+    pub upload_left: u32,
+    pub boots_seen: u32,
+    pub last_heard_truth_ms: i64,
+}
+
+/// What a machine wants to say.
+pub enum Says {
+    Enrol,
+    Heartbeat(Heard),
+    Deliver {
+        receipt: Receipt,
+        last: bool,
+    },
+    /// Nothing that reaches us.
+    Silence,
+}
+
+impl Machine {
+    /// Whether it lives and could work, whatever the control plane hears.
+    pub fn is_alive(&self, now_ms: i64) -> bool {
+        now_ms < self.trouble_at_ms
+            || matches!(self.trouble, Trouble::None | Trouble::CutOff { .. } | Trouble::CannotUpload)
+    }
+
+    fn reaches_us(&self, now_ms: i64) -> bool {
+        match self.trouble {
+            _ if now_ms < self.trouble_at_ms => true,
+            Trouble::CutOff { until_ms } => now_ms >= until_ms,
+            Trouble::None | Trouble::CannotUpload => true,
+            Trouble::Dead | Trouble::Hung | Trouble::NeverBoots => false,
+        }
+    }
+
+    /// Lets it act once and says what it says. `heartbeat_ms` is until its next turn.
+    pub fn act(&mut self, now_ms: i64, rng: &mut fastrand::Rng, packs: &mut Packs) -> Says {
+        if !self.is_alive(now_ms) || self.fenced {
+            return Says::Silence;
+        }
+        let frozen = matches!(self.phase, Some(DrainPhase::Frozen | DrainPhase::Done));
+        if self.open && !self.fenced && !frozen && now_ms < self.works_until_ms && rng.u32(..100) < 40 {
+            self.work += 1;
+            self.last_work_ms = now_ms;
+        }
+        if !self.reaches_us(now_ms) {
+            return Says::Silence;
+        }
+        self.last_heard_truth_ms = now_ms;
+        if !self.enrolled {
+            return Says::Enrol;
+        }
+        if !self.ready && !self.boot_fails {
+            self.steps += 1;
+            self.ready = self.steps >= self.steps_needed;
+        }
+        if let Some(deliver) = self.drain(now_ms, rng, packs) {
+            return deliver;
+        }
+        Says::Heartbeat(self.heartbeat(now_ms))
+    }
+
+    fn heartbeat(&self, now_ms: i64) -> Heard {
+        let quiet = now_ms - self.last_work_ms;
+        let idle = self.ready && quiet >= self.idle_after_ms;
+        Heard {
+            ready: self.ready,
+            boot_progress: self.steps,
+            boot_failure: (self.boot_fails && self.steps > 0)
+                .then(|| "the repository wants credentials".to_owned()),
+            idle: idle.then(|| "nothing happened for a while".to_owned()),
+            busy: (self.ready && quiet < 60_000).then(|| "a build".to_owned()),
+            drain: self.phase,
+            backup_trouble: (self.trouble == Trouble::CannotUpload).then(|| "storage refuses".to_owned()),
+        }
+    }
+
+    /// Moves a drain on; a frozen machine delivers its final receipt again and again until it is gone.
+    fn drain(&mut self, now_ms: i64, rng: &mut fastrand::Rng, packs: &mut Packs) -> Option<Says> {
+        let stuck = self.trouble == Trouble::CannotUpload && now_ms >= self.trouble_at_ms;
+        if self.wish == Wish::Run {
+            if self.ready && !stuck && rng.u32(..100) < 8 {
+                self.take_snapshot(rng, packs);
+                return self.snapshot.clone().map(|(receipt, _)| Says::Deliver { receipt, last: false });
+            }
+            return None;
+        }
+        match self.phase {
+            None => self.phase = Some(DrainPhase::Notice),
+            Some(DrainPhase::Notice) => {
+                self.phase = Some(DrainPhase::Snapshot);
+                self.upload_left = rng.u32(0..6);
+            }
+            Some(DrainPhase::Snapshot) if stuck => {}
+            Some(DrainPhase::Snapshot) if self.upload_left > 0 => self.upload_left -= 1,
+            Some(DrainPhase::Snapshot) => self.phase = Some(DrainPhase::Frozen),
+            Some(DrainPhase::Frozen | DrainPhase::Done) if stuck => {}
+            Some(DrainPhase::Frozen) => {
+                self.take_snapshot(rng, packs);
+                self.phase = Some(DrainPhase::Done);
+            }
+            Some(DrainPhase::Done) => {
+                let (receipt, _) = self.snapshot.clone()?;
+                return Some(Says::Deliver { receipt, last: true });
+            }
+        }
+        None
+    }
+
+    /// Takes what the control plane wants.
+    pub fn told(&mut self, instruction: &Instruction) {
+        self.wish = instruction.wish;
+        self.open = self.ready;
+        if self.wish == Wish::Run {
+            self.phase = None;
+        }
+    }
+
+    /// A receipt was refused: the backup is run again.
+    pub fn refused(&mut self) {
+        if self.phase == Some(DrainPhase::Done) {
+            self.phase = Some(DrainPhase::Frozen);
+        }
+    }
+
+    /// The provider switched it on again.
+    pub fn rebooted(&mut self, now_ms: i64) {
+        if self.trouble == Trouble::Hung {
+            self.trouble = Trouble::None;
+        }
+        self.phase = None;
+        self.next_ms = now_ms + 20_000;
+    }
+
+    fn take_snapshot(&mut self, rng: &mut fastrand::Rng, packs: &mut Packs) {
+        packs.last += 1;
+        let snapshot = format!("{:064x}", packs.last);
+        let pack_count = rng.usize(0..45);
+        let mut complete = true;
+        let packs_new: Vec<Pack> = (0..pack_count)
+            .map(|n| {
+                let name = format!("{:060x}{n:04x}", packs.last);
+                let size = 100 + rng.u64(..100);
+                // Now and then something that the machine believes in storage is not there, or is cut short.
+                match rng.u32(..4000) {
+                    0 => complete = false,
+                    1 => {
+                        complete = false;
+                        packs.objects.insert(format!("data/{name}"), size - 1);
+                    }
+                    _ => {
+                        packs.objects.insert(format!("data/{name}"), size);
+                    }
+                }
+                Pack { name, size }
+            })
+            .collect();
+        if rng.u32(..500) == 0 {
+            complete = false;
+        } else {
+            packs.objects.insert(format!("snapshots/{snapshot}"), 300);
+        }
+        let unreadable = if self.unreadable {
+            vec![Unreadable { path: "/home/ebb/x".to_owned(), reason: "permission denied".to_owned() }]
+        } else {
+            Vec::new()
+        };
+        if complete && unreadable.is_empty() {
+            packs.work_of.insert(snapshot.clone(), self.work);
+        }
+        let receipt = Receipt {
+            snapshot,
+            tree: "0".repeat(64),
+            packs_total: pack_count as u64,
+            packs_new,
+            files: self.work,
+            bytes_total: self.work,
+            bytes_sent: 1,
+            skipped: Vec::new(),
+            unreadable,
+        };
+        self.snapshot = Some((receipt, self.work));
+    }
+}

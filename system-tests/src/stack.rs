@@ -1,0 +1,422 @@
+//! One running system: local cloud, Worker, published idle-agent. Dropping it ends all of it.
+//!
+//! Several can run at once: each has its own ports and its own directory, and nothing is shared but the built programs.
+
+use crate::api::Api;
+use crate::cloud::{Addresses, Cloud};
+use crate::http::{Answer, Http};
+use crate::machine::Machine;
+use crate::place;
+use crate::process::{Ending, Start, Supervised, log_end, run};
+use crate::secrets::Secrets;
+use crate::wait;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The local zone: browsers and curl resolve everything below `localhost` to loopback.
+pub const ZONE: &str = "ebb.localhost";
+/// How long the local cloud may take to say where it listens (a person may have to type a password for sudo).
+const CLOUD_START: Duration = Duration::from_secs(60);
+/// How long the Worker may take to answer.
+const WORKER_START: Duration = Duration::from_secs(90);
+
+/// What stands behind servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machines {
+    /// Nothing: servers are entries in a table.
+    None,
+    /// Real processes in namespaces of their own.
+    Process,
+}
+
+/// How a stack is to be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// For messages and log files.
+    pub name: String,
+    /// What stands behind servers.
+    pub machines: Machines,
+    /// Overrides of the control plane's policy: a JSON object of durations.
+    pub policy: Value,
+    /// Git repositories that machines find at `http://git.ebbtide.test/{name}.git`.
+    pub repositories: Option<PathBuf>,
+    /// How often the Worker's cron runs.
+    pub cron_every: Duration,
+    /// Preferred ports of the Worker and of the edge; others where they are taken.
+    pub ports: Option<(u16, u16)>,
+    /// What the Worker logs: `debug`, `info`, …
+    pub log_level: &'static str,
+    /// Told about every step.
+    pub progress: fn(&str),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            name: "stack".into(),
+            machines: Machines::None,
+            policy: Value::Object(<_>::default()),
+            repositories: None,
+            cron_every: Duration::from_secs(5),
+            ports: None,
+            log_level: "debug",
+            progress: |_| (),
+        }
+    }
+}
+
+/// A running system.
+pub struct Stack {
+    // In the order in which they end: the Worker first, so that nothing is created while the cloud goes.
+    worker: Option<Supervised>,
+    cloud_process: Option<Supervised>,
+    /// The vendors.
+    pub cloud: Cloud,
+    /// The owner's access to the control plane.
+    pub api: Api,
+    /// The control plane's URL.
+    pub url: String,
+    /// Signs the owner in.
+    pub owner_token: String,
+    options: Options,
+    secrets: Secrets,
+    control_port: u16,
+    directory: TempDir,
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stack({} at {})", self.options.name, self.url)
+    }
+}
+
+impl Stack {
+    /// Brings a system up and publishes the idle-agent (where there are machines to run it).
+    ///
+    /// # Errors
+    /// Names the part that is missing or did not come up, with the end of its log.
+    pub fn start(options: Options) -> Result<Self> {
+        let say = options.progress;
+        let directory =
+            tempfile::Builder::new().prefix("ebbtide-").tempdir().context("making a directory")?;
+        let secrets = Secrets::random()?;
+        let (control_port, edge_port) = ports(options.ports)?;
+        say("starting the local cloud");
+        let (cloud_process, addresses) =
+            start_cloud(&options, directory.path(), &secrets, control_port, (0, edge_port))?;
+        let url = format!("http://127.0.0.1:{control_port}");
+        let api = Api::new(&url, &secrets.owner_token);
+        let owner_token = secrets.owner_token.clone();
+        let mut stack = Self {
+            worker: None,
+            cloud_process: Some(cloud_process),
+            cloud: Cloud::new(addresses),
+            api,
+            url,
+            owner_token,
+            options,
+            secrets,
+            control_port,
+            directory,
+        };
+        stack.write_configuration()?;
+        say("applying the database's migrations");
+        migrate(&stack.state())?;
+        say("starting the Worker in wrangler dev");
+        stack.start_worker()?;
+        if stack.options.machines == Machines::Process {
+            say("publishing the idle-agent");
+            stack.api.publish_agent(&place::idle_agent()?)?;
+        } else {
+            // Servers without machines run nothing, but user-data names an idle-agent all the same.
+            let stand_in = stack.directory.path().join("agent");
+            std::fs::write(&stand_in, "#!/bin/false\n").context("writing a stand-in for the idle-agent")?;
+            stack.api.publish_agent(&stand_in)?;
+        }
+        Ok(stack)
+    }
+
+    /// The directory that holds everything of this stack.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn state(&self) -> PathBuf {
+        self.directory.path().join("worker-state")
+    }
+
+    fn env_file(&self) -> PathBuf {
+        self.directory.path().join("worker.env")
+    }
+
+    fn write_configuration(&self) -> Result<()> {
+        let addresses = &self.cloud.addresses;
+        let edge_port = addresses.edge.rsplit(':').next().unwrap_or_default();
+        let variables = [
+            ("CONTROL_URL", self.url.clone()),
+            ("INSTALL_ID", "local".into()),
+            ("ZONE", ZONE.into()),
+            ("ZONE_ID", addresses.zone_id.clone()),
+            ("HETZNER_URL", addresses.hetzner.clone()),
+            ("CLOUDFLARE_URL", addresses.cloudflare.clone()),
+            ("PORT_URL_TEMPLATE", format!("http://{{host}}:{edge_port}")),
+            ("INGRESS_PORT", "80".into()),
+            ("POLICY", self.options.policy.to_string()),
+            ("LOG", self.options.log_level.into()),
+        ];
+        self.secrets.write_env_file(&self.env_file(), &variables)
+    }
+
+    fn start_worker(&mut self) -> Result<()> {
+        place::worker()?;
+        let mut arguments: Vec<OsString> =
+            ["dev", "--local", "--ip", "127.0.0.1", "--inspector-port", "0"].map(OsString::from).into();
+        arguments.extend(["--show-interactive-dev-session=false", "--port"].map(OsString::from));
+        arguments.push(self.control_port.to_string().into());
+        arguments.extend([
+            "--persist-to".into(),
+            self.state().into(),
+            "--env-file".into(),
+            self.env_file().into(),
+        ]);
+        let worker = Supervised::start(Start {
+            name: "the Worker",
+            program: &place::wrangler()?,
+            arguments,
+            environment: wrangler_environment(self.directory.path()),
+            ending: Ending::Killed,
+            log: self.log("worker"),
+        })?;
+        let worker = self.worker.insert(worker);
+        let http = Http::with_timeout(Duration::from_secs(5));
+        let health = format!("{}/health", self.url);
+        let answer = wait::until("the Worker", WORKER_START, || {
+            if worker.has_ended() {
+                return Ok(None);
+            }
+            let answer = http.send("GET", &health, &[], None).map_err(|error| format!("{error:#}"))?;
+            Ok(Some(answer))
+        });
+        let log = worker.log_end();
+        let answer = answer.and_then(|answer| answer.context("it ended"));
+        let answer = answer.with_context(|| format!("the Worker did not come up; it said:\n{log}"))?;
+        ensure!(answer.status == 200, "the Worker is not healthy: {} {}", answer.status, answer.text());
+        Ok(())
+    }
+
+    /// The machine that a workspace has now, from the host's side.
+    ///
+    /// # Errors
+    /// Where none runs, or this is not root.
+    pub fn machine_of(&self, workspace: &str) -> Result<Machine> {
+        let inventory = self.cloud.inventory()?;
+        let server = inventory.live_of(workspace).first().map(|server| server.id);
+        Machine::find(
+            self.directory.path(),
+            server.with_context(|| format!("workspace {workspace} has no server"))?,
+        )
+    }
+
+    /// Where a part's log is: `worker` or `cloud`.
+    pub fn log(&self, part: &str) -> PathBuf {
+        self.directory.path().join(format!("{part}.log"))
+    }
+
+    /// Kills the Worker's process as a crash would, and leaves it dead.
+    pub fn crash_worker(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.crash();
+        }
+    }
+
+    /// Kills the Worker's process as a crash would, and starts it again on the same storage.
+    ///
+    /// # Errors
+    /// Where it does not come up again.
+    pub fn restart_worker(&mut self) -> Result<()> {
+        self.crash_worker();
+        self.start_worker()
+    }
+
+    /// Ends the local cloud in good order (its machines with it) and starts it again on the same data.
+    ///
+    /// # Errors
+    /// Where it does not come up again.
+    pub fn restart_cloud(&mut self) -> Result<()> {
+        self.cloud_process = None;
+        let port = |url: &str| -> Result<u16> {
+            let host = url.split('/').nth(2).unwrap_or_default();
+            host.rsplit(':').next().unwrap_or_default().parse().with_context(|| format!("no port in {url}"))
+        };
+        let ports = (port(&self.cloud.addresses.sim)?, port(&self.cloud.addresses.edge)?);
+        let (process, _) =
+            start_cloud(&self.options, self.directory.path(), &self.secrets, self.control_port, ports)?;
+        self.cloud_process = Some(process);
+        Ok(())
+    }
+
+    /// Asks the edge for a page, as a browser that resolved the host's name would.
+    ///
+    /// # Errors
+    /// Where no answer came.
+    pub fn visit(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+        let mut all = vec![("host", host)];
+        all.extend_from_slice(headers);
+        Http::with_timeout(Duration::from_secs(10)).send(
+            "GET",
+            &format!("{}{path}", self.cloud.addresses.edge),
+            &all,
+            None,
+        )
+    }
+
+    /// Names a part that ended by itself.
+    pub fn trouble(&mut self) -> Option<String> {
+        let parts = [("the Worker", &mut self.worker), ("the local cloud", &mut self.cloud_process)];
+        let ended = parts.into_iter().find_map(|(name, part)| part.as_mut()?.has_ended().then_some(name))?;
+        Some(format!("{ended} ended by itself\n{}", self.last_words()))
+    }
+
+    /// The ends of the logs, for a person who wants to know why something failed.
+    pub fn last_words(&self) -> String {
+        let parts = ["worker", "cloud"].map(|part| format!("--- {part}\n{}", log_end(&self.log(part))));
+        parts.join("\n")
+    }
+
+    /// Ends everything and looks for what is left.
+    ///
+    /// # Errors
+    /// Names what is left: processes, mounts.
+    pub fn stop(mut self) -> Result<()> {
+        self.worker = None;
+        self.cloud_process = None;
+        crate::leftovers::none(self.directory.path()).map_err(|left| anyhow::anyhow!("left behind:\n{left}"))
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.last_words());
+        }
+        self.worker = None;
+        self.cloud_process = None;
+    }
+}
+
+fn start_cloud(
+    options: &Options,
+    directory: &Path,
+    secrets: &Secrets,
+    control_port: u16,
+    (listen, edge): (u16, u16),
+) -> Result<(Supervised, Addresses)> {
+    let own = |port: u16| OsString::from(format!("127.0.0.1:{port}"));
+    let machines = match options.machines {
+        Machines::None => "none",
+        Machines::Process => "process",
+    };
+    let cron = format!("http://127.0.0.1:{control_port}/cdn-cgi/local/scheduled?cron=*/5+*+*+*+*");
+    let mut arguments: Vec<OsString> =
+        vec!["serve".into(), "--data-dir".into(), directory.join("cloud").into()];
+    arguments.extend([
+        "--listen".into(),
+        own(listen),
+        "--edge".into(),
+        own(edge),
+        "--mode".into(),
+        "auto".into(),
+    ]);
+    arguments.extend(["--machines", machines, "--zone", ZONE].map(OsString::from));
+    arguments.extend(["--control-plane".into(), own(control_port)]);
+    arguments.extend(["--cron".into(), cron.into(), "--cron-every".into()]);
+    arguments.push(format!("{}s", options.cron_every.as_secs().max(1)).into());
+    if options.machines == Machines::Process {
+        arguments.extend(["--machine-bin".into(), place::machine_bin()?.into()]);
+    }
+    if let Some(repositories) = &options.repositories {
+        arguments.extend(["--repos".into(), repositories.into()]);
+    }
+    let start = Start {
+        name: "the local cloud",
+        program: &place::cloud_sim()?,
+        arguments,
+        environment: vec![
+            ("CLOUD_SIM_HETZNER_TOKEN", secrets.hetzner_token.clone().into()),
+            ("CLOUD_SIM_CLOUDFLARE_TOKEN", secrets.cloudflare_token.clone().into()),
+        ],
+        ending: Ending::Asked,
+        log: directory.join("cloud.log"),
+    };
+    let (process, line) = Supervised::start_and_read_line(start, CLOUD_START)?;
+    let addresses = serde_json::from_str(&line).with_context(|| format!("the local cloud said {line:?}"))?;
+    Ok((process, addresses))
+}
+
+fn wrangler_environment(directory: &Path) -> Vec<(&'static str, OsString)> {
+    let off = |name| (name, OsString::from("false"));
+    vec![
+        ("PATH", place::path_with_node()),
+        ("CI", "1".into()),
+        ("NO_COLOR", "1".into()),
+        ("WRANGLER_HIDE_BANNER", "true".into()),
+        ("WRANGLER_LOG_PATH", directory.join("wrangler-logs").into()),
+        ("XDG_CONFIG_HOME", directory.join("config").into()),
+        off("WRANGLER_SEND_METRICS"),
+        off("WRANGLER_SEND_ERROR_REPORTS"),
+    ]
+}
+
+/// Fills a state directory with a migrated database, made once for each set of migrations, then copied.
+fn migrate(state: &Path) -> Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(place::root().join("migrations"))
+        .context("reading migrations/")?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update(std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
+    }
+    let migrated = place::root().join("target/migrated").join(&hex::encode(hash.finalize())[..16]);
+    if !migrated.exists() {
+        std::fs::create_dir_all(place::root().join("target/migrated"))?;
+        let work =
+            tempfile::Builder::new().prefix("at-work-").tempdir_in(place::root().join("target/migrated"))?;
+        let wrangler = place::wrangler()?;
+        run(&wrangler, |command| {
+            command
+                .current_dir(place::root())
+                .envs(wrangler_environment(work.path()))
+                .args(["d1", "migrations", "apply", "DB", "--local", "--persist-to"])
+                .arg(work.path().join("state"))
+        })
+        .context("applying the database's migrations")?;
+        // Another process may have been quicker; its result is as good.
+        let _ = std::fs::rename(work.path().join("state"), &migrated);
+    }
+    run("cp", |copy| copy.arg("-a").arg(&migrated).arg(state)).map(drop)
+}
+
+/// Two ports: those preferred where they are free, else any.
+fn ports(preferred: Option<(u16, u16)>) -> Result<(u16, u16)> {
+    let (first, second) = preferred.unwrap_or_default();
+    // Both are held until both are chosen, so that they differ.
+    let (first, second) = (free(first)?, free(second)?);
+    Ok((first.local_addr()?.port(), second.local_addr()?.port()))
+}
+
+fn free(port: u16) -> Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port))
+        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
+        .context("finding a free port on the loopback")
+}

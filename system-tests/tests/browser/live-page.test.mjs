@@ -1,0 +1,152 @@
+// The script of the dashboard alone, in a real Chromium, against a server that plays the Worker: what a refresh keeps,
+// when it stops, and what is said when the connection is lost. Needs nothing but the repository.
+// Run with: node --test system-tests/tests/browser/live-page.test.mjs
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+import { complaints, launch } from "./browser.mjs";
+
+const ROOT = new URL("../../../", import.meta.url);
+const POLICY =
+  "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+let browser;
+let script;
+
+before(async () => {
+  script = await readFile(new URL("dashboard/static/app.js", ROOT), "utf8");
+  browser = await launch();
+});
+
+after(() => browser?.close());
+
+/** A site of one live page. `state.part` is what changes; `state.status` what its refresh answers with. */
+const site = async (state) => {
+  const server = createServer((request, response) => {
+    const send = (status, type, text) => {
+      response.writeHead(status, { "content-type": type, "content-security-policy": POLICY });
+      response.end(text);
+    };
+    if (request.url === "/static/app.js") return send(200, "text/javascript", script);
+    if (request.url === "/live") {
+      state.asked = (state.asked ?? 0) + 1;
+      if (state.status === "lost") return request.socket.destroy();
+      return send(state.status ?? 200, "text/html", state.part());
+    }
+    state.loaded = (state.loaded ?? 0) + 1;
+    send(
+      200,
+      "text/html",
+      `<!doctype html><html lang="en"><title>t</title><script src="/static/app.js" defer></script>
+       <main id="main" tabindex="-1"><p id="offline" role="status" hidden></p>
+       <div data-live="/live">${state.part()}</div></main></html>`,
+    );
+  });
+  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  const page = await browser.newPage();
+  const heard = complaints(page);
+  await page.clock.install();
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  const close = async () => {
+    await page.close();
+    server.closeAllConnections();
+    await new Promise((closed) => server.close(closed));
+    assert.deepEqual(heard, []);
+  };
+  return { page, close };
+};
+
+const until = async (what, holds) => {
+  for (let tries = 0; tries < 200; tries += 1) {
+    if (await holds()) return;
+    await new Promise((again) => setTimeout(again, 50));
+  }
+  assert.fail(`never happened: ${what}`);
+};
+
+const live = (inside) => `<div class="live" data-refresh="50">${inside}</div>`;
+
+test("a refresh brings the page up to date and keeps focus, unfolded details and untouched elements", async () => {
+  let word = "booting";
+  const state = {
+    part: () =>
+      live(`<p id="word">${word}</p>${word === "ready" ? '<p id="news">news</p>' : ""}
+            <details id="more"><summary id="unfold">more</summary><p>inside</p></details>
+            <button id="sleep">Sleep</button><progress id="bar" max="100" value="${word === "ready" ? 100 : 10}"></progress>`),
+  };
+  const { page, close } = await site(state);
+  await page.click("#unfold");
+  await page.focus("#sleep");
+  await page.evaluate(() => (window.kept = document.getElementById("sleep")));
+  word = "ready";
+  await until("the new word is shown", async () => (await page.textContent("#word")) === "ready");
+  assert.equal(await page.textContent("#news"), "news");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "sleep");
+  assert.equal(await page.evaluate(() => window.kept === document.getElementById("sleep")), true);
+  assert.equal(await page.evaluate(() => document.getElementById("more").open), true);
+  assert.equal(await page.evaluate(() => document.getElementById("bar").value), 100);
+  word = "booting";
+  await until("what is gone is removed", async () => (await page.$("#news")) === null);
+  await close();
+});
+
+test("a button that disappears under the focus leaves it in the page", async () => {
+  let buttons = '<button id="wake">Wake</button>';
+  const { page, close } = await site({ part: () => live(buttons) });
+  await page.focus("#wake");
+  buttons = "<p>asleep</p>";
+  await until("the button is gone", async () => (await page.$("#wake")) === null);
+  await until("the focus moved", async () => (await page.evaluate(() => document.activeElement.id)) === "main");
+  await close();
+});
+
+test("a lost connection is said, and taken back when it returns", async () => {
+  const state = { part: () => live("<p>x</p>") };
+  const { page, close } = await site(state);
+  assert.equal(await page.isHidden("#offline"), true);
+  state.status = "lost";
+  await until("it is said", () => page.isVisible("#offline"));
+  assert.match(await page.textContent("#offline"), /connection is lost.*known \d+ s ago/);
+  state.status = 200;
+  await until("it is taken back", () => page.isHidden("#offline"));
+  await close();
+});
+
+test("an answer that nobody is signed in reloads the page instead of showing half of it", async () => {
+  const state = { part: () => live("<p>x</p>") };
+  const { close } = await site(state);
+  state.status = 401;
+  await until("the page is loaded again", () => state.loaded >= 2);
+  await close();
+});
+
+test("a hidden tab asks for nothing, and asks at once when it is looked at again", async () => {
+  const state = { part: () => live("<p>x</p>") };
+  const { page, close } = await site(state);
+  await until("it asks", () => state.asked >= 2);
+  const show = (visibility) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "visibilityState", { configurable: true, get: () => value });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, visibility);
+  await show("hidden");
+  // One answer may still be on its way.
+  await page.waitForLoadState("networkidle");
+  const asked = state.asked;
+  await page.clock.runFor(10_000); // two hundred refreshes, had it gone on
+  assert.ok(state.asked <= asked, `${state.asked - asked} while hidden`);
+  await show("visible");
+  await until("it asks again", () => state.asked > asked);
+  await close();
+});
+
+test("names that look like markup stay text after a refresh", async () => {
+  let name = "calm";
+  const { page, close } = await site({ part: () => live(`<p id="name">${name}</p>`) });
+  name = "&#60;img src=x onerror=alert(1)&#62;";
+  await until("the name is shown", async () => (await page.textContent("#name")).startsWith("<img"));
+  assert.equal(await page.$("#name img"), null);
+  await close();
+});

@@ -1,0 +1,44 @@
+//! One system for all tests of a module, used by one test at a time.
+//!
+//! It comes up for the first test, goes with the last one that waits for its turn, and is never left to a static:
+//! whatever it started ends before this process does. Every turn begins without faults at the vendors.
+
+use anyhow::{Context, Result};
+use stack::{Options, Stack};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// A system that the tests of a module share.
+pub struct Turns {
+    running: Mutex<Weak<Mutex<Stack>>>,
+    options: fn() -> Result<Options>,
+}
+
+impl Turns {
+    /// Will be brought up that way.
+    pub const fn new(options: fn() -> Result<Options>) -> Self {
+        Self { running: Mutex::new(Weak::new()), options }
+    }
+
+    /// Waits for the turn, then runs a test on the system. What the system said last is shown where the test fails.
+    ///
+    /// # Panics
+    /// Where the test does, or the system does not come up.
+    pub fn run(&self, test: impl FnOnce(&mut Stack) -> Result<()>) {
+        let shared = self.join().unwrap_or_else(|error| panic!("the system does not come up: {error:#}"));
+        let mut stack = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = stack.cloud.clear_faults().context("clearing faults").and_then(|()| test(&mut stack));
+        if let Err(error) = outcome {
+            panic!("{error:#}\n{}", stack.last_words());
+        }
+    }
+
+    fn join(&self) -> Result<Arc<Mutex<Stack>>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stack) = running.upgrade() {
+            return Ok(stack);
+        }
+        let stack = Arc::new(Mutex::new(Stack::start((self.options)()?)?));
+        *running = Arc::downgrade(&stack);
+        Ok(stack)
+    }
+}
