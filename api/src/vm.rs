@@ -238,6 +238,10 @@ pub struct Instruction {
     /// Holds taken through the API.
     #[serde(default)]
     pub holds: Vec<VmHold>,
+    /// The control plane has heard that the machine is ready. Before that nobody is let in to work: a machine that is
+    /// not known to be ready counts as holding no work.
+    #[serde(default)]
+    pub open: bool,
     /// Ports that anybody may reach; all others want an access token.
     #[serde(default)]
     pub public_ports: Vec<u16>,

@@ -39,7 +39,12 @@ pub enum BirthError {
 ///
 /// # Errors
 /// Says which field is unusable.
-pub fn user_data(record: &Record, agent_sha256: &str, site: &Site<'_>, now: Timestamp) -> Result<SecretText, BirthError> {
+pub fn user_data(
+    record: &Record,
+    agent_sha256: &str,
+    site: &Site<'_>,
+    now: Timestamp,
+) -> Result<SecretText, BirthError> {
     let claims = EnrolmentClaims {
         workspace: record.id.clone(),
         generation: record.generation,

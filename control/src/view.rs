@@ -115,6 +115,7 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
             _ => Wish::Run,
         },
         vm_token: None,
+        open: matches!(record.phase, Phase::Running | Phase::Silent { .. } | Phase::Draining { .. }),
         policy: Some(vm_policy(record, context.policy)),
         holds: record
             .holds

@@ -189,7 +189,11 @@ impl Conductor {
             self.schedule.set_every(Duration::from_secs(policy.snapshot_every_secs));
         }
         self.idle.set_holds(&instruction.holds, now);
-        lock(&self.access.door).public_ports = instruction.public_ports.iter().copied().collect();
+        {
+            let mut door = lock(&self.access.door);
+            door.public_ports = instruction.public_ports.iter().copied().collect();
+            door.open |= instruction.open;
+        }
         self.schedule.want(instruction.snapshots_wanted);
         let is_ready = self.board.read(|facts| facts.ready);
         match instruction.wish {

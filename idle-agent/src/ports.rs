@@ -1,8 +1,9 @@
 //! Ports that listen inside the workspace: found within a third of a second, told, and let through to.
 //!
-//! `table` reads the kernel's text, `owner` finds the process, `probe` asks whether it speaks HTTP, `watch` remembers
-//! (pure). Nothing but a new listener costs more than reading two small files.
+//! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks whether it speaks HTTP, `watch` remembers
+//! (pure).
 
+mod diag;
 mod owner;
 mod probe;
 mod table;
@@ -12,6 +13,7 @@ use crate::access::Access;
 use crate::board::{Board, Urgency};
 use crate::clock::Moment;
 use crate::sync::{lock, spawn};
+use diag::Diag;
 use ebbtide_api::vm::IngressPlan;
 use ebbtide_api::workspace::Port;
 use probe::Answer;
@@ -20,12 +22,14 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use table::Listener;
 use watch::Watch;
 
 /// Between two looks: a third of the second that a port may take to answer at its URL.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// The same where looking is expensive.
+const LONGEST_PAUSE: Duration = Duration::from_millis(700);
 /// How long a port may take to answer the first question, and later ones.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Never let through to: ssh, Caddy's default admin port, and CloudCLI's raw port.
@@ -46,7 +50,7 @@ pub fn watch(
 ) -> std::io::Result<()> {
     let url = plan.port_url_template.clone();
     let watch = Watch::new(RESERVED.into_iter().chain([plan.listen_port, 443]));
-    spawn("ports", move || Loop { board, access, servers, url, watch, tables: Tables::default() }.run())
+    spawn("ports", move || Loop { board, access, servers, url, watch, tables: Tables::new() }.run())
 }
 
 struct Loop {
@@ -63,7 +67,7 @@ impl Loop {
         let (sender, answers) = channel();
         loop {
             let mut news = self.look(&sender);
-            let next = Moment::now().plus(LOOK_EVERY);
+            let next = Moment::now().plus(self.tables.pause());
             loop {
                 if std::mem::take(&mut news) {
                     self.publish();
@@ -110,17 +114,13 @@ impl Loop {
 
     fn publish(&self) {
         let is_http = |known: &&watch::Known| known.answer == Some(Answer::Http);
-        lock(&self.access.door).upstreams = self
-            .watch
-            .ports()
-            .filter(is_http)
-            .map(|known| (known.listener.port, known.listener.reachable()))
-            .collect();
+        // A socket that no process here holds belongs to whoever runs the machine, not to the workspace.
+        let own = || self.watch.ports().filter(|known| !known.owner.pids.is_empty());
+        lock(&self.access.door).upstreams =
+            own().filter(is_http).map(|known| (known.listener.port, known.listener.reachable())).collect();
         *lock(&self.servers) =
             self.watch.ports().flat_map(|known| known.owner.pids.iter().copied()).collect();
-        let ports = self
-            .watch
-            .ports()
+        let ports = own()
             .map(|known| Port {
                 port: known.listener.port,
                 process: known.owner.name.clone(),
@@ -132,14 +132,44 @@ impl Loop {
     }
 }
 
-/// Reads the two tables into one buffer that is kept.
-#[derive(Default)]
+/// What listens, by the cheaper way that works here.
 struct Tables {
+    diag: Option<Diag>,
     text: String,
+    /// How long the last look took.
+    cost: Duration,
 }
 
 impl Tables {
+    fn new() -> Self {
+        let diag =
+            Diag::open().inspect_err(|error| tracing::info!(%error, "reading /proc/net/tcp instead")).ok();
+        Self { diag, text: String::new(), cost: Duration::ZERO }
+    }
+
+    /// How long to wait until the next look: longer where a look is expensive, yet within the second that a port may
+    /// take.
+    fn pause(&self) -> Duration {
+        (self.cost * 400).clamp(LOOK_EVERY, LONGEST_PAUSE)
+    }
+
     fn read(&mut self) -> std::io::Result<Vec<Listener>> {
+        let begun = Instant::now();
+        let listeners = self.read_cheaply();
+        self.cost = begun.elapsed();
+        listeners.map(table::one_per_port)
+    }
+
+    fn read_cheaply(&mut self) -> std::io::Result<Vec<Listener>> {
+        if let Some(diag) = &mut self.diag {
+            match diag.listeners() {
+                Ok(listeners) => return Ok(listeners),
+                Err(error) => {
+                    tracing::warn!(%error, "reading /proc/net/tcp instead");
+                    self.diag = None;
+                }
+            }
+        }
         let mut listeners = Vec::new();
         for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
             self.text.clear();
@@ -153,6 +183,6 @@ impl Tables {
                 Err(error) => return Err(error),
             }
         }
-        Ok(table::one_per_port(listeners))
+        Ok(listeners)
     }
 }

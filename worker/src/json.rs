@@ -78,7 +78,10 @@ mod tests {
         check::<PatchWorkspace>("[1]", "bad_json: the body is JSON, but not an object");
         check::<CreateWorkspace>("[]", "bad_json: the body is JSON, but not an object");
         check::<CreateWorkspace>("null", "bad_json: the body is JSON, but not an object");
-        check::<CreateWorkspace>("<x/>", "bad_json: the body is no JSON: expected value, at line 1, column 1");
+        check::<CreateWorkspace>(
+            "<x/>",
+            "bad_json: the body is no JSON: expected value, at line 1, column 1",
+        );
         check::<PatchWorkspace>("\"x\"", "bad_json: the body is JSON, but not an object");
         check::<PatchWorkspace>(
             "{} {}",

@@ -28,6 +28,9 @@ pub struct Door {
     pub public_ports: BTreeSet<u16>,
     /// Where each port that speaks HTTP listens.
     pub upstreams: BTreeMap<u16, SocketAddr>,
+    /// The control plane has heard that the machine is ready: before that it counts as holding no work, so nobody may
+    /// come in to do any.
+    pub open: bool,
     /// The last backup is being taken: nobody comes in any more.
     pub closed: bool,
 }
@@ -187,6 +190,8 @@ pub enum Refusal {
     CrossSite,
     /// Nothing listens there.
     NothingListens(u16),
+    /// Not ready yet, as far as the control plane knows.
+    Starting,
     /// The last backup is being taken.
     GoingToSleep,
 }
@@ -198,7 +203,7 @@ impl Refusal {
             Self::NoSuchHost | Self::NothingListens(_) => 404,
             Self::SignInNeeded | Self::SignInAgain => 401,
             Self::NotYours | Self::CrossSite => 403,
-            Self::GoingToSleep => 503,
+            Self::Starting | Self::GoingToSleep => 503,
         }
     }
 
@@ -228,6 +233,10 @@ impl Refusal {
             Self::NothingListens(port) => (
                 "Nothing listens here",
                 format!("Nothing in the workspace listens on port {port}. Start a server; it appears within a second."),
+            ),
+            Self::Starting => (
+                "Still starting",
+                "The workspace is not ready yet. Its page in the dashboard shows how far it is.".to_owned(),
             ),
             Self::GoingToSleep => (
                 "Going to sleep",
@@ -264,6 +273,9 @@ pub fn decide(door: &Door, request: &Request) -> Outcome {
             };
             return Outcome::Enter { port, location: clean_location(&request.uri), cookie };
         }
+    }
+    if !door.open {
+        return Outcome::Refuse(Refusal::Starting);
     }
     if door.closed {
         return Outcome::Refuse(Refusal::GoingToSleep);

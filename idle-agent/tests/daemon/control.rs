@@ -67,6 +67,7 @@ impl Control {
                 vm_token: None,
                 policy: None,
                 holds: vec![],
+                open: true,
                 public_ports: vec![],
                 snapshots_wanted: 0,
                 lifetime_ends_in_secs: None,

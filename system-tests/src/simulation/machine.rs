@@ -173,7 +173,7 @@ impl Machine {
     /// Takes what the control plane wants.
     pub fn told(&mut self, instruction: &Instruction) {
         self.wish = instruction.wish;
-        self.open = self.ready;
+        self.open |= instruction.open;
         if self.wish == Wish::Run {
             self.phase = None;
         }

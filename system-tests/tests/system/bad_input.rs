@@ -1,22 +1,19 @@
 //! What people and programs send that cannot be used. Each refusal has its status and stable code, a sentence and a
 //! hint; nothing comes of it, neither at the vendors nor in the list.
 
+use crate::common::{quick_with, without_machines};
 use crate::turns::Turns;
 use anyhow::{Context, Result, bail, ensure};
 use ebbtide_api::workspace::State;
 use serde_json::{Value, json};
 use stack::api::{Api, Discard};
 use stack::http::Answer;
-use stack::{Options, Stack, wait};
+use stack::{Stack, wait};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-static SYSTEM: Turns = Turns::new(|| {
-    Ok(Options {
-        name: "bad-input".into(),
-        policy: json!({ "poll": "1s", "retry_base": "1s", "gone_after_create": "1s", "lifetime_ceiling": "48h" }),
-        ..Options::default()
-    })
+static SYSTEM: Turns = Turns::bringing_up(|| {
+    without_machines("bad-input", quick_with(json!({ "gone_after_create": "1s", "lifetime_ceiling": "48h" })))
 });
 
 /// How long a workspace without a machine may take from one rest to the next.
@@ -150,7 +147,16 @@ fn unusable_fields_are_refused_by_name_and_nothing_is_created() {
             stack,
             422,
             "invalid_field",
-            &[name(""), name("Upper"), name("a--b"), name("-a"), name("a-"), name("a.b"), name("ä"), name(&long)],
+            &[
+                name(""),
+                name("Upper"),
+                name("a--b"),
+                name("-a"),
+                name("a-"),
+                name("a.b"),
+                name("ä"),
+                name(&long),
+            ],
         )?;
         refused(
             stack,
@@ -243,7 +249,12 @@ fn an_unusable_timeout_is_refused_and_not_replaced_by_a_default() {
                 let request = json!({ field: value });
                 refused(stack, 422, "invalid_field", std::slice::from_ref(&request))?;
                 let answer = stack.api.call("PATCH", &format!("/v1/workspaces/{id}"), Some(&request))?;
-                check(&format!("PATCH {}", &request.to_string()[..20.min(request.to_string().len())]), &answer, 422, "invalid_field")?;
+                check(
+                    &format!("PATCH {}", &request.to_string()[..20.min(request.to_string().len())]),
+                    &answer,
+                    422,
+                    "invalid_field",
+                )?;
             }
         }
         let patch = format!("/v1/workspaces/{id}");
@@ -251,7 +262,13 @@ fn an_unusable_timeout_is_refused_and_not_replaced_by_a_default() {
         let unknown = json!({ "idle_timout": "5m" });
         check("PATCH", &stack.api.call("PATCH", &patch, Some(&unknown))?, 422, "unknown_field")?;
         let holds = format!("/v1/workspaces/{id}/holds");
-        for hold in [json!({}), json!({ "for": "soon" }), json!({ "for": "0s" }), json!({ "for": "49h" }), json!({ "for": "5m", "reason": "x".repeat(5_000) })] {
+        for hold in [
+            json!({}),
+            json!({ "for": "soon" }),
+            json!({ "for": "0s" }),
+            json!({ "for": "49h" }),
+            json!({ "for": "5m", "reason": "x".repeat(5_000) }),
+        ] {
             let what: String = hold.to_string().chars().take(60).collect();
             check(&what, &stack.api.call("POST", &holds, Some(&hold))?, 422, "invalid_field")?;
         }

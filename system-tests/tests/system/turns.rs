@@ -4,19 +4,19 @@
 //! whatever it started ends before this process does. Every turn begins without faults at the vendors.
 
 use anyhow::{Context, Result};
-use stack::{Options, Stack};
+use stack::Stack;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A system that the tests of a module share.
 pub struct Turns {
     running: Mutex<Weak<Mutex<Stack>>>,
-    options: fn() -> Result<Options>,
+    bring_up: fn() -> Result<Stack>,
 }
 
 impl Turns {
     /// Will be brought up that way.
-    pub const fn new(options: fn() -> Result<Options>) -> Self {
-        Self { running: Mutex::new(Weak::new()), options }
+    pub const fn bringing_up(bring_up: fn() -> Result<Stack>) -> Self {
+        Self { running: Mutex::new(Weak::new()), bring_up }
     }
 
     /// Waits for the turn, then runs a test on the system. What the system said last is shown where the test fails.
@@ -37,7 +37,7 @@ impl Turns {
         if let Some(stack) = running.upgrade() {
             return Ok(stack);
         }
-        let stack = Arc::new(Mutex::new(Stack::start((self.options)()?)?));
+        let stack = Arc::new(Mutex::new((self.bring_up)()?));
         *running = Arc::downgrade(&stack);
         Ok(stack)
     }

@@ -24,6 +24,7 @@ fn house(scheme: &str) -> House {
             (3000, "127.0.0.1:3000".parse().unwrap()),
             (8080, "[::1]:8080".parse().unwrap()),
         ]),
+        open: true,
         closed: false,
     };
     House { door, pair }
@@ -212,4 +213,12 @@ fn a_closed_port_and_a_closing_workspace_say_so_to_those_who_may_know() {
     );
     house.door.closed = true;
     assert_eq!(house.refusal("/", &[("X-Ebbtide-Access", &all_ports)]), Refusal::GoingToSleep);
+}
+
+#[test]
+fn nobody_comes_in_before_the_control_plane_has_heard_that_the_machine_is_ready() {
+    let mut house = house("https");
+    house.door.open = false;
+    let token = house.token();
+    assert_eq!(house.refusal("/", &[("X-Ebbtide-Access", &token)]), Refusal::Starting);
 }

@@ -1,0 +1,176 @@
+//! Listeners by asking the kernel directly (`NETLINK_SOCK_DIAG`): it walks the listening sockets only, while each look
+//! at `/proc/net/tcp` walks the whole table of connections, empty or not: 3 ms on a machine with 24 GB of memory, 1.5 %
+//! of a core at our rate. The text tables stay as the way on kernels without it.
+
+use super::table::Listener;
+use rustix::fd::OwnedFd;
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// `SOCK_DIAG_BY_FAMILY`.
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const DUMP: u16 = 0x301;
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+/// `1 << TCP_LISTEN`.
+const LISTENING: u32 = 1 << 10;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const HEADER: usize = 16;
+const INET: u8 = 2;
+const INET6: u8 = 10;
+
+/// Why the kernel could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DiagError {
+    /// A call failed.
+    #[error("the kernel's socket diagnosis does not answer: {0}")]
+    System(#[from] rustix::io::Errno),
+    /// The kernel answered with an error.
+    #[error("the kernel's socket diagnosis refused")]
+    Refused,
+}
+
+/// An open line to the kernel.
+#[derive(Debug)]
+pub struct Diag {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Diag {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// The kernel does not have it.
+    pub fn open() -> Result<Self, DiagError> {
+        let socket =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(1)))?;
+        Ok(Self { socket, buffer: vec![0; 16 << 10] })
+    }
+
+    /// All listeners.
+    ///
+    /// # Errors
+    /// [`DiagError`]; the line is of no use any more then.
+    pub fn listeners(&mut self) -> Result<Vec<Listener>, DiagError> {
+        let mut listeners = Vec::new();
+        for family in [INET, INET6] {
+            sendto(&self.socket, &question(family), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+            loop {
+                let (_, read) = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
+                match read_answer(self.buffer.get(..read).unwrap_or_default(), &mut listeners) {
+                    Part::More => {}
+                    Part::Last => break,
+                    Part::Refused => return Err(DiagError::Refused),
+                }
+            }
+        }
+        listeners.sort_unstable();
+        Ok(listeners)
+    }
+}
+
+/// `nlmsghdr` and `inet_diag_req_v2`.
+fn question(family: u8) -> [u8; 72] {
+    let mut bytes = [0; 72];
+    bytes[0..4].copy_from_slice(&72u32.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+    bytes[6..8].copy_from_slice(&DUMP.to_ne_bytes());
+    bytes[16] = family;
+    bytes[17] = TCP;
+    bytes[20..24].copy_from_slice(&LISTENING.to_ne_bytes());
+    bytes
+}
+
+/// Whether more of an answer follows.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    More,
+    Last,
+    Refused,
+}
+
+/// Reads one datagram of an answer: messages one behind the other, each aligned to four bytes.
+fn read_answer(mut bytes: &[u8], listeners: &mut Vec<Listener>) -> Part {
+    loop {
+        let (Some(length), Some(kind)) = (number(bytes, 0), short(bytes, 4)) else { return Part::More };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(message) = bytes.get(HEADER..length) else { return Part::More };
+        match kind {
+            NLMSG_DONE => return Part::Last,
+            NLMSG_ERROR => return Part::Refused,
+            BY_FAMILY => listeners.extend(read_message(message)),
+            _ => {}
+        }
+        let Some(rest) = bytes.get(length.next_multiple_of(4)..) else { return Part::More };
+        bytes = rest;
+    }
+}
+
+/// Reads `inet_diag_msg`: family, state, …, ports and addresses in network order, and the inode as the last number.
+fn read_message(message: &[u8]) -> Option<Listener> {
+    let port = u16::from_be_bytes(message.get(4..6)?.try_into().ok()?);
+    let address: IpAddr = match *message.first()? {
+        INET => Ipv4Addr::from(<[u8; 4]>::try_from(message.get(8..12)?).ok()?).into(),
+        INET6 => Ipv6Addr::from(<[u8; 16]>::try_from(message.get(8..24)?).ok()?).into(),
+        _ => return None,
+    };
+    Some(Listener { port, address, inode: number(message, 68)?.into() })
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table;
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn the_kernel_says_the_same_as_its_text_tables() {
+        let Ok(mut diag) = Diag::open() else {
+            eprintln!("skipped: this kernel has no socket diagnosis");
+            return;
+        };
+        let ours = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("0.0.0.0:0").unwrap()];
+        let six = TcpListener::bind("[::1]:0").ok();
+        let ports: Vec<u16> = ours.iter().chain(&six).map(|one| one.local_addr().unwrap().port()).collect();
+        let only_ours = |listeners: Vec<Listener>| {
+            listeners.into_iter().filter(|one| ports.contains(&one.port)).collect::<Vec<_>>()
+        };
+        let mut text = table::parse(&std::fs::read_to_string("/proc/net/tcp").unwrap());
+        text.extend(table::parse(&std::fs::read_to_string("/proc/net/tcp6").unwrap_or_default()));
+        text.sort_unstable();
+        let asked = only_ours(diag.listeners().unwrap());
+        assert_eq!(asked, only_ours(text));
+        assert_eq!(asked.len(), ports.len());
+        assert_eq!(only_ours(diag.listeners().unwrap()), asked, "the line can be used again");
+    }
+
+    #[test]
+    fn torn_and_foreign_messages_are_left_out() {
+        let mut listeners = Vec::new();
+        assert_eq!(read_answer(&[], &mut listeners), Part::More);
+        assert_eq!(read_answer(&question(INET)[..40], &mut listeners), Part::More);
+        assert_eq!(read_answer(&question(INET), &mut listeners), Part::More, "too short for a listener");
+        let mut done = [0; 20];
+        done[0] = 20;
+        done[4] = 3;
+        assert_eq!(read_answer(&done, &mut listeners), Part::Last);
+        done[4] = 2;
+        assert_eq!(read_answer(&done, &mut listeners), Part::Refused);
+        assert!(listeners.is_empty());
+    }
+}

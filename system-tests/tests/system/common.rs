@@ -1,0 +1,99 @@
+//! What the system tests share: stacks with durations of seconds, and looks at the world after them.
+
+use anyhow::{Result, ensure};
+use ebbtide_api::workspace::{State, Workspace};
+use serde_json::{Value, json};
+use stack::{Machines, Options, Stack, machine, wait};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longest wait for one thing to happen; far above what it takes, for a loaded machine.
+pub const LIMIT: Duration = Duration::from_secs(60);
+/// What machines clone.
+pub const REPOSITORY: &str = "http://git.ebbtide.test/ebbtide.git";
+
+/// Durations of seconds where production has minutes.
+pub fn quick() -> Value {
+    json!({
+        "heartbeat": "1s", "poll": "1s", "retry_base": "1s", "retry_cap": "2s", "gone_after_create": "3s",
+        "effect_timeout": "10s", "silence_after": "5s",
+    })
+}
+
+/// Those, with some of them (or others) changed.
+pub fn quick_with(changes: Value) -> Value {
+    let mut policy = quick();
+    if let (Some(policy), Value::Object(changes)) = (policy.as_object_mut(), changes) {
+        policy.extend(changes);
+    }
+    policy
+}
+
+/// A stack whose servers are entries in a table.
+pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
+    Stack::start(Options {
+        name: name.into(),
+        policy,
+        cron_every: Duration::from_secs(2),
+        ..Options::default()
+    })
+}
+
+/// A stack whose servers are real machines that find this repository.
+pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
+    static REPOSITORIES: OnceLock<Result<(TempDir, PathBuf), String>> = OnceLock::new();
+    let repositories = REPOSITORIES.get_or_init(|| {
+        let directory = TempDir::new().map_err(|error| error.to_string())?;
+        let path = stack::place::root().join("target/test-repositories");
+        std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
+        // The history may have grown since an earlier run.
+        let _ = std::fs::remove_dir_all(path.join("ebbtide.git"));
+        machine::serve_this_repository(&path).map_err(|error| format!("{error:#}"))?;
+        Ok((directory, path))
+    });
+    let repositories = repositories.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+    Stack::start(Options {
+        name: name.into(),
+        machines: Machines::Process,
+        policy,
+        repositories: Some(repositories.1.clone()),
+        cron_every: Duration::from_secs(2),
+        ..Options::default()
+    })
+}
+
+/// Creates a workspace and waits until it is ready.
+pub fn ready(stack: &Stack, request: &Value) -> Result<Workspace> {
+    let id = stack.api.create(request)?.id.to_string();
+    stack.api.wait_for(&id, State::Running, LIMIT)
+}
+
+/// A request that clones this repository.
+pub fn cloning() -> Value {
+    json!({ "repo": REPOSITORY, "idle_timeout": "1h" })
+}
+
+/// Asserts that a workspace has nothing at the vendors any more, now and for a while.
+pub fn nothing_bills(stack: &Stack, id: &str) -> Result<()> {
+    let look = || {
+        let inventory = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?;
+        let (servers, names) = (inventory.live_of(id).len(), inventory.names_of(id));
+        if servers == 0 && names.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{servers} servers, names {names:?}"))
+        }
+    };
+    wait::until("everything at the vendors to be gone", LIMIT, look)?;
+    wait::stays("nothing at the vendors", Duration::from_secs(2), look)
+}
+
+/// Asserts how many servers a workspace ever had.
+pub fn servers_ever(stack: &Stack, id: &str, expected: usize) -> Result<()> {
+    let inventory = stack.cloud.inventory()?;
+    let names: Vec<&str> = inventory.of(id).iter().map(|server| server.name.as_str()).collect();
+    ensure!(names.len() == expected, "expected {expected} servers, found {names:?}");
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Who may know whom (docs/architecture.md), read from `cargo metadata`.
+
+use anyhow::{Context, Result, ensure};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Our crates and which of our crates each may use outside its tests.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("ebbtide-api", &[]),
+    ("ebbtide-vm-init", &["ebbtide-api"]),
+    ("ebbtide-control", &["ebbtide-api", "ebbtide-vm-init"]),
+    ("ebbtide-dashboard", &["ebbtide-api"]),
+    ("ebbtide-worker", &["ebbtide-api", "ebbtide-control", "ebbtide-dashboard"]),
+    ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
+    ("ebbtide-cloud-sim", &[]),
+    ("ebbtide-system-tests", &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim"]),
+];
+
+fn uses() -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let arguments = ["metadata", "--no-deps", "--format-version", "1", "--offline"];
+    let text = stack::process::run("cargo", |cargo| cargo.current_dir(stack::place::root()).args(arguments))?;
+    let metadata: serde_json::Value = serde_json::from_str(&text)?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let of = |package: &serde_json::Value| {
+        let used = package["dependencies"].as_array().into_iter().flatten();
+        let used = used.filter(|dependency| dependency["kind"].as_str() != Some("dev"));
+        let names = used.filter_map(|dependency| dependency["name"].as_str().map(str::to_owned)).collect();
+        (package["name"].as_str().unwrap_or_default().to_owned(), names)
+    };
+    Ok(packages.iter().map(of).collect())
+}
+
+#[test]
+fn crates_use_only_those_that_they_may_know() -> Result<()> {
+    let uses = uses()?;
+    let known: BTreeSet<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
+    let ours: BTreeSet<&str> = uses.keys().map(String::as_str).collect();
+    ensure!(ours == known, "crates without a rule, or rules without a crate: {ours:?}");
+    for (name, allowed) in MAY_USE {
+        let used = uses[*name].iter().map(String::as_str).filter(|used| known.contains(used));
+        let wrong: Vec<&str> = used.filter(|used| !allowed.contains(used)).collect();
+        ensure!(wrong.is_empty(), "{name} must not use {wrong:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn only_the_worker_names_the_runtime() -> Result<()> {
+    for (name, used) in uses()? {
+        ensure!(
+            name == "ebbtide-worker" || !used.contains("worker"),
+            "{name} must not use the crate `worker`"
+        );
+        ensure!(
+            name != "worker",
+            "a package named `worker` does not link its tests against the crate of that name"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_decisions_have_no_clock_no_randomness_and_no_runtime() -> Result<()> {
+    let used = &uses()?["ebbtide-control"];
+    for forbidden in ["tokio", "rand", "fastrand", "reqwest", "ureq", "worker", "chrono"] {
+        ensure!(!used.contains(forbidden), "ebbtide-control must not use {forbidden}");
+    }
+    Ok(())
+}

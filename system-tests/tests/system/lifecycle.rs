@@ -1,0 +1,160 @@
+//! A workspace lives and dies: the main path, from a `curl` to nothing left.
+
+use crate::common::{
+    LIMIT, cloning, nothing_bills, quick, quick_with, ready, servers_ever, with_machines, without_machines,
+};
+use anyhow::{Result, ensure};
+use ebbtide_api::workspace::{State, StepState};
+use serde_json::{Value, json};
+use stack::Stack;
+use stack::api::Discard;
+use stack::wait;
+
+#[test]
+fn curl_spawns_a_server_with_names_and_its_deadline_deletes_both() -> Result<()> {
+    let stack = without_machines("curl", quick_with(json!({ "boot_stall": "6s" })))?;
+    // The very program that people use, with the header from a file so that no secret is in its arguments.
+    let header = stack.directory().join("header");
+    std::fs::write(&header, format!("authorization: Bearer {}\n", stack.owner_token))?;
+    let said = stack::process::run("curl", |curl| {
+        curl.args(["-sS", "--fail", "-H", "content-type: application/json", "-d", "{}", "-H"])
+            .arg(format!("@{}", header.display()))
+            .arg(format!("{}/v1/workspaces", stack.url))
+    })?;
+    let workspace: Value = serde_json::from_str(&said)?;
+    let id = workspace["id"].as_str().unwrap_or_default();
+    let names = wait::until("server and names", LIMIT, || {
+        let inventory = stack.cloud.inventory().map_err(|error| error.to_string())?;
+        let names = inventory.names_of(id);
+        if inventory.live_of(id).len() == 1 && names.len() == 2 {
+            Ok(names)
+        } else {
+            Err(format!("{inventory:?}"))
+        }
+    })?;
+    let name = workspace["name"].as_str().unwrap_or_default();
+    ensure!(
+        names == [format!("*.{name}-{id}.ebb.localhost"), format!("{name}-{id}.ebb.localhost")],
+        "{names:?}"
+    );
+    let inventory = stack.cloud.inventory()?;
+    let server = inventory.live_of(id)[0];
+    ensure!(server.name == format!("ebb-{id}-1"), "{server:?}");
+    for label in
+        ["ebbtide-install", "ebbtide-tenant", "ebbtide-workspace", "ebbtide-generation", "ebbtide-expires"]
+    {
+        ensure!(server.labels.contains_key(label), "{label} is missing: {server:?}");
+    }
+    // Nothing ever boots in it: without progress it ends by itself, and says so.
+    let failed = wait::until("the deadline", LIMIT, || {
+        let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
+        if workspace.state == State::Failed { Ok(workspace) } else { Err(stack::api::shown(&workspace)) }
+    })?;
+    nothing_bills(&stack, id)?;
+    servers_ever(&stack, id, 1)?;
+    let failure = failed.failure.unwrap_or_else(|| panic!("failed without a failure"));
+    ensure!(!failure.code.is_empty() && !failure.hint.is_empty(), "{failure:?}");
+    stack.stop()
+}
+
+#[test]
+fn the_end_of_the_lifetime_backs_up_and_deletes_whatever_goes_on_inside() -> Result<()> {
+    let stack = with_machines("lifetime", quick())?;
+    let request = json!({ "repo": crate::common::REPOSITORY, "idle_timeout": "1h", "lifetime": "12s" });
+    let id = ready(&stack, &request)?.id.to_string();
+    stack.machine_of(&id)?.shell(
+        "ebb",
+        "echo kept > /workspaces/ebbtide/kept; setsid sh -c 'while :; do :; done' >/dev/null 2>&1 &",
+    )?;
+    let asleep = stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    ensure!(asleep.last_backup.is_some(), "{asleep:?}");
+    nothing_bills(&stack, &id)?;
+    stack.stop()
+}
+
+/// Everything that a backup has been known to lose elsewhere.
+const WORK: &str = "set -e; cd /workspaces/ebbtide
+    git config user.email a@b; git config user.name n
+    git checkout -q -b one; echo one > conflict; git add conflict; git commit -qm one
+    git checkout -q -b two HEAD~1; echo two > conflict; git add conflict; git commit -qm two
+    git merge -q one >/dev/null 2>&1 || true; test -e .git/MERGE_HEAD
+    echo SECRET=1 > .env; echo .env >> .git/info/exclude
+    mkdir -p target/deep empty; head -c 2000000 /dev/urandom > target/deep/ignored.bin
+    printf x > 'with space'; printf y > \"$(printf 'new\\nline')\"; ln -s /nowhere dangling; ln -s README.md link
+    printf '#!/bin/sh\\n' > run.sh; chmod 750 run.sh; touch -d '2001-02-03 04:05:06' old
+    mkdir -p ~/.config/x; echo secret > ~/.config/x/token; chmod 600 ~/.config/x/token";
+
+#[test]
+fn every_wake_gives_back_the_same_bytes_in_the_middle_of_a_merge() -> Result<()> {
+    let stack = with_machines("bytes", quick())?;
+    let workspace = ready(&stack, &cloning())?;
+    let id = workspace.id.to_string();
+    let step = |name: &str| workspace.boot.iter().find(|step| step.name == name);
+    ensure!(step("clone").is_some_and(|step| step.state == StepState::Done), "{:?}", workspace.boot);
+    stack.machine_of(&id)?.shell("ebb", WORK)?;
+    let first = fingerprint(&stack, &id)?;
+    for generation in 2..=3 {
+        stack.api.act(&id, "sleep")?;
+        let asleep = stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+        let backup = asleep.last_backup.unwrap_or_else(|| panic!("asleep without a backup"));
+        ensure!(!backup.partial && backup.files > 0, "{backup:?}");
+        nothing_bills(&stack, &id)?;
+        stack.api.act(&id, "wake")?;
+        let awake = stack.api.wait_for(&id, State::Running, LIMIT)?;
+        ensure!(awake.generation.0 == generation, "{:?}", awake.generation);
+        let names: Vec<&str> = awake.boot.iter().map(|step| step.name.as_str()).collect();
+        ensure!(names.contains(&"restore") && !names.contains(&"clone"), "{names:?}");
+        ensure!(first == fingerprint(&stack, &id)?, "the files differ after wake {generation}");
+    }
+    servers_ever(&stack, &id, 3)?;
+    stack.api.delete(&id, Discard::Work)?;
+    stack.api.wait_for(&id, State::Deleted, LIMIT)?;
+    nothing_bills(&stack, &id)?;
+    stack.stop()
+}
+
+fn fingerprint(stack: &Stack, id: &str) -> Result<String> {
+    let machine = stack.machine_of(id)?;
+    Ok(format!("{}\n{}", machine.fingerprint("/workspaces")?, machine.fingerprint("/home/ebb")?))
+}
+
+#[test]
+fn a_deletion_backs_up_first_and_can_be_undone() -> Result<()> {
+    let stack = with_machines("delete", quick())?;
+    let id = ready(&stack, &cloning())?.id.to_string();
+    stack.machine_of(&id)?.shell("ebb", "echo precious > /workspaces/ebbtide/precious")?;
+    stack.api.delete(&id, Discard::Nothing)?;
+    stack.api.wait_for(&id, State::Deleted, LIMIT)?;
+    nothing_bills(&stack, &id)?;
+    stack.api.act(&id, "undelete")?;
+    stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    stack.api.act(&id, "wake")?;
+    stack.api.wait_for(&id, State::Running, LIMIT)?;
+    let found = stack.machine_of(&id)?.shell("ebb", "cat /workspaces/ebbtide/precious")?;
+    ensure!(found == "precious", "{found}");
+    stack.stop()
+}
+
+#[test]
+fn a_repository_that_cannot_be_cloned_fails_with_the_reason_and_leaves_nothing() -> Result<()> {
+    let stack = with_machines("unclonable", quick())?;
+    let table = [
+        json!({ "repo": "http://git.ebbtide.test/there-is-none.git" }),
+        json!({ "repo": crate::common::REPOSITORY, "branch": "there-is-none" }),
+        json!({ "repo": "http://unreachable.invalid/x.git" }),
+    ];
+    let mut ids = Vec::new();
+    for request in &table {
+        ids.push(stack.api.create(request)?.id.to_string());
+    }
+    for (id, request) in ids.iter().zip(&table) {
+        let failed = wait::until("the clone's failure", LIMIT * 2, || {
+            let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
+            if workspace.state == State::Failed { Ok(workspace) } else { Err(stack::api::shown(&workspace)) }
+        })?;
+        let failure = failed.failure.unwrap_or_else(|| panic!("failed without a failure"));
+        ensure!(!failure.message.is_empty() && !failure.hint.is_empty(), "{request}: {failure:?}");
+        nothing_bills(&stack, id)?;
+    }
+    stack.stop()
+}
