@@ -147,6 +147,8 @@ pub enum Effect {
     EnsureDns,
     /// Write the labels anew (the expiry has moved).
     UpdateLabels,
+    /// Look by label and by id whether the server exists at all.
+    FindServer,
     /// Read the server's status and metrics.
     AskServer,
     /// Switch it on, or reset it.

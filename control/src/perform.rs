@@ -79,6 +79,7 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             Effect::EnsureServer => self.ensure_server(record).await,
             Effect::EnsureDns => self.ensure_dns(record).await,
             Effect::UpdateLabels => self.update_labels(record).await,
+            Effect::FindServer => self.find_server(record).await,
             Effect::AskServer => self.ask_server(record).await,
             Effect::Reboot => self.reboot(record).await,
             Effect::PowerOff => self.power(record, PowerAction::Off).await,
@@ -247,22 +248,41 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
         }
     }
 
+    async fn find_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+        if let Some(server) = self.find(record).await?.into_iter().min_by_key(|server| server.id) {
+            return Ok(EffectOutcome::Exists(adopt(server, record)));
+        }
+        match self.outcome(self.hetzner.server(server_id(record)?).await)? {
+            Lookup::Found(server) => Ok(EffectOutcome::Exists(adopt(server, record))),
+            Lookup::Gone => Ok(EffectOutcome::Gone),
+        }
+    }
+
+    /// Deletes by the id that is known first, then whatever else carries the labels; what fails stops nothing else.
     async fn delete_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
-        let mut ids: Vec<ServerId> = self.find(record).await?.iter().map(|server| server.id).collect();
-        ids.extend(record.server.as_ref().map(|server| ServerId(server.id)));
-        ids.sort_unstable();
-        ids.dedup();
-        let mut left = false;
-        for id in ids {
-            match self.outcome(self.hetzner.delete_server(id).await)? {
-                DeleteServer::Deleting(_) => left = true,
-                DeleteServer::Gone => {}
-                DeleteServer::Locked(error) => {
-                    return Err(put_off(format!("the server to be unlocked ({error})")));
-                }
+        let known = record.server.as_ref().map(|server| ServerId(server.id));
+        let mut worst = Ok(EffectOutcome::Gone);
+        if let Some(id) = known {
+            worst = self.delete_one(id).await;
+        }
+        for server in self.find(record).await? {
+            if known == Some(server.id) {
+                continue;
+            }
+            let one = self.delete_one(server.id).await;
+            if matches!(worst, Ok(EffectOutcome::Gone)) || one.is_err() {
+                worst = one;
             }
         }
-        Ok(if left { EffectOutcome::Deleting } else { EffectOutcome::Gone })
+        worst
+    }
+
+    async fn delete_one(&self, id: ServerId) -> Result<EffectOutcome, EffectOutcome> {
+        match self.outcome(self.hetzner.delete_server(id).await)? {
+            DeleteServer::Deleting(_) => Ok(EffectOutcome::Deleting),
+            DeleteServer::Gone => Ok(EffectOutcome::Gone),
+            DeleteServer::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
+        }
     }
 
     async fn delete_dns(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {

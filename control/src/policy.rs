@@ -22,6 +22,8 @@ pub struct Policy {
     pub lifetime_warnings: [Duration; 3],
     /// How long after the end of the lifetime a drain may still take.
     pub drain_ceiling: Duration,
+    /// How long a drain may take at least after a time in which the control plane did not act.
+    pub drain_grace: Duration,
     /// How long a rescue may take.
     pub rescue_ceiling: Duration,
     /// How long provisioning may be retried before the workspace fails.
@@ -77,6 +79,7 @@ impl Default for Policy {
             lifetime_ceiling: Duration::from_hours(7 * 24),
             lifetime_warnings: [Duration::from_mins(60), Duration::from_mins(15), Duration::from_mins(5)],
             drain_ceiling: Duration::from_hours(2),
+            drain_grace: Duration::from_mins(20),
             rescue_ceiling: Duration::from_mins(30),
             provision_budget: Duration::from_mins(15),
             boot_stall: Duration::from_mins(10),

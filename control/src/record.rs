@@ -335,9 +335,18 @@ pub struct Record {
     /// Public machine key that this generation is bound to, base64.
     #[serde(default)]
     pub machine_key: Option<String>,
-    /// Snapshot to restore in this generation.
+    /// Snapshot that this generation restores. Stays while it lives: a machine that enrols again is told the same.
     #[serde(default)]
     pub restore: Option<String>,
+    /// Snapshot that the owner chose for the next wake, instead of the newest.
+    #[serde(default)]
+    pub chosen: Option<String>,
+    /// When the machine was last heard of, as of the last alarm: what is left when memory and sockets are gone.
+    #[serde(default)]
+    pub last_heard_at: Option<Timestamp>,
+    /// When the provider first said that a server we count on does not exist; believed after a second look.
+    #[serde(default)]
+    pub vanished_at: Option<Timestamp>,
     /// The effect in flight.
     #[serde(default)]
     pub in_flight: Option<InFlight>,
@@ -409,6 +418,9 @@ impl Record {
             last_create_at: None,
             machine_key: None,
             restore: None,
+            chosen: None,
+            last_heard_at: None,
+            vanished_at: None,
             in_flight: None,
             attempts: 0,
             pause: None,
@@ -436,9 +448,12 @@ impl Record {
         plus(self.woke_at, self.spec.lifetime)
     }
 
-    /// When a drain has had its time, whatever it says.
+    /// When a drain has had its time, whatever it says. Time in which we were asleep at the wheel is not the machine's
+    /// fault: after such a lapse it gets `drain_grace` at least.
     pub fn drain_ends_at(&self, policy: &crate::policy::Policy) -> Timestamp {
-        plus(self.lifetime_ends_at(), policy.drain_ceiling)
+        let after_lapse = self.clocks_restarted_at.map(|at| plus(at, policy.drain_grace));
+        let regular = plus(self.lifetime_ends_at(), policy.drain_ceiling);
+        after_lapse.map_or(regular, |grace| grace.max(regular))
     }
 
     /// When the machine ends whatever anybody says: lifetime, drain ceiling and rescue ceiling.

@@ -110,8 +110,11 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
     let secs_until = |at: Timestamp| u64::try_from(at.duration_since(context.now).as_secs()).unwrap_or(0);
     Instruction {
         wish: match &record.phase {
-            Phase::Draining { reason: DrainReason::Idle, .. } => Wish::Drain,
-            Phase::Draining { reason: DrainReason::Asked | DrainReason::Lifetime, .. } => Wish::DrainNow,
+            // Silence does not take a drain back: a machine that reconnects goes on where it was.
+            Phase::Draining { reason, .. } | Phase::Silent { draining: Some(reason), .. } => match reason {
+                DrainReason::Idle => Wish::Drain,
+                DrainReason::Asked | DrainReason::Lifetime => Wish::DrainNow,
+            },
             _ => Wish::Run,
         },
         vm_token: None,
@@ -144,12 +147,19 @@ pub fn vm_policy(record: &Record, policy: &crate::policy::Policy) -> VmPolicy {
     }
 }
 
+/// Longest sentence of a machine's that is kept in records, history and index, in characters.
+const SENTENCE_MAX: usize = 600;
+
+fn cut(text: &str) -> String {
+    text.chars().take(SENTENCE_MAX).collect()
+}
+
 /// What a heartbeat says, as far as the lifecycle goes.
 pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
     use ebbtide_api::why::Verdict;
     let why = heartbeat.why.as_ref();
     let first = |otherwise: &str| {
-        why.and_then(|why| why.because.first()).map_or_else(|| otherwise.to_owned(), String::clone)
+        why.and_then(|why| why.because.first()).map_or_else(|| otherwise.to_owned(), |text| cut(text))
     };
     let (idle, busy) = match why.map(|why| why.verdict) {
         Some(Verdict::Idle) => (Some(first("nothing happens any more")), None),
@@ -159,10 +169,10 @@ pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
     crate::decide::Heard {
         ready: heartbeat.ready,
         boot_progress: heartbeat.boot_progress,
-        boot_failure: heartbeat.boot_failure.clone(),
+        boot_failure: heartbeat.boot_failure.as_deref().map(cut),
         idle,
         busy,
         drain: heartbeat.drain,
-        backup_trouble: heartbeat.backup_trouble.clone(),
+        backup_trouble: heartbeat.backup_trouble.as_deref().map(cut),
     }
 }

@@ -16,8 +16,9 @@ use std::sync::Mutex;
 const LOG_LINES: usize = 500;
 /// Longest log line in bytes.
 const LOG_LINE_BYTES: usize = 4096;
-/// Most bytes of log in one heartbeat; a WebSocket message on Workers may have 1 MiB.
-const LOG_BYTES_EACH: usize = 64 << 10;
+/// Most bytes of log in one heartbeat: written as JSON they are at most six times as many, and the control plane takes
+/// messages of 256 KiB.
+const LOG_BYTES_EACH: usize = 32 << 10;
 
 /// How soon a change is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,8 +5,9 @@ use crate::local::{Asked, Reply, ask};
 use clap::{Parser, Subcommand};
 use ebbtide_api::Duration;
 use ebbtide_api::why::{SignalState, Why};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 /// The idle-agent of an Ebbtide machine.
 #[derive(Debug, Parser)]
@@ -94,7 +95,18 @@ pub fn main() -> ExitCode {
     print(ask(&socket, &asked), false)
 }
 
+/// Tells the allocator to take memory as it is used. By default it touches 10 MB at once, which suits the backup child
+/// and not a daemon that lives on 2 MB; it reads this when a process starts, so the process starts over once.
+const FRUGAL: &str = "MIMALLOC_ARENA_EAGER_COMMIT";
+
 fn run(places: Places, restore_target: PathBuf) -> ExitCode {
+    if std::env::var_os(FRUGAL).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        // Goes on with a larger process where it cannot start over.
+        let error = process::Command::new(program).args(std::env::args_os().skip(1)).env(FRUGAL, "0").exec();
+        eprintln!("ebb-agent: cannot start over with less memory: {error}");
+    }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::INFO)

@@ -14,6 +14,7 @@ use crate::durable;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::{Verdict, Why};
 use leases::Leases;
+use process::Reader;
 use progress::Sampler;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ pub struct Idle {
     file: PathBuf,
     policy: VmPolicy,
     user: Option<u32>,
+    reader: Reader,
     sampler: Sampler,
     marks: Option<terminal::Marks>,
     people: u64,
@@ -64,6 +66,7 @@ impl Idle {
             file,
             policy,
             user: None,
+            reader: Reader::default(),
             sampler: Sampler::default(),
             marks: None,
             people: 0,
@@ -75,6 +78,8 @@ impl Idle {
     /// Whose jobs count.
     pub fn set_user(&mut self, uid: Option<u32>) {
         self.user = uid;
+        // What was not of interest before may be now.
+        self.reader = Reader::default();
     }
 
     /// New durations.
@@ -90,7 +95,7 @@ impl Idle {
     /// Looks at the machine and says why it is awake.
     pub fn tick(&mut self, now: Moment, ready: bool, people: u64, servers: &BTreeSet<u32>) -> Why {
         let passed = self.last.map_or(Duration::ZERO, |last| now.since(last));
-        let progress = match process::read_all(Path::new("/proc"), self.user) {
+        let progress = match self.reader.read_all(Path::new("/proc"), self.user) {
             Ok(processes) => Ok(self.sampler.sample(&processes, servers, self.user, passed)),
             Err(error) => Err(format!("/proc: {error}")),
         };

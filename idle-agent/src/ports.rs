@@ -1,7 +1,7 @@
 //! Ports that listen inside the workspace: found within a third of a second, told, and let through to.
 //!
-//! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks whether it speaks HTTP, `watch` remembers
-//! (pure).
+//! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks
+//! whether it speaks HTTP, `watch` remembers (pure).
 
 mod diag;
 mod owner;
@@ -30,6 +30,8 @@ use watch::Watch;
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// The same where looking is expensive.
 const LONGEST_PAUSE: Duration = Duration::from_millis(700);
+/// Most ports that a heartbeat names: it stays below the size that the control plane takes. All are let through to.
+const PORTS_TOLD: usize = 200;
 /// How long a port may take to answer the first question, and later ones.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Never let through to: ssh, Caddy's default admin port, and CloudCLI's raw port.
@@ -102,14 +104,15 @@ impl Loop {
                 tracing::warn!(%error, "cannot ask a port");
             }
         }
-        if !seen.appeared.is_empty() {
-            let inodes: Vec<u64> = seen.appeared.iter().map(|listener| listener.inode).collect();
+        let mut news = seen.news;
+        if !seen.seek.is_empty() {
+            let inodes: Vec<u64> = seen.seek.iter().map(|listener| listener.inode).collect();
             let mut owners = owner::find(Path::new("/proc"), &inodes);
-            for listener in &seen.appeared {
-                self.watch.found(listener, owners.remove(&listener.inode).unwrap_or_default());
+            for listener in &seen.seek {
+                news |= self.watch.found(listener, owners.remove(&listener.inode).unwrap_or_default());
             }
         }
-        seen.vanished || !seen.appeared.is_empty()
+        news
     }
 
     fn publish(&self) {
@@ -121,6 +124,7 @@ impl Loop {
         *lock(&self.servers) =
             self.watch.ports().flat_map(|known| known.owner.pids.iter().copied()).collect();
         let ports = own()
+            .take(PORTS_TOLD)
             .map(|known| Port {
                 port: known.listener.port,
                 process: known.owner.name.clone(),

@@ -5,6 +5,7 @@
 //! use it. Whatever it starts ends with it, also when this process is killed; see [`process`].
 
 pub mod api;
+pub mod bench;
 pub mod browser;
 pub mod cloud;
 pub mod figures;

@@ -17,10 +17,10 @@ pub use call::{Call, EnrolProof, Envelope, ObjectRefusal, ReceiptEnds};
 pub use client::{call, forward_socket};
 
 use ebbtide_api::{ErrorCode, Timestamp};
-use ebbtide_control::decide::{Context, Decision, Input, decide};
+use ebbtide_control::decide::{Context, Decision, Input, Note, decide};
 use ebbtide_control::record::Record;
 use run::Heard;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use store::{Store, Stored};
 use worker::{
@@ -43,12 +43,16 @@ struct Inner {
     env: Env,
     store: Result<Store>,
     heard: RefCell<Option<Heard>>,
+    /// A minute, and how many messages the machine has sent in it.
+    spoken: Cell<(i64, u32)>,
 }
 
 impl DurableObject for WorkspaceObject {
     fn new(state: State, env: Env) -> Self {
         let store = Store::open(state.storage().sql());
-        Self { inner: Rc::new(Inner { state, env, store, heard: RefCell::new(None) }) }
+        Self {
+            inner: Rc::new(Inner { state, env, store, heard: RefCell::new(None), spoken: Cell::new((0, 0)) }),
+        }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -143,15 +147,13 @@ impl Inner {
         if next != before || alarm_at != stored.alarm_at {
             self.store()?.save(&next, alarm_at)?;
         }
-        for note in notes {
-            self.store()?.add_event(note, next.generation, now)?;
-        }
-        if next.generation != before.generation {
-            self.forget_machine()?;
-        }
-        // Always set when an alarm was spent, even for the same time: the one in the store has fired.
+        // Right after the save, and whenever an alarm was spent, even for the same time: the one in the store has fired.
         if alarm_at != standing {
             self.set_alarm(alarm_at, now).await?;
+        }
+        // History is worth less than what it is about.
+        if let Err(error) = self.tell(&before, &next, notes, now) {
+            worker::console_error!("history was not written: {error}");
         }
         if next.phase != before.phase || next.wanted != before.wanted {
             self.push_instruction(&next);
@@ -161,9 +163,19 @@ impl Inner {
             || next.server != before.server
             || ends_at != before.phase_ends_at(&config.policy)
         {
-            crate::index::record_changed(&self.env, &next, ends_at).await;
+            // Not awaited: the index may be slow, and what follows must not wait for it. The row with the later `since`
+            // wins, and the sweep mends one that was never written.
+            let (env, record) = (self.env.clone(), next.clone());
+            self.state.wait_until(async move { crate::index::record_changed(&env, &record, ends_at).await });
         }
         Ok(Settled { record: next, effect, refusal })
+    }
+
+    fn tell(&self, before: &Record, next: &Record, notes: Vec<Note>, now: Timestamp) -> Result<()> {
+        for note in notes {
+            self.store()?.add_event(note, next.generation, now)?;
+        }
+        if next.generation != before.generation { self.forget_machine() } else { Ok(()) }
     }
 
     async fn set_alarm(&self, at: Option<Timestamp>, now: Timestamp) -> Result<()> {

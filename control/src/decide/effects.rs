@@ -14,12 +14,17 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
     match effect {
         Effect::EnsureServer => record.last_create_at = Some(context.now),
         Effect::EnsureDns => record.dns = Dns::MayExist,
+        // Set again by whatever moves the expiry while this one is under way.
+        Effect::UpdateLabels => record.labels_stale = false,
         _ => {}
     }
     Some((record.attempts, effect))
 }
 
 fn due(record: &Record, context: &Context<'_>) -> Option<Effect> {
+    if record.vanished_at.is_some() {
+        return Some(Effect::FindServer);
+    }
     match &record.phase {
         Phase::Provisioning { .. } => Some(Effect::EnsureServer),
         Phase::Booting { .. } | Phase::Running => {

@@ -8,6 +8,11 @@ use ebbtide_api::vm::{DrainPhase, Receipt};
 use ebbtide_api::workspace::{Failure, SnapshotSummary};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 
+/// Holds that a workspace may have: every decision parses them.
+const MOST_HOLDS: usize = 32;
+/// Longest path of a machine's that is repeated in a sentence, in characters.
+const PATH_SHOWN: usize = 300;
+
 pub(super) fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {
     match input {
         Input::Tick { due_at } => tick(draft, due_at, context),
@@ -40,6 +45,7 @@ fn tick(draft: &mut Draft, due_at: Option<Timestamp>, context: &Context<'_>) {
         }
     }
     draft.record.holds.retain(|hold| hold.ends_at > context.now);
+    draft.record.last_heard_at = draft.record.last_heard_at.max(context.heard_at);
 }
 
 fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
@@ -106,6 +112,12 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
                 draft.note(format!("the lifetime is now {lifetime}"));
             }
         }
+        Command::TakeHold(_) if draft.record.holds.len() >= MOST_HOLDS => {
+            draft.refuse(
+                ErrorCode::CapReached,
+                format!("it has {MOST_HOLDS} holds already; let go of one first"),
+            );
+        }
         Command::TakeHold(hold) => match draft.record.phase {
             Phase::Booting { .. } | Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {
                 draft.note(format!("held until {}: {}", hold.ends_at, hold.reason));
@@ -167,7 +179,7 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
             draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
         }
         Phase::Asleep | Phase::Failed { .. } => {
-            draft.record.restore = snapshot;
+            draft.record.chosen = snapshot;
             draft.record.wanted = Wanted::Awake;
         }
         _ if snapshot.is_some() => {
@@ -239,6 +251,11 @@ fn enrol(draft: &mut Draft, machine_key: String, context: &Context<'_>) {
 fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
     match draft.record.phase {
         Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {}
+        // Its time has not come rather than being over: 410 would make the machine stop for good.
+        Phase::Requested | Phase::Provisioning { .. } | Phase::Booting { .. } => {
+            draft.refuse(ErrorCode::WrongState, "the machine has not reported that it is ready");
+            return;
+        }
         _ => {
             draft.refuse(ErrorCode::StaleGeneration, "this machine's time is over");
             return;
@@ -281,7 +298,8 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
             draft.record.dns = Dns::Ready;
             draft.note("its names resolve");
         }
-        (Effect::UpdateLabels, EffectOutcome::Done) => draft.record.labels_stale = false,
+        (Effect::UpdateLabels, EffectOutcome::Done) => {}
+        (Effect::FindServer, EffectOutcome::Exists(_)) => draft.record.vanished_at = None,
         (Effect::AskServer, EffectOutcome::Status(seen)) => {
             if let Phase::Silent { status, ask_at, .. } = &mut draft.record.phase {
                 *status = Some(seen);
@@ -307,7 +325,8 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
             }
         }
         (
-            Effect::AskServer
+            Effect::FindServer
+            | Effect::AskServer
             | Effect::Reboot
             | Effect::PowerOff
             | Effect::TakeImage
@@ -315,7 +334,7 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
             | Effect::UpdateLabels,
             EffectOutcome::Gone,
         ) => {
-            server_vanished(draft, now);
+            server_vanished(draft, context);
         }
         (Effect::DeleteServer, EffectOutcome::Gone) => not_found(draft, context),
         (Effect::DeleteServer, EffectOutcome::Deleting) => wait(draft, "the server's deletion", context),
@@ -358,6 +377,9 @@ fn later(
         (effect, landed, &mut draft.record.phase)
     {
         *maybe_created = true;
+    }
+    if effect == Effect::UpdateLabels {
+        draft.record.labels_stale = true;
     }
     let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
     let earliest = plus(context.now, context.policy.backoff(failures));
@@ -433,15 +455,24 @@ fn image_written(draft: &mut Draft, now: Timestamp) {
     }
 }
 
-/// The provider says that a server we count on does not exist.
-fn server_vanished(draft: &mut Draft, now: Timestamp) {
+/// The provider says that a server we count on does not exist. One answer is looked into, the second is believed.
+fn server_vanished(draft: &mut Draft, context: &Context<'_>) {
     if matches!(draft.record.phase, Phase::Destroying { .. }) || !draft.record.phase.may_have_machine() {
+        return;
+    }
+    let Some(first) = draft.record.vanished_at else {
+        draft.record.vanished_at = Some(context.now);
+        wait(draft, "a second look whether the server is gone", context);
+        return;
+    };
+    if context.now < plus(first, context.policy.poll) {
+        wait(draft, "a second look whether the server is gone", context);
         return;
     }
     let text = "the server is gone at the provider although nobody here deleted it".to_owned();
     draft.record.lost = Some(format!("{text}; work since the last backup went with it"));
     let failure = failure("machine_gone", text.clone(), "POST …/wake restores the last verified backup.");
-    destroy(draft, Some(failure), text, now);
+    destroy(draft, Some(failure), text, context.now);
 }
 
 /// Believes a not-found the second time, and only long enough after the last attempt to create.
@@ -481,7 +512,8 @@ fn checked(draft: &mut Draft, packs: usize, now: Timestamp) {
     draft.record.snapshots.insert(0, summary);
     draft.record.snapshots.truncate(crate::record::Record::SNAPSHOTS_KEPT);
     if partial {
-        let first = receipt.unreadable.first().map_or("", |unreadable| unreadable.path.as_str()).to_owned();
+        let first = receipt.unreadable.first().map_or("", |unreadable| unreadable.path.as_str());
+        let first: String = first.chars().take(PATH_SHOWN).collect();
         let text = format!("{} paths could not be backed up, {first} among them", receipt.unreadable.len());
         draft.note(text.clone());
         draft.record.receipt_problem = Some(text);

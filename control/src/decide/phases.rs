@@ -24,7 +24,10 @@ pub(super) fn settle(draft: &mut Draft, context: &Context<'_>) {
 
 /// When the machine counts as last heard of: entering the phase and our own lateness restart the clock.
 fn heard_at(record: &Record, context: &Context<'_>) -> Timestamp {
-    [context.heard_at, record.clocks_restarted_at].into_iter().flatten().fold(record.since, Timestamp::max)
+    [context.heard_at, record.last_heard_at, record.clocks_restarted_at]
+        .into_iter()
+        .flatten()
+        .fold(record.since, Timestamp::max)
 }
 
 fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
@@ -172,8 +175,16 @@ fn leave_on_wish(draft: &mut Draft, now: Timestamp) -> Option<bool> {
 fn drain(draft: &mut Draft, reason: DrainReason, because: &str, now: Timestamp) -> bool {
     draft.record.final_snapshot = None;
     draft.record.receipt_problem = None;
+    demote_receipt(draft);
     draft.enter(Phase::Draining { reason, trouble: None, frozen: false }, because, now);
     true
+}
+
+/// A receipt that is still being checked stays a backup, but it proves nothing about what is done from now on.
+fn demote_receipt(draft: &mut Draft) {
+    if let Some(pending) = &mut draft.record.pending {
+        pending.last = false;
+    }
 }
 
 /// Starts an idle drain; called where the verdict comes in.
@@ -247,6 +258,7 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
     match record.wanted {
         Wanted::Discarded => return destroy(draft, None, "the owner discards what is unsaved", now),
         Wanted::Awake if !frozen && (reason != DrainReason::Lifetime || now < record.lifetime_ends_at()) => {
+            demote_receipt(draft);
             draft.enter(Phase::Running, "the drain was taken back", now);
             return true;
         }
@@ -300,6 +312,7 @@ pub(super) fn destroy(
     because: impl Into<String>,
     now: Timestamp,
 ) -> bool {
+    draft.record.vanished_at = None;
     draft.enter(Phase::Destroying { failure, not_found_at: None, server_gone: false }, because, now);
     true
 }
@@ -336,7 +349,9 @@ fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Context<'_>) -> b
 fn wake(record: &mut Record, now: Timestamp) {
     record.generation = record.generation.next();
     record.woke_at = now;
-    record.restore = record.restore.take().or_else(|| record.snapshots.first().map(|s| s.snapshot.clone()));
+    record.restore = record.chosen.take().or_else(|| record.snapshots.first().map(|s| s.snapshot.clone()));
+    record.last_heard_at = None;
+    record.vanished_at = None;
     record.last_create_at = None;
     record.clocks_restarted_at = None;
     record.final_snapshot = None;

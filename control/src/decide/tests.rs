@@ -4,7 +4,7 @@
 use super::*;
 use crate::record::*;
 use ebbtide_api::vm::{Pack, Unreadable};
-use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, State};
+use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, SnapshotSummary, State};
 use ebbtide_api::{Generation, TenantId, WorkspaceId};
 
 const START: i64 = 1_800_000_000;
@@ -451,10 +451,25 @@ fn only_the_first_machine_key_of_a_generation_may_enrol() {
 }
 
 #[test]
+fn one_false_not_found_deletes_no_living_machine() {
+    let mut world = World::running();
+    let lifetime = Some(Duration::from_hours(30));
+    world.ask(Command::Change { idle_timeout: None, lifetime, worst_case: None });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Gone).state(State::Running);
+    world.now += 5;
+    world.heard = Some(world.now);
+    world.tick();
+    world.ends(Effect::FindServer, EffectOutcome::Exists(server())).state(State::Running);
+    assert_eq!(world.record.lost, None);
+}
+
+#[test]
 fn a_server_deleted_behind_our_back_is_told_and_not_waited_for() {
     let mut world = World::running();
     world.at(200);
-    world.ends(Effect::AskServer, EffectOutcome::Gone);
+    world.ends(Effect::AskServer, EffectOutcome::Gone).state(State::Silent);
+    world.at(205);
+    world.ends(Effect::FindServer, EffectOutcome::Gone);
     world.destroyed().state(State::Failed);
     assert!(world.record.lost.is_some());
 }
@@ -497,4 +512,99 @@ fn what_cannot_be_done_is_refused_with_a_sentence() {
 fn the_stored_form_is_pinned_because_records_outlive_versions() {
     let json = serde_json::to_string_pretty(&World::running().record).unwrap();
     insta::assert_snapshot!(json);
+}
+
+#[test]
+fn a_wake_restores_the_newest_snapshot_and_not_what_the_last_wake_restored() {
+    let mut world = World::draining();
+    world.record.restore = Some("e".repeat(64));
+    world.ask(Command::Wake { snapshot: None }).state(State::Running);
+    world.ask(Command::Sleep);
+    world.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+    world.ask(Command::Wake { snapshot: None }).state(State::Draining);
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.destroyed().state(State::Provisioning);
+    assert_eq!(world.record.restore, Some(receipt().snapshot));
+}
+
+#[test]
+fn a_snapshot_that_was_chosen_is_restored_once() {
+    let mut world = World::draining();
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.destroyed().state(State::Asleep);
+    let older = SnapshotSummary { snapshot: "d".repeat(64), ..world.record.snapshots[0].clone() };
+    world.record.snapshots.push(older);
+    world.ask(Command::Wake { snapshot: Some("d".repeat(64)) });
+    assert_eq!(world.record.restore, Some("d".repeat(64)));
+    assert_eq!(world.record.chosen, None);
+}
+
+#[test]
+fn a_final_receipt_of_a_drain_that_was_taken_back_ends_nothing_later() {
+    let mut world = World::draining();
+    world.deliver(receipt(), true);
+    let later = EffectOutcome::Later { waiting_for: "storage".into(), maybe_landed: false, not_before: None };
+    world.ends(Effect::CheckReceipt, later);
+    world.ask(Command::Wake { snapshot: None }).state(State::Running);
+    world.ask(Command::Sleep).state(State::Draining);
+    world.now += 5;
+    world.heard = Some(world.now);
+    world.tick();
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 }).state(State::Draining);
+    assert_eq!(world.record.snapshots.len(), 1, "it stays a backup");
+}
+
+#[test]
+fn a_control_plane_that_slept_through_the_drain_gives_the_machine_its_time() {
+    let mut world = World::running();
+    world.now = 27 * 3600;
+    world.heard = Some(world.now - 15);
+    world.input(Input::Tick { due_at: Some(at(24 * 3600)) }).state(State::Draining);
+    world.now += 1199;
+    world.heard = Some(world.now);
+    world.tick().state(State::Draining);
+    world.now += 1;
+    world.tick().state(State::Rescuing);
+}
+
+#[test]
+fn an_extension_while_labels_are_written_is_written_too() {
+    let mut world = World::running();
+    let longer = |hours| Command::Change {
+        idle_timeout: None,
+        lifetime: Some(Duration::from_hours(hours)),
+        worst_case: None,
+    };
+    world.ask(longer(30));
+    world.ask(longer(40));
+    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    assert_eq!(world.effect, None);
+}
+
+#[test]
+fn silence_does_not_take_a_drain_back() {
+    let mut world = World::draining();
+    world.at(400).state(State::Silent);
+    let context = Context { now: at(400), policy: &world.policy, heard_at: None };
+    assert_eq!(crate::view::instruction(&world.record, &context).wish, ebbtide_api::vm::Wish::DrainNow);
+}
+
+#[test]
+fn holds_are_bounded_because_every_decision_parses_them() {
+    let mut world = World::running();
+    for n in 0..40 {
+        world.ask(Command::TakeHold(Hold { id: n.to_string(), reason: "x".into(), ends_at: at(7200) }));
+    }
+    assert_eq!(world.record.holds.len(), 32);
+    assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::CapReached);
+}
+
+#[test]
+fn a_receipt_before_ready_is_put_off_and_does_not_fence_the_machine() {
+    let mut world = World::booting();
+    world.deliver(receipt(), false);
+    assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::WrongState);
 }

@@ -191,7 +191,8 @@ impl Run<'_> {
                 detail: format!("{}: {detail}", show_path(&at)),
             };
             let found = at.symlink_metadata().map_err(|error| wrong(error.to_string()))?;
-            if !same_kind(&node, &found) && !(node.is_dir() && at.is_dir()) {
+            let linked_dir = node.is_dir() && at.is_dir();
+            if !linked_dir && !same_kind(&node, &found) {
                 return Err(wrong("something of another kind stands there".to_owned()));
             }
             if node.is_dir() {

@@ -1,5 +1,8 @@
-//! Processes as the kernel shows them: text in, facts out; and the one function that reads them all.
+//! Processes as the kernel shows them: text in, facts out; and the reader that goes through all of them.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -60,33 +63,68 @@ pub fn parse_cmdline(bytes: &[u8]) -> Vec<String> {
     bytes.split(|byte| *byte == 0).filter(|argument| !argument.is_empty()).take(6).map(text).collect()
 }
 
-/// Reads all processes. One that ends meanwhile is left out.
-///
-/// # Errors
-/// The directory itself cannot be read.
-pub fn read_all(proc: &Path, user: Option<u32>) -> std::io::Result<Vec<Process>> {
-    let mut processes = Vec::with_capacity(256);
-    for entry in std::fs::read_dir(proc)?.filter_map(Result::ok) {
-        let name = entry.file_name();
-        if !name.to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
-            continue;
+/// Reads processes again and again, each time only what can have changed: of one that has used no processor time since
+/// the last look, a single file.
+#[derive(Debug, Default)]
+pub struct Reader {
+    known: HashMap<u32, Process>,
+}
+
+impl Reader {
+    /// Reads all processes. One that ends meanwhile is left out.
+    ///
+    /// # Errors
+    /// The directory itself cannot be read.
+    pub fn read_all(&mut self, proc: &Path, user: Option<u32>) -> std::io::Result<Vec<Process>> {
+        let mut processes = Vec::with_capacity(self.known.len() + 16);
+        let mut text = String::with_capacity(512);
+        for entry in std::fs::read_dir(proc)?.filter_map(Result::ok) {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let path = entry.path();
+            text.clear();
+            let read = File::open(path.join("stat")).and_then(|mut file| file.read_to_string(&mut text));
+            let Some(mut process) = read.ok().and_then(|_| parse_stat(&text)) else { continue };
+            match self.known.get(&pid).filter(|known| known.is_same_program(&process)) {
+                Some(known) => {
+                    process.uid = known.uid;
+                    process.arguments.clone_from(&known.arguments);
+                    process.storage_bytes = known.storage_bytes;
+                    if process.is_of_interest(user) && process.ticks != known.ticks {
+                        process.storage_bytes = read_io(&path);
+                    }
+                }
+                None => {
+                    process.uid = std::fs::metadata(&path).map_or(0, |metadata| metadata.uid());
+                    if process.is_of_interest(user) {
+                        process.storage_bytes = read_io(&path);
+                        let cmdline = std::fs::read(path.join("cmdline"));
+                        process.arguments = cmdline.map(|bytes| parse_cmdline(&bytes)).unwrap_or_default();
+                    }
+                }
+            }
+            processes.push(process);
         }
-        let path = entry.path();
-        let Some(mut process) =
-            std::fs::read_to_string(path.join("stat")).ok().as_deref().and_then(parse_stat)
-        else {
-            continue;
-        };
-        process.uid = std::fs::metadata(&path).map_or(0, |metadata| metadata.uid());
-        if process.has_terminal || Some(process.uid) == user {
-            process.storage_bytes =
-                std::fs::read_to_string(path.join("io")).ok().as_deref().and_then(parse_io);
-            process.arguments =
-                std::fs::read(path.join("cmdline")).map(|bytes| parse_cmdline(&bytes)).unwrap_or_default();
-        }
-        processes.push(process);
+        self.known = processes.iter().map(|process| (process.pid, process.clone())).collect();
+        Ok(processes)
     }
-    Ok(processes)
+}
+
+impl Process {
+    /// Whether it is the same process and still runs the same program.
+    fn is_same_program(&self, other: &Self) -> bool {
+        self.started == other.started && self.comm == other.comm
+    }
+
+    /// Whether it can belong to the workspace.
+    fn is_of_interest(&self, user: Option<u32>) -> bool {
+        self.has_terminal || Some(self.uid) == user
+    }
+}
+
+fn read_io(process: &Path) -> Option<u64> {
+    parse_io(&std::fs::read_to_string(process.join("io")).ok()?)
 }
 
 #[cfg(test)]
@@ -119,9 +157,35 @@ mod tests {
     }
 
     #[test]
+    fn a_second_look_sees_what_changed_and_a_program_that_became_another() {
+        let proc = tempfile::tempdir().unwrap();
+        let write = |comm: &str, ticks: u32, bytes: u32, command: &str| {
+            let directory = proc.path().join("42");
+            std::fs::create_dir_all(&directory).unwrap();
+            let stat = format!("42 ({comm}) S 1 42 42 34817 42 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 777 1 2 3");
+            std::fs::write(directory.join("stat"), stat).unwrap();
+            let io = format!("read_bytes: {bytes}\nwrite_bytes: 0\n");
+            std::fs::write(directory.join("io"), io).unwrap();
+            std::fs::write(directory.join("cmdline"), command).unwrap();
+        };
+        let mut reader = Reader::default();
+        let mut look = || reader.read_all(proc.path(), None).unwrap().remove(0);
+        write("sh", 1, 10, "sh\0-c");
+        assert_eq!(
+            (look().storage_bytes, look().arguments),
+            (Some(10), vec!["sh".to_owned(), "-c".to_owned()])
+        );
+        write("sh", 1, 20, "sh\0-c");
+        assert_eq!(look().storage_bytes, Some(10), "it has not run since");
+        write("sh", 2, 20, "sh\0-c");
+        assert_eq!(look().storage_bytes, Some(20));
+        write("claude", 2, 20, "claude");
+        assert_eq!(look().arguments, ["claude"]);
+    }
+
+    #[test]
     fn this_process_is_among_all() {
-        let us =
-            read_all(Path::new("/proc"), None).unwrap().into_iter().find(|one| one.pid == std::process::id());
-        assert!(us.is_some());
+        let all = Reader::default().read_all(Path::new("/proc"), None).unwrap();
+        assert!(all.iter().any(|one| one.pid == std::process::id()));
     }
 }

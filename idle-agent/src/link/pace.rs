@@ -4,8 +4,9 @@ use crate::board::Urgency;
 use crate::clock::Moment;
 use std::time::Duration;
 
-/// Shortest time between two heartbeats, however urgent: several changes of one event travel together.
-const AT_ONCE: Duration = Duration::from_millis(60);
+/// Shortest time between two heartbeats, however urgent: several changes of one event travel together, and 240 a minute
+/// stay below the 300 that the control plane takes.
+const AT_ONCE: Duration = Duration::from_millis(250);
 /// Shortest time between two heartbeats that only show progress.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Heartbeats that may stay unanswered before the connection is given up.
@@ -80,7 +81,7 @@ mod tests {
         let mut pace = Pace::new(Duration::from_secs(15));
         assert_eq!(pace.next(Urgency::Whenever), Moment(0), "the first is due at once");
         pace.sent(Moment(1000));
-        assert_eq!(pace.next(Urgency::Now), Moment(1060));
+        assert_eq!(pace.next(Urgency::Now), Moment(1250));
         assert_eq!(pace.next(Urgency::Soon), Moment(2000));
         assert_eq!(pace.next(Urgency::Whenever), Moment(16_000));
     }

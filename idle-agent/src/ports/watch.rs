@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// How often a port that answers nothing is asked again, each time after twice the wait; the last after 17 minutes.
 const ASKED_AGAIN: u32 = 10;
+/// How often an owner is looked for: a socket may pass from one process to another just then.
+const SOUGHT: u32 = 4;
 
 /// One port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,7 @@ pub struct Known {
     pub answer: Option<Answer>,
     asked: u32,
     ask_at: Option<Moment>,
+    sought: u32,
 }
 
 /// All ports.
@@ -33,10 +36,10 @@ pub struct Watch {
 /// What one look at the table brought.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// These listen newly; their owners are to be found and given by [`Watch::found`].
-    pub appeared: Vec<Listener>,
-    /// Whether a port has gone.
-    pub vanished: bool,
+    /// Whether a port has come or gone.
+    pub news: bool,
+    /// Whose owners are to be found and given by [`Watch::found`].
+    pub seek: Vec<Listener>,
     /// These are to be asked whether they speak HTTP.
     pub ask: Vec<Listener>,
 }
@@ -56,14 +59,20 @@ impl Watch {
             .collect();
         let before = self.known.len();
         self.known.retain(|port, known| listeners.get(port) == Some(&known.listener));
-        let mut seen = Seen { vanished: self.known.len() < before, ..Seen::default() };
+        let mut seen = Seen { news: self.known.len() < before, ..Seen::default() };
         for (port, listener) in listeners {
             match self.known.get_mut(&port) {
                 None => {
-                    let known =
-                        Known { listener, owner: Owner::default(), answer: None, asked: 1, ask_at: None };
+                    let known = Known {
+                        listener,
+                        owner: Owner::default(),
+                        answer: None,
+                        asked: 1,
+                        ask_at: None,
+                        sought: 0,
+                    };
                     self.known.insert(port, known);
-                    seen.appeared.push(listener);
+                    seen.news = true;
                     seen.ask.push(listener);
                 }
                 Some(known) if known.ask_at.is_some_and(|at| now >= at) => {
@@ -74,14 +83,19 @@ impl Watch {
                 Some(_) => {}
             }
         }
+        for known in
+            self.known.values_mut().filter(|known| known.owner.pids.is_empty() && known.sought < SOUGHT)
+        {
+            known.sought += 1;
+            seen.seek.push(known.listener);
+        }
         seen
     }
 
-    /// Notes who holds a socket.
-    pub fn found(&mut self, listener: &Listener, owner: Owner) {
-        if let Some(known) = self.known.get_mut(&listener.port).filter(|known| known.listener == *listener) {
-            known.owner = owner;
-        }
+    /// Notes who holds a socket; true where that is news.
+    pub fn found(&mut self, listener: &Listener, owner: Owner) -> bool {
+        let known = self.known.get_mut(&listener.port).filter(|known| known.listener == *listener);
+        known.is_some_and(|known| std::mem::replace(&mut known.owner, owner) != known.owner)
     }
 
     /// Notes what a port answered; true where that is news.
@@ -115,20 +129,22 @@ mod tests {
         Listener { port, address: "127.0.0.1".parse().unwrap(), inode }
     }
 
+    fn owner() -> Owner {
+        Owner { pids: vec![7], name: "node".into() }
+    }
+
     #[test]
     fn a_port_appears_once_and_vanishes_once_and_reserved_ones_never() {
         let mut watch = Watch::new([22, 80]);
         let all = [listener(22, 1), listener(80, 2), listener(3000, 3)];
         let seen = watch.see(&all, Moment(0));
-        assert_eq!(
-            seen,
-            Seen { appeared: vec![listener(3000, 3)], vanished: false, ask: vec![listener(3000, 3)] }
-        );
+        assert_eq!(seen, Seen { news: true, seek: vec![listener(3000, 3)], ask: vec![listener(3000, 3)] });
+        assert!(watch.found(&listener(3000, 3), owner()));
         assert_eq!(watch.see(&all, Moment(300)), Seen::default());
         assert!(watch.answered(&listener(3000, 3), Answer::Http, Moment(301)));
         assert!(!watch.answered(&listener(3000, 3), Answer::Http, Moment(302)));
         let gone = watch.see(&all[..2], Moment(600));
-        assert!(gone.vanished && gone.appeared.is_empty());
+        assert!(gone.news && gone.ask.is_empty());
         assert_eq!(watch.ports().count(), 0);
     }
 
@@ -137,13 +153,18 @@ mod tests {
         let mut watch = Watch::new([]);
         watch.see(&[listener(3000, 3)], Moment(0));
         let seen = watch.see(&[listener(3000, 4)], Moment(300));
-        assert!(seen.vanished);
-        assert_eq!(seen.appeared, [listener(3000, 4)]);
-        assert!(
-            !watch.answered(&listener(3000, 3), Answer::Http, Moment(301)),
-            "the old one's answer comes too late"
-        );
+        assert_eq!((seen.news, seen.ask), (true, vec![listener(3000, 4)]));
+        let late = watch.answered(&listener(3000, 3), Answer::Http, Moment(301));
+        assert!(!late, "the old one's answer comes too late");
         assert!(watch.ports().all(|known| known.answer.is_none()));
+    }
+
+    #[test]
+    fn an_owner_that_is_not_found_at_once_is_looked_for_again_and_not_for_ever() {
+        let mut watch = Watch::new([]);
+        let looks =
+            (0..10).filter(|look| !watch.see(&[listener(3000, 3)], Moment(look * 300)).seek.is_empty());
+        assert_eq!(looks.count(), 4);
     }
 
     #[test]

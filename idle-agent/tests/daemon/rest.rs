@@ -36,6 +36,12 @@ fn at_rest_it_is_small_and_quiet() {
     {
         eprintln!("{line}");
     }
+    for thread in std::fs::read_dir(format!("/proc/{}/task", machine.pid())).unwrap().flatten() {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap();
+        eprintln!("{} user {} system {} since its start", name.trim(), fields[11], fields[12]);
+    }
     eprintln!("{used} ticks in {secs} s: {:.3} % of a core", used as f64 / secs as f64);
     for other in &mut others {
         other.kill().unwrap();

@@ -91,9 +91,7 @@ fn boot(bench: &Bench, id: &str, asked: f64, samples: &mut Samples) -> Result<Ma
     let ready = settled(bench, id, State::Running)?;
     let ready_at = event_ms(bench, id, State::Running, asked)?;
     let server = ready.machine.as_ref().context("ready without a machine")?.server_id;
-    let inventory = bench.stack.cloud.inventory()?;
-    let name = inventory.servers.iter().find(|known| known.id == server).context("no such server")?;
-    let inside = Machine::find(&name.name)?;
+    let inside = Machine::find(bench.stack.directory(), server)?;
     let calls = journal(bench, asked)?;
     let ordered = calls.iter().find(|call| call.is("POST", "/servers")).context("nothing was ordered")?.at;
     let named = calls.iter().rfind(|call| call.method != "GET" && call.path.contains("dns_records"));
@@ -190,7 +188,9 @@ impl Lives {
         let runs = self.spawn.of(TOTAL).count;
         let mut section = Section::new(
             "Spawn → ready",
-            &format!("{runs} runs, one after the other, of a workspace with this repository on a `process` machine."),
+            &format!(
+                "{runs} runs, one after the other, of a workspace with this repository on a `process` machine."
+            ),
             &["part", "median", "min", "max"],
         );
         spread(&mut section, &self.spawn);
@@ -220,8 +220,7 @@ impl Lives {
         );
         spread(&mut section, &self.sleep);
         let total = self.sleep.of("**request → verified receipt**").median;
-        let tool =
-            self.sleep.of("backup: two passes, the second over frozen processes (backup tool)").median;
+        let tool = self.sleep.of("backup: two passes, the second over frozen processes (backup tool)").median;
         let reader = self.sleep.of("fresh reader makes the receipt; delivered, first answer").median;
         section.remark(format!(
             "Of the {} to a verified receipt, {} are the backup library's writing and {} its reading back; the rest, {}, is ours.",
@@ -300,7 +299,8 @@ pub(super) fn settled(bench: &Bench, id: &str, state: State) -> Result<Workspace
 
 fn event_ms(bench: &Bench, id: &str, state: State, since: f64) -> Result<f64> {
     let events = bench.stack.api.events(id)?;
-    let found = events.iter().find(|event| event.state == state && event.at.as_millisecond() as f64 >= since - 1.0);
+    let found =
+        events.iter().find(|event| event.state == state && event.at.as_millisecond() as f64 >= since - 1.0);
     Ok(found.with_context(|| format!("no {state} in the history"))?.at.as_millisecond() as f64)
 }
 

@@ -52,7 +52,12 @@ pub fn prepare(bench: &Bench, inside: &Machine) -> Result<()> {
 ///
 /// # Errors
 /// Where it cannot be read, or ends.
-pub fn run(inside: &Machine, agent: &Path, span: Duration, mut meanwhile: impl FnMut() -> Result<()>) -> Result<Rest> {
+pub fn run(
+    inside: &Machine,
+    agent: &Path,
+    span: Duration,
+    mut meanwhile: impl FnMut() -> Result<()>,
+) -> Result<Rest> {
     let pid = *inside.pids_of("ebb-agent").first().context("no idle-agent runs")?;
     let (ran, ticks, begun) = (ran_ns(pid)?, ticks(pid)?, Instant::now());
     while begun.elapsed() < span {

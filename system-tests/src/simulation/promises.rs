@@ -71,6 +71,18 @@ pub fn work_is_never_lost(machine: &Machine, object: &Object, outside: &Outside)
     Err(format!("{unsaved} units of work went without receipt, image or recorded decision"))
 }
 
+/// What a new machine restores: the newest verified snapshot, since nobody here chooses another.
+pub fn restores_the_newest(object: &Object) -> Result<(), String> {
+    let record = &object.record;
+    let newest = record.snapshots.iter().find(|snapshot| snapshot.generation < record.generation);
+    let newest = newest.map(|snapshot| &snapshot.snapshot);
+    if record.restore.as_ref() == newest {
+        Ok(())
+    } else {
+        Err(format!("generation {} restores {:?} and not {newest:?}", record.generation, record.restore))
+    }
+}
+
 /// Promise 3's half that the control plane keeps: no living machine is given up before its lifetime has ended.
 fn by_the_rules(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), String> {
     let record = &object.record;

@@ -4,7 +4,7 @@
 use super::cloud::Outside;
 use super::machine::{Machine, Says, Trouble};
 use super::object::Object;
-use super::promises::{all_is_at_rest, nothing_bills_for_ever, work_is_never_lost};
+use super::promises::{all_is_at_rest, nothing_bills_for_ever, restores_the_newest, work_is_never_lost};
 use super::{EPOCH_MS, Odds, at};
 use ebbtide_api::vm::Wish;
 use ebbtide_api::workspace::{Hold, Ingress, OnUnsaved, Persistence};
@@ -282,7 +282,10 @@ impl Walk {
                     machine.rebooted(now);
                 }
                 Some(_) => {}
-                None => self.meet(id, boots),
+                None => {
+                    restores_the_newest(&self.object)?;
+                    self.meet(id, boots);
+                }
             }
         }
         Ok(())
@@ -435,7 +438,12 @@ impl Walk {
             || FaultKind::Refuse { status: 423, code: "locked".to_owned(), message: "locked".to_owned() };
         let capacity = |shape| Rule::new(FaultKind::Capacity { shape }).on(hetzner, "POST", "/servers");
         let everything = |fault| Rule { provider: None, ..Rule::new(fault) };
-        let rule = match self.rng.u32(..14) {
+        let not_found = || FaultKind::Refuse {
+            status: 404,
+            code: "not_found".to_owned(),
+            message: "not found".to_owned(),
+        };
+        let rule = match self.rng.u32(..16) {
             0 => everything(down()),
             1 => {
                 Rule::new(FaultKind::LandedThenError { status: 500 }).on(hetzner, "POST", "/servers").times(2)
@@ -450,7 +458,9 @@ impl Walk {
             9 => everything(FaultKind::RateLimited { retry_after_secs: 30 }).per_mille(700),
             10 => Rule::new(down()).on(cloudflare, "POST", "/**"),
             11 => Rule::new(FaultKind::LandedThenError { status: 502 }).on(hetzner, "DELETE", "/servers/*"),
-            12 => everything(FaultKind::Slow { ms: 30_000 }).per_mille(300),
+            12 => Rule::new(not_found()).on(hetzner, "PUT", "/servers/*").per_mille(500),
+            13 => Rule::new(not_found()).on(hetzner, "GET", "/servers/*").per_mille(500),
+            14 => everything(FaultKind::Slow { ms: 30_000 }).per_mille(300),
             _ => {
                 self.outside.storage_down_until.set(self.trouble_until_ms);
                 everything(FaultKind::Duplicate).per_mille(300)

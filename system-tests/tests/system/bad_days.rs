@@ -123,7 +123,6 @@ fn a_server_that_landed_while_the_provider_went_blind_is_found_and_deleted() {
 #[test]
 fn a_provider_that_stays_down_fails_the_workspace_which_can_be_retried() {
     SYSTEM.run(|stack| {
-        stack.cloud.fault("hetzner", "GET /servers", ALWAYS, &down())?;
         stack.cloud.fault("hetzner", CREATE, ALWAYS, &down())?;
         let id = spawn(stack, &json!({}))?;
         let waiting = stack.api.wait(&id, "waiting", LIMIT, |w| {
@@ -346,7 +345,11 @@ fn a_server_that_somebody_else_deleted_is_no_obstacle() {
             .context("no token")?;
         let url = format!("{}/servers/{server}", stack.cloud.addresses.hetzner);
         let authorization = format!("Bearer {token}");
-        Http::default().send("DELETE", &url, &[("authorization", &authorization)], None)?.expect(200)?;
+        // Locked for as long as its creation runs.
+        wait::until("the deletion", LIMIT, || {
+            let answer = Http::default().send("DELETE", &url, &[("authorization", &authorization)], None);
+            answer.and_then(|answer| answer.expect(200)).map_err(|error| format!("{error:#}"))
+        })?;
         discarded(stack, &id)?;
         servers_ever(stack, &id, 1)
     });

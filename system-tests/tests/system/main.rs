@@ -10,6 +10,7 @@ mod common;
 mod dashboard;
 mod dependencies;
 mod faults;
+mod fencing;
 mod idle;
 mod lifecycle;
 mod open_doors;

@@ -20,7 +20,7 @@ const UPSERT: &str = "INSERT INTO workspaces \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO UPDATE SET \
     state = excluded.state, because = excluded.because, size = excluded.size, location = excluded.location, \
     since = excluded.since, next_deadline = excluded.next_deadline, generation = excluded.generation, \
-    server_id = excluded.server_id";
+    server_id = excluded.server_id WHERE excluded.since >= workspaces.since";
 
 /// What is written before a workspace's object is called for the first time.
 pub struct Intent<'a> {
@@ -127,7 +127,7 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn postpone(&self, id: &WorkspaceId, until: Timestamp) -> ApiResult<()> {
-        let sql = "UPDATE workspaces SET next_deadline = ?2 WHERE id = ?1";
+        let sql = "UPDATE workspaces SET next_deadline = ?2 WHERE id = ?1 AND next_deadline < ?2";
         self.run(sql, &[text(id.as_str()), millis(until)]).await.map(|_| ())
     }
 

@@ -136,11 +136,11 @@ async fn enrol_machine(
         );
     }
     let settled = inner.decide(Input::Enrolled { machine_key: enrol.machine_key }, Alarm::Stands).await?;
+    inner.run_on(settled.effect);
     if let Some(refusal) = settled.refusal {
         return refuse(refusal.code, &refusal.message);
     }
     inner.touch(settled.record.generation);
-    inner.run_on(settled.effect);
     let backing = Backing::open(&inner.env, now());
     let enrolled = match backing {
         Ok(backing) => backing.enrolled(&settled.record).await,
@@ -172,6 +172,7 @@ async fn receipt(
     // is checked afresh.
     let settled = inner.decide(Input::Delivered { receipt, last }, Alarm::Stands).await?;
     if let Some(refusal) = settled.refusal {
+        inner.run_on(settled.effect);
         return refuse(refusal.code, &refusal.message);
     }
     if let Some(effect) = settled.effect {

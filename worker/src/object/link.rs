@@ -16,6 +16,11 @@ use worker::{Request, Response, Result, WebSocket, WebSocketIncomingMessage, Web
 const CLOSE_STALE: u16 = 4410;
 /// Close code for a message that is no heartbeat.
 const CLOSE_UNREADABLE: u16 = 4400;
+/// Close code for a machine that says too much.
+const CLOSE_TOO_FAST: u16 = 4429;
+/// Messages that a machine may send a minute: an honest one sends a few a second at most while it boots or backs up.
+/// One that is hijacked must not spend the account's rows, on which everybody's alarms depend.
+const MESSAGES_A_MINUTE: u32 = 300;
 /// Largest message that is parsed, in bytes.
 const MESSAGE_MAX: usize = 256 * 1024;
 
@@ -67,6 +72,9 @@ pub(super) async fn message(
     socket: &WebSocket,
     message: WebSocketIncomingMessage,
 ) -> Result<()> {
+    if !inner.may_speak() {
+        return socket.close(Some(CLOSE_TOO_FAST), Some("too many messages"));
+    }
     let text = match message {
         WebSocketIncomingMessage::String(text) if text.len() <= MESSAGE_MAX => text,
         _ => return socket.close(Some(CLOSE_UNREADABLE), Some("a heartbeat is a JSON text")),
@@ -89,6 +97,15 @@ pub(super) async fn message(
 }
 
 impl Inner {
+    /// Counts a message of the machine, as far as memory reaches.
+    fn may_speak(&self) -> bool {
+        let minute = now().as_second() / 60;
+        let (counted, messages) = self.spoken.get();
+        let messages = if counted == minute { messages.saturating_add(1) } else { 1 };
+        self.spoken.set((minute, messages));
+        messages <= MESSAGES_A_MINUTE
+    }
+
     /// Takes a heartbeat; `None` for a machine whose time is over, which then changes nothing.
     pub(super) async fn heartbeat(
         self: &Rc<Self>,

@@ -6,9 +6,12 @@ use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::decide::{Effect, EffectOutcome, Input};
 use ebbtide_control::record::Record;
+use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
+use std::pin::pin;
 use std::rc::Rc;
-use worker::Result;
+use std::time::Duration;
+use worker::{Delay, Result};
 
 /// Calls after which an invocation begins no further effect: the largest (a slice of a receipt) makes 21, and all
 /// together stay within 45 of the plan's 50. A chain that is longer goes on in the next invocation, which the alarm
@@ -41,12 +44,16 @@ pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()>
     let mut calls = 0;
     while let Some((attempt_id, effect)) = next {
         let Some(stored) = inner.load()? else { return Ok(()) };
+        // Given up while we waited for something else: its successor acts, on a record that may have moved on.
+        if stored.record.in_flight.as_ref().is_none_or(|flight| flight.attempt_id != attempt_id) {
+            return Ok(());
+        }
         if calls >= CALLS_BUDGET {
             return inner.yield_effect(attempt_id).await;
         }
         let outcome = match Backing::open(&inner.env, now()) {
             Ok(backing) => {
-                let outcome = backing.perform(effect, &stored.record).await;
+                let outcome = in_time(backing.perform(effect, &stored.record), backing.patience()).await;
                 calls += backing.calls();
                 outcome
             }
@@ -59,6 +66,19 @@ pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()>
         next = inner.decide(Input::Finished { attempt_id, outcome }, Alarm::Stands).await?.effect;
     }
     Ok(())
+}
+
+/// The outcome, or "may have landed" where it is not there in time: the attempt must end before it counts as lost and
+/// a second one begins.
+async fn in_time(outcome: impl Future<Output = EffectOutcome>, patience: Duration) -> EffectOutcome {
+    match select(pin!(outcome), pin!(Delay::from(patience))).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(_) => EffectOutcome::Later {
+            waiting_for: "an answer that did not come in time".to_owned(),
+            maybe_landed: true,
+            not_before: None,
+        },
+    }
 }
 
 impl Inner {
@@ -108,12 +128,12 @@ impl Inner {
     pub(super) fn remember(&self, generation: Generation, mut heartbeat: Heartbeat) -> Result<()> {
         let log = std::mem::take(&mut heartbeat.log);
         self.store()?.add_log(&log)?;
-        let stored = self
-            .heard
-            .borrow_mut()
-            .take()
-            .filter(|heard| heard.generation == generation)
-            .and_then(|h| h.stored);
+        let remembered = self.heard.borrow_mut().take().filter(|heard| heard.generation == generation);
+        // After hibernation only the row is left to compare with: reading it costs less than writing it again.
+        let stored = match remembered.and_then(|heard| heard.stored) {
+            Some(stored) => Some(stored),
+            None => self.store()?.heard()?,
+        };
         let stored = match stored {
             Some(stored) if !differs(&stored, &heartbeat) => Some(stored),
             _ => {

@@ -224,6 +224,12 @@ fn vendors_that_crash_under_a_running_machine_cost_no_work() {
         let before = work(stack, &id, 1)?;
         super::crash_cloud(stack)?;
         stack.restart_cloud()?;
+        let machine = wait::until("the machine to boot again", LIMIT, || {
+            let machine = stack.machine_of(&id).map_err(|error| format!("{error:#}"))?;
+            if machine.pids_of("ebb-agent").is_empty() { Err("no idle-agent".into()) } else { Ok(machine) }
+        })?;
+        std::thread::sleep(Duration::from_secs(8));
+        eprintln!("DIAG {:?}", machine.shell("root", "ps axf | head -40; ls -la /var/log /run/ebbtide /var/lib/ebbtide; tail -n 40 /var/log/journal*/* /var/log/*.log; ss -ltnp"));
         heard(stack, &id)?;
         ensure!(traces(stack, &id)? == before, "the machine came back with other bytes");
         stack.api.act(&id, "sleep")?;

@@ -1,0 +1,182 @@
+//! Measures a running system from outside and says every figure with its target; `scripts/bench` runs it.
+//!
+//! A figure is measured, or says that it is derived and from what. A missed target is shown as missed. Nothing here is
+//! asserted: figures depend on the machine and on what else it does.
+
+mod clock;
+mod day;
+mod lives;
+mod log;
+mod ports;
+pub mod report;
+mod rest;
+mod worker;
+
+use crate::api::Discard;
+use crate::machine::{self, Machine};
+use crate::{Machines, Options, Stack, place};
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use ebbtide_api::workspace::State;
+use log::Log;
+use report::Section;
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is measured, and for how long.
+#[derive(Debug, Clone, Parser)]
+pub struct Plan {
+    /// Lives of a workspace: spawn, sleep, wake, delete.
+    #[arg(long, default_value_t = 5)]
+    pub runs: usize,
+    /// How long the idle-agent is watched at rest.
+    #[arg(long, default_value_t = 300)]
+    pub rest_secs: u64,
+    /// Work in a workspace before it sleeps, in megabytes, beside the clone.
+    #[arg(long, default_value_t = 32)]
+    pub work_mb: usize,
+    /// Writes the tables into docs/benchmarks.md.
+    #[arg(long)]
+    pub write: bool,
+}
+
+/// A system under measurement.
+pub struct Bench {
+    stack: Stack,
+    log: Log,
+    work_mb: usize,
+    say: fn(&str),
+}
+
+/// How often a machine sends a heartbeat in production.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Runs everything and says the tables.
+///
+/// # Errors
+/// Where something cannot be measured; the system is taken down in any case.
+pub fn run(plan: &Plan, say: fn(&str)) -> Result<String> {
+    let agent = place::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
+    ensure!(agent.exists(), "{} is missing; run scripts/build release", agent.display());
+    let before = Surroundings::now();
+    let program = worker::program()?;
+    let repositories = tempfile::Builder::new().prefix("ebbtide-repositories-").tempdir()?;
+    machine::serve_this_repository(repositories.path())?;
+    let stack = Stack::start(Options {
+        name: "bench".into(),
+        machines: Machines::Process,
+        // Production but for one rule: lives of seconds would otherwise wait for a rule about minutes.
+        policy: json!({ "gone_after_create": "1s", "heartbeat": format!("{}s", HEARTBEAT.as_secs()) }),
+        repositories: Some(repositories.path().to_owned()),
+        cron_every: Duration::from_secs(300),
+        progress: say,
+        ..Options::default()
+    })?;
+    stack.api.publish_agent(&agent)?;
+    let log = Log::follow(&stack.log("worker"));
+    let bench = Bench { stack, log, work_mb: plan.work_mb, say };
+    let measured = bench.measure(plan, &agent, &program);
+    if measured.is_err() {
+        eprintln!("{}", bench.stack.last_words());
+    }
+    let Bench { stack, log, .. } = bench;
+    drop(log);
+    let stopped = stack.stop();
+    let sections = measured?;
+    stopped?;
+    let mut text = before.render(plan, &Surroundings::now());
+    sections.iter().for_each(|section| text += &section.render());
+    Ok(text)
+}
+
+impl Bench {
+    fn measure(
+        &self,
+        plan: &Plan,
+        agent: &std::path::Path,
+        program: &worker::Program,
+    ) -> Result<Vec<Section>> {
+        let lives = lives::run(self, plan.runs)?;
+        (self.say)("a workspace for ports and rest");
+        let id =
+            self.stack.api.create(&json!({ "repo": "http://git.ebbtide.test/ebbtide.git" }))?.id.to_string();
+        let ready = lives::settled(self, &id, State::Running)?;
+        let server = ready.machine.context("ready without a machine")?.server_id;
+        let inside = Machine::find(self.stack.directory(), server)?;
+        let ports = ports::run(self, &id, &inside)?;
+        rest::prepare(self, &inside)?;
+        (self.say)(&format!("{} s of rest", plan.rest_secs));
+        let mut day = day::Day::begin(self);
+        let rest = rest::run(&inside, agent, Duration::from_secs(plan.rest_secs), || day.look(self, &id))?;
+        day.end(self);
+        (self.say)("one snapshot of a small change");
+        inside.shell("ebb", "head -c 1000000 /dev/urandom > /workspaces/ebbtide/small-change")?;
+        day.count_snapshot(self, &id)?;
+        self.stack.api.delete(&id, Discard::Work)?;
+        self.stack.api.wait_for(&id, State::Deleted, lives::LIMIT)?;
+        Ok(vec![
+            lives.spawning(),
+            lives.sleeping(),
+            lives.waking(),
+            ports::section(&ports),
+            rest.section(),
+            program.section(),
+            worker::calls(&self.log, &lives),
+            day.section(HEARTBEAT, program.start.median)?,
+        ])
+    }
+}
+
+/// What a figure depends on beside the code.
+struct Surroundings {
+    load: String,
+}
+
+impl Surroundings {
+    fn now() -> Self {
+        let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        Self { load: text.split_whitespace().take(3).collect::<Vec<_>>().join(" ") }
+    }
+
+    fn render(&self, plan: &Plan, after: &Self) -> String {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, name: &str| -> String {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+        };
+        let memory: u64 = field(&read("/proc/meminfo"), "MemTotal")
+            .split(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let date =
+            crate::process::run("date", |date| date.args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default();
+        let git = |arguments: &[&str]| {
+            crate::process::run("git", |git| git.arg("-C").arg(place::root()).args(arguments))
+                .unwrap_or_default()
+        };
+        let changed =
+            if git(&["status", "--porcelain"]).is_empty() { "" } else { " with uncommitted changes" };
+        format!(
+            "Measured {date} on {cores} cores ({}), {} of memory, Linux {}. Commit {}{changed}, release builds of the idle-agent and \
+             the Worker, unoptimised local cloud. Load of the machine before: {}; after: {} (1, 5, 15 minutes; this run's own work \
+             included).\n\nCommand: `scripts/bench --runs {} --rest-secs {} --work-mb {} --write`.\n\n",
+            field(&read("/proc/cpuinfo"), "model name"),
+            crate::figures::bytes(memory * 1024),
+            read("/proc/sys/kernel/osrelease").trim(),
+            git(&["rev-parse", "--short", "HEAD"]),
+            self.load,
+            after.load,
+            plan.runs,
+            plan.rest_secs,
+            plan.work_mb,
+        )
+    }
+}
+
+/// Where the figures are published.
+pub fn document() -> PathBuf {
+    place::root().join("docs/benchmarks.md")
+}
