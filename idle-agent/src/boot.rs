@@ -15,6 +15,7 @@ use crate::child::Children;
 use crate::clock::Moment;
 use crate::config::Places;
 use crate::durable;
+use crate::freeze::Freezer;
 use ebbtide_api::vm::{BootPlan, NamedSecret, StepAction};
 use ebbtide_api::workspace::StepState;
 use record::Record;
@@ -111,16 +112,19 @@ impl Reporter<'_> {
 }
 
 impl Boot {
+    /// Puts on the board how far an earlier life of the agent came: before the first heartbeat, and before [`Self::run`].
+    pub fn resume(&self) {
+        let record = Record::resume(&self.plan, durable::read_json(&self.record_file()));
+        self.board.update(Urgency::Now, |facts| {
+            facts.ready = record.is_ready();
+            facts.boot_failure = record.failure();
+            facts.boot = record.steps;
+        });
+    }
+
     /// Works through the plan. On return the board says that the machine is ready, or why not.
     pub fn run(&mut self) {
-        let record = Record::resume(&self.plan, durable::read_json(&self.record_file()));
-        let (ready, failure) = (record.is_ready(), record.failure());
-        self.board.update(Urgency::Now, |facts| {
-            facts.boot.clone_from(&record.steps);
-            facts.ready = ready;
-            facts.boot_failure.clone_from(&failure);
-        });
-        if let Some(failure) = failure {
+        if let Some(failure) = self.board.read(|facts| facts.boot_failure.clone()) {
             tracing::error!(%failure, "the boot has failed before");
             return;
         }
@@ -139,7 +143,11 @@ impl Boot {
         let before = self.board.read(|facts| facts.boot.get(place).map(|step| step.state));
         let was_done = matches!(before, Some(StepState::Done | StepState::Skipped));
         if was_done {
-            if !matches!(planned.action, StepAction::Clone { .. } | StepAction::Restore { .. }) {
+            let is_once = matches!(planned.action, StepAction::Clone { .. } | StepAction::Restore { .. });
+            // A frozen terminal does not answer, and nothing of the user's may start beside it.
+            let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })
+                && Freezer::new(&self.places.state).is_frozen();
+            if !is_once && !is_frozen {
                 // What must stand on every start is looked after again, quietly: the boot itself is through.
                 let reporter =
                     Reporter { board: &self.board.clone(), place: usize::MAX, begun: Moment::now() };

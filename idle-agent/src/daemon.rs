@@ -73,14 +73,11 @@ fn start(
     let (events, heard) = channel();
     local::serve(&places.socket(), events.clone()).context("the local socket")?;
 
-    let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
-    let listener = Ear(events.clone());
-    let (linked, told) = (Arc::clone(&session), Arc::clone(&board));
-    spawn("link", move || link::run(&linked, &told, bell, heartbeat, listener))?;
-
     let workspace = boot::workspace_of(&enrolled.boot_plan);
     let include =
         workspace.map_or_else(Vec::new, |(_, home, workspaces)| vec![home.into(), workspaces.into()]);
+    let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
+    let linked = Arc::clone(&session);
     let conductor = Conductor::new(Parts {
         board: Arc::clone(&board),
         access,
@@ -95,12 +92,17 @@ fn start(
     let boot = Boot {
         plan: enrolled.boot_plan,
         places: places.clone(),
-        board,
+        board: Arc::clone(&board),
         children,
         secrets: enrolled.secrets,
         listen_port: enrolled.ingress.listen_port,
         caddy: None,
     };
+    // Before the first instruction can come: it finds what an earlier life of the agent left.
+    boot.resume();
+    tell_user(&boot, &events);
+    let listener = Ear(events.clone());
+    spawn("link", move || link::run(&linked, &board, bell, heartbeat, listener))?;
     spawn("boot", move || see_to_boot(boot, &events))?;
 
     conductor.run(&heard);
@@ -109,22 +111,22 @@ fn start(
 
 /// Works through the boot plan, then keeps Caddy alive.
 fn see_to_boot(mut boot: Boot, events: &Sender<Event>) {
-    let name = boot::workspace_of(&boot.plan).map(|(user, ..)| user.to_owned());
-    let etc = boot.places.etc.clone();
-    let tell_user = || {
-        if let Some(user) = name.as_deref().and_then(|name| host::user(&etc, name)) {
-            let _ = events.send(Event::User(user));
-        }
-    };
-    // Known already on a restart, and else once its step is through.
-    tell_user();
     boot.run();
-    tell_user();
+    tell_user(&boot, events);
     while let Some(caddy) = &mut boot.caddy {
         std::thread::sleep(CADDY_EVERY);
         if let Err(error) = caddy.revive() {
             boot.board.log(&error.to_string());
         }
+    }
+}
+
+/// Tells the loop whose machine it is, as soon as the user exists.
+fn tell_user(boot: &Boot, events: &Sender<Event>) {
+    let name = boot::workspace_of(&boot.plan).map(|(user, ..)| user);
+    if let Some(user) = name.and_then(|name| host::user(&boot.places.etc, name)) {
+        // The loop ends only with the whole agent.
+        let _ = events.send(Event::User(user));
     }
 }
 

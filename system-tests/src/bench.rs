@@ -13,9 +13,9 @@ mod rest;
 mod worker;
 
 use crate::api::Discard;
-use crate::machine::{self, Machine};
+use crate::machine;
 use crate::{Machines, Options, Stack, place};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use ebbtide_api::workspace::State;
 use log::Log;
@@ -101,9 +101,8 @@ impl Bench {
         (self.say)("a workspace for ports and rest");
         let id =
             self.stack.api.create(&json!({ "repo": "http://git.ebbtide.test/ebbtide.git" }))?.id.to_string();
-        let ready = lives::settled(self, &id, State::Running)?;
-        let server = ready.machine.context("ready without a machine")?.server_id;
-        let inside = Machine::find(self.stack.directory(), server)?;
+        lives::settled(self, &id, State::Running)?;
+        let inside = self.stack.machine_of(&id)?;
         let ports = ports::run(self, &id, &inside)?;
         rest::prepare(self, &inside)?;
         (self.say)(&format!("{} s of rest", plan.rest_secs));

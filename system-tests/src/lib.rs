@@ -20,4 +20,4 @@ pub mod simulation;
 mod stack;
 pub mod wait;
 
-pub use stack::{Machines, Options, Stack, ZONE};
+pub use stack::{Machines, NOTHING_LEFT, Options, Stack, ZONE};

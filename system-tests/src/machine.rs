@@ -1,6 +1,6 @@
 //! A look into a machine of the local cloud from the host, as its owner would have it over SSH.
 //!
-//! Finds the machine's processes through `/proc` and enters their namespaces, which takes root.
+//! Finds the machine's processes through `/proc` and enters their namespaces, which takes root (`sudo` where we are not).
 
 use crate::process::run;
 use anyhow::{Context, Result, anyhow, ensure};
@@ -20,9 +20,8 @@ impl Machine {
     /// Finds the machine of a server of the stack that lives in that directory.
     ///
     /// # Errors
-    /// Where no process runs in one, or this is not root.
+    /// Where no process runs in one.
     pub fn find(stack: &Path, server_id: u64) -> Result<Self> {
-        ensure!(rustix::process::geteuid().is_root(), "looking into a machine takes root");
         let (boots, stack) = (format!("machine-init boot {server_id} "), stack.to_string_lossy());
         let ours = |pid: &u32| {
             command_line(*pid).contains(&boots)
@@ -38,7 +37,7 @@ impl Machine {
     }
 
     fn entering(&self, user: &str) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = as_root("nsenter");
         command.args(["--target", &self.init.to_string()]);
         command.args(["--user", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"]);
         command.args(["/usr/bin/env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"]);
@@ -79,14 +78,12 @@ impl Machine {
     /// Whether something in the machine listens on a TCP port.
     pub fn listens(&self, port: u16) -> bool {
         let wanted = format!(":{port:04X}");
-        ["tcp", "tcp6"].iter().any(|table| {
-            let text =
-                std::fs::read_to_string(format!("/proc/{}/net/{table}", self.init)).unwrap_or_default();
-            text.lines().any(|line| {
-                let mut fields = line.split_whitespace().skip(1);
-                let local = fields.next().is_some_and(|address| address.ends_with(&wanted));
-                local && fields.nth(1) == Some("0A")
-            })
+        let tables = ["tcp", "tcp6"].map(|table| format!("/proc/{}/net/{table}", self.init));
+        let text = as_root("cat").args(tables).stderr(Stdio::null()).output().map(|output| output.stdout);
+        String::from_utf8_lossy(&text.unwrap_or_default()).lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next().is_some_and(|address| address.ends_with(&wanted));
+            local && fields.nth(1) == Some("0A")
         })
     }
 
@@ -116,6 +113,16 @@ impl Machine {
         }
         Ok(pids.len())
     }
+}
+
+/// A program with root's rights, which `scripts/env` has asked for.
+fn as_root(program: &str) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["--non-interactive", "--", program]);
+    sudo
 }
 
 fn processes() -> impl Iterator<Item = u32> {

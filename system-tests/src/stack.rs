@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 /// The local zone: browsers and curl resolve everything below `localhost` to loopback.
 pub const ZONE: &str = "ebb.localhost";
+/// What is said when everything has ended.
+pub const NOTHING_LEFT: &str = "nothing is left: no process, no mount, no namespace";
 /// How long the local cloud may take to say where it listens (a person may have to type a password for sudo).
 const CLOUD_START: Duration = Duration::from_secs(60);
 /// How long the Worker may take to answer.
@@ -106,6 +108,18 @@ impl Stack {
         let say = options.progress;
         let directory =
             tempfile::Builder::new().prefix("ebbtide-").tempdir().context("making a directory")?;
+        let path = directory.path().to_owned();
+        Self::start_in(directory, options).inspect_err(|_| {
+            // Whatever had come up went with the error; the one who asked should know.
+            match crate::leftovers::none(&path) {
+                Ok(()) => say(NOTHING_LEFT),
+                Err(left) => say(&format!("left behind:\n{left}")),
+            }
+        })
+    }
+
+    fn start_in(directory: TempDir, options: Options) -> Result<Self> {
+        let say = options.progress;
         let secrets = Secrets::random()?;
         let (control_port, edge_port) = ports(options.ports)?;
         say("starting the local cloud");
@@ -245,12 +259,14 @@ impl Stack {
         self.start_worker()
     }
 
-    /// Ends the local cloud in good order (its machines with it) and starts it again on the same data.
+    /// Kills the vendors as a crash would (their machines die with them) and starts them again on the same data.
     ///
     /// # Errors
-    /// Where it does not come up again.
+    /// Where they do not come up again.
     pub fn restart_cloud(&mut self) -> Result<()> {
-        self.cloud_process = None;
+        if let Some(cloud) = self.cloud_process.take() {
+            cloud.crash();
+        }
         let port = |url: &str| -> Result<u16> {
             let host = url.split('/').nth(2).unwrap_or_default();
             host.rsplit(':').next().unwrap_or_default().parse().with_context(|| format!("no port in {url}"))
@@ -364,6 +380,8 @@ fn wrangler_environment(directory: &Path) -> Vec<(&'static str, OsString)> {
     let off = |name| (name, OsString::from("false"));
     vec![
         ("PATH", place::path_with_node()),
+        // wrangler is killed in the end and cleans nothing up; its scraps go with everything else.
+        ("TMPDIR", directory.into()),
         ("CI", "1".into()),
         ("NO_COLOR", "1".into()),
         ("WRANGLER_HIDE_BANNER", "true".into()),

@@ -10,17 +10,17 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// `SOCK_DIAG_BY_FAMILY`.
-const BY_FAMILY: u16 = 20;
+/// `TCPDIAG_GETSOCK`: older than `SOCK_DIAG_BY_FAMILY`, and answers for both families of addresses in one walk.
+const GETSOCK: u16 = 18;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x301;
-/// `IPPROTO_TCP`.
-const TCP: u8 = 6;
 /// `1 << TCP_LISTEN`.
 const LISTENING: u32 = 1 << 10;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const HEADER: usize = 16;
+/// `nlmsghdr` and `inet_diag_req`.
+const QUESTION: usize = HEADER + 60;
 const INET: u8 = 2;
 const INET6: u8 = 10;
 
@@ -60,15 +60,13 @@ impl Diag {
     /// [`DiagError`]; the line is of no use any more then.
     pub fn listeners(&mut self) -> Result<Vec<Listener>, DiagError> {
         let mut listeners = Vec::new();
-        for family in [INET, INET6] {
-            sendto(&self.socket, &question(family), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-            loop {
-                let (_, read) = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
-                match read_answer(self.buffer.get(..read).unwrap_or_default(), &mut listeners) {
-                    Part::More => {}
-                    Part::Last => break,
-                    Part::Refused => return Err(DiagError::Refused),
-                }
+        sendto(&self.socket, &question(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        loop {
+            let (_, read) = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
+            match read_answer(self.buffer.get(..read).unwrap_or_default(), &mut listeners) {
+                Part::More => {}
+                Part::Last => break,
+                Part::Refused => return Err(DiagError::Refused),
             }
         }
         listeners.sort_unstable();
@@ -76,15 +74,13 @@ impl Diag {
     }
 }
 
-/// `nlmsghdr` and `inet_diag_req_v2`.
-fn question(family: u8) -> [u8; 72] {
-    let mut bytes = [0; 72];
-    bytes[0..4].copy_from_slice(&72u32.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+fn question() -> [u8; QUESTION] {
+    let mut bytes = [0; QUESTION];
+    bytes[0..4].copy_from_slice(&76u32.to_ne_bytes());
+    bytes[4..6].copy_from_slice(&GETSOCK.to_ne_bytes());
     bytes[6..8].copy_from_slice(&DUMP.to_ne_bytes());
-    bytes[16] = family;
-    bytes[17] = TCP;
-    bytes[20..24].copy_from_slice(&LISTENING.to_ne_bytes());
+    // Family, lengths and socket stay zero: any.
+    bytes[68..72].copy_from_slice(&LISTENING.to_ne_bytes());
     bytes
 }
 
@@ -105,7 +101,7 @@ fn read_answer(mut bytes: &[u8], listeners: &mut Vec<Listener>) -> Part {
         match kind {
             NLMSG_DONE => return Part::Last,
             NLMSG_ERROR => return Part::Refused,
-            BY_FAMILY => listeners.extend(read_message(message)),
+            GETSOCK => listeners.extend(read_message(message)),
             _ => {}
         }
         let Some(rest) = bytes.get(length.next_multiple_of(4)..) else { return Part::More };
@@ -163,8 +159,8 @@ mod tests {
     fn torn_and_foreign_messages_are_left_out() {
         let mut listeners = Vec::new();
         assert_eq!(read_answer(&[], &mut listeners), Part::More);
-        assert_eq!(read_answer(&question(INET)[..40], &mut listeners), Part::More);
-        assert_eq!(read_answer(&question(INET), &mut listeners), Part::More, "too short for a listener");
+        assert_eq!(read_answer(&question()[..40], &mut listeners), Part::More);
+        assert_eq!(read_answer(&question(), &mut listeners), Part::More, "too short for a listener");
         let mut done = [0; 20];
         done[0] = 20;
         done[4] = 3;

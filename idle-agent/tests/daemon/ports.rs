@@ -203,9 +203,9 @@ fn websockets_and_events_pass_and_stay_while_other_ports_come_and_go() {
     let connect = |request: tungstenite::handshake::client::Request| {
         let stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        tungstenite::client(request, stream)
+        tungstenite::client(request, stream).ok()
     };
-    assert!(connect(request.clone()).is_err(), "no credential");
+    assert!(connect(request.clone()).is_none(), "no credential");
     let cookie = format!("ebb_access={}", house.token(None));
     request.headers_mut().insert("cookie", cookie.parse().unwrap());
     let (mut socket, _) = connect(request).unwrap();
@@ -303,6 +303,9 @@ fn from_listening_to_the_first_answer_takes_less_than_a_second() {
             let begun = Instant::now();
             wait_until("it answers", || house.ask_signed(app.port) == 200);
             let took = begun.elapsed();
+            let again = Instant::now();
+            assert_eq!(house.ask_signed(app.port), 200);
+            eprintln!("{took:?}, then {:?} a request", again.elapsed());
             app.end();
             took
         })

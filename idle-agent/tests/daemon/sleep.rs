@@ -233,6 +233,10 @@ fn killed_in_every_phase_of_the_drain_it_still_ends_where_it_should() {
         machine.control.state().heartbeats.clear();
         machine.start();
         phase(&machine, Some(DrainPhase::Done));
+        assert!(
+            !machine.agent_log().contains("finished starting"),
+            "a restarted agent knows that it is ready"
+        );
         if machine.uid >= 1_000_000 {
             assert_eq!(state_of(sleeper.id()), 'T', "killed in {at:?}");
         }

@@ -20,8 +20,6 @@ const BUDGET: [f64; 3] = [100_000.0, 100_000.0, 13_000.0];
 const OBJECT_GB: f64 = 0.128;
 /// Messages over a WebSocket that are billed as one request.
 const MESSAGES_A_REQUEST: f64 = 20.0;
-/// Rows that one commit of an object at rest writes at most: the record and its alarm.
-const ROWS_A_COMMIT: f64 = 2.0;
 /// Workspaces that are to fit on the Free plan, always awake.
 const WORKSPACES: f64 = 8.0;
 /// Snapshots of a workspace in which something changes all day (every 15 min).
@@ -35,18 +33,22 @@ pub struct Day {
     heartbeats: u32,
     answers: Vec<f64>,
     object: Commits,
-    index: Commits,
-    spans: Option<Counted>,
-    snapshot: Option<(usize, u32, u32)>,
+    counted: Option<Counted>,
+    snapshot: Option<Counted>,
 }
 
 #[derive(Debug)]
 struct Counted {
     secs: f64,
+    /// Requests of the machine.
     requests: usize,
+    /// Statements that they sent to the index.
+    statements: u32,
     crons: usize,
-    object: u32,
-    index: u32,
+    /// Commits of the object's own database.
+    saves: u32,
+    /// Times that an alarm was set or fired.
+    alarms: u32,
 }
 
 impl Day {
@@ -59,8 +61,7 @@ impl Day {
             heartbeats: 0,
             answers: Vec::new(),
             object: Commits::of(&state.join("do")),
-            index: Commits::of(&state.join("d1")),
-            spans: None,
+            counted: None,
             snapshot: None,
         }
     }
@@ -79,20 +80,12 @@ impl Day {
         }
         self.last_heard = heard;
         self.object.look();
-        self.index.look();
         Ok(())
     }
 
     /// Ends the count.
     pub fn end(&mut self, bench: &Bench) {
-        let lines = bench.log.since(self.begun);
-        self.spans = Some(Counted {
-            secs: (now_ms() - self.begun) / 1000.0,
-            requests: lines.iter().filter(|line| line.is_about("/v1/vm/")).count(),
-            crons: lines.iter().filter(|line| line.fields["message"] == "the cron has run").count(),
-            object: self.object.count,
-            index: self.index.count,
-        });
+        self.counted = Some(self.count(bench, self.begun, (0, 0)));
     }
 
     /// Counts what one snapshot of a small change asks of the Worker.
@@ -101,16 +94,30 @@ impl Day {
     /// Where it is not taken.
     pub fn count_snapshot(&mut self, bench: &Bench, id: &str) -> Result<()> {
         let before = bench.stack.api.get(id)?.last_backup.map(|backup| backup.snapshot);
-        let (asked, commits) = (now_ms(), (self.object.fresh(), self.index.fresh()));
+        self.object.look();
+        let (asked, commits) = (now_ms(), self.object.count);
         let answer =
             bench.stack.api.call("POST", &format!("/v1/workspaces/{id}/snapshots"), Some(&json!({})))?;
         anyhow::ensure!(answer.status < 300, "a snapshot was refused: {}", answer.text());
         bench.stack.api.wait(id, "snapshotted", super::lives::LIMIT, |workspace| {
             workspace.last_backup.as_ref().map(|backup| &backup.snapshot) != before.as_ref()
         })?;
-        let requests = bench.log.since(asked).iter().filter(|line| line.is_about("/v1/vm/")).count();
-        self.snapshot = Some((requests, self.object.fresh() - commits.0, self.index.fresh() - commits.1));
+        self.snapshot = Some(self.count(bench, asked, commits));
         Ok(())
+    }
+
+    fn count(&mut self, bench: &Bench, since: f64, before: (u32, u32)) -> Counted {
+        self.object.look();
+        let lines = bench.log.since(since);
+        let machine = || lines.iter().filter(|line| line.is_about("/v1/vm/"));
+        Counted {
+            secs: (now_ms() - since) / 1000.0,
+            requests: machine().count(),
+            statements: machine().filter_map(|line| Some(line.invocation()?.1.d1)).sum(),
+            crons: lines.iter().filter(|line| line.fields["message"] == "the cron has run").count(),
+            saves: self.object.count.0 - before.0,
+            alarms: self.object.count.1 - before.1,
+        }
     }
 
     /// The table. An object that was asleep starts up before it acts, which took `start_ms`.
@@ -118,112 +125,94 @@ impl Day {
     /// # Errors
     /// Where the count was not ended.
     pub fn section(&self, heartbeat: Duration, start_ms: f64) -> Result<Section> {
-        let counted = self.spans.as_ref().context("the count was not ended")?;
-        let scale = DAY_SECS / counted.secs;
-        let day = |count: f64| count * scale;
-        let heartbeats = day(f64::from(self.heartbeats));
-        let (alarm_commits, index) = (day(f64::from(counted.object)), day(f64::from(counted.index)));
-        let requests = day(counted.requests as f64);
-        let awake_ms = start_ms + percentile(&self.answers, 95);
-        let wakes = heartbeats + alarm_commits + requests;
-        let gb_secs = wakes * awake_ms / 1000.0 * OBJECT_GB;
-        let object_requests = heartbeats / MESSAGES_A_REQUEST + alarm_commits + requests;
-        let rows = alarm_commits * ROWS_A_COMMIT;
+        let Counted { secs, requests, statements, crons, saves, alarms } =
+            *self.counted.as_ref().context("the count was not ended")?;
+        let day = |count: f64| count * DAY_SECS / secs;
+        let (messages, sets) = (day(f64::from(self.heartbeats)), day(f64::from(alarms)));
+        let (calls, rows) = (day(requests as f64), day(f64::from(saves)) + sets);
+        let answer_ms = percentile(&self.answers, 95);
+        let gb_secs = (messages + sets + calls) * (start_ms + answer_ms) / 1000.0 * OBJECT_GB;
         let mut section = Section::new(
             "What an awake workspace costs a day",
             &format!(
-                "Counted over {:.0} s of one quiet workspace with a heartbeat every {} s, times {scale:.0}; {WORKSPACES} of them \
-                 against the Free plan's day.",
-                counted.secs,
+                "Counted over {secs:.0} s of one quiet workspace at the production rhythm (a heartbeat every {} s), scaled to a day; \
+                 {WORKSPACES} always awake, against the Free plan's day.",
                 heartbeat.as_secs()
             ),
-            &["what", "counted", "a day", "8 workspaces", "of the plan"],
+            &["what", "counted", "a day", "8 of them", "of the plan"],
         );
         let mut line = |what: &str, counted: String, a_day: f64, budget: f64| {
             let eight = a_day * WORKSPACES;
             let share = format!("{:.1} % of {budget}", eight / budget * 100.0);
             section.row([what.into(), counted, format!("{a_day:.0}"), format!("{eight:.0}"), share]);
         };
-        line("requests to the Worker by the machine", counted.requests.to_string(), requests, BUDGET[0]);
-        line(
-            "requests to the object (messages 20:1, alarms, calls)",
-            format!("{} messages, {} alarms or commits", self.heartbeats, counted.object),
-            object_requests,
-            BUDGET[0],
-        );
-        line(
-            "rows written in the object (≤ 2 a commit)",
-            format!("{} commits", counted.object),
-            rows,
-            BUDGET[1],
-        );
-        line(
-            "rows written in the index (≥ 1 a commit)",
-            format!("{} commits", counted.index),
-            index,
-            BUDGET[1],
-        );
-        line("object GB-s (derived)", format!("{awake_ms:.1} ms a wake"), gb_secs, BUDGET[2]);
+        line("requests to the Worker", requests.to_string(), calls, BUDGET[0]);
+        let counted = format!("{} messages, {alarms} alarms set", self.heartbeats);
+        let billed = messages / MESSAGES_A_REQUEST + sets + calls;
+        line("requests to the object, messages 20:1", counted, billed, BUDGET[0]);
+        line("rows written in the object", format!("{saves} saved, {alarms} alarms set"), rows, BUDGET[1]);
+        line("statements to the index", statements.to_string(), day(f64::from(statements)), BUDGET[1]);
+        line("object GB-s (derived)", format!("{:.1} ms a time", start_ms + answer_ms), gb_secs, BUDGET[2]);
         section.remark(format!(
-            "Once for all workspaces together: the cron, {} in this time, 288 a day at every five minutes.",
-            counted.crons
+            "Once for all workspaces: the cron, {crons} in this time, 288 a day. The object writes to the index only when the \
+             workspace's state changes, which it did not."
         ));
         section.remark(format!(
-            "GB-s are derived, not measured: local `workerd` does not report them. Each message, alarm and call counts with its \
-             start-up ({start_ms:.1} ms, below) and the 95th percentile of a whole `GET` of the workspace ({:.1} ms), at 128 MB. \
-             An object that could not hibernate would cost {:.0} GB-s a day, one alone {:.0} % of the plan.",
-            percentile(&self.answers, 95),
+            "Rows are commits in the object's database and in the local runtime's database of alarms; each writes one row here. GB-s \
+             are derived, because local `workerd` does not report them: each message, alarm and call counts with a start-up after \
+             hibernation ({start_ms:.1} ms) and the 95th percentile of a whole `GET` of the workspace ({answer_ms:.1} ms), at \
+             128 MB. An object that could not hibernate would cost {:.0} GB-s a day, {:.0} % of the plan for one.",
             DAY_SECS * OBJECT_GB,
             DAY_SECS * OBJECT_GB / BUDGET[2] * 100.0,
         ));
-        if let Some((requests, object, index)) = self.snapshot {
+        if let Some(snapshot) = &self.snapshot {
+            let requests = snapshot.requests as f64 * SNAPSHOTS;
+            let rows = f64::from(snapshot.saves + snapshot.alarms) * SNAPSHOTS;
             section.remark(format!(
-                "A workspace in which something changes all day adds a snapshot every 15 minutes. One of a small change made {requests} \
-                 requests to the Worker, {object} commits in the object and {index} in the index: {:.0} requests and {:.0} commits a \
-                 day, {:.1} % and {:.1} % of the plan for one workspace.",
-                requests as f64 * SNAPSHOTS,
-                f64::from(object) * SNAPSHOTS,
-                requests as f64 * SNAPSHOTS / BUDGET[0] * 100.0,
-                f64::from(object) * SNAPSHOTS * ROWS_A_COMMIT / BUDGET[1] * 100.0,
+                "A workspace in which something changes all day adds a snapshot every 15 minutes. One of a small change made {} \
+                 requests, {} commits and {} settings of the alarm: {requests:.0} requests and {rows:.0} rows a day, {:.1} % and {:.1} % of \
+                 the plan for one workspace, {:.0} % and {:.0} % for eight.",
+                snapshot.requests,
+                snapshot.saves,
+                snapshot.alarms,
+                requests / BUDGET[0] * 100.0,
+                rows / BUDGET[1] * 100.0,
+                requests * WORKSPACES / BUDGET[0] * 100.0,
+                rows * WORKSPACES / BUDGET[1] * 100.0,
             ));
         }
         Ok(section)
     }
 }
 
-/// Commits in all SQLite databases of a directory, read from their write-ahead logs.
+/// Commits in the objects' databases, read from their write-ahead logs: of their own, and of the alarms, which the local
+/// runtime keeps in a database beside them.
 #[derive(Debug)]
 struct Commits {
     directory: PathBuf,
     seen: BTreeMap<PathBuf, (u64, u32)>,
-    count: u32,
+    count: (u32, u32),
 }
 
 impl Commits {
     fn of(directory: &Path) -> Self {
-        let mut commits = Self { directory: directory.to_owned(), seen: BTreeMap::new(), count: 0 };
+        let mut commits = Self { directory: directory.to_owned(), seen: BTreeMap::new(), count: (0, 0) };
         commits.look();
-        commits.count = 0;
+        commits.count = (0, 0);
         commits
-    }
-
-    /// Looks, and says all commits so far.
-    fn fresh(&mut self) -> u32 {
-        self.look();
-        self.count
     }
 
     fn look(&mut self) {
         for file in logs_below(&self.directory) {
-            let Some((salt, commits)) = std::fs::read(&file).ok().as_deref().and_then(commits_in) else {
-                continue;
-            };
-            let before = self.seen.insert(file, (salt, commits));
+            let read = std::fs::read(&file).ok();
+            let Some((salt, commits)) = read.as_deref().and_then(commits_in) else { continue };
+            let of_alarms = file.to_string_lossy().ends_with("/metadata.sqlite-wal");
             // Another salt: the log was begun anew.
-            self.count += match before {
+            let new = match self.seen.insert(file, (salt, commits)) {
                 Some((known, before)) if known == salt => commits.saturating_sub(before),
                 Some(_) | None => commits,
             };
+            *(if of_alarms { &mut self.count.1 } else { &mut self.count.0 }) += new;
         }
     }
 }

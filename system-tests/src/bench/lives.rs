@@ -26,6 +26,8 @@ const REPOSITORY: &str = "http://git.ebbtide.test/ebbtide.git";
 const BARE_CLONE: &str = "bare `git clone` in the same machine";
 const TOTAL: &str = "**total**";
 const MACHINE: &str = "the local cloud makes the machine (theirs)";
+const WRITER: &str = "backup: two passes, the second over frozen processes";
+const READER: &str = "a fresh reader makes the receipt, the control plane verifies it";
 const CLONE: &str = "step: Cloning the repository";
 
 /// What was measured over some lives.
@@ -56,7 +58,7 @@ fn life(bench: &Bench, lives: &mut Lives) -> Result<()> {
     let asked = now_ms();
     let id = stack.api.create(&json!({ "repo": REPOSITORY }))?.id.to_string();
     let accepted = now_ms();
-    lives.spawn.add("request accepted", accepted - asked);
+    lives.spawn.add("request accepted (the order is under way)", accepted - asked);
     let inside = boot(bench, &id, asked, &mut lives.spawn)?;
     lives.vendor_calls.add("spawn", journal(bench, asked)?.len() as f64);
 
@@ -130,16 +132,14 @@ fn sleep(bench: &Bench, id: &str, asked: f64, lives: &mut Lives) -> Result<()> {
     let first = of(&|line| line.is_about("/v1/vm/backup")).context("no backup in the Worker's log")?;
     let written = lines.iter().rfind(|line| line.answers("POST", "/v1/vm/backup/snapshots"));
     let written = written.context("no snapshot in the Worker's log")?.at_ms;
-    let delivered = of(&|line| line.answers("POST", "/v1/vm/drained")).context("no receipt")?;
     let calls = journal(bench, asked)?;
     let is_delete = |call: &&Call| call.method == "DELETE" && call.path.starts_with("/servers/");
     let deleted = calls.iter().find(is_delete).context("no server was deleted")?.at;
     let dns = calls.iter().rfind(|call| call.method != "GET" && call.path.contains("dns_records"));
 
     samples.add("request → agent's first call for the backup", first - asked);
-    samples.add("backup: two passes, the second over frozen processes (backup tool)", written - first);
-    samples.add("fresh reader makes the receipt; delivered, first answer", delivered - written);
-    samples.add("control plane verifies it", ending_at - delivered);
+    samples.add(WRITER, written - first);
+    samples.add(READER, ending_at - written);
     samples.add("→ server's deletion ordered", deleted - ending_at);
     samples.add("→ seen gone twice, names deleted, asleep", asleep_at - deleted);
     samples.add("**request → verified receipt**", ending_at - asked);
@@ -220,8 +220,8 @@ impl Lives {
         );
         spread(&mut section, &self.sleep);
         let total = self.sleep.of("**request → verified receipt**").median;
-        let tool = self.sleep.of("backup: two passes, the second over frozen processes (backup tool)").median;
-        let reader = self.sleep.of("fresh reader makes the receipt; delivered, first answer").median;
+        let tool = self.sleep.of(WRITER).median;
+        let reader = self.sleep.of(READER).median;
         section.remark(format!(
             "Of the {} to a verified receipt, {} are the backup library's writing and {} its reading back; the rest, {}, is ours.",
             secs(total), secs(tool), secs(reader), secs(total - tool - reader)

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 /// Processes that do nothing.
 pub const PROCESSES: u32 = 300;
-/// What it may hold, in bytes.
+/// What it may hold, in megabytes.
 const RSS_MOST: f64 = 15.0;
 /// What it may take of a core, in percent.
 const CPU_MOST: f64 = 0.3;
 /// Time for what the boot left running to end.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(45);
 
 /// What was measured.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Rest {
     pub span: Duration,
     resident: u64,
     proportional: u64,
-    private_dirty: u64,
+    anonymous: u64,
     threads: usize,
     /// Nanoseconds on a processor, of its threads.
     ran_ns: u64,
@@ -72,7 +72,7 @@ pub fn run(
         span: watched,
         resident: field(&rollup, "Rss:"),
         proportional: field(&rollup, "Pss:"),
-        private_dirty: field(&rollup, "Private_Dirty:"),
+        anonymous: field(&rollup, "Anonymous:"),
         threads: std::fs::read_dir(format!("/proc/{pid}/task"))?.count(),
         ran_ns: ran_ns(pid)?.saturating_sub(ran),
         ticks: self::ticks(pid)?.saturating_sub(ticks),
@@ -103,7 +103,7 @@ impl Rest {
             verdict((mega(self.resident) * 10.0).round() / 10.0, RSS_MOST, "MB"),
         ]);
         section.row(["its share of memory (PSS)".into(), bytes(self.proportional), String::new()]);
-        section.row(["of it written by itself".into(), bytes(self.private_dirty), String::new()]);
+        section.row(["of it anonymous (heap, stacks)".into(), bytes(self.anonymous), String::new()]);
         section.row(["threads".into(), self.threads.to_string(), String::new()]);
         section.row([
             "processor, its threads (scheduler's nanoseconds)".into(),

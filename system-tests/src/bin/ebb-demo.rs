@@ -77,9 +77,10 @@ fn tell(stack: &Stack, timeline: &mut Timeline) -> Result<()> {
     let inside = stack.machine_of(&id)?;
     work(&inside)?;
     let before = fingerprint(&inside)?;
+    let entries = inside.shell("root", "find /workspaces /home/ebb | wc -l")?;
     timeline.mark(
         "work done inside",
-        &format!("{} entries, some untracked, some ignored by git", before.lines().count() / 2),
+        &format!("{entries} files and directories, some untracked, some ignored by git"),
     );
     dev_server(stack, timeline, &id, &inside)?;
     go_idle(stack, timeline, &id)?;
@@ -153,7 +154,7 @@ fn boot(stack: &Stack, timeline: &mut Timeline, id: &str) -> Result<String> {
 /// Leaves work behind that a backup must not lose: changed, untracked, ignored, linked, executable.
 fn work(inside: &Machine) -> Result<()> {
     let text = "cd /workspaces/ebbtide && echo '# changed' >> README.md && echo 'SECRET=1' > .env && \
-        mkdir -p target/deep && head -c 3000000 /dev/urandom > target/deep/ignored.bin && \
+        mkdir -p target/deep && head -c 64000000 /dev/urandom > target/deep/ignored.bin && \
         printf 'untracked' > 'a file with spaces' && ln -s README.md link && \
         printf '#!/bin/sh\\n' > run.sh && chmod 750 run.sh && mkdir empty && \
         touch -d '2001-02-03 04:05:06' old && printf 'export A=1\\n' >> ~/.profile";
@@ -214,13 +215,19 @@ fn go_idle(stack: &Stack, timeline: &mut Timeline, id: &str) -> Result<()> {
 fn asleep(stack: &Stack, timeline: &mut Timeline, id: &str) -> Result<()> {
     let begun = Instant::now();
     let mut phases = BTreeSet::new();
+    let (mut seen, mut told) = (0, Instant::now());
     let mut last: Option<Workspace> = None;
     let verified = wait::until("a verified backup", LIMIT, || {
         let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
         if let Some(backup) = &workspace.backup {
-            let progress = format!("{} files, {}", backup.files_done, bytes(backup.bytes_done));
-            if phases.insert(backup.phase.clone()) {
+            let mut progress = format!("{} files, {}", backup.files_done, bytes(backup.bytes_done));
+            if let Some(total) = backup.bytes_total {
+                progress += &format!(" of {}", bytes(total));
+            }
+            let news = phases.insert(backup.phase.clone());
+            if news || (backup.bytes_done > seen && told.elapsed() >= Duration::from_secs(1)) {
                 timeline.mark(&format!("  backup: {}", backup.phase), &progress);
+                (seen, told) = (backup.bytes_done, Instant::now());
             }
         }
         let past = matches!(workspace.state, State::Destroying | State::Asleep);

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use serde_json::json;
 use stack::interrupt::{self, Interrupted};
-use stack::{Machines, Options, Stack, ZONE, machine, wait};
+use stack::{Machines, NOTHING_LEFT, Options, Stack, ZONE, machine, wait};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let ended = wait::until("the end", Duration::MAX, || stack.trouble().ok_or_else(|| "all is well".into()));
     say("ending everything");
     stack.stop()?;
-    say("nothing is left: no process, no mount, no namespace");
+    say(NOTHING_LEFT);
     match ended {
         Ok(trouble) => bail!("{trouble}"),
         Err(error) => Err(error),

@@ -6,11 +6,12 @@
 mod machines;
 
 use crate::common::{LIMIT, nothing_bills, quick_with, servers_ever, without_machines};
-use crate::turns::Turns;
+use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{Failure, State, Workspace};
 use serde_json::{Value, json};
 use stack::api::{Discard, shown};
+use stack::cloud::Sale;
 use stack::http::Http;
 use stack::{Stack, wait};
 use std::time::Duration;
@@ -27,19 +28,31 @@ fn down() -> Value {
     json!({ "kind": "refuse", "status": 503, "code": "unavailable", "message": "maintenance" })
 }
 
+/// Adds a rule of faults in the local cloud's own words.
+fn rule(stack: &Stack, rule: &Value) -> Result<()> {
+    let url = format!("{}/faults", stack.cloud.addresses.sim);
+    let headers = [("content-type", "application/json")];
+    Http::default().send("POST", &url, &headers, Some(rule.to_string().as_bytes()))?.expect(201).map(drop)
+}
+
 fn spawn(stack: &Stack, request: &Value) -> Result<String> {
     Ok(stack.api.create(request)?.id.to_string())
 }
 
 fn booting(stack: &Stack) -> Result<String> {
     let id = spawn(stack, &json!({}))?;
+    settled(stack, &id)?;
+    Ok(id)
+}
+
+/// Waits until a workspace has its server and its names and waits for nobody but its machine.
+fn settled(stack: &Stack, id: &str) -> Result<()> {
     wait::until("booting, with its names", LIMIT, || {
-        let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
-        let names = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.names_of(&id).len();
+        let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
+        let names = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.names_of(id).len();
         let there = workspace.state == State::Booting && names == 2;
         if there { Ok(()) } else { Err(format!("{names} names, {}", shown(&workspace))) }
-    })?;
-    Ok(id)
+    })
 }
 
 /// Waits for `failed`, and says why it is so.
@@ -51,12 +64,6 @@ fn failure(stack: &Stack, id: &str, limit: Duration) -> Result<Failure> {
     Ok(failure)
 }
 
-fn discarded(stack: &Stack, id: &str) -> Result<()> {
-    stack.api.delete(id, Discard::Work)?;
-    stack.api.wait_for(id, State::Deleted, LIMIT)?;
-    nothing_bills(stack, id)
-}
-
 /// Calls that the vendors got since `seen` entries, as `POST /servers 201`.
 fn calls_since(stack: &Stack, seen: usize) -> Result<Vec<String>> {
     let text = |entry: &Value| {
@@ -66,28 +73,60 @@ fn calls_since(stack: &Stack, seen: usize) -> Result<Vec<String>> {
     Ok(stack.cloud.journal()?.iter().skip(seen).map(text).collect())
 }
 
+/// Spawns as many workspaces as there are faults, so that each call that is counted meets one of them.
+fn spawn_into(stack: &Stack, provider: &str, call: &str, faults: &[Value]) -> Result<Vec<String>> {
+    for fault in faults {
+        stack.cloud.fault(provider, call, 1, fault)?;
+    }
+    faults.iter().map(|_| spawn(stack, &json!({}))).collect()
+}
+
 #[test]
-fn a_creation_that_a_proxy_repeats_or_times_out_is_one_server() {
+fn a_creation_that_fails_after_landing_or_gets_lost_or_comes_twice_is_one_server() {
     SYSTEM.run(|stack| {
-        for fault in [
-            json!({ "kind": "duplicate" }),
+        let faults = [
+            json!({ "kind": "landed_then_error" }),
             json!({ "kind": "landed_then_error", "status": 504 }),
             json!({ "kind": "landed_then_error", "status": 429 }),
             json!({ "kind": "landed_then_error", "status": 422 }),
-        ] {
-            stack.cloud.fault("hetzner", CREATE, 1, &fault)?;
-            let id = spawn(stack, &json!({}))?;
-            let end = wait::until(&format!("rest after {fault}"), LIMIT, || {
+            json!({ "kind": "lost_response" }),
+            json!({ "kind": "lost_request" }),
+            json!({ "kind": "duplicate" }),
+            json!({ "kind": "rate_limited", "retry_after_secs": 1 }),
+            down(),
+        ];
+        for id in spawn_into(stack, "hetzner", CREATE, &faults)? {
+            let end = wait::until("rest", LIMIT, || {
                 let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
                 let rests = matches!(workspace.state, State::Booting | State::Failed);
                 if rests { Ok(workspace) } else { Err(shown(&workspace)) }
             })?;
+            // Only what the provider calls our own mistake may fail; then its server is gone.
             let live = stack.cloud.inventory()?.live_of(&id).len();
-            let wanted = usize::from(end.state == State::Booting);
-            ensure!(live == wanted, "{fault}: {live} servers while {}", shown(&end));
+            ensure!(live == usize::from(end.state == State::Booting), "{live} servers while {}", shown(&end));
             servers_ever(stack, &id, 1)?;
             discarded(stack, &id)?;
-            stack.cloud.clear_faults()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn names_that_landed_and_failed_are_adopted() {
+    SYSTEM.run(|stack| {
+        let faults = [
+            json!({ "kind": "landed_then_error" }),
+            json!({ "kind": "lost_response" }),
+            json!({ "kind": "lost_request" }),
+            json!({ "kind": "duplicate" }),
+            json!({ "kind": "rate_limited", "retry_after_secs": 1 }),
+            down(),
+        ];
+        for id in spawn_into(stack, "cloudflare", "POST /**", &faults)? {
+            settled(stack, &id)?;
+            let names = stack.cloud.inventory()?.names_of(&id);
+            ensure!(names.len() == 2 && names[0] != names[1], "{names:?}");
+            discarded(stack, &id)?;
         }
         Ok(())
     });
@@ -101,13 +140,7 @@ fn a_server_that_landed_while_the_provider_went_blind_is_found_and_deleted() {
         // Counted from the second look on: the first one is what allows the creation.
         let blind =
             json!({ "provider": "hetzner", "method": "GET", "path": "/servers", "skip": 1, "fault": down() });
-        let rule = Http::default().send(
-            "POST",
-            &format!("{}/faults", stack.cloud.addresses.sim),
-            &[("content-type", "application/json")],
-            Some(blind.to_string().as_bytes()),
-        )?;
-        rule.expect(201)?;
+        rule(stack, &blind)?;
         let id = spawn(stack, &json!({}))?;
         let stuck = stack.api.wait(&id, "destroying", LIMIT, |w| w.state == State::Destroying)?;
         ensure!(stack.cloud.inventory()?.live_of(&id).len() == 1, "nothing landed");
@@ -163,6 +196,54 @@ fn what_the_user_chose_is_never_replaced_and_each_shape_of_no_room_has_its_code(
             discarded(stack, &id)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_size_that_is_sold_out_is_replaced_where_the_user_took_the_default() {
+    SYSTEM.run(|stack| {
+        for shape in ["resource_unavailable", "unsupported_location"] {
+            let fault = json!({ "kind": "capacity", "shape": shape });
+            stack.cloud.fault("hetzner", CREATE, 1, &fault)?;
+            let id = booting(stack)?;
+            let workspace = stack.api.get(&id)?;
+            let place = (workspace.size.as_str(), workspace.location.as_str());
+            ensure!(place != ("cx23", "fsn1"), "{shape}: {place:?}");
+            let events = stack.api.events(&id)?;
+            ensure!(events.iter().any(|event| event.because.contains("sold out")), "{shape}: {events:?}");
+            servers_ever(stack, &id, 1)?;
+            discarded(stack, &id)?;
+        }
+        // Half chosen: what the user named stays.
+        stack.cloud.fault(
+            "hetzner",
+            CREATE,
+            1,
+            &json!({ "kind": "capacity", "shape": "resource_unavailable" }),
+        )?;
+        let id = spawn(stack, &json!({ "size": "cx33" }))?;
+        settled(stack, &id)?;
+        let workspace = stack.api.get(&id)?;
+        ensure!(workspace.size == "cx33" && workspace.location != "fsn1", "{workspace:?}");
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn what_the_catalogue_shows_as_sold_out_is_refused_before_anything_is_recorded() {
+    SYSTEM.run(|stack| {
+        // Beyond the time for which the Worker remembers the catalogue.
+        stack.cloud.set_available("cx43", "hel1", Sale::SoldOut)?;
+        stack.restart_worker()?;
+        let before = stack.cloud.journal()?.iter().filter(|call| call["method"] == "POST").count();
+        let request = json!({ "size": "cx43", "location": "hel1" });
+        let answer = stack.api.call("POST", "/v1/workspaces", Some(&request))?;
+        let body = answer.json();
+        ensure!(answer.status == 503 && body["code"] == "capacity_unavailable", "{} {body}", answer.status);
+        ensure!(body["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{body}");
+        let after = stack.cloud.journal()?.iter().filter(|call| call["method"] == "POST").count();
+        ensure!(before == after, "the provider was asked to create something");
+        stack.cloud.set_available("cx43", "hel1", Sale::OnSale)
     });
 }
 
@@ -224,19 +305,29 @@ fn names_that_cannot_be_made_yet_are_what_a_new_workspace_waits_for() {
 }
 
 #[test]
-fn a_deletion_that_is_answered_404_or_stays_locked_for_a_while_is_done_in_the_end() {
+fn a_deletion_that_is_answered_404_or_locked_or_not_at_all_is_done_in_the_end() {
     SYSTEM.run(|stack| {
-        for (times, fault) in [
-            (1, json!({ "kind": "landed_then_error", "status": 404 })),
-            (4, json!({ "kind": "refuse", "status": 423, "code": "locked" })),
-            (2, json!({ "kind": "lost_request" })),
-        ] {
-            let id = booting(stack)?;
-            stack.cloud.fault("hetzner", "DELETE /servers/*", times, &fault)?;
-            discarded(stack, &id)?;
-            stack.cloud.clear_faults()?;
+        let locked = json!({ "kind": "refuse", "status": 423, "code": "locked" });
+        let table = [
+            ("hetzner", "DELETE /servers/*", json!({ "kind": "landed_then_error", "status": 404 })),
+            ("hetzner", "DELETE /servers/*", json!({ "kind": "landed_then_error" })),
+            ("hetzner", "DELETE /servers/*", json!({ "kind": "lost_response" })),
+            ("hetzner", "DELETE /servers/*", json!({ "kind": "lost_request" })),
+            ("hetzner", "DELETE /servers/*", locked.clone()),
+            ("hetzner", "DELETE /servers/*", locked),
+            ("hetzner", "DELETE /servers/*", json!({ "kind": "rate_limited", "retry_after_secs": 1 })),
+            ("cloudflare", "DELETE /**", json!({ "kind": "landed_then_error" })),
+            ("cloudflare", "DELETE /**", json!({ "kind": "landed_then_error", "status": 404 })),
+            ("cloudflare", "DELETE /**", json!({ "kind": "lost_response" })),
+            ("cloudflare", "DELETE /**", down()),
+        ];
+        let ids: Vec<String> = (0..7).map(|_| spawn(stack, &json!({}))).collect::<Result<_>>()?;
+        ids.iter().try_for_each(|id| settled(stack, id))?;
+        for (provider, call, fault) in &table {
+            stack.cloud.fault(provider, call, 1, fault)?;
         }
-        Ok(())
+        ids.iter().try_for_each(|id| stack.api.delete(id, Discard::Work))?;
+        ids.iter().try_for_each(|id| discarded(stack, id))
     });
 }
 
@@ -352,5 +443,68 @@ fn a_server_that_somebody_else_deleted_is_no_obstacle() {
         })?;
         discarded(stack, &id)?;
         servers_ever(stack, &id, 1)
+    });
+}
+
+#[test]
+fn ten_wakes_at_once_are_one_machine() {
+    SYSTEM.run(|stack| {
+        let id = booting(stack)?;
+        stack.api.act(&id, "sleep")?;
+        stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+        let api = &stack.api;
+        std::thread::scope(|scope| {
+            let wakes: Vec<_> = (0..10).map(|_| scope.spawn(|| api.act(&id, "wake"))).collect();
+            wakes.into_iter().try_for_each(|wake| wake.join().expect("no panic"))
+        })?;
+        let woken = stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        ensure!(woken.generation.0 == 2, "{woken:?}");
+        servers_ever(stack, &id, 2)?;
+        discarded(stack, &id)?;
+        servers_ever(stack, &id, 2)
+    });
+}
+
+#[test]
+fn every_kind_of_trouble_at_once_doubles_nothing_and_leaves_nothing() {
+    SYSTEM.run(|stack| {
+        let mut faults = Vec::new();
+        for provider in ["hetzner", "cloudflare"] {
+            for kind in ["lost_response", "landed_then_error", "lost_request", "duplicate", "rate_limited"] {
+                faults.push(json!({ "provider": provider, "per_mille": 60, "fault": { "kind": kind } }));
+            }
+        }
+        for fault in &faults {
+            rule(stack, fault)?;
+        }
+        let ids: Vec<String> = (0..6).map(|_| spawn(stack, &json!({}))).collect::<Result<_>>()?;
+        let once = |stack: &Stack| -> Result<()> {
+            let inventory = stack.cloud.inventory()?;
+            for id in &ids {
+                ensure!(inventory.of(id).len() <= 1, "a second server: {:?}", inventory.of(id));
+            }
+            Ok(())
+        };
+        for id in ids.iter().take(3) {
+            stack.api.wait(id, "booting or failed", LIMIT, |w| {
+                matches!(w.state, State::Booting | State::Failed)
+            })?;
+        }
+        once(stack)?;
+        stack.restart_worker()?;
+        for id in &ids {
+            stack.api.delete(id, Discard::Work)?;
+        }
+        for id in &ids {
+            stack.api.wait(id, "deleted", LIMIT * 2, |w| w.state == State::Deleted)?;
+        }
+        once(stack)?;
+        stack.cloud.clear_faults()?;
+        let inventory = stack.cloud.inventory()?;
+        for id in &ids {
+            ensure!(inventory.live_of(id).is_empty(), "a server bills on: {:?}", inventory.live_of(id));
+            ensure!(inventory.names_of(id).is_empty(), "names are left: {:?}", inventory.names_of(id));
+        }
+        Ok(())
     });
 }

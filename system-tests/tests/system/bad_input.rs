@@ -2,11 +2,11 @@
 //! hint; nothing comes of it, neither at the vendors nor in the list.
 
 use crate::common::{quick_with, without_machines};
-use crate::turns::Turns;
+use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, bail, ensure};
 use ebbtide_api::workspace::State;
 use serde_json::{Value, json};
-use stack::api::{Api, Discard};
+use stack::api::Api;
 use stack::http::Answer;
 use stack::{Stack, wait};
 use std::collections::BTreeSet;
@@ -80,11 +80,6 @@ fn booting(stack: &Stack, request: &Value) -> Result<String> {
     let id = stack.api.create(request)?.id.to_string();
     stack.api.wait_for(&id, State::Booting, LIMIT)?;
     Ok(id)
-}
-
-fn discard(stack: &Stack, id: &str) -> Result<()> {
-    stack.api.delete(id, Discard::Work)?;
-    stack.api.wait_for(id, State::Deleted, LIMIT).map(drop)
 }
 
 #[test]
@@ -276,7 +271,7 @@ fn an_unusable_timeout_is_refused_and_not_replaced_by_a_default() {
         ensure!((now.idle_timeout, now.lifetime) == (shown.idle_timeout, shown.lifetime), "{now:?}");
         ensure!(now.holds.is_empty(), "{:?}", now.holds);
         ensure!(world(stack)? == before, "something came of it");
-        discard(stack, &id)
+        discarded(stack, &id)
     });
 }
 
@@ -442,6 +437,64 @@ fn unknown_paths_methods_and_ids_are_told_apart() {
     });
 }
 
+#[test]
+fn wishes_that_make_no_sense_for_a_live_workspace_change_nothing() {
+    SYSTEM.run(|stack| {
+        let id = booting(stack, &json!({ "name": "sensible" }))?;
+        let before = (world(stack)?, stack.api.get(&id)?);
+        let access = json!({ "access": "public" });
+        let forever = json!({ "for": "8d" });
+        let link = json!({ "for": "5m" });
+        let absent = json!({ "snapshot": "ab".repeat(32) });
+        let odd = json!({ "snapshot": "../../config" });
+        let (none, unknown, list) = (json!({}), json!({ "force": true }), json!([1]));
+        let invalid = (422, "invalid_field");
+        let wrong_state = (409, "wrong_state");
+        let not_found = (404, "not_found");
+        for (method, rest, body, (status, code)) in [
+            ("GET", "?wait=breakfast", None, invalid),
+            ("GET", "?wait=ready&timeout=soon", None, invalid),
+            ("GET", "/events?after=-1", None, invalid),
+            ("GET", "/events?after=yesterday", None, invalid),
+            ("DELETE", "?discard=perhaps", None, invalid),
+            ("PUT", "/ports/0", Some(&access), invalid),
+            ("PUT", "/ports/22", Some(&access), invalid),
+            ("PUT", "/ports/2019", Some(&access), invalid),
+            ("PUT", "/ports/65536", Some(&access), invalid),
+            ("PUT", "/ports/-1", Some(&access), invalid),
+            ("PUT", "/ports/http", Some(&access), invalid),
+            ("PUT", "/ports/3000", Some(&link), (422, "unknown_field")),
+            ("POST", "/ports/3000/link", Some(&forever), invalid),
+            ("POST", "/ports/3000/link", Some(&none), invalid),
+            ("POST", "/ports/22/link", Some(&link), invalid),
+            ("POST", "/wake", Some(&absent), not_found),
+            ("POST", "/wake", Some(&odd), not_found),
+            ("POST", "/wake", Some(&unknown), (422, "unknown_field")),
+            ("POST", "/sleep", Some(&unknown), (422, "unknown_field")),
+            ("POST", "/sleep", Some(&list), (400, "bad_json")),
+            ("POST", "/retry", Some(&none), wrong_state),
+            ("POST", "/undelete", Some(&none), wrong_state),
+            ("POST", "/snapshots", Some(&none), wrong_state),
+            ("DELETE", "/holds/nobody-s", None, not_found),
+            ("DELETE", "/holds/..%2f..", None, not_found),
+        ] {
+            let path = format!("/v1/workspaces/{id}{rest}");
+            check(&format!("{method} {rest}"), &stack.api.call(method, &path, body)?, status, code)?;
+        }
+        let cursor = stack.api.call("GET", "/v1/workspaces?cursor=garbage", None)?;
+        check("a cursor", &cursor, 422, "invalid_field")?;
+        let now = (world(stack)?, stack.api.get(&id)?);
+        ensure!(now.0 == before.0, "something came of it: {:?}", now.0);
+        ensure!(
+            (now.1.state, now.1.generation, &now.1.since)
+                == (before.1.state, before.1.generation, &before.1.since),
+            "{:?}",
+            now.1
+        );
+        discarded(stack, &id)
+    });
+}
+
 fn create_with_key(api: &Api, key: &str, body: &Value) -> Result<Answer> {
     let headers = [("content-type", "application/json"), ("idempotency-key", key)];
     api.raw("POST", "/v1/workspaces", &headers, Some(body.to_string().as_bytes()))
@@ -472,7 +525,7 @@ fn a_creation_sent_twice_with_its_key_is_one_workspace() {
         for answer in [first, corrected] {
             let id = answer.json()["id"].as_str().context("an id")?.to_owned();
             stack.api.wait_for(&id, State::Booting, LIMIT)?;
-            discard(stack, &id)?;
+            discarded(stack, &id)?;
         }
         Ok(())
     });
@@ -507,6 +560,6 @@ fn twenty_creations_at_once_with_one_key_are_one_workspace_and_one_server() {
         let made: Vec<_> = after.listed.difference(&before.listed).collect();
         ensure!(made == [&id], "{made:?}");
         ensure!(after.servers.difference(&before.servers).count() == 1, "{:?}", after.servers);
-        discard(stack, &id)
+        discarded(stack, &id)
     });
 }

@@ -7,7 +7,6 @@ use stack::{Machines, Options, Stack, machine, wait};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// Longest wait for one thing to happen; far above what it takes, for a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -43,22 +42,21 @@ pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
 
 /// A stack whose servers are real machines that find this repository.
 pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
-    static REPOSITORIES: OnceLock<Result<(TempDir, PathBuf), String>> = OnceLock::new();
+    static REPOSITORIES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let repositories = REPOSITORIES.get_or_init(|| {
-        let directory = TempDir::new().map_err(|error| error.to_string())?;
         let path = stack::place::root().join("target/test-repositories");
         std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
         // The history may have grown since an earlier run.
         let _ = std::fs::remove_dir_all(path.join("ebbtide.git"));
         machine::serve_this_repository(&path).map_err(|error| format!("{error:#}"))?;
-        Ok((directory, path))
+        Ok(path)
     });
     let repositories = repositories.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
     Stack::start(Options {
         name: name.into(),
         machines: Machines::Process,
         policy,
-        repositories: Some(repositories.1.clone()),
+        repositories: Some(repositories.clone()),
         cron_every: Duration::from_secs(2),
         ..Options::default()
     })

@@ -5,9 +5,14 @@ use anyhow::Result;
 use stack::{place, process};
 use std::os::unix::fs::OpenOptionsExt;
 
+/// Runs a script of tests. The limit is there for a browser that hangs; it takes a few seconds.
 fn node(configure: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command) -> Result<String> {
-    process::run(place::root().join("node_modules/.bin/node"), |node| {
-        configure(node.current_dir(place::root()).args(["--test", "--test-reporter=spec"]))
+    process::run("timeout", |timeout| {
+        let node = place::root().join("node_modules/.bin/node");
+        let arguments = ["--test", "--test-reporter=spec", "--test-force-exit", "--test-timeout=240000"];
+        configure(
+            timeout.current_dir(place::root()).args(["--kill-after=10", "400"]).arg(node).args(arguments),
+        )
     })
 }
 

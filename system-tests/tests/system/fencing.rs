@@ -6,7 +6,7 @@
 mod secrets;
 
 use crate::common::{LIMIT, nothing_bills, quick, servers_ever, without_machines};
-use crate::turns::Turns;
+use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ use ebbtide_api::workspace::State;
 use ed25519_compact::{KeyPair, Seed};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stack::api::{Api, Discard, shown};
+use stack::api::{Api, shown};
 use stack::http::Answer;
 use stack::{Stack, wait};
 use std::io::{Read, Write};
@@ -128,12 +128,6 @@ fn booting(stack: &Stack, request: &Value) -> Result<String> {
     Ok(id)
 }
 
-fn discarded(stack: &Stack, id: &str) -> Result<()> {
-    stack.api.delete(id, Discard::Work)?;
-    stack.api.wait_for(id, State::Deleted, LIMIT)?;
-    nothing_bills(stack, id)
-}
-
 /// Checks a refusal: status, code, and that it says what to do.
 fn check(what: &str, answer: &Answer, status: u16, code: &str) -> Result<()> {
     let body = answer.json();
@@ -191,7 +185,7 @@ fn an_enrolment_that_is_not_what_it_says_is_refused() {
             403,
             "enrolment_refused",
         )?;
-        check("no token", &with("enrolment_token", json!(""))?, 401, "unauthorized")?;
+        check("no token", &with("enrolment_token", json!(""))?, 403, "enrolment_refused")?;
         let token = good["enrolment_token"].as_str().unwrap_or_default();
         let flipped =
             format!("{}{}", &token[..token.len() - 2], if token.ends_with("AA") { "BB" } else { "AA" });
@@ -216,6 +210,39 @@ fn an_enrolment_that_is_not_what_it_says_is_refused() {
         machine.try_enrol()?.expect(200)?;
         discarded(stack, &id)?;
         discarded(stack, &other)
+    });
+}
+
+#[test]
+fn a_machine_that_has_forgotten_its_bootstrap_token_comes_back_with_its_key_alone() {
+    SYSTEM.run(|stack| {
+        let id = booting(stack, &json!({}))?;
+        let forgetful = |seed: u8| -> Result<Machine> {
+            let mut machine = Machine::new(stack, &id, seed)?;
+            machine.told["enrolment_token"] = json!("");
+            Ok(machine)
+        };
+        // A key that nobody has enrolled is no proof of anything.
+        check("before the first", &forgetful(1)?.try_enrol()?, 403, "enrolment_refused")?;
+        Machine::ready(stack, &id, 1)?;
+        let back = forgetful(1)?;
+        let again = back.try_enrol()?.expect(200)?.json();
+        let renewed = back.api.call("POST", "/v1/vm/token", Some(&back.enrolment()))?.expect(200)?.json();
+        for answer in [again, renewed] {
+            let token = answer["vm_token"].as_str().context("no token")?;
+            let beat = json!({ "generation": 1, "ready": true });
+            stack.api.with_token(token).call("POST", "/v1/vm/heartbeat", Some(&beat))?.expect(200)?;
+        }
+        check("another key", &forgetful(2)?.try_enrol()?, 403, "enrolment_refused")?;
+        let mut stranger = forgetful(1)?;
+        stranger.told["workspace"] = json!("a2a2a2a2a2");
+        check("no such workspace", &stranger.try_enrol()?, 404, "not_found")?;
+        let mut early = forgetful(1)?;
+        early.told["generation"] = json!(2);
+        check("another generation", &early.try_enrol()?, 410, "stale_generation")?;
+        discarded(stack, &id)?;
+        ensure!(back.try_enrol()?.status >= 400, "a deleted workspace's machine was let in");
+        Ok(())
     });
 }
 

@@ -9,13 +9,12 @@ mod bad_input;
 mod common;
 mod dashboard;
 mod dependencies;
-mod faults;
 mod fencing;
 mod idle;
 mod lifecycle;
 mod open_doors;
+mod owner_backups;
 mod ports;
 mod restarts;
-mod security;
-mod stock_restic;
+
 mod turns;

@@ -1,8 +1,6 @@
 //! Parts that die and come back: the workspace still ends where it should.
 
-use crate::common::{
-    LIMIT, cloning, nothing_bills, quick, quick_with, ready, servers_ever, with_machines, without_machines,
-};
+use crate::common::{LIMIT, cloning, nothing_bills, quick, quick_with, ready, servers_ever, with_machines};
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::State;
 use serde_json::json;
@@ -87,44 +85,6 @@ fn back(stack: &Stack, id: &str) -> Result<()> {
         .api
         .wait(id, "heard of", LIMIT, |workspace| workspace.heard_secs_ago.is_some_and(|secs| secs <= 2))?;
     Ok(())
-}
-
-#[test]
-fn a_cloud_that_was_away_is_waited_for_and_nothing_is_lost_or_doubled() -> Result<()> {
-    let mut stack = without_machines("cloud-restart", quick())?;
-    let id = stack.api.create(&json!({}))?.id.to_string();
-    stack.api.wait_for(&id, State::Booting, LIMIT)?;
-    stack.restart_cloud()?;
-    let inventory = stack.cloud.inventory()?;
-    ensure!(inventory.live_of(&id).len() == 1, "{inventory:?}");
-    stack.api.delete(&id, Discard::Work)?;
-    stack.api.wait_for(&id, State::Deleted, LIMIT)?;
-    nothing_bills(&stack, &id)?;
-    servers_ever(&stack, &id, 1)?;
-    stack.stop()
-}
-
-#[test]
-fn a_machine_that_dies_with_work_on_it_is_rescued_or_ended_and_never_bills_on() -> Result<()> {
-    let policy = quick_with(json!({
-        "silence_after": "3s", "silence_question": "2s", "reboot_grace": "5s", "silence_budget": "10s",
-        "drain_ceiling": "10s", "rescue_ceiling": "15s", "alarm_lateness": "30s",
-    }));
-    let stack = with_machines("dead-machine", policy)?;
-    let request = json!({ "repo": crate::common::REPOSITORY, "idle_timeout": "1h", "lifetime": "20s" });
-    let id = ready(&stack, &request)?.id.to_string();
-    let server = stack.cloud.inventory()?.live_of(&id)[0].id;
-    stack.cloud.machine_fault(server, "lose_network")?;
-    let end = wait::until("the end of a machine that nobody hears", LIMIT * 2, || {
-        let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
-        let over = matches!(workspace.state, State::Asleep | State::Failed);
-        if over { Ok(workspace) } else { Err(stack::api::shown(&workspace)) }
-    })?;
-    nothing_bills(&stack, &id)?;
-    let events = stack.api.events(&id)?;
-    ensure!(events.iter().any(|event| event.state == State::Silent), "{events:?}");
-    ensure!(!end.because.is_empty(), "{end:?}");
-    stack.stop()
 }
 
 #[test]

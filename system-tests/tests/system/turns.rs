@@ -3,8 +3,11 @@
 //! It comes up for the first test, goes with the last one that waits for its turn, and is never left to a static:
 //! whatever it started ends before this process does. Every turn begins without faults at the vendors.
 
-use anyhow::{Context, Result};
+use crate::common::LIMIT;
+use anyhow::{Context, Result, ensure};
+use ebbtide_api::workspace::State;
 use stack::Stack;
+use stack::api::Discard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A system that the tests of a module share.
@@ -41,4 +44,17 @@ impl Turns {
         *running = Arc::downgrade(&stack);
         Ok(stack)
     }
+}
+
+/// Throws a workspace away at the end of a turn. Once it says that it is deleted, nothing of it may bill or resolve.
+///
+/// # Errors
+/// It does not get there, or is not as it says.
+pub fn discarded(stack: &Stack, id: &str) -> Result<()> {
+    stack.api.delete(id, Discard::Work)?;
+    stack.api.wait_for(id, State::Deleted, LIMIT)?;
+    let inventory = stack.cloud.inventory()?;
+    let (servers, names) = (inventory.live_of(id), inventory.names_of(id));
+    ensure!(servers.is_empty() && names.is_empty(), "{id} is deleted, with {servers:?} and {names:?}");
+    Ok(())
 }

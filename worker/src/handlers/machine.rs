@@ -25,7 +25,7 @@ const RECEIPT_MAX: usize = 1024 * 1024;
 /// Enrols a machine, again or for the first time, and renews its token.
 pub async fn enrol(invocation: &Invocation, request: &Request) -> ApiResult<Response> {
     let enrol: Enrol = body::read_json(request).await?;
-    let (claims, proof) = enrolment(invocation, &enrol)?;
+    let claims = enrolment(invocation, &enrol)?;
     let refused = |error| {
         ApiError::new(ErrorCode::EnrolmentRefused, format!("{error}"))
             .hint("The machine signs what it sends with the key that it sends.")
@@ -35,12 +35,23 @@ pub async fn enrol(invocation: &Invocation, request: &Request) -> ApiResult<Resp
         .map_err(refused)?;
     // One spelling of the key: the object compares texts.
     let enrol = Enrol { machine_key: key.to_base64(), ..enrol };
-    let (tenant, workspace) = (claims.tenant, enrol.workspace.clone());
+    let workspace = enrol.workspace.clone();
+    let (tenant, proof) = match claims {
+        Some((claims, proof)) => (claims.tenant, proof),
+        None => {
+            let owner = invocation.index()?.tenant_of(&workspace).await?;
+            (owner.ok_or_else(|| ApiError::no_workspace(workspace.as_str()))?, EnrolProof::KeyOnly)
+        }
+    };
     let answer: Value = invocation.ask(&tenant, &workspace, Call::Enrol { enrol, proof }).await?;
     answer::json(200, &answer)
 }
 
-fn enrolment(invocation: &Invocation, enrol: &Enrol) -> ApiResult<(EnrolmentClaims, EnrolProof)> {
+/// What the enrolment token says; `None` for a machine that sends none, because it has enrolled and forgotten it.
+fn enrolment(invocation: &Invocation, enrol: &Enrol) -> ApiResult<Option<(EnrolmentClaims, EnrolProof)>> {
+    if enrol.enrolment_token.is_empty() {
+        return Ok(None);
+    }
     let keys = &invocation.config.token_keys;
     let verify = |expiry| keys.verify_enrolment(&enrol.enrolment_token, invocation.now(), expiry);
     let (claims, proof) = match verify(Expiry::Enforced) {
@@ -53,7 +64,7 @@ fn enrolment(invocation: &Invocation, enrol: &Enrol) -> ApiResult<(EnrolmentClai
         TokenError::OtherWorkspace => ApiError::no_workspace(enrol.workspace.as_str()),
         other => refuse_token(other),
     })?;
-    Ok((claims, proof))
+    Ok(Some((claims, proof)))
 }
 
 /// Hands a machine's WebSocket to its object.

@@ -136,13 +136,21 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn belongs(&self, id: &WorkspaceId, tenant: &TenantId) -> ApiResult<bool> {
+        Ok(self.tenant_of(id).await?.is_some_and(|owner| owner == *tenant))
+    }
+
+    /// Whose workspace it is; `None` where nobody has it.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn tenant_of(&self, id: &WorkspaceId) -> ApiResult<Option<TenantId>> {
         #[derive(Deserialize)]
         struct Row {
             tenant: String,
         }
         let sql = "SELECT tenant FROM workspaces WHERE id = ?1";
         let row: Option<Row> = self.row(sql, &[text(id.as_str())]).await?;
-        Ok(row.is_some_and(|row| row.tenant == tenant.as_str()))
+        Ok(row.map(|row| TenantId(row.tenant)))
     }
 
     /// A page of a tenant's workspaces, newest first. Deleted ones are left out.

@@ -132,7 +132,7 @@ async fn enrol_machine(
     if proof == EnrolProof::KeyOnly && record.machine_key.as_deref() != Some(enrol.machine_key.as_str()) {
         return refuse(
             ErrorCode::EnrolmentRefused,
-            "the enrolment token has expired and this machine key is not enrolled",
+            "this machine key is not enrolled, and the enrolment token has expired or was not sent",
         );
     }
     let settled = inner.decide(Input::Enrolled { machine_key: enrol.machine_key }, Alarm::Stands).await?;

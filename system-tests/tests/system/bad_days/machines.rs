@@ -4,11 +4,11 @@
 use crate::common::{
     LIMIT, REPOSITORY, cloning, nothing_bills, quick_with, ready, servers_ever, with_machines,
 };
-use crate::turns::Turns;
+use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{State, StepState, Workspace};
 use serde_json::json;
-use stack::api::{Discard, shown};
+use stack::api::shown;
 use stack::{Stack, wait};
 use std::time::Duration;
 
@@ -40,10 +40,18 @@ fn heard(stack: &Stack, id: &str) -> Result<Workspace> {
     })
 }
 
-fn discarded(stack: &Stack, id: &str) -> Result<()> {
-    stack.api.delete(id, Discard::Work)?;
-    stack.api.wait_for(id, State::Deleted, LIMIT)?;
-    nothing_bills(stack, id)
+/// Waits until a machine that was cut off runs its idle-agent again.
+fn boots_again(stack: &Stack, id: &str) -> Result<()> {
+    wait::until("the machine to boot again", LIMIT, || {
+        let machine = stack.machine_of(id).map_err(|error| format!("{error:#}"))?;
+        if machine.pids_of("ebb-agent").is_empty() { Err("no idle-agent".into()) } else { Ok(()) }
+    })
+}
+
+/// Ends the lifetime now, for which a machine that is not heard of would be kept.
+fn ends_now(stack: &Stack, id: &str) -> Result<()> {
+    let shorter = json!({ "lifetime": "10s" });
+    stack.api.call("PATCH", &format!("/v1/workspaces/{id}"), Some(&shorter))?.expect(200).map(drop)
 }
 
 /// Leaves traces in a machine's workspace and in its user's home; says what they look like.
@@ -127,7 +135,7 @@ fn a_control_plane_away_for_twenty_seconds_ends_no_machine_and_loses_no_backup()
         // Away again, from the moment at which it drains.
         stack.api.act(&id, "sleep")?;
         stack.crash_worker();
-        wait::stays("the machine", Duration::from_secs(20), || {
+        wait::stays("the machine", Duration::from_secs(10), || {
             let live = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.live_of(&id).len();
             if live == 1 { Ok(()) } else { Err(format!("{live} servers")) }
         })?;
@@ -176,9 +184,7 @@ fn a_machine_that_dies_is_imaged_and_ended_and_the_next_wake_has_the_last_backup
         let server = stack.cloud.inventory()?.live_of(&id)[0].id;
         stack.cloud.machine_fault(server, "die")?;
         stack.api.wait(&id, "silent", LIMIT, |workspace| workspace.state == State::Silent)?;
-        // Kept for its lifetime, which ends now.
-        let shorter = json!({ "lifetime": "10s" });
-        stack.api.call("PATCH", &format!("/v1/workspaces/{id}"), Some(&shorter))?.expect(200)?;
+        ends_now(stack, &id)?;
         let end = rest(stack, &id, LIMIT * 2)?;
         let failure = end.failure.clone().context("what was not backed up is not told")?;
         ensure!(failure.code == "rescued", "{failure:?}");
@@ -203,12 +209,12 @@ fn a_machine_that_dies_is_imaged_and_ended_and_the_next_wake_has_the_last_backup
 #[test]
 fn a_drain_that_cannot_upload_has_an_end() {
     SYSTEM.run(|stack| {
-        let request = json!({ "repo": REPOSITORY, "idle_timeout": "1h", "lifetime": "25s" });
-        let id = ready(stack, &request)?.id.to_string();
+        let id = ready(stack, &cloning())?.id.to_string();
         work(stack, &id, 8)?;
         let server = stack.cloud.inventory()?.live_of(&id)[0].id;
         stack.cloud.machine_fault(server, "lose_network")?;
         stack.api.act(&id, "sleep")?;
+        ends_now(stack, &id)?;
         let end = rest(stack, &id, LIMIT * 2)?;
         let failure = end.failure.context("what was not backed up is not told")?;
         ensure!(["rescued", "work_lost"].contains(&failure.code.as_str()), "{failure:?}");
@@ -224,12 +230,7 @@ fn vendors_that_crash_under_a_running_machine_cost_no_work() {
         let before = work(stack, &id, 1)?;
         super::crash_cloud(stack)?;
         stack.restart_cloud()?;
-        let machine = wait::until("the machine to boot again", LIMIT, || {
-            let machine = stack.machine_of(&id).map_err(|error| format!("{error:#}"))?;
-            if machine.pids_of("ebb-agent").is_empty() { Err("no idle-agent".into()) } else { Ok(machine) }
-        })?;
-        std::thread::sleep(Duration::from_secs(8));
-        eprintln!("DIAG {:?}", machine.shell("root", "ps axf | head -40; ls -la /var/log /run/ebbtide /var/lib/ebbtide; tail -n 40 /var/log/journal*/* /var/log/*.log; ss -ltnp"));
+        boots_again(stack, &id)?;
         heard(stack, &id)?;
         ensure!(traces(stack, &id)? == before, "the machine came back with other bytes");
         stack.api.act(&id, "sleep")?;
@@ -237,6 +238,85 @@ fn vendors_that_crash_under_a_running_machine_cost_no_work() {
         nothing_bills(stack, &id)?;
         wakes_to(stack, &id, &before)?;
         servers_ever(stack, &id, 2)?;
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_machine_that_somebody_switched_off_is_started_once_and_goes_on_with_its_files() {
+    SYSTEM.run(|stack| {
+        let id = ready(stack, &cloning())?.id.to_string();
+        let before = work(stack, &id, 1)?;
+        let server = stack.cloud.inventory()?.live_of(&id)[0].id;
+        stack.cloud.machine_fault(server, "switch_off")?;
+        stack.api.wait(&id, "silent", LIMIT, |workspace| workspace.state == State::Silent)?;
+        heard(stack, &id)?;
+        ensure!(traces(stack, &id)? == before, "the machine came back with other bytes");
+        let reboots = stack.cloud.journal()?;
+        let path = format!("/servers/{server}/actions/poweron");
+        let reboots = reboots.iter().filter(|call| call["path"] == path.as_str()).count();
+        ensure!(reboots == 1, "switched on {reboots} times");
+        servers_ever(stack, &id, 1)?;
+        // What the machine can do again: back up, and go.
+        stack.api.act(&id, "sleep")?;
+        stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+        nothing_bills(stack, &id)?;
+        wakes_to(stack, &id, &before)?;
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_machine_switched_off_in_the_middle_of_its_last_backup_finishes_it_after_a_start() {
+    SYSTEM.run(|stack| {
+        let id = ready(stack, &cloning())?.id.to_string();
+        let before = work(stack, &id, 40)?;
+        let server = stack.cloud.inventory()?.live_of(&id)[0].id;
+        stack.api.act(&id, "sleep")?;
+        stack.cloud.machine_fault(server, "switch_off")?;
+        let end = rest(stack, &id, LIMIT * 2)?;
+        ensure!(end.state == State::Asleep, "{}", shown(&end));
+        nothing_bills(stack, &id)?;
+        wakes_to(stack, &id, &before)?;
+        servers_ever(stack, &id, 2)?;
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_wake_in_the_middle_of_a_drain_loses_nothing_and_doubles_nothing() {
+    SYSTEM.run(|stack| {
+        let id = ready(stack, &cloning())?.id.to_string();
+        let before = work(stack, &id, 20)?;
+        for _ in 0..3 {
+            stack.api.act(&id, "sleep")?;
+            stack.api.act(&id, "wake")?;
+            heard(stack, &id)?;
+            ensure!(traces(stack, &id)? == before, "the work has changed");
+            ensure!(stack.cloud.inventory()?.live_of(&id).len() == 1, "two machines of one workspace");
+        }
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_web_server_that_is_killed_in_a_machine_comes_back_with_its_routes() {
+    SYSTEM.run(|stack| {
+        let workspace = ready(stack, &cloning())?;
+        let id = workspace.id.to_string();
+        let machine = stack.machine_of(&id)?;
+        machine.shell("ebb", "tmux new-window -d 'exec python3 -m http.server 3000 --bind 127.0.0.1'")?;
+        let host = format!("3000.{}-{id}.{}", workspace.name, stack::ZONE);
+        let access = json!({ "access": "public" });
+        stack.api.call("PUT", &format!("/v1/workspaces/{id}/ports/3000"), Some(&access))?.expect(200)?;
+        let answers = || match stack.visit(&host, "/", &[]) {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(format!("{} {}", answer.status, answer.text())),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        wait::until("the page", LIMIT, answers)?;
+        machine.crash("caddy")?;
+        wait::until("the page after the web server died", LIMIT, answers)?;
         discarded(stack, &id)
     });
 }

@@ -61,6 +61,24 @@ fn secrets_are_in_no_argument_no_log_and_no_environment_but_the_workspace_s_own(
         // A backup and a renewed token, so that everything that handles a secret has run.
         stack.api.call("POST", &format!("/v1/workspaces/{id}/snapshots"), Some(&json!({})))?.expect(202)?;
         stack.api.wait(&id, "backed up", LIMIT, |workspace| workspace.last_backup.is_some())?;
+        // A terminal gets the workspace's environment.
+        machine.shell("ebb", "tmux new-window && tmux send-keys 'printenv API_KEY > /tmp/seen' Enter")?;
+        wait::until("the environment in a terminal", LIMIT, || {
+            let seen = machine.shell("ebb", "cat /tmp/seen").map_err(|error| format!("{error:#}"))?;
+            if seen == VALUE { Ok(()) } else { Err(seen) }
+        })?;
+        machine.shell("ebb", "rm /tmp/seen")?;
+        let told = super::told(stack, &id)?;
+        ensure!(told.as_object().is_some_and(|told| told.len() == 4), "user-data holds more than it must: {told}");
+        for place in ["/etc/ebbtide", "/run/ebbtide", "/var/lib/ebbtide", "/proc/[0-9]*/environ"] {
+            let text = format!("find {place} -type f -readable -exec cat {{}} + 2>/dev/null; echo end");
+            let read = machine.shell("ebb", &text)?;
+            for (name, secret) in secrets.iter().filter(|(name, _)| *name != "the value in env") {
+                ensure!(!read.contains(secret.as_str()), "the machine's user reads {name} in {place}");
+            }
+        }
+        let shown = stack.api.call("GET", &format!("/v1/workspaces/{id}"), None)?.expect(200)?.text();
+        holds_none("the workspace in the API", &shown, &secrets)?;
         let arguments = machine.shell("root", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")?;
         ensure!(arguments.contains("ebb-agent"), "the idle-agent is not among the processes: {arguments}");
         holds_none("the arguments of a process", &arguments, &secrets)?;

@@ -1,4 +1,4 @@
-//! Stock `restic` reads an owner's backups through the Worker, without Ebbtide.
+//! An owner's way to the backups of a sleeping workspace: the restic protocol with the owner's own token.
 
 use crate::common::{LIMIT, cloning, quick, ready, with_machines};
 use anyhow::{Result, ensure};
