@@ -140,9 +140,21 @@ fn namespaces(pid: u32) -> BTreeSet<PathBuf> {
     kinds.iter().filter_map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()).collect()
 }
 
-/// Whether any process of the host is in one of the namespaces.
-fn in_use(wanted: &BTreeSet<PathBuf>) -> bool {
-    processes().into_iter().any(|pid| !namespaces(pid).is_disjoint(wanted))
+/// Who lives in the namespaces, each with the tick at which it started: the kernel gives numbers of namespaces and of
+/// processes that are gone to the next machine.
+fn inhabitants(wanted: &BTreeSet<PathBuf>) -> Vec<(u32, String)> {
+    let inside = |pid: &u32| !namespaces(*pid).is_disjoint(wanted);
+    processes().into_iter().filter(inside).filter_map(|pid| Some((pid, started(pid)?))).collect()
+}
+
+fn started(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the last parenthesis may hold anything; the start is the 20th field after it.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
+}
+
+fn any_lives(who: &[(u32, String)]) -> bool {
+    who.iter().any(|(pid, start)| started(*pid).as_ref() == Some(start))
 }
 
 #[tokio::test]
@@ -483,12 +495,14 @@ async fn destroy_leaves_no_process_namespace_mount_or_directory() {
     let its = namespaces(init);
     assert_eq!(its.len(), 6);
     assert!(its.is_disjoint(&host), "all its namespaces are its own");
+    let inhabitants = inhabitants(&its);
+    assert!(inhabitants.len() > 1, "its init and the sleeper");
     let dir = cloud.machine_dir(&spec);
     assert!(dir.is_dir());
     cloud.machines.destroy(spec.server_id).await.unwrap();
     cloud.machines.destroy(spec.server_id).await.unwrap();
     assert!(!dir.exists());
-    assert!(!in_use(&its));
+    assert!(until(|| !any_lives(&inhabitants)).await);
     assert!(
         !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&*cloud.dir.path().to_string_lossy())
     );
@@ -714,7 +728,7 @@ async fn a_killed_owner_leaves_nothing_behind() {
         text.push(char::from(byte[0]));
     }
     let dir = PathBuf::from(text.rsplit("up ").next().unwrap().trim());
-    let its = namespaces(init_of(server_id).expect("the machine runs"));
+    let inhabitants = inhabitants(&namespaces(init_of(server_id).expect("the machine runs")));
     let helpers = |dir: &Path| {
         let dir = dir.to_string_lossy().into_owned();
         processes()
@@ -729,7 +743,7 @@ async fn a_killed_owner_leaves_nothing_behind() {
     assert!(helpers(&dir) >= 1);
     owner.kill().unwrap();
     owner.wait().unwrap();
-    assert!(until(|| !in_use(&its) && init_of(server_id).is_none() && helpers(&dir) == 0).await);
+    assert!(until(|| !any_lives(&inhabitants) && init_of(server_id).is_none() && helpers(&dir) == 0).await);
     assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&*dir.to_string_lossy()));
     fs::remove_dir_all(dir).unwrap();
 }

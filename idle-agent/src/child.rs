@@ -97,13 +97,22 @@ pub struct Children {
     places: Places,
     /// Where restored files go; `/` but for tests.
     target: PathBuf,
+    /// All that a restore may write, whatever a snapshot names: a machine that was taken over must not reach into the
+    /// system of its successor.
+    include: Vec<PathBuf>,
     running: Mutex<Option<u32>>,
 }
 
 impl Children {
     /// Prepares for children; ends one that an earlier life of the agent left behind.
-    pub fn new(session: Arc<Session>, repository: Repository, places: Places, target: PathBuf) -> Self {
-        let children = Self { session, repository, places, target, running: Mutex::new(None) };
+    pub fn new(
+        session: Arc<Session>,
+        repository: Repository,
+        places: Places,
+        target: PathBuf,
+        include: Vec<PathBuf>,
+    ) -> Self {
+        let children = Self { session, repository, places, target, include, running: Mutex::new(None) };
         children.end_left_over();
         children
     }
@@ -184,6 +193,9 @@ impl Children {
             }
             Order::Restore { snapshot } => {
                 command.arg("--snapshot").arg(snapshot).arg("--target").arg(&self.target);
+                for path in &self.include {
+                    command.arg("--include").arg(path);
+                }
             }
         }
         Ok(command)

@@ -68,14 +68,19 @@ fn start(
     let servers = Servers::default();
     ports::watch(Arc::clone(&board), Arc::clone(&access), Arc::clone(&servers), &enrolled.ingress)?;
 
-    let children =
-        Arc::new(Children::new(Arc::clone(&session), enrolled.repository, places.clone(), restore_target));
+    let workspace = boot::workspace_of(&enrolled.boot_plan);
+    let include: Vec<PathBuf> =
+        workspace.map_or_else(Vec::new, |(_, home, workspaces)| vec![home.into(), workspaces.into()]);
+    let children = Arc::new(Children::new(
+        Arc::clone(&session),
+        enrolled.repository,
+        places.clone(),
+        restore_target,
+        include.clone(),
+    ));
     let (events, heard) = channel();
     local::serve(&places.socket(), events.clone()).context("the local socket")?;
 
-    let workspace = boot::workspace_of(&enrolled.boot_plan);
-    let include =
-        workspace.map_or_else(Vec::new, |(_, home, workspaces)| vec![home.into(), workspaces.into()]);
     let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
     let linked = Arc::clone(&session);
     let conductor = Conductor::new(Parts {

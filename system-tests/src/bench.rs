@@ -103,6 +103,7 @@ impl Bench {
             self.stack.api.create(&json!({ "repo": "http://git.ebbtide.test/ebbtide.git" }))?.id.to_string();
         lives::settled(self, &id, State::Running)?;
         let inside = self.stack.machine_of(&id)?;
+        let looks = worker::hold_open(self, &id)?;
         let ports = ports::run(self, &id, &inside)?;
         rest::prepare(self, &inside)?;
         (self.say)(&format!("{} s of rest", plan.rest_secs));
@@ -121,7 +122,7 @@ impl Bench {
             ports::section(&ports),
             rest.section(),
             program.section(),
-            worker::calls(&self.log, &lives),
+            worker::calls(&self.log, &lives, looks),
             day.section(HEARTBEAT, program.start.median)?,
         ])
     }

@@ -200,6 +200,7 @@ impl Stack {
             "--env-file".into(),
             self.env_file().into(),
         ]);
+        arguments.extend(["--cwd".into(), project(self.directory.path())?.into()]);
         let worker = Supervised::start(Start {
             name: "the Worker",
             program: &place::wrangler()?,
@@ -376,6 +377,19 @@ fn start_cloud(
     Ok((process, addresses))
 }
 
+/// A directory that looks like the repository to wrangler, so that what it writes beside its configuration goes into the
+/// stack's own directory.
+fn project(directory: &Path) -> Result<PathBuf> {
+    let project = directory.join("project");
+    if !project.exists() {
+        std::fs::create_dir_all(&project)?;
+        for name in ["wrangler.toml", "worker", "migrations"] {
+            std::os::unix::fs::symlink(place::root().join(name), project.join(name))?;
+        }
+    }
+    Ok(project)
+}
+
 fn wrangler_environment(directory: &Path) -> Vec<(&'static str, OsString)> {
     let off = |name| (name, OsString::from("false"));
     vec![
@@ -410,11 +424,12 @@ fn migrate(state: &Path) -> Result<()> {
         std::fs::create_dir_all(place::root().join("target/migrated"))?;
         let work =
             tempfile::Builder::new().prefix("at-work-").tempdir_in(place::root().join("target/migrated"))?;
-        let wrangler = place::wrangler()?;
+        let (wrangler, project) = (place::wrangler()?, project(work.path())?);
         run(&wrangler, |command| {
             command
-                .current_dir(place::root())
                 .envs(wrangler_environment(work.path()))
+                .arg("--cwd")
+                .arg(&project)
                 .args(["d1", "migrations", "apply", "DB", "--local", "--persist-to"])
                 .arg(work.path().join("state"))
         })

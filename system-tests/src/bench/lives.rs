@@ -28,6 +28,8 @@ const TOTAL: &str = "**total**";
 const MACHINE: &str = "the local cloud makes the machine (theirs)";
 const WRITER: &str = "backup: two passes, the second over frozen processes";
 const READER: &str = "a fresh reader makes the receipt, the control plane verifies it";
+const BACKUP_ALONE: &str = "peer: stock `restic backup`, one pass, to a local directory";
+const RESTORE_ALONE: &str = "peer: stock `restic restore` from there";
 const CLONE: &str = "step: Cloning the repository";
 
 /// What was measured over some lives.
@@ -165,8 +167,8 @@ fn restic_alone(inside: &Machine, samples: &mut Samples) -> Result<()> {
         return Ok(());
     };
     let (backup, restore) = answer.split_once(' ').context("two figures")?;
-    samples.add("peer: stock `restic backup`, one pass, to a local directory", micros(backup)?);
-    samples.add("peer: stock `restic restore` from there", micros(restore)?);
+    samples.add(BACKUP_ALONE, micros(backup)?);
+    samples.add(RESTORE_ALONE, micros(restore)?);
     Ok(())
 }
 
@@ -223,8 +225,12 @@ impl Lives {
         let tool = self.sleep.of(WRITER).median;
         let reader = self.sleep.of(READER).median;
         section.remark(format!(
-            "Of the {} to a verified receipt, {} are the backup library's writing and {} its reading back; the rest, {}, is ours.",
-            secs(total), secs(tool), secs(reader), secs(total - tool - reader)
+            "Of the {} to a verified receipt, {} are the backup library's writing and {} its reading back; the rest, {}, is ours.{}",
+            secs(total),
+            secs(tool),
+            secs(reader),
+            secs(total - tool - reader),
+            times(tool, self.sleep.of(BACKUP_ALONE).median, "The two passes through the Worker take", "stock `restic backup`'s one"),
         ));
         section
     }
@@ -240,9 +246,15 @@ impl Lives {
         let (total, made) = (self.wake.of(TOTAL).median, self.wake.of(MACHINE).median);
         let restore = self.wake.of("step: Restoring the last backup").median;
         section.remark(format!(
-            "Without the restore: {}; without the local cloud's share too: {}.",
+            "Without the restore: {}; without the local cloud's share too: {}.{}",
             secs(total - restore),
-            secs(total - restore - made)
+            secs(total - restore - made),
+            times(
+                restore,
+                self.sleep.of(RESTORE_ALONE).median,
+                "Our restore through the Worker takes",
+                "stock `restic restore` from a local directory"
+            ),
         ));
         section
     }
@@ -250,6 +262,15 @@ impl Lives {
     /// Calls to the vendors in each phase, as the journal has them.
     pub fn vendor_calls(&self) -> impl Iterator<Item = (&str, u32)> {
         self.vendor_calls.spread().map(|(name, spread)| (name, spread.max as u32))
+    }
+}
+
+/// A sentence that compares two times; none where there is nothing to compare with.
+fn times(ours: f64, theirs: f64, what: &str, with: &str) -> String {
+    if theirs > 0.0 {
+        format!(" {what} {:.2} times as long as {with}.", ours / theirs)
+    } else {
+        String::new()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The system tests: the built Worker in `wrangler dev`, the local cloud and the real idle-agent, driven from outside.
 //!
 //! Run by `scripts/test`, which builds what they need; alone with `cargo test -p ebbtide-system-tests --test system`.
-//! Every test brings up a stack of its own (a few seconds) and may do to it what it likes. Nothing here may look at
+//! A test brings up a stack of its own, or takes its turn at one that its module shares. Nothing here may look at
 //! anything but the world: answers, the vendors' inventory, files in machines.
 
 mod bad_days;
