@@ -108,7 +108,9 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
     }
 
     async fn ensure_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
-        if let Some(server) = self.find(record).await?.into_iter().min_by_key(|server| server.id) {
+        // A look creates nothing, whatever becomes of it.
+        let found = self.find(record).await.map_err(nothing_landed)?;
+        if let Some(server) = found.into_iter().min_by_key(|server| server.id) {
             return Ok(EffectOutcome::Exists(adopt(server, record)));
         }
         let user_data = self.vault.user_data(record).await.map_err(storage_later)?;
@@ -359,6 +361,15 @@ fn adopt(server: hetzner::Server, record: &Record) -> Server {
 
 fn said(error: &VendorError) -> String {
     error.to_string()
+}
+
+fn nothing_landed(outcome: EffectOutcome) -> EffectOutcome {
+    match outcome {
+        EffectOutcome::Later { waiting_for, not_before, .. } => {
+            EffectOutcome::Later { waiting_for, maybe_landed: false, not_before }
+        }
+        other => other,
+    }
 }
 
 fn put_off(waiting_for: String) -> EffectOutcome {
