@@ -27,8 +27,8 @@ const METRICS_WINDOW: Duration = Duration::from_mins(3);
 const FLAT_CPU_PERCENT: f64 = 0.2;
 /// Network in bytes a second below which a server counts as flat.
 const FLAT_NETWORK: f64 = 100.0;
-/// Packs that one [`Effect::CheckReceipt`] looks up: with the snapshot itself well below 50 subrequests.
-pub const RECEIPT_SLICE: usize = 20;
+/// Packs that one [`Effect::CheckReceipt`] looks up: with the snapshot itself 16 calls.
+pub const RECEIPT_SLICE: usize = 15;
 
 /// The control plane's own storage and its knowledge of how a machine starts.
 #[allow(async_fn_in_trait)] // single-threaded on purpose, as in `Http`

@@ -13,10 +13,10 @@ use std::rc::Rc;
 use std::time::Duration;
 use worker::{Delay, Result};
 
-/// Calls after which an invocation begins no further effect: the largest (a slice of a receipt) makes 21, and all
-/// together stay within 45 of the plan's 50. A chain that is longer goes on in the next invocation, which the alarm
+/// Calls after which an invocation begins no further effect: the largest (a slice of a receipt) makes 16, and all
+/// together, the index included, stay within 40 of the plan's 50. A chain that is longer goes on in the next invocation, which the alarm
 /// starts at once.
-const CALLS_BUDGET: u32 = 24;
+const CALLS_BUDGET: u32 = 20;
 
 /// What was last heard of a machine.
 pub(super) struct Heard {
