@@ -14,6 +14,13 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
     match effect {
         Effect::EnsureServer => record.last_create_at = Some(context.now),
         Effect::EnsureDns => record.dns = Dns::MayExist,
+        // A reboot undoes the freeze: what is done after it is in no receipt that was made before.
+        Effect::Reboot => {
+            record.final_snapshot = None;
+            if let Some(pending) = &mut record.pending {
+                pending.last = false;
+            }
+        }
         // Set again by whatever moves the expiry while this one is under way.
         Effect::UpdateLabels => record.labels_stale = false,
         _ => {}

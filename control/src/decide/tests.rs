@@ -608,3 +608,18 @@ fn a_receipt_before_ready_is_put_off_and_does_not_fence_the_machine() {
     world.deliver(receipt(), false);
     assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::WrongState);
 }
+
+#[test]
+fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
+    let mut world = World::draining();
+    world.deliver(receipt(), true);
+    let later = EffectOutcome::Later { waiting_for: "storage".into(), maybe_landed: false, not_before: None };
+    world.ends(Effect::CheckReceipt, later);
+    world.at(400).state(State::Silent);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Flat));
+    world.ends(Effect::Reboot, EffectOutcome::Done);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.now = 460;
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Draining);
+    assert_eq!(world.record.final_snapshot, None);
+}
