@@ -2,6 +2,7 @@
 
 use super::shore::Backing;
 use super::{Alarm, Inner, now};
+use crate::log::{self, Level};
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::decide::{Effect, EffectOutcome, Input};
@@ -49,6 +50,7 @@ pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()>
             return Ok(());
         }
         if calls >= CALLS_BUDGET {
+            tell(&stored.record, calls);
             return inner.yield_effect(attempt_id).await;
         }
         let outcome = match Backing::open(&inner.env, now()) {
@@ -63,9 +65,19 @@ pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()>
                 not_before: None,
             },
         };
-        next = inner.decide(Input::Finished { attempt_id, outcome }, Alarm::Stands).await?.effect;
+        let settled = inner.decide(Input::Finished { attempt_id, outcome }, Alarm::Stands).await?;
+        next = settled.effect;
+        if next.is_none() {
+            tell(&settled.record, calls);
+        }
     }
     Ok(())
+}
+
+/// Says how many calls a chain of effects made, so that the plan's bound can be watched.
+fn tell(record: &Record, calls: u32) {
+    let fields = [("workspace.id", record.id.as_str()), ("calls", &calls.to_string())];
+    log::write(Level::Debug, "effects ran", &fields);
 }
 
 /// The outcome, or "may have landed" where it is not there in time: the attempt must end before it counts as lost and
