@@ -4,7 +4,9 @@
 //! taken for an option, what git would run as a command, and what would store a credential in clear. Each refusal
 //! says what is wrong (`Display`) and what to do (`hint`), and never repeats the text it refuses: it may hold a secret.
 
-use url::Url;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
 
 /// Longest workspace name. `{name}-{id}--{port}` is one DNS label: 40 + 1 + 10 + 2 + 5 = 58 of 63 characters.
 pub const NAME_MAX: usize = 40;
@@ -103,6 +105,10 @@ pub enum RepoUrlError {
     Credentials,
     #[error("the repository URL has no usable host")]
     BadHost,
+    #[error(
+        "the repository URL names a host that no machine reaches: loopback, link-local or a private network"
+    )]
+    UnreachableHost,
     #[error("the repository URL names no repository on its host")]
     NoPath,
     #[error("the text is no repository URL")]
@@ -128,6 +134,10 @@ impl RepoUrlError {
                  (PUT /v1/secrets/{name}): the URL is shown and stored in clear."
             }
             Self::BadHost => "Check the host: letters, digits, dots and dashes, or an address.",
+            Self::UnreachableHost => {
+                "The machine clones it from the internet: give a public host name or address, or push the repository \
+                 to a server that has one."
+            }
             Self::NoPath => "Add the repository's path, such as /owner/name.git.",
         }
     }
@@ -201,8 +211,9 @@ fn validate_url(scheme: &str, text: &str) -> Result<(), RepoUrlError> {
     }
     // The library has the last word on ports and addresses.
     let url = Url::parse(text).map_err(|_| RepoUrlError::BadHost)?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(RepoUrlError::BadHost);
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(RepoUrlError::BadHost)?;
+    if is_unreachable(host) {
+        return Err(RepoUrlError::UnreachableHost);
     }
     if url.path().trim_matches('/').is_empty() {
         return Err(RepoUrlError::NoPath);
@@ -222,6 +233,9 @@ fn validate_short_ssh(text: &str) -> Result<(), RepoUrlError> {
     }
     if !is_host(host) {
         return Err(RepoUrlError::BadHost);
+    }
+    if is_unreachable(host) {
+        return Err(RepoUrlError::UnreachableHost);
     }
     if path.trim_matches('/').is_empty() {
         return Err(RepoUrlError::NoPath);
@@ -253,6 +267,45 @@ fn is_host_and_port(text: &str) -> bool {
         Some((host, port)) => is_host(host) && is_port(port),
         None => is_host(text),
     }
+}
+
+/// Whether a host can only be the machine itself, its provider's metadata service or somebody's private network.
+/// Addresses are read as a browser reads them, so that `0x7f.1` and `2852039166` count as what they are. A *name* that
+/// resolves to such an address shows only on the machine, whose own rules keep the metadata service closed.
+fn is_unreachable(host: &str) -> bool {
+    match Host::parse(host) {
+        Ok(Host::Ipv4(address)) => !is_public_v4(address),
+        Ok(Host::Ipv6(address)) => !is_public_v6(address),
+        Ok(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        // `host_str` gives an IPv6 address in its brackets, and the parser takes it so; the rest is `BadHost`'s.
+        Err(_) => false,
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [first, second, ..] = address.octets();
+    let carrier_grade_nat = first == 100 && (64..128).contains(&second);
+    !(first == 0
+        || carrier_grade_nat
+        || address.is_loopback()
+        || address.is_private()
+        || address.is_link_local()
+        || address.is_multicast()
+        || first >= 240)
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    if let IpAddr::V4(inner) = IpAddr::V6(address).to_canonical() {
+        return is_public_v4(inner);
+    }
+    !(address.is_unspecified()
+        || address.is_loopback()
+        || address.is_unique_local()
+        || address.is_unicast_link_local()
+        || address.is_multicast())
 }
 
 /// Why a text is no branch that git would take.

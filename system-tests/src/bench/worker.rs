@@ -28,7 +28,7 @@ try { instance.exports.__wbindgen_start?.(); } catch { /* wants the real imports
 console.log(compiled, performance.now() - at);
 "#;
 /// The message with which an object logs the calls of one of its invocations.
-const OBJECT: &str = "effects were performed";
+const OBJECT: &str = "effects ran";
 /// How many kinds of invocations are listed.
 const LISTED: usize = 14;
 
@@ -151,13 +151,14 @@ pub fn calls(log: &Log, lives: &Lives, looks: u32) -> Section {
         verdict(f64::from(most), f64::from(CALLS_MOST), "calls")
     ));
     let vendors: Vec<String> = lives.vendor_calls().map(|(name, calls)| format!("{name} {calls}")).collect();
-    let counted = if kinds.contains_key(OBJECT) { "is above" } else { "is not logged by the Worker yet" };
+    let (chains, largest) = kinds.get(OBJECT).copied().unwrap_or_default();
     section.remark(format!(
-        "Invocations of the objects (alarms and effects) have a count of their own, which {counted}. The vendors' journal gives an \
-         upper bound of their requests to providers, all invocations of a phase together: {}. A slice of a receipt asks R2 for 20 \
-         objects at most. By its own budget an object's invocation may reach 45 calls, which is within the plan's 50 but above this \
-         target; no phase here came near. The cron pokes 15 overdue workspaces at most, two calls each. The dashboard's pages are \
+        "`{OBJECT}` is what an object does by itself, after an alarm or a call: {chains} chains of effects were logged, the largest \
+         with {} calls, the index's row of each change not among them. The vendors' journal bounds them from outside, all \
+         invocations of a phase together: {}. A chain begins no further effect after 20 calls, a slice of a receipt asks R2 for 15 \
+         objects. The cron pokes 15 overdue workspaces at most, two calls each. The dashboard's pages are \
          not visited.",
+        largest.total(),
         vendors.join(", ")
     ));
     section

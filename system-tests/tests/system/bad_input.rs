@@ -115,6 +115,10 @@ fn unusable_fields_are_refused_by_name_and_nothing_is_created() {
                 repo("https://exa mple.org/x.git"),
                 repo("https://example.org:99999/x.git"),
                 repo(&format!("https://example.org/{long}")),
+                repo("http://169.254.169.254/hetzner/v1/metadata"),
+                repo("http://10.0.0.1/x.git"),
+                repo("http://127.0.0.1:8787/x.git"),
+                repo("git@192.168.1.1:x.git"),
                 repo("just words"),
             ],
         )?;

@@ -2,6 +2,7 @@
 
 use super::shore::Backing;
 use super::{Alarm, Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse, run};
+use crate::calls::Calls;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::workspace::{CreateHold, EventList, Hold, LogPage, SnapshotList};
 use ebbtide_api::{ErrorCode, TenantId};
@@ -141,7 +142,7 @@ async fn enrol_machine(
         return refuse(refusal.code, &refusal.message);
     }
     inner.touch(settled.record.generation);
-    let backing = Backing::open(&inner.env, now());
+    let backing = Backing::open(&inner.env, now(), Calls::default());
     let enrolled = match backing {
         Ok(backing) => backing.enrolled(&settled.record).await,
         Err(error) => Err(error),

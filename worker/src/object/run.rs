@@ -2,6 +2,7 @@
 
 use super::shore::Backing;
 use super::{Alarm, Inner, now};
+use crate::calls::Calls;
 use crate::log::{self, Level};
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
@@ -42,23 +43,19 @@ pub(super) struct Attachment {
 /// Where the record cannot be loaded or saved; the alarm repeats what was cut off.
 pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()> {
     let mut next = Some(first);
-    let mut calls = 0;
+    let calls = Calls::default();
     while let Some((attempt_id, effect)) = next {
         let Some(stored) = inner.load()? else { return Ok(()) };
         // Given up while we waited for something else: its successor acts, on a record that may have moved on.
         if stored.record.in_flight.as_ref().is_none_or(|flight| flight.attempt_id != attempt_id) {
             return Ok(());
         }
-        if calls >= CALLS_BUDGET {
-            tell(&stored.record, calls);
+        if calls.total() >= CALLS_BUDGET {
+            tell(&stored.record, &calls);
             return inner.yield_effect(attempt_id).await;
         }
-        let outcome = match Backing::open(&inner.env, now()) {
-            Ok(backing) => {
-                let outcome = in_time(backing.perform(effect, &stored.record), backing.patience()).await;
-                calls += backing.calls();
-                outcome
-            }
+        let outcome = match Backing::open(&inner.env, now(), calls.clone()) {
+            Ok(backing) => in_time(backing.perform(effect, &stored.record), backing.patience()).await,
             Err(error) => EffectOutcome::Later {
                 waiting_for: error.message().to_owned(),
                 maybe_landed: false,
@@ -68,14 +65,14 @@ pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()>
         let settled = inner.decide(Input::Finished { attempt_id, outcome }, Alarm::Stands).await?;
         next = settled.effect;
         if next.is_none() {
-            tell(&settled.record, calls);
+            tell(&settled.record, &calls);
         }
     }
     Ok(())
 }
 
 /// Says how many calls a chain of effects made, so that the plan's bound can be watched.
-fn tell(record: &Record, calls: u32) {
+fn tell(record: &Record, calls: &Calls) {
     let fields = [("workspace.id", record.id.as_str()), ("calls", &calls.to_string())];
     log::write(Level::Debug, "effects ran", &fields);
 }

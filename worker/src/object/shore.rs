@@ -27,13 +27,12 @@ pub(super) struct Backing {
 }
 
 impl Backing {
-    /// Opens what an effect needs.
+    /// Opens what an effect needs; what it asks for is counted in `calls`.
     ///
     /// # Errors
     /// What the installation lacks.
-    pub(super) fn open(env: &Env, now: Timestamp) -> Result<Self, ApiError> {
+    pub(super) fn open(env: &Env, now: Timestamp, calls: Calls) -> Result<Self, ApiError> {
         let config = Config::from_env(env).map_err(ApiError::internal)?;
-        let calls = Calls::default();
         Ok(Self { storage: Storage::open(env, calls.clone())?, config, calls, now })
     }
 
@@ -60,11 +59,6 @@ impl Backing {
     /// How long an effect may take: well below the time after which it counts as lost.
     pub(super) fn patience(&self) -> std::time::Duration {
         std::time::Duration::from_secs((self.config.policy.effect_timeout.as_secs() * 3 / 4).max(1))
-    }
-
-    /// Calls made so far: the plan bounds them by invocation.
-    pub(super) fn calls(&self) -> u32 {
-        self.calls.total()
     }
 
     /// The answer to an enrolment, with the workspace's key and environment.
