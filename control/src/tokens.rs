@@ -53,7 +53,7 @@ pub struct EnrolmentClaims {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessClaims {
     pub workspace: WorkspaceId,
-    /// Absent for the workspace's own page.
+    /// Absent for the workspace's own page; such a token opens no port.
     pub port: Option<u16>,
     pub level: AccessLevel,
 }

@@ -47,6 +47,7 @@ impl Access {
         let _ = std::fs::remove_file(socket);
         let server = Arc::new(Server::http_unix(socket).map_err(std::io::Error::other)?);
         std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+        crate::caddy::hand_over(socket)?;
         for _ in 0..THREADS {
             let (server, access) = (Arc::clone(&server), Arc::clone(self));
             spawn("access", move || {

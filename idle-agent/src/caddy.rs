@@ -6,7 +6,7 @@
 //! agent; a Caddy that runs with another configuration is replaced.
 
 use crate::clock::Moment;
-use crate::durable;
+use crate::{durable, host};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,21 @@ use std::time::Duration;
 
 /// Idle connections from Caddy to the agent; each occupies a thread there.
 const QUESTIONERS: u32 = 4;
+
+/// User and group that Caddy runs as where we are root: a number of nobody's, from the range that distributions leave
+/// to fixed assignments, so that it needs no entry and collides with no account.
+const CADDY_ID: u32 = 60_578;
+
+/// Gives a file to Caddy's user, where there is one.
+///
+/// # Errors
+/// What the file system says.
+pub fn hand_over(path: &Path) -> std::io::Result<()> {
+    if host::is_root() {
+        std::os::unix::fs::lchown(path, Some(CADDY_ID), Some(CADDY_ID))?;
+    }
+    Ok(())
+}
 
 /// The configuration for one listening port.
 pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Value {
@@ -125,21 +140,17 @@ impl Caddy {
     ///
     /// # Errors
     /// [`CaddyError`].
-    pub fn start(
-        listen_port: u16,
-        access_socket: &Path,
-        run: &Path,
-        state: &Path,
-    ) -> Result<Self, CaddyError> {
+    pub fn start(listen_port: u16, access_socket: &Path, run: &Path) -> Result<Self, CaddyError> {
         let mut caddy = Self {
             listen_port,
             config: run.join("caddy.json"),
             pid_file: run.join("caddy.pid"),
             output: run.join("caddy.out"),
-            home: state.join("caddy"),
+            home: run.join("caddy"),
             running: None,
         };
         std::fs::create_dir_all(&caddy.home)?;
+        hand_over(&caddy.home)?;
         let wanted = configuration(listen_port, access_socket, &caddy.home.join("caddy.log")).to_string();
         let same = std::fs::read_to_string(&caddy.config).is_ok_and(|current| current == wanted);
         match caddy.earlier() {
@@ -152,6 +163,7 @@ impl Caddy {
             None => {}
         }
         durable::write(&caddy.config, wanted.as_bytes(), 0o600)?;
+        hand_over(&caddy.config)?;
         caddy.spawn()?;
         Ok(caddy)
     }
@@ -176,7 +188,7 @@ impl Caddy {
     fn spawn(&mut self) -> Result<(), CaddyError> {
         self.running = None;
         let output = std::fs::File::create(&self.output)?;
-        let mut child = Command::new("caddy")
+        let mut child = confined("caddy")
             .args(["run", "--config"])
             .arg(&self.config)
             .env_clear()
@@ -222,6 +234,23 @@ impl Caddy {
             .unwrap_or("it said nothing");
         said.chars().take(400).collect()
     }
+}
+
+/// A command that gives up everything but binding low ports before the program starts.
+fn confined(program: &str) -> Command {
+    if !host::is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args([format!("--reuid={CADDY_ID}"), format!("--regid={CADDY_ID}")])
+        .args(["--clear-groups", "--no-new-privs"])
+        .args(
+            ["--inh-caps", "--ambient-caps", "--bounding-set"]
+                .map(|set| format!("{set}=-all,+net_bind_service")),
+        )
+        .args(["--", program]);
+    command
 }
 
 fn is_caddy(pid: u32) -> bool {

@@ -1,4 +1,4 @@
-//! Access tokens: EdDSA JWTs of the control plane, good for one workspace and one port (or all), and short-lived.
+//! Access tokens: EdDSA JWTs of the control plane, good for one workspace and one port, and short-lived.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ const TOLERANCE_SECS: u64 = 30;
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Scope {
     workspace: String,
-    /// One port; all ports where absent.
+    /// The one port; absent in tokens for the workspace's own page, which open none.
     #[serde(default)]
     port: Option<u16>,
 }
@@ -76,7 +76,7 @@ impl Keys {
             }
         })?;
         let scope = claims.custom;
-        if scope.workspace != workspace.as_str() || scope.port.is_some_and(|only| only != port) {
+        if scope.workspace != workspace.as_str() || scope.port != Some(port) {
             return Err(Invalid::Elsewhere);
         }
         // A token that never expires is none of ours.
@@ -125,21 +125,25 @@ pub mod tests {
             check(&token(&ours, "k3v7q2mzab", Some(3000), "access", 60))
                 .is_ok_and(|left| (50..=60).contains(&left))
         );
-        assert!(check(&token(&ours, "k3v7q2mzab", None, "access", 60)).is_ok());
-        assert!(check(&token(&ours, "k3v7q2mzab", None, "access", -20)).is_ok(), "within the tolerance");
+        assert!(check(&token(&ours, "k3v7q2mzab", Some(3000), "access", 60)).is_ok());
+        assert!(
+            check(&token(&ours, "k3v7q2mzab", Some(3000), "access", -20)).is_ok(),
+            "within the tolerance"
+        );
         let refused = [
             (token(&ours, "k3v7q2mzab", Some(3001), "access", 60), Invalid::Elsewhere),
-            (token(&ours, "aaaaaaaaaa", None, "access", 60), Invalid::Elsewhere),
-            (token(&ours, "k3v7q2mzab", None, "access", -40), Invalid::Expired),
-            (token(&ours, "k3v7q2mzab", None, "vm", 60), Invalid::Unknown),
-            (token(&theirs, "k3v7q2mzab", None, "access", 60), Invalid::Unknown),
+            (token(&ours, "k3v7q2mzab", None, "access", 60), Invalid::Elsewhere),
+            (token(&ours, "aaaaaaaaaa", Some(3000), "access", 60), Invalid::Elsewhere),
+            (token(&ours, "k3v7q2mzab", Some(3000), "access", -40), Invalid::Expired),
+            (token(&ours, "k3v7q2mzab", Some(3000), "vm", 60), Invalid::Unknown),
+            (token(&theirs, "k3v7q2mzab", Some(3000), "access", 60), Invalid::Unknown),
             ("x.y.z".to_owned(), Invalid::Unknown),
             (String::new(), Invalid::Unknown),
         ];
         for (token, why) in refused {
             assert_eq!(check(&token), Err(why), "{token}");
         }
-        let mut forged = token(&ours, "k3v7q2mzab", None, "access", 60);
+        let mut forged = token(&ours, "k3v7q2mzab", Some(3000), "access", 60);
         let last = forged.pop().unwrap();
         forged.push(if last == 'A' { 'Q' } else { 'A' });
         assert_eq!(check(&forged), Err(Invalid::Unknown));

@@ -250,7 +250,7 @@ impl Boot {
 
     fn start_caddy(&mut self) -> Result<Success, StepError> {
         let places = &self.places;
-        let caddy = Caddy::start(self.listen_port, &places.access_socket(), &places.run, &places.state);
+        let caddy = Caddy::start(self.listen_port, &places.access_socket(), &places.run);
         self.caddy = Some(caddy.map_err(StepError::passing)?);
         Ok(Success::Done(None))
     }

@@ -133,10 +133,21 @@ impl Machine {
         ] {
             command.arg(option).arg(self.path(place));
         }
-        command.arg("--programs-dir").arg(machine_bin()).args(&self.extra);
+        command.arg("--programs-dir").arg(self.programs()).args(&self.extra);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("TMPDIR", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         self.agent = Some(command.spawn().unwrap());
+    }
+
+    /// The machine's programs where Caddy's own user reaches them too, which the cache of a person is not.
+    fn programs(&self) -> PathBuf {
+        let (from, programs) = (machine_bin().join("caddy"), self.path("bin"));
+        if from.exists() && !programs.exists() {
+            std::fs::create_dir(&programs).unwrap();
+            let to = programs.join("caddy");
+            std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).unwrap();
+        }
+        programs
     }
 
     /// Ends the agent as a crash does.

@@ -48,8 +48,8 @@ struct Answer {
 }
 
 impl House {
-    fn token(&self, port: Option<u16>) -> String {
-        let scope = Scope { workspace: WORKSPACE.into(), port, level: "owner".into() };
+    fn token(&self, port: u16) -> String {
+        let scope = Scope { workspace: WORKSPACE.into(), port: Some(port), level: "owner".into() };
         self.key
             .sign(Claims::with_custom_claims(scope, Span::from_secs(600)).with_audience("access"))
             .unwrap()
@@ -73,7 +73,7 @@ impl House {
     }
 
     fn ask_signed(&self, port: u16) -> u16 {
-        self.ask(port, "GET /", &format!("X-Ebbtide-Access: {}\r\n", self.token(None))).status
+        self.ask(port, "GET /", &format!("X-Ebbtide-Access: {}\r\n", self.token(port))).status
     }
 }
 
@@ -146,15 +146,12 @@ fn a_port_is_private_its_credential_stays_outside_and_the_app_sees_localhost() {
     let app = App::start("127.0.0.1:0");
     heard_port(&house.machine.control, app.port);
     let port = app.port;
-    let token = house.token(Some(port));
+    let token = house.token(port);
 
     let nobody = house.ask(port, "GET /", "");
     assert_eq!(nobody.status, 401);
     assert!(nobody.body.contains("dashboard"), "{}", nobody.body);
-    assert_eq!(
-        house.ask(port, "GET /", &format!("X-Ebbtide-Access: {}\r\n", house.token(Some(1)))).status,
-        403
-    );
+    assert_eq!(house.ask(port, "GET /", &format!("X-Ebbtide-Access: {}\r\n", house.token(1))).status, 403);
 
     let navigation = "Sec-Fetch-Mode: navigate\r\nAccept: text/html\r\n";
     let enter = house.ask(port, &format!("GET /a%20b//c?x=1&ebb_access={token}"), navigation);
@@ -206,7 +203,7 @@ fn websockets_and_events_pass_and_stay_while_other_ports_come_and_go() {
         tungstenite::client(request, stream).ok()
     };
     assert!(connect(request.clone()).is_none(), "no credential");
-    let cookie = format!("ebb_access={}", house.token(None));
+    let cookie = format!("ebb_access={}", house.token(app.port));
     request.headers_mut().insert("cookie", cookie.parse().unwrap());
     let (mut socket, _) = connect(request).unwrap();
     let mut echo = |text: &str| {
@@ -270,6 +267,27 @@ fn a_port_that_speaks_something_else_is_named_and_not_let_through() {
     let found = heartbeat.ports.iter().find(|one| one.port == port).unwrap();
     assert!(!found.http && found.url.is_none());
     assert_eq!(house.ask_signed(port), 404);
+}
+
+#[test]
+fn what_faces_the_internet_is_nobody_and_may_only_bind_low_ports() {
+    let Some(house) = house() else { return };
+    if house.machine.uid < 1_000_000 {
+        eprintln!("skipped: only root can give its rights up");
+        return;
+    }
+    let pid = std::fs::read_to_string(house.machine.path("run/caddy.pid")).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+    let line = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(line("Uid:").iter().chain(&line("Gid:")).all(|id| id == "60578"), "{status}");
+    assert!(line("Groups:").is_empty(), "{status}");
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(line(set), ["0000000000000400"], "{set} holds more than binding low ports");
+    }
+    assert_eq!(line("NoNewPrivs:"), ["1"]);
 }
 
 #[test]

@@ -138,10 +138,11 @@ fn a_credential_for_something_else_or_from_yesterday_is_refused() {
     let house = house("http");
     let table = [
         (token(&house.pair, WORKSPACE, Some(3001), "access", 600), Refusal::NotYours),
-        (token(&house.pair, "aaaaaaaaaa", None, "access", 600), Refusal::NotYours),
-        (token(&house.pair, WORKSPACE, None, "access", -3600), Refusal::SignInAgain),
-        (token(&house.pair, WORKSPACE, None, "vm", 600), Refusal::SignInAgain),
-        (token(&pair(), WORKSPACE, None, "access", 600), Refusal::SignInAgain),
+        (token(&house.pair, WORKSPACE, None, "access", 600), Refusal::NotYours),
+        (token(&house.pair, "aaaaaaaaaa", Some(3000), "access", 600), Refusal::NotYours),
+        (token(&house.pair, WORKSPACE, Some(3000), "access", -3600), Refusal::SignInAgain),
+        (token(&house.pair, WORKSPACE, Some(3000), "vm", 600), Refusal::SignInAgain),
+        (token(&pair(), WORKSPACE, Some(3000), "access", 600), Refusal::SignInAgain),
     ];
     for (token, expected) in table {
         assert_eq!(house.refusal("/", &[("X-Ebbtide-Access", &token)]), expected);
@@ -204,15 +205,15 @@ fn odd_host_names_name_no_port() {
 #[test]
 fn a_closed_port_and_a_closing_workspace_say_so_to_those_who_may_know() {
     let mut house = house("http");
-    let all_ports = token(&house.pair, WORKSPACE, None, "access", 600);
+    let for_4000 = token(&house.pair, WORKSPACE, Some(4000), "access", 600);
     let elsewhere = ("X-Ebb-Host", "4000.demo-k3v7q2mzab.ebb.localhost");
     assert_eq!(house.refusal("/", &[elsewhere]), Refusal::SignInNeeded);
     assert_eq!(
-        house.refusal("/", &[elsewhere, ("X-Ebbtide-Access", &all_ports)]),
+        house.refusal("/", &[elsewhere, ("X-Ebbtide-Access", &for_4000)]),
         Refusal::NothingListens(4000)
     );
     house.door.closed = true;
-    assert_eq!(house.refusal("/", &[("X-Ebbtide-Access", &all_ports)]), Refusal::GoingToSleep);
+    assert_eq!(house.refusal("/", &[elsewhere, ("X-Ebbtide-Access", &for_4000)]), Refusal::GoingToSleep);
 }
 
 #[test]
