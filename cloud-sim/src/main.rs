@@ -17,7 +17,7 @@ use ebbtide_cloud_sim::{
     edge,
     facade::{self, Cron, Facade, OnExit},
     machines::{self, Machines, NoMachines, ProcessConfig, ProcessMachines},
-    model::{ActionTimes, Config, Mode},
+    model::{ActionTimes, Budget, Config, Mode},
 };
 use tokio::{
     net::TcpListener,
@@ -77,6 +77,18 @@ struct Serve {
     /// What becomes of machines on SIGTERM and SIGINT.
     #[arg(long, value_enum, default_value = "destroy")]
     on_exit: OnExit,
+    /// Servers that the project may have.
+    #[arg(long, default_value_t = 100)]
+    server_limit: usize,
+    /// Records that the zone may have.
+    #[arg(long, default_value_t = 200)]
+    record_limit: usize,
+    /// Calls that Hetzner's API allows in a time.
+    #[arg(long, default_value = "3600/3600s", value_parser = parse_budget)]
+    hetzner_budget: Budget,
+    /// Calls that Cloudflare's API allows in a time.
+    #[arg(long, default_value = "1200/300s", value_parser = parse_budget)]
+    cloudflare_budget: Budget,
     /// Rolls the dice of faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -99,6 +111,15 @@ enum MachinesArg {
 fn parse_scale(text: &str) -> Result<f64, String> {
     let scale: f64 = text.parse().map_err(|_| "is no number".to_owned())?;
     if scale.is_finite() && scale > 0.0 { Ok(scale) } else { Err("must be above zero".to_owned()) }
+}
+
+fn parse_budget(text: &str) -> Result<Budget, String> {
+    let (limit, window) = text.split_once('/').ok_or_else(|| "is no budget such as 20/60s".to_owned())?;
+    let limit =
+        limit.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| "has no number of calls".to_owned())?;
+    let window_ms =
+        u64::try_from(parse_duration(window)?.as_millis()).map_err(|_| "is too long".to_owned())?;
+    Ok(Budget { limit, window_ms })
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -212,6 +233,10 @@ fn configure(serve: &Serve) -> anyhow::Result<Config> {
         },
         times: ActionTimes::LOCAL.quicker(serve.time_scale),
         acknowledge_images: serve.machines == MachinesArg::Process,
+        server_limit: serve.server_limit,
+        record_limit: serve.record_limit,
+        hetzner_budget: serve.hetzner_budget,
+        cloudflare_budget: serve.cloudflare_budget,
         seed: serve.seed,
         ..Config::default()
     })

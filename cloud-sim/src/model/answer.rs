@@ -93,6 +93,11 @@ impl Cloud {
                 let (code, message) = ("server_error", "an internal error occurred");
                 refused(provider, status, code, message)
             }
+            FaultKind::Garbage => {
+                self.dispatch(provider, call);
+                let body = b"<html><body>Bad gateway</body></html>".to_vec();
+                Response { status: 200, body, ..Response::default() }
+            }
             FaultKind::Duplicate => {
                 let first = self.dispatch(provider, call);
                 self.dispatch(provider, call);

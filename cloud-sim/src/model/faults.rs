@@ -32,6 +32,8 @@ pub enum FaultKind {
         #[serde(default = "five_hundred")]
         status: u16,
     },
+    /// Lands; the answer says 200 and is a proxy's page instead of JSON.
+    Garbage,
     /// Lands twice, as a retrying proxy would do it; the first answer is delivered.
     Duplicate,
     /// Lands; the connection drops before the answer.

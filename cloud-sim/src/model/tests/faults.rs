@@ -13,6 +13,14 @@ fn create_under(fault: FaultKind) -> (World, Response) {
 }
 
 #[test]
+fn garbage_lands_and_answers_200_with_what_is_no_json() {
+    let (world, response) = create_under(FaultKind::Garbage);
+    assert_eq!(response.status, 200);
+    assert!(serde_json::from_slice::<serde_json::Value>(&response.body).is_err());
+    assert_eq!(world.cloud.servers().count(), 1);
+}
+
+#[test]
 fn a_refusal_carries_its_status_and_code_and_nothing_lands() {
     let fault = FaultKind::Refuse { status: 503, code: "unavailable".into(), message: "later".into() };
     let (world, response) = create_under(fault);
