@@ -4,7 +4,7 @@
 //! Requests deny unknown fields; answers may grow. A secret is in an answer once, when it is made, and never again.
 
 use crate::workspace::Cost;
-use crate::{Duration, Timestamp};
+use crate::{Duration, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
 /// What a key may do; each scope includes those before it.
@@ -66,6 +66,9 @@ pub struct ApiKeyInfo {
     /// When it was last used, to the hour.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub last_used_at: Option<Timestamp>,
+    /// The workspace whose backups it reads, for the key of a restore kit; such a key does nothing else.
+    #[serde(default)]
+    pub repository: Option<WorkspaceId>,
 }
 
 /// A key just made. `key` is shown this once.
@@ -169,6 +172,10 @@ pub struct CatalogOffer {
     pub hourly_gross: Option<String>,
     /// What a workspace of the default lifetime costs at worst.
     pub worst_case: Option<Cost>,
+    /// From then on the provider makes no new machines of this size there.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub unavailable_after: Option<Timestamp>,
 }
 
 /// A place where machines can be.
@@ -249,10 +256,39 @@ pub struct NoFields {}
 pub struct Health {
     /// Whether requests are served.
     pub ok: bool,
+    /// The worst of all parts.
+    pub status: HealthStatus,
     /// Version of the Worker.
     pub version: String,
-    /// What the installation lacks: names and reasons, never values.
+    /// What is wrong: names and reasons, never values.
     pub problems: Vec<String>,
+    /// Every part that was looked at.
+    pub parts: Vec<HealthPart>,
+}
+
+/// How a part of the installation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum HealthStatus {
+    /// As it should be.
+    Ok,
+    /// Requests are served, but something does not happen by itself as it should.
+    Degraded,
+    /// Requests fail.
+    Failing,
+}
+
+/// A part of the installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HealthPart {
+    /// Its name: `configuration`, `index`, `storage`, `objects`, `cron`, `idle_agent`, `keys`.
+    pub name: String,
+    /// How it is.
+    pub status: HealthStatus,
+    /// `ok`, or what is wrong with it.
+    pub code: String,
 }
 
 #[cfg(test)]
@@ -278,6 +314,7 @@ mod tests {
             scopes: vec![],
             created_at: at,
             last_used_at: None,
+            repository: None,
         };
         let key = CreatedApiKey { key: "hunter2".into(), info };
         let link = PortLink { url: "https://h/?ebb_access=hunter2".into(), expires_at: at };

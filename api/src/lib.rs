@@ -5,11 +5,14 @@
 //! Start with [`workspace`] (what people see) and [`vm`] (what machines say); [`error`] is how every refusal looks.
 
 pub mod account;
+pub mod backups;
 pub mod duration;
 pub mod error;
 pub mod id;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod sweep;
+pub mod usage;
 pub mod vm;
 pub mod why;
 pub mod workspace;

@@ -7,7 +7,7 @@ mod operations;
 
 pub use operations::{Access, OPERATIONS, Operation};
 
-use crate::{Duration, ErrorBody, ErrorCode, account, workspace};
+use crate::{Duration, ErrorBody, ErrorCode, account, backups, sweep, usage, workspace};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -140,16 +140,24 @@ fn schemas() -> Result<Map<String, Value>, serde_json::Error> {
         ErrorBody,
         ErrorCode,
         account::ApiKeyList,
+        backups::MasterKeyRotation,
+        backups::RestoreKit,
+        backups::UndoneDeletions,
         account::AuditList,
         account::Catalog,
         account::CreateApiKey,
         account::CreateLink,
         account::CreatedApiKey,
         account::Health,
+        account::HealthPart,
+        account::HealthStatus,
         account::NoFields,
         account::PortLink,
         account::SetPort,
         account::WakeWorkspace,
+        sweep::SetSweep,
+        sweep::SweepReport,
+        usage::Usage,
         workspace::CreateHold,
         workspace::CreateWorkspace,
         workspace::EventList,

@@ -159,8 +159,24 @@ pub struct VmPolicy {
     pub unknown_grace_secs: u64,
     /// How long an agent may wait for a person.
     pub waiting_for_human_secs: u64,
+    /// How long an agent in a turn may show nothing but an open connection or a running tool.
+    #[serde(default = "agent_silence_secs")]
+    pub agent_silence_secs: u64,
+    /// How long work that an agent left in the background may show nothing.
+    #[serde(default = "background_secs")]
+    pub background_secs: u64,
     /// How often a snapshot is taken while something changes.
     pub snapshot_every_secs: u64,
+}
+
+/// What a control plane that does not name it means.
+const fn agent_silence_secs() -> u64 {
+    30 * 60
+}
+
+/// What a control plane that does not name it means.
+const fn background_secs() -> u64 {
+    2 * 3600
 }
 
 /// How ports are named and served.

@@ -44,6 +44,9 @@ pub struct CreateWorkspace {
     /// What happens past the hard end while work is unsaved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_unsaved: Option<OnUnsaved>,
+    /// Whether a machine that cannot deliver its work may be imaged before it goes: the one copy that is not encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue_image: Option<RescueChoice>,
     /// Whether the workspace is backed up at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
@@ -106,6 +109,18 @@ pub enum OnUnsaved {
     Destroy,
     /// The machine stays and bills on; the owner is told daily.
     Hold,
+}
+
+/// Whether a machine that cannot deliver its work may be imaged at the provider before it goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum RescueChoice {
+    /// It may: the next wake brings the image's content into the backups and deletes the image.
+    #[default]
+    Take,
+    /// It may not: `on_unsaved` decides at once.
+    Refuse,
 }
 
 /// Whether the workspace is backed up at all.
@@ -247,8 +262,26 @@ pub struct Workspace {
     pub backup: Option<BackupProgress>,
     /// The last verified backup.
     pub last_backup: Option<SnapshotSummary>,
+    /// The rescue image that holds work which is in no backup yet.
+    #[serde(default)]
+    pub rescue_image: Option<RescueImage>,
     /// Holds in force.
     pub holds: Vec<Hold>,
+}
+
+/// An image at the provider of a machine that could not deliver its work. It is not encrypted, and billed by the
+/// gigabyte and month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RescueImage {
+    /// The provider's id of it.
+    pub id: u64,
+    /// When it is deleted, salvaged or not.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub expires_at: Option<Timestamp>,
+    /// What a gigabyte of it costs a month, tax included, where the provider has said so: `0.01309 EUR`.
+    #[serde(default)]
+    pub price_per_gb_month: Option<String>,
 }
 
 /// A page of workspaces.
@@ -428,6 +461,9 @@ pub struct Event {
 pub struct EventList {
     /// Oldest first.
     pub events: Vec<Event>,
+    /// Whether there are more in the direction that was asked for: after the last of these, or before the first.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// A page of the boot and agent log.
@@ -452,6 +488,10 @@ pub struct PortList {
 pub struct SnapshotList {
     /// Newest first.
     pub snapshots: Vec<SnapshotSummary>,
+    /// Bytes in the repository.
+    pub stored_bytes: u64,
+    /// Bytes that it may hold; past them backups are refused.
+    pub quota_bytes: u64,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod failure;
 
 pub use dns::{
     Batch, BatchDone, CreateRecord, DeleteRecord, DnsRecord, EnsureRecord, RecordFilter, RecordId,
-    RecordKind, RecordSpec,
+    RecordKind, RecordSpec, RecordsPage,
 };
 pub use failure::{ApiError, Failure};
 

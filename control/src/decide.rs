@@ -7,10 +7,16 @@
 //! present phase changes what is wanted, or is refused with a sentence.
 
 mod effects;
+mod grants;
+mod images;
 mod inputs;
+mod money;
 mod phases;
+mod silence;
 #[cfg(test)]
 mod tests;
+
+pub use silence::Neighbours;
 
 use crate::policy::Policy;
 use crate::record::{Record, Server, ServerStatus};
@@ -75,6 +81,8 @@ pub enum Command {
     },
     /// Try again after a failure.
     Retry,
+    /// The machine after this one is reserved at these rates.
+    Quote(crate::money::Quote),
     /// Back up, end the machine and forget the workspace after the days in which it can be undone.
     Delete,
     /// The same without a backup.
@@ -99,6 +107,26 @@ pub enum Command {
     },
     /// Take a snapshot now.
     Snapshot,
+    /// Take or renew the exclusive right to change the repository.
+    TakeGrant {
+        /// Who asks.
+        by: String,
+    },
+    /// Give it back.
+    EndGrant {
+        /// Whose it was.
+        by: String,
+    },
+    /// A verified snapshot was removed from the repository.
+    Forget {
+        /// Which.
+        snapshot: String,
+    },
+    /// It was brought back.
+    Recall {
+        /// Which.
+        snapshot: String,
+    },
     /// Let anybody reach a port, or the owner alone.
     SetPublic {
         /// The port.
@@ -167,6 +195,15 @@ pub enum Effect {
     CheckReceipt,
     /// Delete the workspace's keys from storage.
     Purge,
+    /// Add up what the owner has spent.
+    CheckSpending,
+    /// Look whether other workspaces fell silent at the same time.
+    LookAround,
+    /// Delete an image whose content is in storage or given up.
+    DeleteImage {
+        /// The provider's image id.
+        image: u64,
+    },
 }
 
 /// How an effect ended.
@@ -194,6 +231,8 @@ pub enum EffectOutcome {
     },
     /// What the server does.
     Status(ServerStatus),
+    /// How the other workspaces are.
+    Neighbours(Neighbours),
     /// There is no such server.
     Gone,
     /// The deletion is accepted and under way.
@@ -203,6 +242,8 @@ pub enum EffectOutcome {
         /// The provider's image id.
         image: u64,
     },
+    /// What the owner has spent.
+    Spending(crate::money::caps::Spending),
     /// No image can be had.
     ImageImpossible {
         /// The provider's words.
@@ -256,9 +297,14 @@ pub struct Decision {
 /// Decides what follows from an input.
 pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision {
     let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None };
+    let billing = match &input {
+        Input::Finished { outcome: EffectOutcome::Deleting, .. } => money::Billing::Ends,
+        _ => money::Billing::AsBefore,
+    };
     inputs::take(&mut draft, input, context);
     inputs::expire_lost_effect(&mut draft, context);
     phases::settle(&mut draft, context);
+    money::follow(record, billing, &mut draft, context);
     let effect = effects::begin(&mut draft.record, context);
     let wake_at = phases::wake_at(&draft.record, context);
     Decision { next: draft.record, effect, wake_at, notes: draft.notes, refusal: draft.refusal }
@@ -274,7 +320,10 @@ struct Draft {
 impl Draft {
     /// Enters a phase: the only place that changes it.
     fn enter(&mut self, phase: crate::record::Phase, because: impl Into<String>, now: Timestamp) {
-        let because = because.into();
+        let mut because = because.into();
+        if let Some(image) = self.record.salvages {
+            because = format!("salvaging the rescue image {image}: {because}");
+        }
         self.record.phase = phase;
         self.record.since = now;
         self.record.pause = None;

@@ -11,15 +11,18 @@
 
 pub mod cloudflare;
 pub mod decide;
+pub mod gate;
 pub mod hetzner;
 pub mod http;
 pub mod keys;
 pub mod machine;
+pub mod money;
 pub mod names;
 
 pub mod perform;
 pub mod policy;
 pub mod record;
 pub mod secret;
+pub mod sweep;
 pub mod tokens;
 pub mod view;

@@ -7,7 +7,7 @@ use crate::tokens::{EnrolmentClaims, TokenError, TokenKeys, VmClaims};
 use crate::view;
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{BootPlan, Enrolled, IngressPlan, NamedSecret, Repository};
-use ebbtide_vm_init::{BootSpec, EnrolmentToken, MachineSpec, UserDataError};
+use ebbtide_vm_init::{BootSpec, Disk, EnrolmentToken, MachineSpec, UserDataError};
 
 /// What an installation tells every machine.
 #[derive(Debug, Clone, Copy)]
@@ -58,12 +58,17 @@ pub fn user_data(
         control_url: site.control_url.to_owned(),
         agent_sha256: agent_sha256.to_owned(),
         enrolment_token: EnrolmentToken::new(issued.token.expose().as_str()),
+        disk: if record.salvages.is_some() { Disk::Rescued } else { Disk::Fresh },
     };
     Ok(ebbtide_vm_init::user_data(&spec)?.into())
 }
 
-/// The steps of a record's machine: its snapshot where it has one to restore, its repository otherwise.
+/// The steps of a record's machine: its snapshot where it has one to restore, its repository otherwise; almost none where
+/// it is there to be backed up.
 pub fn boot_plan(record: &Record) -> BootPlan {
+    if record.salvages.is_some() {
+        return ebbtide_vm_init::salvage_plan();
+    }
     ebbtide_vm_init::boot_plan(&BootSpec {
         repo: record.spec.repo.as_deref(),
         branch: record.spec.branch.as_deref(),
@@ -96,6 +101,8 @@ pub fn enrolled(
     now: Timestamp,
 ) -> Result<Enrolled, TokenError> {
     let port_host_template = format!("{{port}}.{}", record.host);
+    // Nothing of the workspace's runs on a machine that salvages: it needs no environment.
+    let secrets = if record.salvages.is_some() { Vec::new() } else { secrets };
     Ok(Enrolled {
         vm_token: vm_token(record, site, now)?.expose().clone(),
         vm_token_expires_in_secs: site.policy.vm_token.as_secs(),

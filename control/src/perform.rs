@@ -5,13 +5,14 @@
 //! run this same code over different [`Http`] and [`Vault`].
 
 use crate::cloudflare::{self, Cloudflare, EnsureRecord, RecordFilter, RecordSpec};
-use crate::decide::{Effect, EffectOutcome, failure};
+use crate::decide::{Effect, EffectOutcome, Neighbours, failure};
 use crate::hetzner::{
-    self, Answer, CreateImage, CreateServer, DeleteServer, Hetzner, ImageId, ImageRef, ImageStatus, Lookup,
-    MetricKind, PowerAction, PowerOutcome, PublicNet, ServerId, ServerSpec, SshKeyId, UpdateLabels,
-    VendorError,
+    self, Answer, CreateImage, CreateServer, DeleteImage, DeleteServer, Hetzner, ImageId, ImageRef,
+    ImageStatus, Lookup, MetricKind, PowerAction, PowerOutcome, PublicNet, ServerId, ServerSpec, SshKeyId,
+    UpdateLabels, VendorError,
 };
 use crate::http::{Http, Retry};
+use crate::money::caps::Spending;
 use crate::names;
 use crate::policy::Policy;
 use crate::record::{Phase, Placement, Record, RescueStep, Server, ServerStatus, minus, plus};
@@ -50,6 +51,21 @@ pub trait Vault {
     /// # Errors
     /// A sentence that says what the installation lacks.
     async fn user_data(&self, record: &Record) -> Result<SecretText, String>;
+
+    /// How the other workspaces of this installation are: silent since about the same time as this one (within
+    /// `silent_together_within`), or heard of.
+    ///
+    /// # Errors
+    /// A sentence, where the index does not answer.
+    async fn neighbours(&self, record: &Record) -> Result<Neighbours, String>;
+
+    /// What the workspace's owner has spent; `None` where nobody keeps account.
+    ///
+    /// # Errors
+    /// A sentence, where the index does not answer.
+    async fn spending(&self, _record: &Record) -> Result<Option<Spending>, String> {
+        Ok(None)
+    }
 }
 
 /// Where effects happen.
@@ -88,9 +104,19 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             Effect::DeleteServer => self.delete_server(record).await,
             Effect::DeleteDns => self.delete_dns(record).await,
             Effect::CheckReceipt => self.check_receipt(record).await,
+            Effect::CheckSpending => Ok(match self.vault.spending(record).await {
+                Ok(Some(spending)) => EffectOutcome::Spending(spending),
+                // Looked at again next time: money that cannot be counted stops no work.
+                Ok(None) | Err(_) => EffectOutcome::Done,
+            }),
             Effect::Purge => {
                 self.vault.shred(record).await.map(|()| EffectOutcome::Done).map_err(storage_later)
             }
+            Effect::LookAround => {
+                let seen = self.vault.neighbours(record).await.map(EffectOutcome::Neighbours);
+                seen.map_err(|reason| put_off(format!("a look at the other workspaces: {reason}")))
+            }
+            Effect::DeleteImage { image } => self.delete_image(image).await,
         };
         outcome.unwrap_or_else(|put_off| put_off)
     }
@@ -111,6 +137,7 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
         // A look creates nothing, whatever becomes of it.
         let found = self.find(record).await.map_err(nothing_landed)?;
         if let Some(server) = found.into_iter().min_by_key(|server| server.id) {
+            self.label_address(&server, record).await;
             return Ok(EffectOutcome::Exists(adopt(server, record)));
         }
         let user_data = self.vault.user_data(record).await.map_err(storage_later)?;
@@ -118,7 +145,10 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
         let spec = ServerSpec {
             name: names::server_name(&record.id, record.generation),
             server_type: placement.size.clone(),
-            image: ImageRef::Named(record.spec.image.clone()),
+            image: match record.salvages {
+                Some(image) => ImageRef::Id(ImageId(image)),
+                None => ImageRef::Named(record.spec.image.clone()),
+            },
             location: Some(placement.location.clone()),
             ssh_keys: self.ssh_keys.to_vec(),
             firewalls: Vec::new(),
@@ -127,7 +157,10 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             public_net: PublicNet::V4AndV6,
         };
         match self.outcome(self.hetzner.create_server(&spec).await)? {
-            CreateServer::Created { server, .. } => Ok(EffectOutcome::Exists(adopt(server, record))),
+            CreateServer::Created { server, .. } => {
+                self.label_address(&server, record).await;
+                Ok(EffectOutcome::Exists(adopt(server, record)))
+            }
             CreateServer::NameTaken(error) => match self.find(record).await?.into_iter().next() {
                 Some(server) => Ok(EffectOutcome::Exists(adopt(server, record))),
                 // The name is ours by construction: either the listing lags behind or somebody else uses it.
@@ -139,11 +172,30 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
                 format!("the provider's limit for this project is reached: {}", said(&error)),
                 "End a server in this project or ask the provider for a higher limit, then POST …/retry.",
             ))),
+            CreateServer::Invalid(error) if self.is_without_image(record).await? => {
+                Ok(EffectOutcome::ImageImpossible { message: said(&error) })
+            }
             CreateServer::Invalid(error) => Ok(EffectOutcome::Refused(failure(
                 "refused",
                 format!("the provider refuses this server: {}", said(&error)),
                 "Choose a size and location from GET /v1/catalog.",
             ))),
+        }
+    }
+
+    /// Whether a server cannot be made because the image that it would be made from is gone.
+    async fn is_without_image(&self, record: &Record) -> Result<bool, EffectOutcome> {
+        let Some(image) = record.salvages else { return Ok(false) };
+        let found = self.outcome(self.hetzner.image(ImageId(image)).await).map_err(nothing_landed)?;
+        Ok(matches!(found, Lookup::Gone))
+    }
+
+    /// Labels the address that came with a server, so that the sweep knows it for ours should it outlive the server,
+    /// which addresses of this kind do not do by rule. A label that fails is not worth a machine.
+    async fn label_address(&self, server: &hetzner::Server, record: &Record) {
+        if let Some(id) = server.ipv4_id {
+            let labels = self.labels(record, record.hard_end_at(self.policy));
+            let _best_effort = self.hetzner.label_primary_ip(id, &labels).await;
         }
     }
 
@@ -226,7 +278,9 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
         if let Some(image) = taken.into_iter().min_by_key(|image| image.id) {
             return Ok(EffectOutcome::ImageStarted { image: image.id.0 });
         }
-        let labels = self.labels(record, plus(self.now, self.policy.rescue_image_keep));
+        // Its workspace ends it when it has been kept; the label is for when nobody else does, and so a little later.
+        let kept = self.policy.rescue_image_keep.plus(self.policy.rescue_ceiling);
+        let labels = self.labels(record, plus(self.now, kept));
         let description =
             format!("rescue of {} ({}), generation {}", record.name, record.id, record.generation);
         match self.outcome(self.hetzner.create_image(server_id(record)?, &description, &labels).await)? {
@@ -247,6 +301,13 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             Lookup::Gone => {
                 Ok(EffectOutcome::ImageImpossible { message: format!("the image {image} is gone") })
             }
+        }
+    }
+
+    async fn delete_image(&self, image: u64) -> Result<EffectOutcome, EffectOutcome> {
+        match self.outcome(self.hetzner.delete_image(ImageId(image)).await)? {
+            DeleteImage::Deleted | DeleteImage::Gone => Ok(EffectOutcome::Done),
+            DeleteImage::Locked(error) => Err(put_off(format!("the image to be free ({error})"))),
         }
     }
 
@@ -352,6 +413,7 @@ fn adopt(server: hetzner::Server, record: &Record) -> Server {
     Server {
         id: server.id.0,
         ipv4: server.ipv4.map(|ip| ip.to_string()),
+        created: server.created,
         placement: Placement {
             size: server.server_type.unwrap_or_else(|| asked.size.clone()),
             location: server.location.unwrap_or_else(|| asked.location.clone()),
@@ -379,3 +441,6 @@ fn put_off(waiting_for: String) -> EffectOutcome {
 fn storage_later(reason: String) -> EffectOutcome {
     put_off(format!("storage: {reason}"))
 }
+
+#[cfg(test)]
+mod tests;

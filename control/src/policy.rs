@@ -3,6 +3,8 @@
 //! The defaults are production's and pinned by a test; an installation overrides fields through the `POLICY`
 //! variable (a demo and the system tests set seconds). Code never writes a duration of its own.
 
+use crate::money::Amount;
+use crate::money::caps::Caps;
 use ebbtide_api::Duration;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,16 @@ pub struct Policy {
     pub undo: Duration,
     /// How long a rescue image is kept.
     pub rescue_image_keep: Duration,
+    /// How long before a rescue image is deleted the owner is warned.
+    pub rescue_image_warning: Duration,
+    /// Longest pause before the deletion of an image is tried again.
+    pub image_retry_cap: Duration,
+    /// How often the owner of a machine that is held past its end is told so, and its label moved on.
+    pub hold_reminder: Duration,
+    /// Workspaces that fell silent within so long of one another fell silent together.
+    pub silent_together_within: Duration,
+    /// So many others silent together, and half of all at least, and the fault is ours.
+    pub silent_together: u32,
     /// Time to live of an enrolment token.
     pub enrolment_token: Duration,
     /// Time to live of a VM token.
@@ -66,8 +78,44 @@ pub struct Policy {
     pub unknown_grace: Duration,
     /// How long an agent may wait for a person.
     pub waiting_for_human: Duration,
+    /// How long an agent in a turn may show nothing but an open connection or a running tool.
+    pub agent_silence: Duration,
+    /// How long work that an agent left in the background may show nothing.
+    pub background: Duration,
     /// How often a snapshot is taken while something changes.
     pub snapshot_every: Duration,
+    /// How many bytes a workspace's repository may hold.
+    pub repository_quota_bytes: u64,
+    /// How long the right to change a repository lasts after its last use.
+    pub grant_idle: Duration,
+    /// How old a resource has to be before the sweep touches it.
+    pub sweep_min_age: Duration,
+    /// How long after the end on its label a machine is left to its workspace.
+    pub sweep_label_grace: Duration,
+    /// How long a workspace may be overdue before the sweep pokes it.
+    pub sweep_overdue: Duration,
+    /// How old stored objects of a workspace that nobody knows have to be before they are deleted.
+    pub sweep_leftover_age: Duration,
+    /// How many things one run of the sweep may end.
+    pub sweep_limit: u32,
+    /// How many workspaces a tenant may have, asleep ones included; `null` for no cap.
+    pub max_workspaces: Option<u64>,
+    /// How many machines of a tenant may exist at a time; `null` for no cap.
+    pub max_machines: Option<u64>,
+    /// What a tenant's machines may cost on a day in UTC, in the provider's currency; `null` for no cap.
+    pub spend_per_day: Option<Amount>,
+    /// What they may cost in a calendar month in UTC; `null` for no cap.
+    pub spend_per_month: Option<Amount>,
+    /// From how many percent of a cap on the owner is warned.
+    pub spend_warning_percent: u8,
+    /// How often a running machine looks at what its owner has spent.
+    pub spend_check: Duration,
+    /// Whether an idle machine is kept while the hour that has started is paid anyway.
+    pub use_paid_hour: bool,
+    /// How long before the end of a paid hour an idle machine is gone at the latest.
+    pub paid_hour_margin: Duration,
+    /// How long a reservation may stand without a workspace that knows of it.
+    pub reservation_grace: Duration,
 }
 
 impl Default for Policy {
@@ -96,12 +144,36 @@ impl Default for Policy {
             poll: Duration::from_secs(3),
             undo: Duration::from_hours(7 * 24),
             rescue_image_keep: Duration::from_hours(7 * 24),
+            rescue_image_warning: Duration::from_hours(24),
+            image_retry_cap: Duration::from_hours(1),
+            hold_reminder: Duration::from_hours(24),
+            silent_together_within: Duration::from_mins(5),
+            silent_together: 2,
             enrolment_token: Duration::from_mins(15),
             vm_token: Duration::from_mins(5),
             heartbeat: Duration::from_secs(15),
             unknown_grace: Duration::from_mins(10),
             waiting_for_human: Duration::from_hours(2),
+            agent_silence: Duration::from_mins(30),
+            background: Duration::from_hours(2),
             snapshot_every: Duration::from_mins(15),
+            repository_quota_bytes: 200_000_000_000,
+            grant_idle: Duration::from_mins(10),
+            sweep_min_age: Duration::from_mins(15),
+            sweep_label_grace: Duration::from_mins(10),
+            sweep_overdue: Duration::from_mins(10),
+            sweep_leftover_age: Duration::from_hours(7 * 24),
+            sweep_limit: 5,
+            // As many as fit on the Free plan, awake all the time; and its ceiling of workspaces.
+            max_workspaces: Some(20),
+            max_machines: Some(8),
+            spend_per_day: Some(Amount::whole(10)),
+            spend_per_month: Some(Amount::whole(100)),
+            spend_warning_percent: 85,
+            spend_check: Duration::from_hours(1),
+            use_paid_hour: true,
+            paid_hour_margin: Duration::from_mins(5),
+            reservation_grace: Duration::from_mins(10),
         }
     }
 }
@@ -122,6 +194,16 @@ impl Policy {
     pub fn backoff(&self, attempt: u32) -> Duration {
         let doubled = self.retry_base.as_secs().saturating_mul(1 << attempt.saturating_sub(1).min(16));
         Duration::from_secs(doubled.min(self.retry_cap.as_secs()))
+    }
+
+    /// Bounds of every tenant.
+    pub fn caps(&self) -> Caps {
+        Caps {
+            workspaces: self.max_workspaces,
+            machines: self.max_machines,
+            day: self.spend_per_day,
+            month: self.spend_per_month,
+        }
     }
 
     /// What is added to a lifetime until the machine is gone at the latest: draining, rescuing, and the time in which

@@ -4,7 +4,9 @@
 //! Nothing here decides; see [`crate::decide`].
 
 use ebbtide_api::vm::{Pack, Receipt};
-use ebbtide_api::workspace::{Cost, Failure, Hold, Ingress, OnUnsaved, Persistence, SnapshotSummary, State};
+use ebbtide_api::workspace::{
+    Cost, Failure, Hold, Ingress, OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State,
+};
 use ebbtide_api::{Duration, Generation, TenantId, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,9 @@ pub struct Spec {
     pub ingress: Ingress,
     /// What happens past the hard end while work is unsaved.
     pub on_unsaved: OnUnsaved,
+    /// Whether a machine that cannot deliver its work may be imaged.
+    #[serde(default)]
+    pub rescue_image: RescueChoice,
     /// Whether it is backed up at all.
     pub persistence: Persistence,
     /// Names of the stored environment values.
@@ -90,6 +95,8 @@ pub enum DrainReason {
     Idle,
     /// The lifetime is over.
     Lifetime,
+    /// The machine was made from a rescue image, only to bring what that holds into storage: nothing takes it back.
+    Salvage,
 }
 
 /// Where a workspace is in its life. Each variant says what is true and who moves us on.
@@ -128,6 +135,9 @@ pub enum Phase {
         status: Option<ServerStatus>,
         /// The drain that silence interrupted.
         draining: Option<DrainReason>,
+        /// When it was last seen that the other workspaces are not silent too. Nothing harmful is done without.
+        #[serde(default)]
+        looked_at: Option<Timestamp>,
     },
     /// Backing up before the machine goes. The final receipt moves on; ceilings end it.
     Draining {
@@ -242,6 +252,9 @@ pub struct Server {
     pub ipv4: Option<String>,
     /// Where it is.
     pub placement: Placement,
+    /// Since when it exists, and is billed, by the provider's clock.
+    #[serde(default)]
+    pub created: Option<Timestamp>,
 }
 
 /// How the DNS records of a generation stand.
@@ -288,6 +301,27 @@ pub struct PendingReceipt {
     pub unchecked: Vec<Pack>,
     /// Whether the machine may go once it is verified.
     pub last: bool,
+}
+
+/// An image at the provider that no wake salvages any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldImage {
+    /// The provider's image id.
+    pub image: u64,
+    /// When it is deleted, or tried again.
+    pub delete_at: Timestamp,
+    /// How many attempts have failed.
+    #[serde(default)]
+    pub failures: u32,
+}
+
+/// The right to change and delete objects of the repository while no machine exists: the repository's lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who holds it: an actor of the audit log.
+    pub by: String,
+    /// When it ends by itself; every use moves this on.
+    pub until: Timestamp,
 }
 
 /// A workspace. Saved before every effect.
@@ -371,6 +405,12 @@ pub struct Record {
     /// Verified snapshots, newest first, at most [`Record::SNAPSHOTS_KEPT`].
     #[serde(default)]
     pub snapshots: Vec<SnapshotSummary>,
+    /// Verified snapshots that the owner removed from the repository; kept so that the removal can be undone.
+    #[serde(default)]
+    pub forgotten: Vec<SnapshotSummary>,
+    /// The owner's exclusive right to change the repository; machines wait for its end.
+    #[serde(default)]
+    pub grant: Option<Grant>,
     /// Number of snapshots asked for.
     #[serde(default)]
     pub snapshots_wanted: u64,
@@ -386,9 +426,30 @@ pub struct Record {
     /// Rescue image of a machine that died with unsaved work.
     #[serde(default)]
     pub rescue_image: Option<u64>,
+    /// When that image is deleted, whatever is in it.
+    #[serde(default)]
+    pub rescue_image_expires_at: Option<Timestamp>,
+    /// Whether the owner has been warned of that.
+    #[serde(default)]
+    pub rescue_image_warned: bool,
+    /// The rescue image that the machine of this generation is made from, only to bring what it holds into storage.
+    #[serde(default)]
+    pub salvages: Option<u64>,
+    /// Images that are to be deleted at their time: what they held is in storage, was given up, or was passed over.
+    #[serde(default)]
+    pub old_images: Vec<OldImage>,
+    /// Until when a machine that `on_unsaved: hold` keeps past its end is kept; moved on daily, and the owner told.
+    #[serde(default)]
+    pub held_until: Option<Timestamp>,
+    /// Silence does not count time before this: others were silent too.
+    #[serde(default)]
+    pub silence_from: Option<Timestamp>,
     /// What was lost, where something was.
     #[serde(default)]
     pub lost: Option<String>,
+    /// What the current machine costs and how it stands to its owner's caps.
+    #[serde(default)]
+    pub money: crate::money::MachineMoney,
 }
 
 impl Record {
@@ -429,18 +490,50 @@ impl Record {
             receipt_problem: None,
             final_snapshot: None,
             snapshots: Vec::new(),
+            forgotten: Vec::new(),
+            grant: None,
             snapshots_wanted: 0,
             holds: Vec::new(),
             public_ports: Vec::new(),
             warnings_given: 0,
             rescue_image: None,
+            rescue_image_expires_at: None,
+            rescue_image_warned: false,
+            salvages: None,
+            old_images: Vec::new(),
+            held_until: None,
+            silence_from: None,
             lost: None,
+            money: crate::money::MachineMoney::default(),
         }
     }
 
     /// The state that people see.
     pub fn state(&self) -> State {
         self.phase.state()
+    }
+
+    /// The grant in force.
+    pub fn live_grant(&self, now: Timestamp) -> Option<&Grant> {
+        self.grant.as_ref().filter(|grant| grant.until > now)
+    }
+
+    /// Whether a machine of this generation may add to the repository now.
+    pub fn may_add_backups(&self, generation: Generation) -> bool {
+        let alive = match self.phase {
+            Phase::Provisioning { .. }
+            | Phase::Booting { .. }
+            | Phase::Running
+            | Phase::Silent { .. }
+            | Phase::Draining { .. } => true,
+            Phase::Requested
+            | Phase::Rescuing { .. }
+            | Phase::Destroying { .. }
+            | Phase::Asleep
+            | Phase::Failed { .. }
+            | Phase::Deleted { .. } => false,
+        };
+        alive && generation == self.generation
     }
 
     /// When the lifetime of the current machine ends.
@@ -456,9 +549,16 @@ impl Record {
         after_lapse.map_or(regular, |grace| grace.max(regular))
     }
 
-    /// When the machine ends whatever anybody says: lifetime, drain ceiling and rescue ceiling.
+    /// When the machine ends whatever anybody says: lifetime, drain ceiling and rescue ceiling. One that is held by the
+    /// owner's choice ends when nobody prolongs that any more.
     pub fn hard_end_at(&self, policy: &crate::policy::Policy) -> Timestamp {
-        plus(self.drain_ends_at(policy), policy.rescue_ceiling)
+        let regular = plus(self.drain_ends_at(policy), policy.rescue_ceiling);
+        self.held_until.map_or(regular, |held| held.max(regular))
+    }
+
+    /// The old image whose deletion is due next, and when.
+    pub fn next_old_image(&self) -> Option<&OldImage> {
+        self.old_images.iter().min_by_key(|old| (old.delete_at, old.image))
     }
 }
 
@@ -475,7 +575,9 @@ impl Record {
             Phase::Rescuing { started_at, .. } => Some(plus(*started_at, policy.rescue_ceiling)),
             Phase::Destroying { .. } => Some(plus(self.since, policy.gone_after_create)),
             Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
-            Phase::Asleep | Phase::Failed { .. } => None,
+            Phase::Asleep | Phase::Failed { .. } => {
+                self.rescue_image_expires_at.filter(|_| self.rescue_image.is_some())
+            }
         }
     }
 }

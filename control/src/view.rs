@@ -1,10 +1,10 @@
 //! What a record looks like to a person, and what it tells the machine. Derives, never decides.
 
 use crate::decide::Context;
-use crate::record::{DrainReason, Phase, Record};
+use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{Heartbeat, Instruction, VmHold, VmPolicy, Wish};
-use ebbtide_api::workspace::{Machine, Port, Workspace, WorkspaceSummary};
+use ebbtide_api::workspace::{Machine, Port, RescueImage, Workspace, WorkspaceSummary};
 
 /// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
 pub fn workspace(
@@ -65,13 +65,20 @@ pub fn workspace(
                     .collect()
             })
             .unwrap_or_default(),
-        why: heard_now.and_then(|heartbeat| heartbeat.why.clone()),
+        why: heard_now
+            .and_then(|heartbeat| heartbeat.why.clone())
+            .map(|why| crate::money::kept(why, &record.money, context.now)),
         heard_secs_ago: live
             .then_some(context.heard_at)
             .flatten()
             .map(|at| u64::try_from(context.now.duration_since(at).as_secs()).unwrap_or(0)),
         backup: heard_now.and_then(|heartbeat| heartbeat.backup.clone()),
         last_backup: record.snapshots.first().cloned(),
+        rescue_image: record.rescue_image.map(|id| RescueImage {
+            id,
+            expires_at: record.rescue_image_expires_at,
+            price_per_gb_month: record.money.image_price(),
+        }),
         holds: record.holds.clone(),
     }
 }
@@ -101,6 +108,9 @@ fn waiting_for(record: &Record) -> Option<String> {
         Phase::Provisioning { .. } => Some("the provider to create the server".to_owned()),
         Phase::Rescuing { .. } => Some("the rescue image".to_owned()),
         Phase::Destroying { .. } => Some("the provider to delete the server and its names".to_owned()),
+        Phase::Asleep | Phase::Failed { .. } if record.wanted == Wanted::Awake => {
+            record.grant.as_ref().map(|grant| format!("{} to finish work on the backups", grant.by))
+        }
         _ => None,
     }
 }
@@ -113,12 +123,14 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
             // Silence does not take a drain back: a machine that reconnects goes on where it was.
             Phase::Draining { reason, .. } | Phase::Silent { draining: Some(reason), .. } => match reason {
                 DrainReason::Idle => Wish::Drain,
-                DrainReason::Asked | DrainReason::Lifetime => Wish::DrainNow,
+                DrainReason::Asked | DrainReason::Lifetime | DrainReason::Salvage => Wish::DrainNow,
             },
             _ => Wish::Run,
         },
         vm_token: None,
-        open: matches!(record.phase, Phase::Running | Phase::Silent { .. } | Phase::Draining { .. }),
+        // Nobody works on a machine that only salvages.
+        open: matches!(record.phase, Phase::Running | Phase::Silent { .. } | Phase::Draining { .. })
+            && record.salvages.is_none(),
         policy: Some(vm_policy(record, context.policy)),
         holds: record
             .holds
@@ -143,6 +155,8 @@ pub fn vm_policy(record: &Record, policy: &crate::policy::Policy) -> VmPolicy {
         idle_timeout_secs: record.spec.idle_timeout.as_secs(),
         unknown_grace_secs: policy.unknown_grace.as_secs(),
         waiting_for_human_secs: policy.waiting_for_human.as_secs(),
+        agent_silence_secs: policy.agent_silence.as_secs(),
+        background_secs: policy.background.as_secs(),
         snapshot_every_secs: policy.snapshot_every.as_secs(),
     }
 }

@@ -140,6 +140,7 @@ impl Typed {
             env: std::collections::BTreeMap::new(),
             ingress: None,
             on_unsaved: None,
+            rescue_image: None,
             persistence: None,
         };
         if refusals.is_empty() { Ok(request) } else { Err(refusals) }

@@ -193,6 +193,8 @@ impl Children {
             }
             Order::Restore { snapshot } => {
                 command.arg("--snapshot").arg(snapshot).arg("--target").arg(&self.target);
+                // What was planted after the receipt stops no wake.
+                command.arg("--as-of").arg(snapshot);
                 for path in &self.include {
                     command.arg("--include").arg(path);
                 }

@@ -4,7 +4,7 @@ use crate::config::Places;
 use crate::local::{Asked, Reply, ask};
 use clap::{Parser, Subcommand};
 use ebbtide_api::Duration;
-use ebbtide_api::why::{SignalState, Why};
+use ebbtide_api::why::{SignalState, Verdict, Why};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
@@ -35,11 +35,28 @@ enum Command {
         /// Why; shown wherever somebody asks.
         #[arg(default_value = "")]
         reason: Vec<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keeps the machine awake while a process lives.
+    KeepAlive {
+        /// Its id.
+        pid: u32,
+        /// How long at most: 90m, 2h, 12h.
+        #[arg(long = "for", default_value = "12h")]
+        length: Duration,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Gives back a hold that was taken here, or all of them.
     Release {
         /// Which; all where absent.
         id: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Lists the ports that listen and where they answer.
     Ports {
@@ -48,7 +65,14 @@ enum Command {
         json: bool,
     },
     /// Backs the workspace up and lets it sleep now.
-    Sleep,
+    Sleep {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes what Claude Code tells its hooks on standard input. It never stands in the agent's way.
+    #[command(hide = true)]
+    Hook,
     /// Runs the daemon.
     #[command(hide = true)]
     Run {
@@ -77,7 +101,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let socket = cli.run_dir.join("agent.sock");
-    let asked = match cli.command {
+    let (asked, json) = match cli.command {
         Command::Run { config, state_dir, etc_dir, restore_target, programs_dir } => {
             if let Some(directory) = programs_dir {
                 crate::boot::command::look_first_in(directory);
@@ -86,14 +110,37 @@ pub fn main() -> ExitCode {
             return run(places, restore_target);
         }
         Command::Backup(command) => return crate::backup::main(*command),
-        Command::Why { json } => return print(ask(&socket, &Asked::Why), json),
-        Command::Ports { json } => return print(ask(&socket, &Asked::Ports), json),
-        Command::Hold { duration, reason } => Asked::Hold { length: duration, reason: reason.join(" ") },
-        Command::Release { id } => Asked::Release { id },
-        Command::Sleep => Asked::Sleep,
+        Command::Hook => return hook(socket),
+        Command::Why { json } => (Asked::Why, json),
+        Command::Ports { json } => (Asked::Ports, json),
+        Command::Hold { duration, reason, json } => {
+            (Asked::Hold { length: duration, reason: reason.join(" ") }, json)
+        }
+        Command::KeepAlive { pid, length, json } => (Asked::KeepAlive { pid, length }, json),
+        Command::Release { id, json } => (Asked::Release { id }, json),
+        Command::Sleep { json } => (Asked::Sleep, json),
     };
-    print(ask(&socket, &asked), false)
+    print(ask(&socket, &asked), json)
 }
+
+/// Passes a report on. Whatever happens it succeeds, says nothing and is over within a second: the agent waits for it.
+fn hook(socket: PathBuf) -> ExitCode {
+    let (sender, done) = std::sync::mpsc::channel();
+    let passed_on = crate::sync::spawn("hook", move || {
+        if let Ok(Some(hook)) = crate::idle::hook::read(std::io::stdin().lock()) {
+            // The agent works on without us; other signals are there.
+            let _ = ask(&socket, &Asked::Hook { hook, process: None });
+        }
+        let _ = sender.send(());
+    });
+    if passed_on.is_ok() {
+        let _ = done.recv_timeout(HOOK_WITHIN);
+    }
+    ExitCode::SUCCESS
+}
+
+/// How long an agent waits for us at most.
+const HOOK_WITHIN: std::time::Duration = std::time::Duration::from_millis(900);
 
 /// Tells the allocator to take memory as it is used. By default it touches 10 MB at once, which suits the backup child
 /// and not a daemon that lives on 2 MB; it reads this when a process starts, so the process starts over once.
@@ -135,9 +182,11 @@ fn print(reply: std::io::Result<Reply>, json: bool) -> ExitCode {
         let text = match &reply {
             Reply::Why(why) => serde_json::to_string_pretty(why),
             Reply::Ports(ports) => serde_json::to_string_pretty(ports),
-            Reply::Held { .. } | Reply::Released { .. } | Reply::Sleeping | Reply::Error(_) => {
-                serde_json::to_string_pretty(&reply)
-            }
+            Reply::Held { .. }
+            | Reply::Released { .. }
+            | Reply::Heard
+            | Reply::Sleeping
+            | Reply::Error(_) => serde_json::to_string_pretty(&reply),
         };
         println!("{}", text.unwrap_or_default());
     } else {
@@ -161,6 +210,7 @@ fn shown(reply: &Reply) -> String {
         Reply::Held { id, length } => format!("Held for {length} ({id}). Release with: ebb release {id}\n"),
         Reply::Released { released: 1 } => "Released 1 hold.\n".to_owned(),
         Reply::Released { released } => format!("Released {released} holds.\n"),
+        Reply::Heard => String::new(),
         Reply::Sleeping => "The workspace is backed up now and then sleeps.\n".to_owned(),
         Reply::Error(error) => format!("ebb: {error}\n"),
     }
@@ -168,7 +218,14 @@ fn shown(reply: &Reply) -> String {
 
 fn shown_why(why: &Why) -> String {
     let span = |secs: u64| Duration::from_secs(secs).to_string();
-    let verdict = format!("{:?}", why.verdict).to_lowercase();
+    let verdict = match why.verdict {
+        Verdict::Active => "active",
+        Verdict::Quiet => "quiet",
+        Verdict::WaitingForHuman => "waiting for a person",
+        Verdict::Held => "held",
+        Verdict::Unknown => "unknown",
+        Verdict::Idle => "idle",
+    };
     let mut text = format!("{verdict} for {}: {}\n", span(why.since_secs), why.because.join("; "));
     text += &match why.sleeps_in_secs {
         Some(0) => "Sleeps now.\n".to_owned(),
@@ -195,13 +252,15 @@ fn shown_why(why: &Why) -> String {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
-    use ebbtide_api::why::{Lease, Signal, Verdict};
+    use ebbtide_api::why::{Lease, Signal};
 
     #[test]
     fn the_arguments_hold_together() {
         Cli::command().debug_assert();
         assert!(Cli::try_parse_from(["ebb", "hold", "soon"]).is_err(), "an unusable duration is refused");
         assert!(Cli::try_parse_from(["ebb", "hold", "90m", "long", "build"]).is_ok());
+        assert!(Cli::try_parse_from(["ebb", "keep-alive", "40", "--for", "3h", "--json"]).is_ok());
+        assert!(Cli::try_parse_from(["ebb", "keep-alive", "claude"]).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::durable;
 use crate::freeze::{Freezer, tell_terminals};
 use crate::host::User;
 use crate::idle::Idle;
+use crate::idle::countdown::Countdown;
+use crate::idle::hook::Happened;
 use crate::local::{Asked, Reply};
 use crate::ports::Servers;
 use crate::session::{CallError, Session};
@@ -62,6 +64,7 @@ pub struct Conductor {
     access: Arc<Access>,
     servers: Servers,
     idle: Idle,
+    countdown: Countdown,
     drain: Drain,
     freezer: Freezer,
     schedule: Schedule,
@@ -107,6 +110,7 @@ impl Conductor {
         let answered = durable::read_json(&snapshot_file).unwrap_or(0);
         let conductor = Self {
             idle: Idle::load(&parts.state, parts.policy.clone(), now),
+            countdown: Countdown::default(),
             drain: Drain::new(frozen),
             freezer,
             schedule: Schedule::new(Duration::from_secs(parts.policy.snapshot_every_secs), answered, now),
@@ -158,7 +162,7 @@ impl Conductor {
         match event {
             Event::Instruction(instruction) => self.instruct(&instruction, now),
             Event::User(user) => {
-                self.idle.set_user(Some(user.uid).filter(|uid| *uid != 0));
+                self.idle.set_user(Some(user.clone()).filter(|user| user.uid != 0));
                 self.user = Some(user);
             }
             Event::Local(asked, reply) => {
@@ -217,6 +221,11 @@ impl Conductor {
         let urgency = if before == Some(why.verdict) { Urgency::Whenever } else { Urgency::Now };
         if urgency == Urgency::Now {
             tracing::info!(verdict = ?why.verdict, because = %why.because.join("; "), "verdict");
+        }
+        if ready && let Some(left) = self.countdown.warning(why.sleeps_in_secs, self.idle.timeout_secs()) {
+            let text =
+                format!("This workspace sleeps in {left} if nothing happens. To stay: ebb hold 30m \"why\"");
+            tell_terminals(self.user.as_ref(), &text);
         }
         self.board.update(urgency, |facts| facts.why = Some(why));
     }
@@ -359,6 +368,22 @@ impl Conductor {
                 }
                 Err(error) => Reply::Error(error.to_string()),
             },
+            Asked::KeepAlive { pid, length } => match self.idle.keep_alive(pid, length.into(), now) {
+                Ok(id) => {
+                    self.look(now);
+                    Reply::Held { id, length }
+                }
+                Err(error) => Reply::Error(error.to_string()),
+            },
+            Asked::Hook { hook, process: Some(process) } => {
+                self.idle.hear(&hook, process, now);
+                if hook.happened == Happened::Prompted {
+                    // A sleep that has begun is taken back at once.
+                    self.look(now);
+                }
+                Reply::Heard
+            }
+            Asked::Hook { process: None, .. } => Reply::Error("no agent is above this process".to_owned()),
             Asked::Release { id } => {
                 let released = self.idle.release(id.as_deref(), now);
                 self.look(now);

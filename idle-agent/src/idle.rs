@@ -1,35 +1,59 @@
 //! Whether anything still goes on: samples the machine, feeds the pure verdict, keeps its clocks on disk.
 //!
-//! `process` and `terminal` read, `progress`, `leases` and `verdict` decide. What a restart, a suspension or a slow
+//! `process`, `witness` and `terminal` read; `hook`, `progress`, `turns`, `leases` and `verdict` decide. What a restart, a suspension or a slow
 //! disk hides is not counted as quiet.
 
+pub mod countdown;
+pub mod hook;
 pub mod leases;
 mod process;
-mod progress;
+pub mod progress;
 mod terminal;
+mod turns;
 mod verdict;
+mod witness;
 
 use crate::clock::{Moment, boot_id};
 use crate::durable;
+use crate::host::User;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::{Verdict, Why};
+use hook::{Happened, Hook};
 use leases::Leases;
-use process::Reader;
-use progress::Sampler;
+use process::{Process, Reader};
+use progress::{Agent, Sampler};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use turns::{Standing, Turns};
 use verdict::{Clocks, Evidence, Reading};
+use witness::Witness;
 
 /// How often the state is stored at least.
 const STORE_EVERY: Duration = Duration::from_secs(60);
+
+/// The kernel tells starts of processes in ticks of 10 ms.
+const MILLIS_PER_TICK: u64 = 10;
+
+/// Why a process cannot be kept alive.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    /// It is not there.
+    #[error("there is no process {0}")]
+    NoProcess(u32),
+    /// There are too many leases.
+    #[error(transparent)]
+    TooMany(#[from] leases::TooMany),
+}
 
 /// What is kept over a restart.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
     clocks: Clocks,
     leases: Leases,
+    #[serde(default)]
+    turns: Turns,
     asked_to_sleep: bool,
     /// To which boot the moments belong, and when it was written.
     boot: String,
@@ -42,9 +66,10 @@ pub struct Idle {
     kept: Kept,
     file: PathBuf,
     policy: VmPolicy,
-    user: Option<u32>,
+    user: Option<User>,
     reader: Reader,
     sampler: Sampler,
+    witness: Witness,
     marks: Option<terminal::Marks>,
     people: u64,
     last: Option<Moment>,
@@ -59,6 +84,8 @@ impl Idle {
         let boot = boot_id();
         if kept.boot != boot {
             kept.leases.rebase(kept.at, now);
+            // No process of another boot lives.
+            kept.turns = Turns::default();
             kept.boot = boot;
         }
         Self {
@@ -68,6 +95,7 @@ impl Idle {
             user: None,
             reader: Reader::default(),
             sampler: Sampler::default(),
+            witness: Witness::default(),
             marks: None,
             people: 0,
             last: None,
@@ -76,8 +104,8 @@ impl Idle {
     }
 
     /// Whose jobs count.
-    pub fn set_user(&mut self, uid: Option<u32>) {
-        self.user = uid;
+    pub fn set_user(&mut self, user: Option<User>) {
+        self.user = user;
         // What was not of interest before may be now.
         self.reader = Reader::default();
     }
@@ -85,6 +113,11 @@ impl Idle {
     /// New durations.
     pub fn set_policy(&mut self, policy: VmPolicy) {
         self.policy = policy;
+    }
+
+    /// How long nothing may happen.
+    pub fn timeout_secs(&self) -> u64 {
+        self.policy.idle_timeout_secs
     }
 
     /// How often to look: a few times within the idle timeout, and not more often than the kernel's marks are worth.
@@ -95,9 +128,26 @@ impl Idle {
     /// Looks at the machine and says why it is awake.
     pub fn tick(&mut self, now: Moment, ready: bool, people: u64, servers: &BTreeSet<u32>) -> Why {
         let passed = self.last.map_or(Duration::ZERO, |last| now.since(last));
-        let progress = match self.reader.read_all(Path::new("/proc"), self.user) {
-            Ok(processes) => Ok(self.sampler.sample(&processes, servers, self.user, passed)),
-            Err(error) => Err(format!("/proc: {error}")),
+        let uid = self.user.as_ref().map(|user| user.uid);
+        let processes =
+            self.reader.read_all(Path::new("/proc"), uid).map_err(|error| format!("/proc: {error}"));
+        let counted = credit(passed, self.every());
+        let (progress, agents) = match &processes {
+            Ok(processes) => {
+                let seen = self.sampler.sample(processes, servers, uid, passed);
+                let ended = self.kept.leases.drop_ended(|pid, started| is_there(processes, pid, started));
+                let works = ended.map(|reason| format!("what was kept alive has ended: {reason}"));
+                let reading = match works.or(seen.works) {
+                    Some(works) => Reading::Active(works),
+                    None => Reading::Quiet("no agent, build or test works".to_owned()),
+                };
+                (reading, seen.agents)
+            }
+            Err(error) => (Reading::Unreadable(error.clone()), Vec::new()),
+        };
+        let standing = match processes {
+            Ok(_) => self.turns(counted, &agents),
+            Err(error) => Standing { reading: Reading::Unreadable(error), asking: None },
         };
         let terminal = self.terminals(Path::new("/dev/pts"));
         let http = if people > self.people {
@@ -106,24 +156,19 @@ impl Idle {
             Reading::Quiet("nobody uses a page".to_owned())
         };
         self.people = people;
-        let (progress, agents) = match progress {
-            Ok(progress) => match progress.works {
-                Some(works) => (Reading::Active(works), progress.agents),
-                None => (Reading::Quiet("no agent, build or test works".to_owned()), progress.agents),
-            },
-            Err(error) => (Reading::Unreadable(error), Vec::new()),
-        };
         let evidence = Evidence {
             ready,
             progress,
+            turn: standing.reading,
+            asking: standing.asking,
             terminal,
             http,
-            agents,
+            agents: agents.iter().map(|agent| format!("{} ({})", agent.name, agent.pid)).collect(),
             leases: self.kept.leases.in_force(now),
             asked_to_sleep: self.kept.asked_to_sleep,
         };
         self.last = Some(now);
-        let why = self.kept.clocks.tick(credit(passed, self.every()), &evidence, &self.policy);
+        let why = self.kept.clocks.tick(counted, &evidence, &self.policy);
         if self.told.replace(why.verdict) != Some(why.verdict) || now.since(self.kept.at) >= STORE_EVERY {
             self.store(now);
         }
@@ -139,6 +184,33 @@ impl Idle {
         self.kept.asked_to_sleep = false;
         self.store(now);
         Ok(id)
+    }
+
+    /// Keeps the machine awake while a process lives, so long at most; says the lease's name.
+    ///
+    /// # Errors
+    /// There is no such process, or there are too many leases.
+    pub fn keep_alive(&mut self, pid: u32, length: Duration, now: Moment) -> Result<String, KeepError> {
+        let process = process::read_one(Path::new("/proc"), pid).ok_or(KeepError::NoProcess(pid))?;
+        let reason = format!("{} ({pid}) runs", process.comm);
+        let id = self.kept.leases.keep((pid, process.started), length, &reason, now)?;
+        self.kept.asked_to_sleep = false;
+        self.store(now);
+        Ok(id)
+    }
+
+    /// Takes a report of an agent in; `process` is whose it is.
+    pub fn hear(&mut self, hook: &Hook, process: (u32, u64), now: Moment) {
+        self.kept.turns.hear(hook, process, now.0 / MILLIS_PER_TICK);
+        match hook.happened {
+            // What a restart of ours must not forget.
+            Happened::Prompted | Happened::Asks(_) | Happened::Stopped(_) => self.store(now),
+            Happened::Started
+            | Happened::Went
+            | Happened::SubagentEnded
+            | Happened::Parked
+            | Happened::Ended => {}
+        }
     }
 
     /// Gives leases of the machine back; says how many.
@@ -165,6 +237,16 @@ impl Idle {
     /// Takes over the holds that the control plane names.
     pub fn set_holds(&mut self, holds: &[VmHold], now: Moment) {
         self.kept.leases.set_holds(holds, now);
+    }
+
+    fn turns(&mut self, counted: Duration, agents: &[Agent]) -> Standing {
+        let Self { kept, witness, user, policy, .. } = self;
+        let home = |uid: u32| match &*user {
+            Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
+            _ => (uid == 0).then(|| PathBuf::from("/root")),
+        };
+        let seen = witness.look(agents, home, |process| kept.turns.transcript(process));
+        kept.turns.tick(counted, &seen, policy)
     }
 
     fn terminals(&mut self, pts: &Path) -> Reading {
@@ -194,6 +276,10 @@ impl Idle {
     }
 }
 
+fn is_there(processes: &[Process], pid: u32, started: u64) -> bool {
+    processes.iter().any(|process| (process.pid, process.started) == (pid, started))
+}
+
 /// How much of the time between two looks counts as seen: a machine that was suspended or stalled saw little of it.
 fn credit(passed: Duration, every: Duration) -> Duration {
     passed.min(every * 2)
@@ -208,6 +294,8 @@ mod tests {
         idle_timeout_secs: 60,
         unknown_grace_secs: 600,
         waiting_for_human_secs: 7200,
+        agent_silence_secs: 1800,
+        background_secs: 7200,
         snapshot_every_secs: 900,
     };
 

@@ -1,7 +1,9 @@
 //! The machine's own command line talks to the daemon here: one line of JSON each way over a Unix socket that the
-//! workspace's user may reach. It can ask, hold, release and ask for sleep; nothing else.
+//! workspace's user may reach. It can ask, hold, release, report and ask for sleep; nothing else.
 
 use crate::conductor::Event;
+use crate::idle::hook::Hook;
+use crate::idle::progress::agent_above;
 use crate::sync::spawn;
 use ebbtide_api::Duration;
 use ebbtide_api::why::Why;
@@ -32,6 +34,21 @@ pub enum Asked {
         /// Why.
         reason: String,
     },
+    /// Stay awake while a process lives, so long at most.
+    KeepAlive {
+        /// Which.
+        pid: u32,
+        /// How long at most.
+        length: Duration,
+    },
+    /// An agent reports to its hook.
+    Hook {
+        /// What.
+        hook: Hook,
+        /// Whose process, id and start; told by the kernel and never by the one who asks.
+        #[serde(skip)]
+        process: Option<(u32, u64)>,
+    },
     /// Give one lease of the machine back, or all.
     Release {
         /// Which.
@@ -61,6 +78,8 @@ pub enum Reply {
         /// How many.
         released: usize,
     },
+    /// A report was taken in.
+    Heard,
     /// The control plane will be told that nothing keeps the machine awake.
     Sleeping,
     /// It cannot be done.
@@ -93,7 +112,10 @@ fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result
     let mut line = String::new();
     BufReader::new((&connection).take(LINE_BYTES)).read_line(&mut line)?;
     let reply = match serde_json::from_str(&line) {
-        Ok(asked) => {
+        Ok(mut asked) => {
+            if let Asked::Hook { process, .. } = &mut asked {
+                *process = agent_that_asks(&connection);
+            }
             let (sender, reply) = channel();
             let gone = || Reply::Error("the agent is ending".to_owned());
             match events.send(Event::Local(asked, sender)) {
@@ -105,6 +127,13 @@ fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result
     };
     serde_json::to_writer(&mut connection, &reply)?;
     connection.write_all(b"\n")
+}
+
+/// The agent to which the process at the other end belongs.
+fn agent_that_asks(connection: &UnixStream) -> Option<(u32, u64)> {
+    let peer = rustix::net::sockopt::socket_peercred(connection).ok()?;
+    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?;
+    agent_above(Path::new("/proc"), pid)
 }
 
 /// Asks the daemon.

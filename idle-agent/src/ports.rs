@@ -3,7 +3,7 @@
 //! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks
 //! whether it speaks HTTP, `watch` remembers (pure).
 
-mod diag;
+pub mod diag;
 mod owner;
 mod probe;
 mod table;

@@ -10,6 +10,7 @@ mod log;
 mod ports;
 pub mod report;
 mod rest;
+mod sweep;
 mod worker;
 
 use crate::api::Discard;
@@ -37,8 +38,18 @@ pub struct Plan {
     #[arg(long, default_value_t = 32)]
     pub work_mb: usize,
     /// Writes the tables into docs/benchmarks.md.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only")]
     pub write: bool,
+    /// Measures this alone, and prints its table.
+    #[arg(long)]
+    pub only: Option<Only>,
+}
+
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Only {
+    /// The sweep over 10 000 workspaces, in a system of its own.
+    Sweep,
 }
 
 /// A system under measurement.
@@ -57,6 +68,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// # Errors
 /// Where something cannot be measured; the system is taken down in any case.
 pub fn run(plan: &Plan, say: fn(&str)) -> Result<String> {
+    if let Some(Only::Sweep) = plan.only {
+        return Ok(sweep::run(say)?.render());
+    }
     let agent = place::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
     ensure!(agent.exists(), "{} is missing; run scripts/build release", agent.display());
     let before = Surroundings::now();

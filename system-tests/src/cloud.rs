@@ -61,6 +61,10 @@ pub struct Server {
     pub server_type: String,
     /// Its address.
     pub ipv4: Option<String>,
+    /// Hours that the vendor bills for it.
+    pub billed_hours: u64,
+    /// What they come to before tax, without the address, in millionths.
+    pub billed_micros: u64,
 }
 
 impl Inventory {

@@ -4,6 +4,7 @@
 //! [`Stack`] brings it up and takes it down; `scripts/dev`, `scripts/demo`, `scripts/bench` and the system tests all
 //! use it. Whatever it starts ends with it, also when this process is killed; see [`process`].
 
+pub mod agents;
 pub mod api;
 pub mod bench;
 pub mod browser;
@@ -13,6 +14,7 @@ pub mod http;
 pub mod interrupt;
 pub mod leftovers;
 pub mod machine;
+pub mod mutations;
 pub mod place;
 pub mod process;
 pub mod secrets;

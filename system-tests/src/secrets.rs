@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -42,6 +42,31 @@ impl Secrets {
             master_keys: keys()?.to_string(),
             token_keys: keys()?.to_string(),
         })
+    }
+
+    /// Adds a master key, which seals from now on; the older ones still open.
+    ///
+    /// # Errors
+    /// Where the system has no randomness.
+    pub fn add_master_key(&mut self) -> Result<()> {
+        let mut keys: Value = serde_json::from_str(&self.master_keys).context("reading the master keys")?;
+        let count = keys["keys"].as_object().map_or(0, serde_json::Map::len);
+        let id = format!("k{}", count + 1);
+        keys["keys"][&id] = json!(STANDARD.encode(bytes()?));
+        keys["current"] = json!(id);
+        self.master_keys = keys.to_string();
+        Ok(())
+    }
+
+    /// Forgets all master keys but the one that seals.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn drop_old_master_keys(&mut self) -> Result<()> {
+        let keys: Value = serde_json::from_str(&self.master_keys).context("reading the master keys")?;
+        let id = keys["current"].as_str().context("no current master key")?;
+        self.master_keys = json!({ "current": id, "keys": { id: keys["keys"][id] } }).to_string();
+        Ok(())
     }
 
     /// Writes them, and the other variables, in the form of an env file that only this user can read.

@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 /// The local zone: browsers and curl resolve everything below `localhost` to loopback.
 pub const ZONE: &str = "ebb.localhost";
+/// The bucket's name in `wrangler.toml`.
+const BUCKET: &str = "ebbtide-backups";
 /// What is said when everything has ended.
 pub const NOTHING_LEFT: &str = "nothing is left: no process, no mount, no namespace";
 /// How long the local cloud may take to say where it listens (a person may have to type a password for sudo).
@@ -53,6 +55,14 @@ pub struct Options {
     pub cron_every: Duration,
     /// Preferred ports of the Worker and of the edge; others where they are taken.
     pub ports: Option<(u16, u16)>,
+    /// Calls that the provider of machines allows, as `20/60s`; else as many as in production.
+    pub machine_calls: Option<&'static str>,
+    /// Whose resources at the vendors are its own.
+    pub install: &'static str,
+    /// Further variables of the Worker, as `("SWEEP", "dry-run")`.
+    pub variables: Vec<(&'static str, String)>,
+    /// Further arguments of the local cloud.
+    pub cloud_arguments: Vec<&'static str>,
     /// What the Worker logs: `debug`, `info`, …
     pub log_level: &'static str,
     /// Told about every step.
@@ -68,6 +78,10 @@ impl Default for Options {
             repositories: None,
             cron_every: Duration::from_secs(5),
             ports: None,
+            machine_calls: None,
+            install: "local",
+            variables: Vec::new(),
+            cloud_arguments: Vec::new(),
             log_level: "debug",
             progress: |_| (),
         }
@@ -109,7 +123,7 @@ impl Stack {
         let directory =
             tempfile::Builder::new().prefix("ebbtide-").tempdir().context("making a directory")?;
         let path = directory.path().to_owned();
-        Self::start_in(directory, options).inspect_err(|_| {
+        Self::start_in(directory, options, None).inspect_err(|_| {
             // Whatever had come up went with the error; the one who asked should know.
             match crate::leftovers::none(&path) {
                 Ok(()) => say(NOTHING_LEFT),
@@ -118,19 +132,40 @@ impl Stack {
         })
     }
 
-    fn start_in(directory: TempDir, options: Options) -> Result<Self> {
+    /// Brings up another installation with the same accounts at the vendors. It has no cron of its own, and has to end
+    /// before this one.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub fn start_beside(&self, options: Options) -> Result<Self> {
+        let directory =
+            tempfile::Builder::new().prefix("ebbtide-").tempdir().context("making a directory")?;
+        Self::start_in(directory, options, Some(self))
+    }
+
+    fn start_in(directory: TempDir, options: Options, beside: Option<&Self>) -> Result<Self> {
         let say = options.progress;
-        let secrets = Secrets::random()?;
+        let mut secrets = Secrets::random()?;
         let (control_port, edge_port) = ports(options.ports)?;
-        say("starting the local cloud");
-        let (cloud_process, addresses) =
-            start_cloud(&options, directory.path(), &secrets, control_port, (0, edge_port))?;
+        let (cloud_process, addresses) = match beside {
+            Some(other) => {
+                secrets.hetzner_token.clone_from(&other.secrets.hetzner_token);
+                secrets.cloudflare_token.clone_from(&other.secrets.cloudflare_token);
+                (None, other.cloud.addresses.clone())
+            }
+            None => {
+                say("starting the local cloud");
+                let started =
+                    start_cloud(&options, directory.path(), &secrets, control_port, (0, edge_port))?;
+                (Some(started.0), started.1)
+            }
+        };
         let url = format!("http://127.0.0.1:{control_port}");
         let api = Api::new(&url, &secrets.owner_token);
         let owner_token = secrets.owner_token.clone();
         let mut stack = Self {
             worker: None,
-            cloud_process: Some(cloud_process),
+            cloud_process,
             cloud: Cloud::new(addresses),
             api,
             url,
@@ -157,6 +192,67 @@ impl Stack {
         Ok(stack)
     }
 
+    /// Calls Hetzner's API as the project's owner would, behind the control plane's back.
+    ///
+    /// # Errors
+    /// Where no answer came; any status is an answer.
+    pub fn hetzner(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let url = format!("{}{path}", self.cloud.addresses.hetzner);
+        call_vendor(method, &url, &self.secrets.hetzner_token, body)
+    }
+
+    /// Calls Cloudflare's API as the zone's owner would, behind the control plane's back.
+    ///
+    /// # Errors
+    /// Where no answer came; any status is an answer.
+    pub fn cloudflare(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let url = format!("{}{path}", self.cloud.addresses.cloudflare);
+        call_vendor(method, &url, &self.secrets.cloudflare_token, body)
+    }
+
+    /// Changes the index behind the control plane's back, as a restore of the database does.
+    ///
+    /// # Errors
+    /// Where the statements fail.
+    pub fn change_index(&self, sql: &str) -> Result<()> {
+        let file = self.directory.path().join("change.sql");
+        std::fs::write(&file, sql).context("writing the statements")?;
+        self.wrangler_local(&["d1", "execute", "DB", "--yes"], &file).context("changing the index")
+    }
+
+    /// Stores an object in the bucket behind the control plane's back.
+    ///
+    /// # Errors
+    /// Where it cannot be stored.
+    pub fn plant_object(&self, key: &str, text: &str) -> Result<()> {
+        let file = self.directory.path().join("object");
+        std::fs::write(&file, text).context("writing the object")?;
+        self.wrangler_local(&["r2", "object", "put", &format!("{BUCKET}/{key}")], &file)
+            .context("storing an object")
+    }
+
+    /// Whether the bucket has an object.
+    pub fn has_object(&self, key: &str) -> bool {
+        let file = self.directory.path().join("object");
+        self.wrangler_local(&["r2", "object", "get", &format!("{BUCKET}/{key}")], &file).is_ok()
+    }
+
+    /// Runs wrangler on this stack's own storage.
+    fn wrangler_local(&self, arguments: &[&str], file: &Path) -> Result<()> {
+        run(&place::wrangler()?, |command| {
+            command
+                .envs(wrangler_environment(self.directory.path()))
+                .arg("--cwd")
+                .arg(self.directory.path().join("project"))
+                .args(arguments)
+                .args(["--local", "--persist-to"])
+                .arg(self.state())
+                .arg("--file")
+                .arg(file)
+        })
+        .map(drop)
+    }
+
     /// The directory that holds everything of this stack.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -170,21 +266,34 @@ impl Stack {
         self.directory.path().join("worker.env")
     }
 
+    /// The policy, with what differs where machines cost nothing: no hour is worth keeping one for, and many may run.
+    fn policy(&self) -> Value {
+        let mut policy = serde_json::json!({
+            "use_paid_hour": false, "max_workspaces": 20_000, "max_machines": 20_000,
+            "spend_per_day": "100000", "spend_per_month": "1000000",
+        });
+        if let (Some(policy), Some(own)) = (policy.as_object_mut(), self.options.policy.as_object()) {
+            policy.extend(own.clone());
+        }
+        policy
+    }
+
     fn write_configuration(&self) -> Result<()> {
         let addresses = &self.cloud.addresses;
         let edge_port = addresses.edge.rsplit(':').next().unwrap_or_default();
         let variables = [
             ("CONTROL_URL", self.url.clone()),
-            ("INSTALL_ID", "local".into()),
+            ("INSTALL_ID", self.options.install.into()),
             ("ZONE", ZONE.into()),
             ("ZONE_ID", addresses.zone_id.clone()),
             ("HETZNER_URL", addresses.hetzner.clone()),
             ("CLOUDFLARE_URL", addresses.cloudflare.clone()),
             ("PORT_URL_TEMPLATE", format!("http://{{host}}:{edge_port}")),
             ("INGRESS_PORT", "80".into()),
-            ("POLICY", self.options.policy.to_string()),
+            ("POLICY", self.policy().to_string()),
             ("LOG", self.options.log_level.into()),
         ];
+        let variables: Vec<_> = variables.into_iter().chain(self.options.variables.iter().cloned()).collect();
         self.secrets.write_env_file(&self.env_file(), &variables)
     }
 
@@ -260,6 +369,48 @@ impl Stack {
         self.start_worker()
     }
 
+    /// Gives the Worker a new master key beside the old ones, as an operator would, and starts it again.
+    ///
+    /// # Errors
+    /// Where it does not come up again.
+    pub fn add_master_key(&mut self) -> Result<()> {
+        self.secrets.add_master_key()?;
+        self.write_configuration()?;
+        self.restart_worker()
+    }
+
+    /// Takes all master keys but the newest away from the Worker, and starts it again.
+    ///
+    /// # Errors
+    /// Where it does not come up again.
+    pub fn drop_old_master_keys(&mut self) -> Result<()> {
+        self.secrets.drop_old_master_keys()?;
+        self.write_configuration()?;
+        self.restart_worker()
+    }
+
+    /// Starts the Worker again under another policy.
+    ///
+    /// # Errors
+    /// Where it does not come up again.
+    pub fn restart_with_policy(&mut self, policy: Value) -> Result<()> {
+        self.options.policy = policy;
+        self.write_configuration()?;
+        self.restart_worker()
+    }
+
+    /// Kills the vendors as a crash would and starts them again on other data, in the form in which they store it.
+    ///
+    /// # Errors
+    /// Where they do not come up again.
+    pub fn restart_cloud_with(&mut self, state: &[u8]) -> Result<()> {
+        if let Some(cloud) = self.cloud_process.take() {
+            cloud.crash();
+        }
+        std::fs::write(self.directory.path().join("cloud/state.json"), state).context("writing the data")?;
+        self.restart_cloud()
+    }
+
     /// Kills the vendors as a crash would (their machines die with them) and starts them again on the same data.
     ///
     /// # Errors
@@ -328,6 +479,13 @@ impl Drop for Stack {
     }
 }
 
+fn call_vendor(method: &str, url: &str, token: &str, body: Option<&Value>) -> Result<Answer> {
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let text = body.map(|body| body.to_string().into_bytes());
+    Http::default().send(method, url, &headers, text.as_deref())
+}
+
 fn start_cloud(
     options: &Options,
     directory: &Path,
@@ -358,6 +516,10 @@ fn start_cloud(
     if options.machines == Machines::Process {
         arguments.extend(["--machine-bin".into(), place::machine_bin()?.into()]);
     }
+    if let Some(calls) = options.machine_calls {
+        arguments.extend(["--hetzner-budget", calls].map(OsString::from));
+    }
+    arguments.extend(options.cloud_arguments.iter().map(OsString::from));
     if let Some(repositories) = &options.repositories {
         arguments.extend(["--repos".into(), repositories.into()]);
     }

@@ -29,12 +29,7 @@ pub struct BootSpec<'a> {
 pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     let directory = spec.repo.map_or_else(|| WORKSPACES.to_owned(), repository_directory);
     let mut steps = vec![
-        step(
-            "user",
-            "Preparing the user",
-            StepAction::EnsureUser { user: USER.into(), home: HOME.into(), workspaces: WORKSPACES.into() },
-            Limits { timeout_secs: 60, retries: 1 },
-        ),
+        user_step(),
         step(
             "programs",
             "Installing programs",
@@ -79,6 +74,12 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     BootPlan { steps }
 }
 
+/// Lists the steps of a machine that was made from a rescue image only to be backed up: nothing of the workspace's is
+/// started, so nothing of it changes.
+pub fn salvage_plan() -> BootPlan {
+    BootPlan { steps: vec![user_step()] }
+}
+
 /// The directory that a repository is cloned to: `/workspaces/` and the last part of its URL, in characters that no
 /// tool mistakes for an option or another directory.
 pub fn repository_directory(url: &str) -> String {
@@ -95,6 +96,15 @@ pub fn repository_directory(url: &str) -> String {
         "" => format!("{WORKSPACES}/repository"),
         name => format!("{WORKSPACES}/{name}"),
     }
+}
+
+fn user_step() -> PlannedStep {
+    step(
+        "user",
+        "Preparing the user",
+        StepAction::EnsureUser { user: USER.into(), home: HOME.into(), workspaces: WORKSPACES.into() },
+        Limits { timeout_secs: 60, retries: 1 },
+    )
 }
 
 struct Limits {
@@ -134,6 +144,20 @@ mod tests {
     fn a_wake_restores_and_never_clones() {
         let spec = BootSpec { repo: Some("https://h/a/demo.git"), snapshot: Some("5f1c"), branch: None };
         insta::assert_snapshot!(shown(spec));
+    }
+
+    #[test]
+    fn a_salvage_names_what_is_backed_up_and_starts_nothing() {
+        let plan = salvage_plan();
+        let actions: Vec<&StepAction> = plan.steps.iter().map(|step| &step.action).collect();
+        assert_eq!(
+            actions,
+            [&StepAction::EnsureUser {
+                user: "ebb".into(),
+                home: "/home/ebb".into(),
+                workspaces: "/workspaces".into()
+            }]
+        );
     }
 
     #[test]

@@ -22,6 +22,9 @@ const AGENT_CONFIG: &str = "/etc/ebbtide/agent.json";
 const AGENT_URL: &str = "/etc/ebbtide/agent.url";
 /// What the fetched file must hash to, in the form of `sha256sum --check`.
 const AGENT_SHA256: &str = "/etc/ebbtide/agent.sha256";
+/// Settings of Claude Code that neither a repository nor a user can overrule: its hooks report to the idle-agent, so that
+/// a turn is known to be one (<https://code.claude.com/docs/en/settings>).
+const CLAUDE_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
 const BOOTSTRAP: &str = "/usr/local/sbin/ebbtide-bootstrap";
 const UNIT: &str = "/etc/systemd/system/ebbtide-agent.service";
 
@@ -57,6 +60,18 @@ pub struct MachineSpec {
     pub agent_sha256: String,
     /// Lets this machine enrol.
     pub enrolment_token: EnrolmentToken,
+    /// What its disk is at first.
+    pub disk: Disk,
+}
+
+/// What a new machine's disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// The provider's own image: nothing of ours.
+    Fresh,
+    /// A rescue image: an earlier machine of this workspace, with its idle-agent and everything of the user's. Both are
+    /// put out of action before anything starts.
+    Rescued,
 }
 
 /// Why no user-data can be made of a specification.
@@ -115,7 +130,7 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
     });
     let url = format!("{}/v1/vm/agent/{}\n", spec.control_url, spec.agent_sha256);
     let checksum = format!("{}  /usr/local/bin/ebb-agent.new\n", spec.agent_sha256);
-    let config = json!({
+    let mut config = json!({
         // Nobody signs in with a password, and naming root alone leaves out the image's default user with sudo rights.
         "hostname": spec.name,
         "runcmd": [[BOOTSTRAP]],
@@ -127,8 +142,15 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
             file(AGENT_SHA256, "0644", &checksum),
             file(BOOTSTRAP, "0755", include_str!("bootstrap.sh")),
             file(UNIT, "0644", include_str!("agent.service")),
+            file(CLAUDE_SETTINGS, "0644", include_str!("claude_settings.json")),
         ],
     });
+    if let (Disk::Rescued, Some(config)) = (spec.disk, config.as_object_mut()) {
+        // The generation is an argument of the script, not part of its text.
+        let generation = spec.generation.0.to_string();
+        let command = json!([["sh", "-c", include_str!("salvage.sh"), "ebbtide-salvage", generation]]);
+        config.insert("bootcmd".to_owned(), command);
+    }
     Ok(format!("#cloud-config\n{config:#}\n"))
 }
 
@@ -187,6 +209,7 @@ mod tests {
             control_url: "https://ebbtide.example.org".into(),
             agent_sha256: "ab".repeat(32),
             enrolment_token: EnrolmentToken::new("enrol-me"),
+            disk: Disk::Fresh,
         }
     }
 
@@ -205,6 +228,19 @@ mod tests {
             shown += &format!("\n--- {} {}\n{}", text("permissions"), text("path"), text("content"));
         }
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn a_rescued_disk_is_told_before_anything_starts_to_run_nothing_that_is_on_it() {
+        let told = cloud_config(&MachineSpec { disk: Disk::Rescued, ..spec() }).unwrap();
+        let value: Value = serde_json::from_str(told.strip_prefix("#cloud-config\n").unwrap()).unwrap();
+        let command: Vec<&str> =
+            value["bootcmd"][0].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        assert_eq!(command[..2], ["sh", "-c"]);
+        assert_eq!(command[3..], ["ebbtide-salvage", "3"]);
+        insta::assert_snapshot!(command[2]);
+        assert_eq!(files(&told), files(&cloud_config(&spec()).unwrap()), "the rest is as on any machine");
+        assert!(!cloud_config(&spec()).unwrap().contains("bootcmd"));
     }
 
     #[test]
@@ -255,6 +291,22 @@ mod tests {
         }
         for url in ["http://127.0.0.1:8787", "https://e.x.workers.dev", "http://[::1]:80/base"] {
             assert!(user_data(&MachineSpec { control_url: url.into(), ..spec() }).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn claude_code_reports_every_event_that_the_idle_agent_reads_and_never_waits_long() {
+        let told = files(&cloud_config(&spec()).unwrap());
+        let settings = told.iter().find(|file| file["path"] == CLAUDE_SETTINGS).unwrap();
+        let settings: Value = serde_json::from_str(settings["content"].as_str().unwrap()).unwrap();
+        let hooks = settings["hooks"].as_object().unwrap();
+        for event in ["SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop", "SessionEnd"] {
+            assert!(hooks.contains_key(event), "{event}");
+        }
+        for (event, matchers) in hooks {
+            let hook = &matchers[0]["hooks"][0];
+            assert_eq!(hook["command"], "/usr/local/bin/ebb hook || true", "{event}");
+            assert_eq!(hook["timeout"], 2, "{event}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! Where the package is missing the test fails and says how to get it: a skipped check would look like a passed one.
 
 use ebbtide_api::{Generation, WorkspaceId};
-use ebbtide_vm_init::{EnrolmentToken, MachineSpec, cloud_config};
+use ebbtide_vm_init::{Disk, EnrolmentToken, MachineSpec, cloud_config};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -34,7 +34,7 @@ fn judge(config: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
 
-fn rendered() -> String {
+fn rendered(disk: Disk) -> String {
     cloud_config(&MachineSpec {
         workspace: WorkspaceId::from_random(7),
         generation: Generation(1),
@@ -42,19 +42,26 @@ fn rendered() -> String {
         control_url: "https://ebbtide.example.org".into(),
         agent_sha256: "0f".repeat(32),
         enrolment_token: EnrolmentToken::new("a.b.c"),
+        disk,
     })
     .unwrap()
 }
 
 #[test]
 fn cloud_init_finds_our_user_data_valid() {
-    let (valid, said) = judge(&rendered());
+    let (valid, said) = judge(&rendered(Disk::Fresh));
+    assert!(valid, "{said}");
+}
+
+#[test]
+fn cloud_init_finds_the_user_data_of_a_salvage_valid() {
+    let (valid, said) = judge(&rendered(Disk::Rescued));
     assert!(valid, "{said}");
 }
 
 #[test]
 fn cloud_init_would_have_found_a_mistake() {
-    let (valid, said) = judge(&rendered().replace("\"runcmd\": [", "\"runcmd\": [7,"));
+    let (valid, said) = judge(&rendered(Disk::Fresh).replace("\"runcmd\": [", "\"runcmd\": [7,"));
     assert!(!valid, "{said}");
     assert!(said.contains("runcmd"), "{said}");
 }

@@ -5,12 +5,13 @@
 
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
+use crate::index::KeyRow;
 use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use crate::route::Access;
 use base64::Engine;
 use ebbtide_api::account::Scope;
-use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::tokens::{ApiKey, TokenError, VmClaims, same_secret};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub struct Context {
     pub actor: String,
     /// What may be done.
     pub scopes: Vec<Scope>,
+    /// The one workspace whose backups may be read: set for a restore kit's key, which has no scope.
+    pub repository: Option<WorkspaceId>,
     /// Names the request in the logs.
     pub request_id: String,
 }
@@ -99,13 +102,15 @@ pub async fn authenticate(
             let token = credential(header).ok_or_else(missing)?;
             return machine(&invocation.config, &token, invocation.now()).map(Caller::Machine);
         }
-        Access::Read => Scope::Read,
+        Access::Read | Access::Restic => Scope::Read,
         Access::Write => Scope::Write,
         Access::Admin => Scope::Admin,
     };
     let credential = credential(header).ok_or_else(missing)?;
     let context = sign_in(invocation, &credential).await?;
-    if context.may(scope) {
+    // The handler compares the workspace.
+    let kit = access == Access::Restic && context.repository.is_some();
+    if kit || context.may(scope) {
         Ok(Caller::Person(context))
     } else {
         let message = format!("this key lacks the scope `{}`", scope.as_str());
@@ -122,7 +127,13 @@ pub async fn sign_in(invocation: &Invocation, credential: &str) -> ApiResult<Con
     let request_id = invocation.request_id.clone();
     if same_secret(&invocation.config.owner_token, credential) {
         let scopes = vec![Scope::Read, Scope::Write, Scope::Admin];
-        return Ok(Context { tenant: TenantId::owner(), actor: "owner".to_owned(), scopes, request_id });
+        return Ok(Context {
+            tenant: TenantId::owner(),
+            actor: "owner".to_owned(),
+            scopes,
+            repository: None,
+            request_id,
+        });
     }
     // A lookup costs a database call: whoever guesses is stopped before it.
     if FAILURES.with_borrow(|failures| failures.is_blocked(&invocation.address, now)) {
@@ -141,7 +152,8 @@ pub async fn sign_in(invocation: &Invocation, credential: &str) -> ApiResult<Con
                 }
             }
             let actor = format!("key:{}", key.id());
-            return Ok(Context { tenant: row.tenant, actor, scopes: row.scopes, request_id });
+            let KeyRow { tenant, scopes, repository, .. } = row;
+            return Ok(Context { tenant, actor, scopes, repository, request_id });
         }
     }
     FAILURES.with_borrow_mut(|failures| failures.count(&invocation.address, now));
@@ -156,7 +168,13 @@ pub async fn sign_in(invocation: &Invocation, credential: &str) -> ApiResult<Con
 pub fn session(config: &Config, token: &str, now: Timestamp, request_id: &str) -> ApiResult<Context> {
     let claims = config.token_keys.verify_session(token, now).map_err(refuse_token)?;
     let scopes = vec![Scope::Read, Scope::Write, Scope::Admin];
-    Ok(Context { tenant: claims.tenant, actor: claims.actor, scopes, request_id: request_id.to_owned() })
+    Ok(Context {
+        tenant: claims.tenant,
+        actor: claims.actor,
+        scopes,
+        repository: None,
+        request_id: request_id.to_owned(),
+    })
 }
 
 /// Reads a machine's token. Whether its generation lives is the object's to say.
@@ -265,6 +283,7 @@ mod tests {
             tenant: TenantId::owner(),
             actor: String::new(),
             scopes: scopes.to_vec(),
+            repository: None,
             request_id: String::new(),
         };
         assert!(context(&[Scope::Write]).may(Scope::Read));

@@ -44,6 +44,11 @@ impl Calls {
         cell.set(cell.get().saturating_add(1));
     }
 
+    /// Whether a provider was called.
+    pub fn has_fetched(&self) -> bool {
+        self.0.fetch.get() > 0
+    }
+
     /// All calls so far.
     pub fn total(&self) -> u32 {
         [&self.0.fetch, &self.0.d1, &self.0.r2, &self.0.object]

@@ -5,13 +5,14 @@
 
 mod choose;
 
-pub use choose::{Choice, Defaults, choose, worst_case};
+pub use choose::{Choice, Defaults, choose, quote};
 
 use crate::error::{ApiError, ApiResult};
 use crate::invocation::Invocation;
 use ebbtide_api::account::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use ebbtide_control::hetzner::{Architecture, Failure, Location, Pricing, ServerType};
+use ebbtide_control::money::Quote;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -148,7 +149,10 @@ fn show(offers: &Offers, size: &ServerType, invocation: &Invocation, now: Timest
             .into_iter()
             .map(|(location, available)| CatalogOffer {
                 hourly_gross: choose::hourly(size, location).map(|price| price.gross.to_string()),
-                worst_case: worst_case(offers, &size.name, location, policy.lifetime, policy),
+                worst_case: choose::rate(offers, &size.name, location).zip(offers.pricing.as_ref()).map(
+                    |(rate, pricing)| Quote::of(vec![rate], pricing).worst(policy.lifetime, policy).into(),
+                ),
+                unavailable_after: choose::ends_at(size, location),
                 location: location.to_owned(),
                 available,
             })

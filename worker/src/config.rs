@@ -4,6 +4,7 @@
 //! `/health`, which names what is wrong and never repeats a value. There is no development branch.
 
 use crate::log::Level;
+use ebbtide_api::sweep::SweepMode;
 use ebbtide_control::keys::MasterKeys;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
@@ -45,6 +46,8 @@ pub struct Config {
     pub default_image: String,
     /// Durations and limits.
     pub policy: Policy,
+    /// What the sweep may do at most.
+    pub sweep: SweepMode,
     /// What is logged.
     pub log: Level,
     /// Signs in the one tenant of today.
@@ -86,6 +89,7 @@ impl Config {
             return Ok(config);
         }
         let config = Rc::new(Self::read(|name| env.var(name).ok().map(|value| value.to_string()))?);
+        crate::log::set_least(config.log);
         READ.set(Some(Rc::clone(&config)));
         Ok(config)
     }
@@ -106,6 +110,10 @@ impl Config {
         let ingress_port = match reader.optional("INGRESS_PORT", "80").parse() {
             Ok(port) => Some(port),
             Err(_) => reader.problem("INGRESS_PORT", "is no port"),
+        };
+        let sweep = match SweepMode::parse(&reader.optional("SWEEP", "on")) {
+            Some(mode) => Some(mode),
+            None => reader.problem("SWEEP", "is not one of on, dry-run and off"),
         };
         let owner_token = reader.secret("OWNER_TOKEN");
         if !owner_token.expose().is_empty() && owner_token.expose().chars().count() < OWNER_TOKEN_MIN {
@@ -138,8 +146,8 @@ impl Config {
         let default_image = reader.optional("DEFAULT_IMAGE", "debian-12");
         let log = Level::parse(&reader.optional("LOG", "info"));
         let problems = reader.problems;
-        match (master_keys, token_keys, policy, ingress_port) {
-            (Some(master_keys), Some(token_keys), Some(policy), Some(ingress_port))
+        match (master_keys, token_keys, policy, ingress_port, sweep) {
+            (Some(master_keys), Some(token_keys), Some(policy), Some(ingress_port), Some(sweep))
                 if problems.is_empty() =>
             {
                 Ok(Self {
@@ -155,6 +163,7 @@ impl Config {
                     default_location,
                     default_image,
                     policy,
+                    sweep,
                     log,
                     owner_token,
                     hetzner_token,

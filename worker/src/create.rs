@@ -16,8 +16,10 @@ use crate::error::{ApiError, ApiResult};
 use crate::index::Intent;
 use crate::invocation::Invocation;
 use crate::object::Call;
+use crate::reserve;
 use ebbtide_api::workspace::{Cost, CreateWorkspace, Ingress, Workspace};
 use ebbtide_api::{Duration, Timestamp, WorkspaceId};
+use ebbtide_control::money::Quote;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
 use ebbtide_control::record::{NewWorkspace, Placement, Spec, plus};
@@ -45,6 +47,8 @@ pub struct Checked {
     pub spec: Spec,
     /// Values to be sealed.
     pub env: BTreeMap<String, String>,
+    /// At what rates, wherever it goes; `None` where a price is not known.
+    pub quote: Option<Quote>,
     /// What it costs at worst.
     pub worst_case: Option<Cost>,
 }
@@ -80,7 +84,7 @@ pub async fn create(
     id: &WorkspaceId,
     checked: Checked,
 ) -> ApiResult<Workspace> {
-    let Checked { name, spec, env, worst_case } = checked;
+    let Checked { name, spec, env, quote, worst_case } = checked;
     let now = invocation.now();
     let intent = Intent {
         id,
@@ -93,12 +97,12 @@ pub async fn create(
         next_deadline: plus(now, INTENT_DEADLINE),
     };
     let note = invocation.audit_note(context, "workspace.create", id.as_str());
-    invocation.index()?.put_intent(&intent, &note).await?;
+    reserve::new_workspace(invocation, &spec, quote.as_ref(), &intent, &note).await?;
     invocation.keychain()?.seal_env(&context.tenant, id, env).await?;
     let host = names::workspace_host(&name, id, &invocation.config.zone);
     let record =
         NewWorkspace { id: id.clone(), tenant: context.tenant.clone(), name, host, spec, worst_case };
-    invocation.ask(&context.tenant, id, Call::Create { record: Box::new(record) }).await
+    invocation.ask(&context.tenant, id, Call::Create { record: Box::new(record), quote }).await
 }
 
 /// The rules that need nobody else.
@@ -206,6 +210,7 @@ fn complete(
         env,
         ingress,
         on_unsaved,
+        rescue_image,
         persistence,
     } = request;
     let policy = &config.policy;
@@ -215,13 +220,16 @@ fn complete(
         Some(offers) => catalog::choose(offers, size.as_deref(), location.as_deref(), defaults, now)?,
         None => unchecked(size, location, defaults)?,
     };
-    let worst_case = offers.and_then(|offers| dearest(offers, &choice, lifetime, policy));
+    let places = std::iter::once(&choice.placement).chain(&choice.fallbacks);
+    let quote = offers.and_then(|offers| catalog::quote(offers, places));
+    let worst_case = quote.as_ref().map(|quote| quote.worst(lifetime, policy).into());
     let mut agents = agents.unwrap_or_default();
     agents.sort();
     agents.dedup();
     Ok(Checked {
         name: name.unwrap_or_else(|| names::default_name(repo.as_deref().unwrap_or_default())),
         worst_case,
+        quote,
         spec: Spec {
             repo,
             branch,
@@ -233,6 +241,7 @@ fn complete(
             lifetime,
             ingress: ingress.unwrap_or(Ingress::Direct),
             on_unsaved: on_unsaved.unwrap_or_default(),
+            rescue_image: rescue_image.unwrap_or_default(),
             persistence: persistence.unwrap_or_default(),
             env: env.keys().cloned().collect(),
         },
@@ -258,16 +267,6 @@ fn unchecked(size: Option<String>, location: Option<String>, defaults: Defaults<
     Ok(Choice { placement: Placement { size, location }, fallbacks: Vec::new() })
 }
 
-/// The worst case over all places where the machine may end up; `None` where one of them has no price.
-fn dearest(offers: &Offers, choice: &Choice, lifetime: Duration, policy: &Policy) -> Option<Cost> {
-    let places = std::iter::once(&choice.placement).chain(&choice.fallbacks);
-    let costs: Option<Vec<Cost>> = places
-        .map(|place| catalog::worst_case(offers, &place.size, &place.location, lifetime, policy))
-        .collect();
-    let micros = |cost: &Cost| ebbtide_control::hetzner::Decimal(cost.gross.clone()).micros_rounded_up();
-    costs?.into_iter().max_by_key(micros)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_empty_request_gets_the_defaults() {
-        let Checked { name, spec, env, worst_case } = complete_json("").unwrap();
+        let Checked { name, spec, env, worst_case, .. } = complete_json("").unwrap();
         assert_eq!((name.as_str(), env.len(), worst_case), ("workspace", 0, None));
         assert_eq!(spec.placement, Placement { size: "cx23".into(), location: "fsn1".into() });
         assert_eq!((spec.idle_timeout, spec.lifetime), (Duration::from_mins(30), Duration::from_hours(24)));

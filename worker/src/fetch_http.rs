@@ -4,6 +4,7 @@
 //! answer's body included. Only what was never handed to `fetch` counts as not sent; everything else may have had its effect.
 
 use crate::calls::{Binding, Calls};
+use crate::gate::Meter;
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
 use wasm_bindgen::JsValue;
 use worker::js_sys::Uint8Array;
@@ -19,13 +20,20 @@ const ANSWER_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct FetchHttp {
     calls: Calls,
+    meter: Option<Meter>,
     timeout_ms: u32,
 }
 
 impl FetchHttp {
     /// Sends on behalf of one invocation.
     pub fn new(calls: Calls) -> Self {
-        Self { calls, timeout_ms: TIMEOUT_MS }
+        Self { calls, meter: None, timeout_ms: TIMEOUT_MS }
+    }
+
+    /// Counts what is sent for the provider gate, too.
+    #[must_use]
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter: Some(meter), ..self }
     }
 
     /// Gives up earlier, where a person waits for an answer that is good to have rather than needed.
@@ -40,16 +48,23 @@ impl Http for FetchHttp {
         let outgoing = encode(&request)
             .map_err(|error| HttpError::NotSent { reason: format!("the request cannot be made: {error}") })?;
         self.calls.count(Binding::Fetch);
+        if let Some(meter) = &self.meter {
+            meter.sent();
+        }
         let signal = AbortSignal::from(web_sys::AbortSignal::timeout_with_u32(self.timeout_ms));
         let mut response =
             Fetch::Request(outgoing).send_with_signal(&signal).await.map_err(|error| failed(&error))?;
         let status = response.status_code();
         let headers = response.headers().entries().collect();
-        let body = match response.body() {
+        let mut answer = HttpResponse { status, headers, body: Vec::new() };
+        if let Some(meter) = &self.meter {
+            meter.answered(&answer);
+        }
+        answer.body = match response.body() {
             worker::ResponseBody::Empty => Vec::new(),
             worker::ResponseBody::Body(_) | worker::ResponseBody::Stream(_) => read(&mut response).await?,
         };
-        Ok(HttpResponse { status, headers, body })
+        Ok(answer)
     }
 }
 

@@ -5,12 +5,17 @@
 mod account;
 mod agent;
 mod events;
+mod kit;
 mod machine;
 mod repository;
+mod sweep;
+mod trash;
+mod usage;
 mod wait;
 mod workspaces;
 
 pub use account::unhealthy;
+pub use trash::purge as purge_trash;
 
 use crate::answer;
 use crate::auth::Caller;
@@ -32,9 +37,11 @@ pub async fn dispatch(
     request: Request,
 ) -> ApiResult<Response> {
     match endpoint {
-        Endpoint::Health => account::health(),
+        Endpoint::Health => account::health(invocation).await,
+        Endpoint::Metrics => crate::metrics::get(invocation, &caller.person()?).await,
         Endpoint::OpenApi => account::openapi(),
         Endpoint::Catalog => answer::json(200, &crate::catalog::catalog(invocation).await?),
+        Endpoint::Usage => usage::get(invocation, &caller.person()?).await,
         Endpoint::ListWorkspaces => workspaces::list(invocation, &caller.person()?).await,
         Endpoint::CreateWorkspace => workspaces::create(invocation, &caller.person()?, &request).await,
         Endpoint::GetWorkspace => wait::get(invocation, &caller.person()?, params.get("id")).await,
@@ -59,11 +66,17 @@ pub async fn dispatch(
         Endpoint::TakeSnapshot => {
             workspaces::act(invocation, &caller.person()?, params, &request, Act::Snapshot).await
         }
+        Endpoint::CreateRestoreKit => kit::create(invocation, &caller.person()?, params, &request).await,
+        Endpoint::UndeleteBackups => trash::undelete(invocation, &caller.person()?, params).await,
+        Endpoint::RotateMasterKey => account::rotate_master_key(invocation, &caller.person()?).await,
         Endpoint::OwnerRepository => repository::owner(invocation, &caller.person()?, params, &request).await,
         Endpoint::ListKeys => account::keys(invocation, &caller.person()?).await,
         Endpoint::CreateKey => account::create_key(invocation, &caller.person()?, &request).await,
         Endpoint::RevokeKey => account::revoke_key(invocation, &caller.person()?, params.get("key")).await,
         Endpoint::Audit => account::audit(invocation, &caller.person()?).await,
+        Endpoint::Sweep => sweep::report(invocation).await,
+        Endpoint::RunSweep => sweep::run(invocation, &caller.person()?).await,
+        Endpoint::SetSweep => sweep::set(invocation, &caller.person()?, &request).await,
         Endpoint::PublishAgent => {
             agent::publish(invocation, &caller.person()?, params.get("sha256"), &request).await
         }

@@ -5,13 +5,22 @@
 //! request, and heartbeats write nothing. Every statement is prepared with bound values.
 
 mod audit;
+mod figures;
 mod idempotency;
 mod keys;
+mod ledger;
+mod money;
+mod neighbours;
+mod sweep;
 mod workspaces;
 
 pub use audit::AuditNote;
+pub use figures::StateFigures;
 pub use idempotency::{Claim, Claimed};
-pub use keys::KEYS_MAX;
+pub use keys::{KEYS_MAX, KeyRow};
+pub use ledger::Billed;
+pub use money::{Reservation, Reserved};
+pub use sweep::{StoredSweep, WithMachine};
 pub use workspaces::{Cursor, Intent, Overdue, record_changed};
 
 use crate::calls::{Binding, Calls};

@@ -8,11 +8,13 @@ use crate::chance;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::fetch_http::FetchHttp;
+use crate::gate;
 use crate::index::{AuditNote, Index};
 use crate::keychain::Keychain;
 use crate::object::{self, Call};
 use crate::storage::Storage;
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
+use ebbtide_control::gate::{Need, Provider};
 use ebbtide_control::hetzner::Hetzner;
 use serde::de::DeserializeOwned;
 use std::rc::Rc;
@@ -68,9 +70,18 @@ impl Invocation {
         Ok(Keychain::new(Rc::clone(&self.config), self.storage()?))
     }
 
-    /// The provider of machines, asked for what a person waits for.
+    /// Asks the provider gate for calls; whoever makes them counts them with the pass.
+    ///
+    /// # Errors
+    /// When to ask again.
+    pub async fn pass(&self, need: Need) -> Result<gate::Pass, gate::Wait> {
+        gate::ask(&self.env, &self.calls, need).await
+    }
+
+    /// The provider of machines, asked for what a person waits for: counted, but not held back.
     pub fn hetzner(&self) -> Hetzner<FetchHttp> {
-        let http = FetchHttp::new(self.calls.clone()).within_ms(PATIENCE_MS);
+        let meter = gate::Meter::unasked(Provider::Machines);
+        let http = FetchHttp::new(self.calls.clone()).within_ms(PATIENCE_MS).metered(meter);
         Hetzner::new(http, self.config.hetzner_url.as_str(), self.config.hetzner_token.clone())
     }
 

@@ -7,6 +7,7 @@ use crate::chance::random;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::storage::{Put, Storage, tenant_key_path, workspace_key_path, workspace_secrets_path};
+use ebbtide_api::backups::{MasterKeyRotation, RotationFailure};
 use ebbtide_api::vm::NamedSecret;
 use ebbtide_api::{TenantId, WorkspaceId};
 use ebbtide_control::keys::{DataKey, Wrapped};
@@ -17,6 +18,11 @@ use std::rc::Rc;
 
 /// Version under which keys and values are made today.
 const VERSION: u32 = 1;
+
+/// Below it are the tenants' keys.
+const TENANTS: &str = "tenants/";
+/// Tenants whose keys one request wraps anew: two calls each, and the list.
+const TENANTS_A_SLICE: u32 = 15;
 
 /// A wrapped key as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,6 +114,64 @@ impl Keychain {
                 Ok(NamedSecret { name, value: value.expose().clone() })
             })
             .collect()
+    }
+
+    /// Wraps the keys of a slice of all tenants under the current master key. What those keys open stays as it is, so
+    /// nothing is uploaded and nobody waits; what cannot be opened is left as it is and named.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn rotate(&self, cursor: Option<String>) -> ApiResult<MasterKeyRotation> {
+        let page = self.storage.list_some(TENANTS, cursor, TENANTS_A_SLICE).await?;
+        let mut rotation = MasterKeyRotation {
+            current: self.config.master_keys.current().id().to_owned(),
+            rewrapped: 0,
+            unchanged: 0,
+            failed: Vec::new(),
+            next_cursor: page.cursor().filter(|_| page.truncated()),
+        };
+        for object in page.objects() {
+            let key = object.key();
+            let tenant = key.strip_prefix(TENANTS).and_then(|rest| rest.strip_suffix("/key.json"));
+            let Some(tenant) = tenant.map(|tenant| TenantId(tenant.to_owned())) else { continue };
+            match self.rotate_one(&tenant, &key).await {
+                Ok(true) => rotation.rewrapped = rotation.rewrapped.saturating_add(1),
+                Ok(false) => rotation.unchanged = rotation.unchanged.saturating_add(1),
+                Err(problem) => rotation.failed.push(RotationFailure { tenant, problem }),
+            }
+        }
+        Ok(rotation)
+    }
+
+    /// Whether the key was wrapped anew.
+    async fn rotate_one(&self, tenant: &TenantId, path: &str) -> Result<bool, String> {
+        let said = |error: ApiError| error.message().to_owned();
+        let Some(object) = self.storage.get(path, None).await.map_err(said)? else { return Ok(false) };
+        let body = object.body().ok_or("it has no content")?;
+        let text = body.text().await.map_err(|error| error.to_string())?;
+        let stored: StoredKey = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let StoredKey { version, wrapped } = stored;
+        let nonce = random().map_err(said)?;
+        let rewrapped = self.config.master_keys.rewrap_tenant_key(&wrapped, tenant, version, nonce);
+        let Some(wrapped) = rewrapped.map_err(|error| error.to_string())? else { return Ok(false) };
+        let text =
+            serde_json::to_string(&StoredKey { version, wrapped }).map_err(|error| error.to_string())?;
+        // Only over the version that was read: two rotations at once, or a deletion, lose nothing.
+        match self.storage.replace_version(path, text, object.etag()).await.map_err(said)? {
+            true => Ok(true),
+            false => Err("it was changed meanwhile; rotate again".to_owned()),
+        }
+    }
+
+    /// Whether the tenant's key, where there is one, opens with the master keys that we hold. Makes none.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn opens(&self, tenant: &TenantId) -> ApiResult<bool> {
+        let stored = self.storage.json::<StoredKey>(&tenant_key_path(tenant)).await?;
+        let keys = &self.config.master_keys;
+        Ok(stored
+            .is_none_or(|stored| keys.unwrap_tenant_key(&stored.wrapped, tenant, stored.version).is_ok()))
     }
 
     /// Deletes a workspace's wrapped key and its environment: its backups are noise from then on. Repeatable.

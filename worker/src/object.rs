@@ -6,16 +6,20 @@
 //! nothing unless something changed. Decisions are in `ebbtide_control::decide`, effects in `ebbtide_control::perform`.
 
 mod answer;
+mod backups;
 mod call;
 mod client;
 mod link;
 mod run;
 mod shore;
 mod store;
+mod story;
 
-pub use call::{Call, EnrolProof, Envelope, ObjectRefusal, ReceiptEnds};
+pub use backups::{Admitted, Ancestors, BackupCall, Held};
+pub use call::{Call, EnrolProof, Envelope, EventPage, ObjectRefusal, ReceiptEnds};
 pub use client::{call, forward_socket};
 
+use crate::log::Level;
 use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::decide::{Context, Decision, Input, Note, decide};
 use ebbtide_control::record::Record;
@@ -153,7 +157,7 @@ impl Inner {
         }
         // History is worth less than what it is about.
         if let Err(error) = self.tell(&before, &next, notes, now) {
-            worker::console_error!("history was not written: {error}");
+            story::trouble(Level::Error, &next, "history was not written", &error);
         }
         if next.phase != before.phase || next.wanted != before.wanted {
             self.push_instruction(&next);
@@ -162,6 +166,8 @@ impl Inner {
         if next.state() != before.state()
             || next.server != before.server
             || ends_at != before.phase_ends_at(&config.policy)
+            || next.snapshots.first() != before.snapshots.first()
+            || next.rescue_image != before.rescue_image
         {
             // Not awaited: the index may be slow, and what follows must not wait for it. The row with the later `since`
             // wins, and the sweep mends one that was never written.
@@ -173,6 +179,7 @@ impl Inner {
 
     fn tell(&self, before: &Record, next: &Record, notes: Vec<Note>, now: Timestamp) -> Result<()> {
         for note in notes {
+            story::changed(next, &note);
             self.store()?.add_event(note, next.generation, now)?;
         }
         if next.generation != before.generation { self.forget_machine() } else { Ok(()) }
@@ -194,7 +201,8 @@ impl Inner {
             let inner = Rc::clone(self);
             self.state.wait_until(async move {
                 if let Err(error) = run::drive(&inner, effect).await {
-                    worker::console_error!("an effect was cut off and is repeated by the alarm: {error}");
+                    let message = "an effect was cut off and is repeated by the alarm";
+                    crate::log::write(Level::Error, message, &[("error", &error.to_string())]);
                 }
             });
         }

@@ -125,7 +125,9 @@ async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
         .collect();
     let link = |cursor: &str| format!("/?{}", input::encode(&[("cursor", cursor)]));
     let here = cursor.as_deref().map_or_else(|| "/".to_owned(), link);
-    let list = view::list(&entries, here, page.next_cursor.as_deref().map(link), visit.now());
+    let caps = crate::usage::caps(visit.invocation, &visit.context).await.ok();
+    let list = view::list(&entries, here, page.next_cursor.as_deref().map(link), visit.now())
+        .with_caps(caps.as_ref());
     reply::page(200, &ListPage { shell: &visit.shell("Workspaces"), list: &list })
 }
 

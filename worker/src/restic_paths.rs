@@ -110,6 +110,29 @@ impl Place {
     }
 }
 
+/// As of which receipt a repository is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AsOf {
+    /// The newest that is verified.
+    Latest,
+    /// That of a snapshot.
+    Snapshot(Name),
+}
+
+impl AsOf {
+    /// Reads `latest` or a snapshot's whole id.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "latest" { Some(Self::Latest) } else { Name::parse(text).map(Self::Snapshot) }
+    }
+}
+
+/// Takes `as-of/{receipt}/` off a path, which is how stock restic says it; `None` where it names no receipt.
+pub fn split_as_of(path: &str) -> Option<(Option<AsOf>, &str)> {
+    let Some(rest) = path.strip_prefix("as-of/") else { return Some((None, path)) };
+    let (receipt, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((Some(AsOf::parse(receipt)?), rest))
+}
+
 /// A part of an object, from the first byte to the last, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
@@ -240,6 +263,23 @@ mod tests {
             &format!("config/{NAME}"),
         ] {
             assert_eq!(Place::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_receipt_may_stand_before_the_path() {
+        let snapshot = AsOf::Snapshot(Name::parse(NAME).unwrap());
+        let table = [
+            ("data/", Some((None, "data/"))),
+            ("as-of/latest/config", Some((Some(AsOf::Latest), "config"))),
+            ("as-of/latest", Some((Some(AsOf::Latest), ""))),
+            (&*format!("as-of/{NAME}/keys/"), Some((Some(snapshot), "keys/"))),
+            ("as-of/0011/config", None),
+            ("as-of//config", None),
+            ("as-of/", None),
+        ];
+        for (path, wanted) in table {
+            assert_eq!(split_as_of(path), wanted, "{path}");
         }
     }
 

@@ -6,19 +6,21 @@ use crate::calls::Calls;
 use crate::chance;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
+use crate::gate;
 use crate::handlers;
 use crate::invocation::{Invocation, address, request_id};
 use crate::log::{self, Level};
 use crate::pages;
 use crate::route::{Found, find};
 use crate::sweep;
-use ebbtide_api::ErrorCode;
+use ebbtide_api::{ErrorCode, Timestamp};
 use std::rc::Rc;
 use url::Url;
 use worker::{Env, Request, Response};
 
 /// Answers a request.
 pub async fn serve(request: Request, env: Env) -> Response {
+    let began = chance::now();
     let request_id = request_id(&request);
     let calls = Calls::default();
     let method = request.method().to_string();
@@ -27,7 +29,6 @@ pub async fn serve(request: Request, env: Env) -> Response {
     let (response, is_https) = match Config::from_env(&env) {
         Ok(config) => {
             let is_https = config.control_url.starts_with("https:");
-            let level = config.log;
             let response = match request.url() {
                 Ok(url) => {
                     let invocation = Invocation {
@@ -38,15 +39,19 @@ pub async fn serve(request: Request, env: Env) -> Response {
                         address: address(&request),
                         url,
                     };
-                    if is_api {
+                    let response = if is_api {
                         answered(&invocation, request).await
                     } else {
                         pages::handle(&invocation, &request).await
+                    };
+                    if calls.has_fetched() {
+                        gate::tell(&invocation.env, &calls).await;
                     }
+                    response
                 }
                 Err(error) => refused(&ApiError::internal(error), &request_id, &method, &path),
             };
-            log_request(level, &response, &request_id, &method, &path, &calls);
+            log_request(&response, &request_id, &method, &path, &calls, began);
             (response, is_https)
         }
         Err(problems) if path == "/health" => {
@@ -77,7 +82,6 @@ pub async fn scheduled(env: Env) {
     };
     let request_id = chance::random::<8>()
         .map_or_else(|_| "cron".to_owned(), |bytes| format!("cron-{}", hex::encode(bytes)));
-    let level = config.log;
     let invocation = Invocation {
         env,
         config: Rc::clone(&config),
@@ -86,11 +90,27 @@ pub async fn scheduled(env: Env) {
         address: "cron".to_owned(),
         url,
     };
-    sweep::run(&invocation).await;
-    if level <= Level::Debug {
-        let fields = [("request.id", invocation.request_id.as_str()), ("calls", &calls.to_string())];
-        log::write(Level::Debug, "the cron has run", &fields);
+    if let Err(error) = note_cron(&invocation).await {
+        let cause = error.logged_cause().unwrap_or_default();
+        log::write(
+            Level::Error,
+            "the cron's run was not noted",
+            &[("error", error.message()), ("cause", cause)],
+        );
     }
+    if let Err(error) = handlers::purge_trash(&invocation).await {
+        let cause = error.logged_cause().unwrap_or_default();
+        let fields = [("error", error.message()), ("cause", cause)];
+        log::write(Level::Error, "deleted backups were not purged", &fields);
+    }
+    sweep::run(&invocation).await;
+    gate::tell(&invocation.env, &calls).await;
+    let fields = [("request.id", invocation.request_id.as_str()), ("calls", &calls.to_string())];
+    log::write(Level::Debug, "the cron has run", &fields);
+}
+
+async fn note_cron(invocation: &Invocation) -> ApiResult<()> {
+    invocation.index()?.note_cron(invocation.now()).await
 }
 
 /// Whether a path belongs to the API; everything else is the dashboard's.
@@ -151,18 +171,32 @@ fn refused(error: &ApiError, request_id: &str, method: &str, path: &str) -> Resp
     answer::refusal(error, request_id)
 }
 
-fn log_request(level: Level, response: &Response, request_id: &str, method: &str, path: &str, calls: &Calls) {
-    if level <= Level::Debug {
-        let (status, calls) = (response.status_code().to_string(), calls.to_string());
-        let fields = [
-            ("request.id", request_id),
-            ("method", method),
-            ("path", path),
-            ("status", &status),
-            ("calls", &calls),
-        ];
-        log::write(Level::Debug, "answered", &fields);
-    }
+fn log_request(
+    response: &Response,
+    request_id: &str,
+    method: &str,
+    path: &str,
+    calls: &Calls,
+    began: Timestamp,
+) {
+    let (status, calls) = (response.status_code().to_string(), calls.to_string());
+    let duration = chance::now().as_millisecond().saturating_sub(began.as_millisecond()).to_string();
+    let fields = [
+        ("request.id", request_id),
+        ("workspace.id", workspace_in(path)),
+        ("method", method),
+        ("path", path),
+        ("status", &status),
+        ("duration_ms", &duration),
+        ("calls", &calls),
+    ];
+    log::write(Level::Debug, "answered", &fields);
+}
+
+/// The workspace that a path is about; empty where it is about none.
+fn workspace_in(path: &str) -> &str {
+    let id = path.strip_prefix("/v1/workspaces/").or_else(|| path.strip_prefix("/w/"));
+    id.and_then(|rest| rest.split('/').next()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 
 use crate::calls::{Binding, Calls};
 use crate::error::{ApiError, ApiResult};
+use crate::restic_view::Mark;
 use ebbtide_api::{TenantId, WorkspaceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use worker::{Bucket, Conditional, Data, Env, Object, Objects, Range};
+use std::collections::HashMap;
+use worker::{Bucket, Conditional, Data, Env, Include, Object, Objects, Range};
 
 /// Name of the binding in `wrangler.toml`.
 const BINDING: &str = "BUCKET";
@@ -39,6 +41,54 @@ pub fn workspace_secrets_path(tenant: &TenantId, workspace: &WorkspaceId) -> Str
 /// Key of an object of a workspace's restic repository; `path` as restic names it (`config`, `data/…`).
 pub fn repository_path(tenant: &TenantId, workspace: &WorkspaceId, path: &str) -> String {
     format!("workspaces/{tenant}/{workspace}/restic/{path}")
+}
+
+/// Key of a deleted object of a repository, by the time of its deletion, so that the oldest are listed first.
+pub fn trash_path(at_ms: i64, tenant: &TenantId, workspace: &WorkspaceId, path: &str) -> String {
+    format!("{TRASH}{at_ms:013}/{tenant}/{workspace}/{path}")
+}
+
+/// Prefix of deleted objects.
+pub const TRASH: &str = "trash/";
+
+/// Metadata of an object: the generation of the machine that wrote it.
+const GENERATION: &str = "g";
+/// Metadata of an object that was brought back: when it first arrived, in milliseconds.
+const ARRIVED: &str = "t";
+
+/// Where an object of a repository comes from. What cannot be read counts as a machine's that never was: it is shown
+/// to nobody who asks for what is proved.
+pub fn mark(object: &Object) -> Mark {
+    let metadata = object.custom_metadata().unwrap_or_default();
+    let generation = metadata.get(GENERATION).map(|text| text.parse().unwrap_or(u32::MAX));
+    let arrived = metadata.get(ARRIVED).and_then(|text| text.parse().ok());
+    let uploaded = i64::try_from(object.uploaded().as_millis()).unwrap_or(i64::MAX);
+    Mark { generation, at_ms: arrived.unwrap_or(uploaded) }
+}
+
+/// How a new object is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// By nobody in particular.
+    Plain,
+    /// As written by a machine of that generation.
+    Machine(u32),
+    /// As it was before it was moved.
+    Moved(Mark),
+}
+
+impl Marked {
+    fn metadata(self) -> HashMap<String, String> {
+        match self {
+            Self::Plain => HashMap::new(),
+            Self::Machine(generation) => [(GENERATION.to_owned(), generation.to_string())].into(),
+            Self::Moved(Mark { generation, at_ms }) => generation
+                .map(|generation| (GENERATION.to_owned(), generation.to_string()))
+                .into_iter()
+                .chain([(ARRIVED.to_owned(), at_ms.to_string())])
+                .collect(),
+        }
+    }
 }
 
 /// What became of a create-only write.
@@ -109,9 +159,23 @@ impl Storage {
         content: impl Into<Data>,
         sha256: Option<[u8; 32]>,
     ) -> ApiResult<Put> {
+        self.create_marked(key, content, sha256, Marked::Plain).await
+    }
+
+    /// The same, with a mark.
+    ///
+    /// # Errors
+    /// Storage does not answer; nothing or all of it is stored.
+    pub async fn create_marked(
+        &self,
+        key: &str,
+        content: impl Into<Data>,
+        sha256: Option<[u8; 32]>,
+        marked: Marked,
+    ) -> ApiResult<Put> {
         self.calls.count(Binding::R2);
         let absent = Conditional { etag_does_not_match: Some("*".to_owned()), ..Conditional::default() };
-        let put = self.bucket.put(key, content).only_if(absent);
+        let put = self.bucket.put(key, content).only_if(absent).custom_metadata(marked.metadata());
         let put = match sha256 {
             Some(hash) => put.sha256(hash),
             None => put,
@@ -133,6 +197,37 @@ impl Storage {
         self.bucket.put(key, text).execute().await.map(|_| ()).map_err(ApiError::storage)
     }
 
+    /// Stores a text where exactly that version still stands; says whether it did.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn replace_version(&self, key: &str, text: String, etag: String) -> ApiResult<bool> {
+        self.calls.count(Binding::R2);
+        let unchanged = Conditional { etag_matches: Some(etag), ..Conditional::default() };
+        let put = self.bucket.put(key, text).only_if(unchanged);
+        Ok(put.execute().await.map_err(ApiError::storage)?.is_some())
+    }
+
+    /// Copies an object with its mark. Repeatable: what is there already stays. Says its size; `None` where there is
+    /// nothing to copy.
+    ///
+    /// # Errors
+    /// Storage does not answer, or the content is not what its name says: then there is no copy.
+    pub async fn copy(&self, from: &str, to: &str, sha256: Option<[u8; 32]>) -> ApiResult<Option<u64>> {
+        let Some(object) = self.get(from, None).await? else { return Ok(None) };
+        let (size, marked) = (object.size(), Marked::Moved(mark(&object)));
+        let body = object.body().ok_or_else(|| ApiError::internal(format!("{from} has no content")))?;
+        let body = match body.response_body().map_err(ApiError::storage)? {
+            worker::ResponseBody::Stream(stream) => Data::from(stream),
+            worker::ResponseBody::Body(bytes) => Data::from(bytes),
+            worker::ResponseBody::Empty => Data::Empty,
+        };
+        match self.create_marked(to, body, sha256, marked).await? {
+            Put::Stored | Put::Exists => Ok(Some(size)),
+            Put::WrongHash => Err(ApiError::internal(format!("{from} is not what its name says"))),
+        }
+    }
+
     /// Deletes objects. Repeatable.
     ///
     /// # Errors
@@ -147,13 +242,41 @@ impl Storage {
     /// # Errors
     /// Storage does not answer.
     pub async fn list(&self, prefix: &str, cursor: Option<String>) -> ApiResult<Objects> {
+        self.list_some(prefix, cursor, 1_000).await
+    }
+
+    /// Up to `most` of them.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn list_some(&self, prefix: &str, cursor: Option<String>, most: u32) -> ApiResult<Objects> {
         self.calls.count(Binding::R2);
-        let list = self.bucket.list().prefix(prefix);
+        let list = self.bucket.list().prefix(prefix).limit(most).include(vec![Include::CustomMetadata]);
         let list = match cursor {
             Some(cursor) => list.cursor(cursor),
             None => list,
         };
         list.execute().await.map_err(ApiError::storage)
+    }
+
+    /// Up to `limit` directories below a prefix that come after a key, in order, and whether there are more.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn directories(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> ApiResult<(Vec<String>, bool)> {
+        self.calls.count(Binding::R2);
+        let list = self.bucket.list().prefix(prefix).delimiter("/").limit(limit);
+        let list = match after {
+            Some(after) => list.start_after(after),
+            None => list,
+        };
+        let found = list.execute().await.map_err(ApiError::storage)?;
+        Ok((found.delimited_prefixes(), found.truncated()))
     }
 
     /// A small text, where it exists.
@@ -211,6 +334,10 @@ mod tests {
         assert_eq!(tenant_key_path(&tenant), "tenants/owner/key.json");
         assert_eq!(workspace_key_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/key.json");
         assert_eq!(workspace_secrets_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/secrets.json");
+        assert_eq!(
+            trash_path(1_700_000_000_000, &tenant, &workspace, "config"),
+            "trash/1700000000000/owner/k3v7q2mzab/config"
+        );
         assert_eq!(
             repository_path(&tenant, &workspace, "config"),
             "workspaces/owner/k3v7q2mzab/restic/config"

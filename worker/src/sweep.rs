@@ -1,68 +1,151 @@
-//! What the cron looks after: workspaces whose alarm was missed, and keys of requests long answered.
+//! The sweep's shell: takes the lease, gives each part its turn, does what `ebbtide_control::sweep` decides, and stores
+//! how far it came.
 //!
-//! The parts are isolated: one that fails stops no other. A finding is a candidate only: the object is asked, and
-//! decides for itself. Calls stay below 40 an invocation.
+//! Parts are isolated: one that fails stops no other and carries its error into the report. Nothing ends without the
+//! lease, in a turn whose listing is not believed, or before its own id was read again. Calls stay within 40 an
+//! invocation. Where the index does not answer nothing runs: without it there is no switch, no limit and no lease.
 
-use crate::error::ApiError;
-use crate::index::Overdue;
+mod end;
+mod images;
+mod listing;
+mod machines;
+mod names;
+mod objects;
+mod overdue;
+mod servers;
+mod turn;
+
+use crate::error::ApiResult;
+use crate::index::StoredSweep;
 use crate::invocation::Invocation;
 use crate::log::{self, Level};
-use crate::object::Call;
-use ebbtide_api::{Duration, ErrorCode};
-use ebbtide_control::record::{minus, plus};
-use serde_json::Value;
+use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
+use ebbtide_control::gate::Need;
+use ebbtide_control::sweep::state::{PartState, SweepState};
+use ebbtide_control::sweep::turn::{order, turn_ends_at};
+use turn::{Ended, Sweeper, Trouble};
 
-/// A workspace is poked when its deadline is so far past.
-const LATE: Duration = Duration::from_mins(10);
-/// And again after so long: its row may lag behind an object that is well.
-const AGAIN: Duration = Duration::from_mins(30);
-/// Workspaces poked in a run.
-const POKES_MAX: u64 = 15;
-/// How long answers of requests with an Idempotency-Key are kept.
-const KEYS_KEPT: Duration = Duration::from_hours(48);
+/// Calls that are kept for storing what was done and for telling the provider gate.
+const KEPT: u32 = 2;
+/// A part does not begin a turn with fewer: a page, its rows, a question, and what it takes to end one thing.
+const TURN_MIN: u32 = 8;
+/// What a run may ask of the providers at most.
+const LOOKS: (u32, u32) = (30, 15);
 
-/// Runs all parts.
+/// Runs one slice. What goes wrong is in the report and in the log.
 pub async fn run(invocation: &Invocation) {
-    if let Err(error) = poke_overdue(invocation).await {
-        report(invocation, "overdue workspaces", &error);
-    }
-    if let Err(error) = forget_keys(invocation).await {
-        report(invocation, "idempotency keys", &error);
+    crate::reserve::mend(invocation).await;
+    if let Err(error) = slice(invocation).await {
+        let fields = [
+            ("request.id", invocation.request_id.as_str()),
+            ("error", error.message()),
+            ("cause", error.logged_cause().unwrap_or_default()),
+        ];
+        log::write(Level::Error, "the sweep did not run", &fields);
     }
 }
 
-async fn poke_overdue(invocation: &Invocation) -> Result<(), ApiError> {
-    let now = invocation.now();
+/// What the sweep has done lately.
+///
+/// # Errors
+/// The index does not answer.
+pub async fn report(invocation: &Invocation) -> ApiResult<SweepReport> {
+    let StoredSweep { asked, state } = invocation.index()?.sweep().await?;
+    let config = &invocation.config;
+    Ok(state.report(config.sweep, asked, config.policy.sweep_limit))
+}
+
+async fn slice(invocation: &Invocation) -> ApiResult<()> {
     let index = invocation.index()?;
-    for overdue in index.overdue(minus(now, LATE), POKES_MAX).await? {
-        let Overdue { id, tenant, unconfirmed } = overdue;
-        let fields = [("workspace.id", id.as_str())];
-        match invocation.ask::<Value>(&tenant, &id, Call::Poke).await {
-            Ok(_) => log::write(Level::Info, "a workspace past its deadline was poked", &fields),
-            Err(error) if error.code() == ErrorCode::NotFound && unconfirmed => {
-                // The intent was recorded and the object never called: nothing else exists of it.
-                index.remove(&id).await?;
-                log::write(Level::Warn, "an intent without a workspace was removed", &fields);
-                continue;
+    let lease = &invocation.request_id;
+    let Some(StoredSweep { asked, mut state }) = index.claim_sweep(lease, invocation.now()).await? else {
+        log::write(Level::Info, "the sweep is running already", &[("request.id", lease)]);
+        return Ok(());
+    };
+    let mode = invocation.config.sweep.max(asked);
+    let mut sweeper = Sweeper::new(invocation, mode);
+    turns(&mut sweeper, &mut state).await;
+    state.last_run_at = Some(sweeper.now);
+    state.limit_left = sweeper.limit_left;
+    state.calls = invocation.calls.total().saturating_add(KEPT);
+    index.save_sweep(lease, &state, &sweeper.notes()).await
+}
+
+async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
+    let parts: Vec<SweepPart> = order(state)
+        .into_iter()
+        .filter(|part| sweeper.mode != SweepMode::Off || touches_no_provider(*part))
+        .collect();
+    let shut = match sweeper.mode {
+        SweepMode::Off => None,
+        SweepMode::On | SweepMode::DryRun => {
+            let (machines, names) = LOOKS;
+            match sweeper.invocation.pass(Need::looks(machines, names)).await {
+                Ok(pass) => {
+                    sweeper.open(pass);
+                    None
+                }
+                Err(wait) => Some(wait.waiting_for),
             }
-            Err(error) => report(invocation, &format!("workspace {id}"), &error),
         }
-        index.postpone(&id, plus(now, AGAIN)).await?;
+    };
+    for (position, part) in parts.iter().enumerate() {
+        let others_wait = parts.len() > position.saturating_add(1);
+        let made = sweeper.invocation.calls.total();
+        sweeper.turn_ends_at(turn_ends_at(made, KEPT, others_wait));
+        if !sweeper.has(least(*part)) {
+            continue;
+        }
+        let part_state = state.parts.entry(*part).or_default();
+        let ended = match &shut {
+            Some(waiting_for) if !touches_no_provider(*part) => {
+                Err(Trouble(format!("the providers' API budget: {waiting_for}")))
+            }
+            Some(_) | None => turn(sweeper, *part, part_state).await,
+        };
+        part_state.last_run_at = Some(sweeper.now);
+        part_state.error = None;
+        match ended {
+            Ok(Ended::Round) => part_state.finish_round(sweeper.now),
+            Ok(Ended::Turn) => {}
+            Err(Trouble(error)) => {
+                let request_id = sweeper.invocation.request_id.as_str();
+                let fields = [("request.id", request_id), ("part", part.as_str()), ("error", &error)];
+                log::write(Level::Error, "a part of the sweep failed", &fields);
+                part_state.error = Some(error);
+            }
+        }
     }
-    Ok(())
 }
 
-async fn forget_keys(invocation: &Invocation) -> Result<(), ApiError> {
-    let before = minus(invocation.now(), KEYS_KEPT);
-    invocation.index()?.forget_keys(before).await.map(|_| ())
+async fn turn(sweeper: &mut Sweeper<'_>, part: SweepPart, state: &mut PartState) -> Result<Ended, Trouble> {
+    match part {
+        SweepPart::Overdue => overdue::turn(sweeper, state).await,
+        SweepPart::Servers => servers::turn(sweeper, state).await,
+        SweepPart::Machines => machines::turn(sweeper, state).await,
+        SweepPart::Names => names::turn(sweeper, state).await,
+        SweepPart::Images => images::images(sweeper, state).await,
+        SweepPart::Addresses => images::addresses(sweeper, state).await,
+        SweepPart::Objects => objects::turn(sweeper, state).await,
+        SweepPart::Trash => overdue::trash(sweeper, state).await,
+        SweepPart::Keys => overdue::keys(sweeper, state).await,
+    }
 }
 
-fn report(invocation: &Invocation, part: &str, error: &ApiError) {
-    let fields = [
-        ("request.id", invocation.request_id.as_str()),
-        ("part", part),
-        ("error", error.message()),
-        ("cause", error.logged_cause().unwrap_or_default()),
-    ];
-    log::write(Level::Error, "a part of the sweep failed", &fields);
+/// Whether a part goes on while the switch is off and while the providers' calls are used up: it ends nothing there.
+fn touches_no_provider(part: SweepPart) -> bool {
+    match part {
+        SweepPart::Overdue | SweepPart::Keys => true,
+        SweepPart::Servers
+        | SweepPart::Machines
+        | SweepPart::Names
+        | SweepPart::Images
+        | SweepPart::Addresses
+        | SweepPart::Objects
+        | SweepPart::Trash => false,
+    }
+}
+
+fn least(part: SweepPart) -> u32 {
+    if touches_no_provider(part) { 1 } else { TURN_MIN }
 }

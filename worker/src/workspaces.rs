@@ -4,19 +4,20 @@
 //! again), asks the object, and writes the audit line of what changed.
 
 use crate::auth::Context;
-use crate::catalog;
 use crate::create::check_durations;
 use crate::error::{ApiError, ApiResult};
 use crate::index::Cursor;
 use crate::invocation::Invocation;
 use crate::log;
-use crate::object::Call;
+use crate::object::{Call, EventPage};
+use crate::reserve::{self, Extension};
 use ebbtide_api::account::PortLink;
 use ebbtide_api::workspace::{
     CreateHold, EventList, Hold, LogPage, PatchWorkspace, SnapshotList, Workspace, WorkspaceList,
 };
 use ebbtide_api::{Duration, WorkspaceId};
 use ebbtide_control::decide::PortAccess;
+use ebbtide_control::money::Quote;
 use ebbtide_control::names;
 use ebbtide_control::tokens::{AccessClaims, AccessLevel};
 
@@ -66,11 +67,11 @@ impl Act {
         }
     }
 
-    fn call(self) -> Call {
+    fn call(self, quote: Option<Quote>) -> Call {
         match self {
             Self::Sleep => Call::Sleep,
-            Self::Wake(snapshot) => Call::Wake { snapshot },
-            Self::Retry => Call::Retry,
+            Self::Wake(snapshot) => Call::Wake { snapshot, quote },
+            Self::Retry => Call::Retry { quote },
             Self::Delete => Call::Delete,
             Self::Discard => Call::Discard,
             Self::Undelete => Call::Undelete,
@@ -129,9 +130,28 @@ pub async fn act(
         usable_port(port)?;
     }
     let action = act.audited_as();
-    let workspace = invocation.ask(&context.tenant, id, act.call()).await?;
+    let workspace = match act {
+        Act::Wake(_) | Act::Retry => start(invocation, context, id, act).await?,
+        _ => invocation.ask(&context.tenant, id, act.call(None)).await?,
+    };
     note(invocation, context, action, id.as_str()).await;
     Ok(workspace)
+}
+
+/// Starts a machine, once what it costs at worst is reserved.
+async fn start(
+    invocation: &Invocation,
+    context: &Context,
+    id: &WorkspaceId,
+    act: Act,
+) -> ApiResult<Workspace> {
+    let ticket = reserve::next_machine(invocation, context, id).await?;
+    let made = ticket.made();
+    let started = invocation.ask(&context.tenant, id, act.call(ticket.quote)).await;
+    if started.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
+        reserve::give_back(invocation, id, made).await;
+    }
+    started
 }
 
 /// Changes durations of a workspace, its machine running or not.
@@ -149,15 +169,16 @@ pub async fn patch(
         return Err(ApiError::field("body", "nothing to change").hint("Name `idle_timeout` or `lifetime`."));
     }
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
-    let worst_case = match patch.lifetime {
-        Some(lifetime) => {
-            let now = view(invocation, context, id).await?;
-            let offers = catalog::offers(invocation).await;
-            offers.and_then(|offers| catalog::worst_case(&offers, &now.size, &now.location, lifetime, policy))
-        }
-        None => None,
+    let extension = match patch.lifetime {
+        Some(lifetime) => reserve::lifetime(invocation, context, id, lifetime).await?,
+        None => Extension { worst_case: None, before: None },
     };
-    let workspace = invocation.ask(&context.tenant, id, Call::Patch { patch, worst_case }).await?;
+    let call = Call::Patch { patch, worst_case: extension.worst_case };
+    let changed = invocation.ask(&context.tenant, id, call).await;
+    if changed.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
+        reserve::take_back(invocation, context, id, extension.before).await;
+    }
+    let workspace = changed?;
     note(invocation, context, "workspace.change", id.as_str()).await;
     Ok(workspace)
 }
@@ -194,9 +215,10 @@ pub async fn events(
     invocation: &Invocation,
     context: &Context,
     id: &WorkspaceId,
-    after: u64,
+    page: EventPage,
+    limit: u16,
 ) -> ApiResult<EventList> {
-    invocation.ask(&context.tenant, id, Call::Events { after }).await
+    invocation.ask(&context.tenant, id, Call::Events { page: page.exact(), limit }).await
 }
 
 /// The log of the current or last machine.

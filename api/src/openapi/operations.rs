@@ -9,7 +9,7 @@ pub enum Access {
     Open,
     /// Whoever has the scope.
     Scope(Scope),
-    /// Whoever has the scope `read`, with Basic authentication too.
+    /// Whoever has the scope `read`, or a restore kit's key for that workspace; with Basic authentication too.
     Restic,
     /// Machines.
     Machine,
@@ -66,6 +66,11 @@ const CONTENT: &[(u16, &str, &str, &str)] = &[
     (200, BYTES, "bytes", "The object, or a list of objects."),
     (206, BYTES, "bytes", "The part that was asked for."),
 ];
+const SWEEP: &[(u16, &str, &str, &str)] = &[(200, JSON, "SweepReport", "The report.")];
+const CHANGED: &[(u16, &str, &str, &str)] = &[
+    (200, "", "", "Done."),
+    (403, JSON, "ErrorBody", "Refused: a machine exists, or the key lacks the scope `write`."),
+];
 const REFUSED: &[(u16, &str, &str, &str)] = &[(403, JSON, "ErrorBody", "Refused: `deletion_refused`.")];
 const RANGE: (&str, &str, &str) = ("header", "Range", "A part of an object: `bytes=0-99`.");
 
@@ -79,10 +84,15 @@ pub const OPERATIONS: &[Operation] = &[
         access: Access::Open,
         tag: "installation",
         answers: &[
-            (200, JSON, "Health", "Requests are served."),
-            (503, JSON, "Health", "The installation is not configured; `problems` says what is missing."),
+            (200, JSON, "Health", "Requests are served; `status` is `ok` or `degraded`."),
+            (503, JSON, "Health", "Requests are not served; `problems` says what is wrong."),
         ],
-        ..get("/health", "getHealth", "Says whether requests are served.")
+        ..get("/health", "getHealth", "Says whether requests are served, and what is wrong.")
+    },
+    Operation {
+        tag: "installation",
+        answers: &[(200, "text/plain", "", "Figures in Prometheus' text format 0.0.4.")],
+        ..get("/metrics", "getMetrics", "Shows figures for a monitoring system.")
     },
     Operation {
         access: Access::Open,
@@ -97,6 +107,19 @@ pub const OPERATIONS: &[Operation] = &[
             "/v1/catalog",
             "getCatalog",
             "Lists sizes and locations with prices, availability and worst cases.",
+        )
+    },
+    Operation {
+        tag: "installation",
+        parameters: &[
+            ("query", "from", "First day in UTC, `2026-11-01`; the first of this month where absent."),
+            ("query", "to", "The day after the last; tomorrow where absent. A period has at most 92 days."),
+        ],
+        answers: &[(200, JSON, "Usage", "What was billed, and how much of the caps is used.")],
+        ..get(
+            "/v1/usage",
+            "getUsage",
+            "Adds up what machines have cost by workspace and day, as the provider bills.",
         )
     },
     Operation {
@@ -197,11 +220,13 @@ pub const OPERATIONS: &[Operation] = &[
     },
     Operation {
         parameters: &[
-            ("query", "after", "Only events with a higher `seq`."),
+            ("query", "after", "Only events with a higher `seq`, from the oldest on."),
+            ("query", "before", "Only events with a lower `seq`, the newest of them."),
+            ("query", "limit", "At most so many, 1 to 500; 500 where it is not given."),
             ("header", "Last-Event-ID", "The same, as browsers send it."),
             ("header", "Accept", "`text/event-stream` follows for up to 25 s."),
         ],
-        answers: &[(200, JSON, "EventList", "Oldest first, at most 500; or a slice of server-sent events.")],
+        answers: &[(200, JSON, "EventList", "A page, oldest first; or a slice of server-sent events.")],
         ..get("/v1/workspaces/{id}/events", "listEvents", "Shows what happened to it and why.")
     },
     Operation {
@@ -256,33 +281,63 @@ pub const OPERATIONS: &[Operation] = &[
         method: "POST",
         tag: "restic",
         access: Access::Restic,
-        answers: REFUSED,
+        request: Some((BYTES, "bytes", false)),
+        answers: CHANGED,
         ..get(
             "/v1/workspaces/{id}/restic/{path}",
             "postRepository",
-            "Refused: owners read; use restic --no-lock.",
+            "Adds an object, while no machine exists (scope `write`).",
         )
     },
     Operation {
         method: "PUT",
         tag: "restic",
         access: Access::Restic,
-        answers: REFUSED,
+        request: Some((BYTES, "bytes", true)),
+        answers: CHANGED,
         ..get(
             "/v1/workspaces/{id}/restic/{path}",
             "putRepository",
-            "Refused: owners read; use restic --no-lock.",
+            "Adds an object, while no machine exists (scope `write`).",
         )
     },
     Operation {
         method: "DELETE",
         tag: "restic",
         access: Access::Restic,
-        answers: REFUSED,
+        answers: CHANGED,
         ..get(
             "/v1/workspaces/{id}/restic/{path}",
             "deleteRepository",
-            "Refused: nothing is deleted without a grant.",
+            "Deletes an object, while no machine exists (scope `write`); 7 days to take it back.",
+        )
+    },
+    Operation {
+        method: "POST",
+        access: WRITE,
+        request: NO_FIELDS,
+        answers: &[(
+            201,
+            JSON,
+            "RestoreKit",
+            "The kit, shown this once; as text where `text/plain` is accepted.",
+        )],
+        ..get(
+            "/v1/workspaces/{id}/restore-kit",
+            "createRestoreKit",
+            "Makes what restic alone needs to restore: address, credential, password, commands.",
+        )
+    },
+    Operation {
+        method: "POST",
+        access: WRITE,
+        parameters: &[CURSOR],
+        request: NO_FIELDS,
+        answers: &[(200, JSON, "UndoneDeletions", "What came back; send it again while there is more.")],
+        ..get(
+            "/v1/workspaces/{id}/backups/undelete",
+            "undeleteBackups",
+            "Brings deleted backup objects of the last 7 days back, a slice at a time.",
         )
     },
     Operation {
@@ -307,11 +362,45 @@ pub const OPERATIONS: &[Operation] = &[
         ..get("/v1/keys/{key}", "revokeKey", "Revokes an API key.")
     },
     Operation {
+        method: "POST",
+        tag: "account",
+        access: ADMIN,
+        parameters: &[CURSOR],
+        request: NO_FIELDS,
+        answers: &[(200, JSON, "MasterKeyRotation", "What was wrapped anew.")],
+        ..get(
+            "/v1/master-key/rotate",
+            "rotateMasterKey",
+            "Wraps tenants' keys under the current master key, a slice at a time; no data is touched.",
+        )
+    },
+    Operation {
         tag: "account",
         access: ADMIN,
         parameters: &[CURSOR],
         answers: &[(200, JSON, "AuditList", "A page, newest first.")],
         ..get("/v1/audit", "listAudit", "Shows who did what, when and from where.")
+    },
+    Operation {
+        tag: "installation",
+        answers: SWEEP,
+        ..get("/v1/sweep", "showSweep", "Shows what the sweep compared, found and ended.")
+    },
+    Operation {
+        method: "POST",
+        tag: "installation",
+        access: ADMIN,
+        request: NO_FIELDS,
+        answers: SWEEP,
+        ..get("/v1/sweep", "runSweep", "Runs one slice of the sweep now.")
+    },
+    Operation {
+        method: "PUT",
+        tag: "installation",
+        access: ADMIN,
+        request: Some((JSON, "SetSweep", true)),
+        answers: SWEEP,
+        ..get("/v1/sweep", "setSweep", "Says what the sweep may do from now on.")
     },
     Operation {
         method: "PUT",

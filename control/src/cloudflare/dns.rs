@@ -93,6 +93,17 @@ pub enum RecordFilter {
     Name(String),
 }
 
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordsPage {
+    /// Those on it that match.
+    pub records: Vec<DnsRecord>,
+    /// How many pages there are.
+    pub pages: u32,
+    /// How many records there are on all pages, where the provider says so.
+    pub total: Option<u64>,
+}
+
 /// What came of creating a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateRecord {
@@ -158,6 +169,47 @@ impl<H: Http> Cloudflare<H> {
             }
         }
         Err(Failure::Unknown { reason: "the listing does not end".to_owned() })
+    }
+
+    /// One page (from 1) of the records of a zone that match. A full page that does not say whether another follows is
+    /// an error.
+    pub async fn list_page(
+        &self,
+        zone: &str,
+        filter: &RecordFilter,
+        page: u32,
+    ) -> Result<RecordsPage, Failure> {
+        let path = format!("/zones/{zone}/dns_records?{}", query(filter, page));
+        let envelope = self.call::<Vec<DnsRecord>>(Ok(self.request(Method::Get, &path))).await?;
+        let full = envelope.result.len() >= PER_PAGE;
+        let info = envelope.result_info;
+        let total = info.as_ref().and_then(|info| info.total_count);
+        let of_total = total.map(|total| total.div_ceil(u64::try_from(PER_PAGE).unwrap_or(u64::MAX)));
+        let pages = info
+            .and_then(|info| info.total_pages)
+            .or(of_total.map(|pages| u32::try_from(pages).unwrap_or(u32::MAX)));
+        let pages = match pages {
+            Some(pages) => pages,
+            None if full => {
+                return Err(Failure::Unknown { reason: "a full page without a number of pages".to_owned() });
+            }
+            None => page,
+        };
+        if page < pages && !full {
+            return Err(Failure::Unknown { reason: format!("page {page} of {pages} is not full") });
+        }
+        let records = envelope.result.into_iter().filter(|record| filter.takes(record)).collect();
+        Ok(RecordsPage { records, pages, total })
+    }
+
+    /// Reads one record; `None` where there is none.
+    pub async fn record(&self, zone: &str, id: &RecordId) -> Result<Option<DnsRecord>, Failure> {
+        let request = self.request(Method::Get, &format!("/zones/{zone}/dns_records/{id}"));
+        match self.call::<DnsRecord>(Ok(request)).await {
+            Ok(envelope) => Ok(Some(envelope.result)),
+            Err(Failure::NotFound(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Creates a record. Not safe to repeat without looking.

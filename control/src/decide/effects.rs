@@ -1,5 +1,6 @@
 //! Which effect is due in a phase. At most one is in flight; a pause holds the next one back.
 
+use super::silence::settled_at;
 use super::{Context, Effect};
 use crate::record::{Dns, InFlight, Phase, Record, RescueStep, ServerStatus};
 
@@ -29,22 +30,39 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
 }
 
 fn due(record: &Record, context: &Context<'_>) -> Option<Effect> {
+    let image = record.next_old_image().filter(|old| old.delete_at <= context.now);
+    due_in_phase(record, context)
+        .or_else(|| image.map(|old| Effect::DeleteImage { image: old.image }))
+        .or_else(|| super::money::due(record, context))
+}
+
+fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
     if record.vanished_at.is_some() {
         return Some(Effect::FindServer);
     }
     match &record.phase {
         Phase::Provisioning { .. } => Some(Effect::EnsureServer),
         Phase::Booting { .. } | Phase::Running => {
-            if record.dns != Dns::Ready {
+            // Nobody visits a machine that only salvages.
+            if record.dns != Dns::Ready && record.salvages.is_none() {
                 Some(Effect::EnsureDns)
             } else {
                 tend(record)
             }
         }
-        Phase::Silent { ask_at, status, rebooted_at, .. } => {
+        Phase::Silent { ask_at, status, rebooted_at, looked_at, .. } => {
             let dead = matches!(status, Some(ServerStatus::Off | ServerStatus::Flat));
-            if dead && rebooted_at.is_none() {
-                Some(Effect::Reboot)
+            if looked_at.is_none() {
+                Some(Effect::LookAround)
+            } else if dead && rebooted_at.is_none() {
+                let settled_at = settled_at(record, context.policy);
+                if looked_at.is_some_and(|at| at >= settled_at) {
+                    Some(Effect::Reboot)
+                } else if context.now >= settled_at {
+                    Some(Effect::LookAround)
+                } else {
+                    tend(record)
+                }
             } else if *ask_at <= context.now {
                 Some(Effect::AskServer)
             } else {
@@ -52,6 +70,10 @@ fn due(record: &Record, context: &Context<'_>) -> Option<Effect> {
             }
         }
         Phase::Draining { .. } => tend(record),
+        // Held past its end: the label that would end it moves on.
+        Phase::Rescuing { .. } if record.held_until.is_some() && record.labels_stale => {
+            Some(Effect::UpdateLabels)
+        }
         Phase::Rescuing { step, .. } => Some(match step {
             RescueStep::PowerOff => Effect::PowerOff,
             RescueStep::TakeImage => Effect::TakeImage,

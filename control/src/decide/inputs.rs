@@ -1,7 +1,10 @@
 //! Takes what happened into the record: facts, wishes and the ends of effects. Moves no phase on by itself, except
 //! where the input *is* the move (ready, idle, a refusal by the provider).
 
-use super::phases::{destroy, drain_idle, give_up_rescue, leave_provisioning};
+use super::grants;
+use super::images::{self, give_up_rescue, image_written};
+use super::phases::{destroy, drain_idle, leave_provisioning};
+use super::silence;
 use super::{Command, Context, Draft, Effect, EffectOutcome, Heard, Input, PortAccess, failure};
 use crate::record::{Dns, DrainReason, Pause, PendingReceipt, Phase, RescueStep, Wanted, plus};
 use ebbtide_api::vm::{DrainPhase, Receipt};
@@ -36,7 +39,12 @@ pub(super) fn expire_lost_effect(draft: &mut Draft, context: &Context<'_>) {
 fn tick(draft: &mut Draft, due_at: Option<Timestamp>, context: &Context<'_>) {
     let late = due_at.is_some_and(|due| context.now >= plus(due, context.policy.alarm_lateness));
     if late {
+        let before = draft.record.hard_end_at(context.policy);
         draft.record.clocks_restarted_at = Some(context.now);
+        // The label ends the machine where nobody else does: it must not be earlier than we are.
+        if draft.record.hard_end_at(context.policy) > before && draft.record.server.is_some() {
+            draft.record.labels_stale = true;
+        }
         if let Phase::Booting { progress_at, .. } = &mut draft.record.phase {
             *progress_at = context.now;
         }
@@ -71,6 +79,7 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
                 format!("only a failed workspace is retried; this one is {state}"),
             ),
         },
+        Command::Quote(quote) => draft.record.money.next = Some(quote),
         Command::Delete => {
             if draft.record.wanted != Wanted::Discarded {
                 draft.record.wanted = Wanted::Deleted;
@@ -107,10 +116,17 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
                 let lifetime = lifetime.max(least);
                 draft.record.spec.lifetime = lifetime;
                 draft.record.labels_stale = draft.record.server.is_some();
+                draft.record.held_until = None;
                 draft.record.warnings_given = 0;
                 draft.record.worst_case = worst_case.or(draft.record.worst_case.take());
                 draft.note(format!("the lifetime is now {lifetime}"));
             }
+        }
+        Command::TakeHold(_) if draft.record.salvages.is_some() => {
+            draft.refuse(
+                ErrorCode::WrongState,
+                "its rescue image is being salvaged; hold it once it is awake",
+            );
         }
         Command::TakeHold(_) if draft.record.holds.len() >= MOST_HOLDS => {
             draft.refuse(
@@ -146,6 +162,10 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
             _ => draft
                 .refuse(ErrorCode::WrongState, format!("snapshots are taken while running; it is {state}")),
         },
+        Command::TakeGrant { by } => grants::take(draft, by, context),
+        Command::EndGrant { by } => grants::end(draft, &by),
+        Command::Forget { snapshot } => grants::forget(draft, &snapshot),
+        Command::Recall { snapshot } => grants::recall(draft, &snapshot),
         Command::SetPublic { port, access } => {
             draft.record.public_ports.retain(|public| *public != port);
             if access == PortAccess::Public {
@@ -204,14 +224,22 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
                     "Correct what the message names, then POST …/retry.",
                 );
                 destroy(draft, Some(failure), message, now);
+            } else if heard.ready && draft.record.salvages.is_some() {
+                let phase = Phase::Draining { reason: DrainReason::Salvage, trouble: None, frozen: false };
+                draft.enter(phase, "what it holds is being backed up", now);
             } else if heard.ready {
                 draft.enter(Phase::Running, "the boot plan is through", now);
             }
         }
         Phase::Running => {
             let held = draft.record.holds.iter().any(|hold| hold.ends_at > now);
-            if let (Some(because), false, Wanted::Awake) = (heard.idle, held, draft.record.wanted) {
-                drain_idle(draft, &because, now);
+            match (heard.idle, held, draft.record.wanted) {
+                (Some(because), false, Wanted::Awake) => {
+                    if !super::money::keep_warm(draft, &because, context) {
+                        drain_idle(draft, &because, now);
+                    }
+                }
+                _ => super::money::busy_again(draft, heard.busy.as_deref()),
             }
         }
         Phase::Draining { reason, trouble, frozen } => {
@@ -294,18 +322,21 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
         }
         (Effect::EnsureServer, EffectOutcome::NoRoom { message }) => no_room(draft, &message, context),
         (Effect::EnsureServer, EffectOutcome::Refused(failure)) => refused(draft, failure, context),
+        (Effect::EnsureServer, EffectOutcome::ImageImpossible { message }) => {
+            let failure = images::image_vanished(draft, &message);
+            refused(draft, failure, context);
+        }
         (Effect::EnsureDns, EffectOutcome::Done) => {
             draft.record.dns = Dns::Ready;
             draft.note("its names resolve");
         }
         (Effect::UpdateLabels, EffectOutcome::Done) => {}
         (Effect::FindServer, EffectOutcome::Exists(_)) => draft.record.vanished_at = None,
-        (Effect::AskServer, EffectOutcome::Status(seen)) => {
-            if let Phase::Silent { status, ask_at, .. } = &mut draft.record.phase {
-                *status = Some(seen);
-                *ask_at = plus(now, context.policy.silence_question);
-            }
+        (Effect::AskServer, EffectOutcome::Status(seen)) => silence::answered(draft, seen, context),
+        (Effect::LookAround, EffectOutcome::Neighbours(neighbours)) => {
+            silence::looked(draft, neighbours, context)
         }
+        (Effect::DeleteImage { image }, EffectOutcome::Done) => images::deleted(draft, image),
         (Effect::Reboot, EffectOutcome::Done) => {
             if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
                 *rebooted_at = Some(now);
@@ -317,10 +348,10 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
         (Effect::TakeImage, EffectOutcome::ImageStarted { image }) => {
             rescue_step(draft, RescueStep::AwaitImage { image })
         }
-        (Effect::AwaitImage, EffectOutcome::Done) => image_written(draft, now),
+        (Effect::AwaitImage, EffectOutcome::Done) => image_written(draft, context),
         (Effect::TakeImage | Effect::AwaitImage, EffectOutcome::ImageImpossible { message }) => {
-            if !matches!(draft.record.phase, Phase::Rescuing { .. }) || !give_up_rescue(draft, &message, now)
-            {
+            let rescues = matches!(draft.record.phase, Phase::Rescuing { .. });
+            if !rescues || !give_up_rescue(draft, &message, context) {
                 later(draft, effect, message, false, None, context);
             }
         }
@@ -339,6 +370,10 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
         (Effect::DeleteServer, EffectOutcome::Gone) => not_found(draft, context),
         (Effect::DeleteServer, EffectOutcome::Deleting) => wait(draft, "the server's deletion", context),
         (Effect::DeleteDns, EffectOutcome::Done) => draft.record.dns = Dns::Absent,
+        (Effect::CheckSpending, EffectOutcome::Spending(spending)) => {
+            super::money::checked(draft, Some(&spending), context);
+        }
+        (Effect::CheckSpending, EffectOutcome::Done) => super::money::checked(draft, None, context),
         (Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs }) => checked(draft, packs, now),
         (Effect::CheckReceipt, EffectOutcome::ReceiptWrong { problem }) => {
             draft.record.pending = None;
@@ -350,6 +385,7 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
                 *purged = true;
                 draft.record.snapshots.clear();
                 draft.note("its keys are shredded");
+                images::give_over_all(draft, now);
             }
         }
         (_, EffectOutcome::Refused(failure)) => {
@@ -373,6 +409,9 @@ fn later(
     not_before: Option<Timestamp>,
     context: &Context<'_>,
 ) {
+    if let Effect::DeleteImage { image } = effect {
+        return images::put_off(draft, image, &waiting_for, not_before, context);
+    }
     if let (Effect::EnsureServer, true, Phase::Provisioning { maybe_created, .. }) =
         (effect, landed, &mut draft.record.phase)
     {
@@ -443,18 +482,6 @@ fn rescue_step(draft: &mut Draft, next: RescueStep) {
     }
 }
 
-fn image_written(draft: &mut Draft, now: Timestamp) {
-    if let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase {
-        draft.record.rescue_image = Some(image);
-        let failure = failure(
-            "rescued",
-            format!("the machine could not deliver its work; the rescue image {image} holds it"),
-            "POST …/wake restores the last verified backup; the image holds what came after it.",
-        );
-        destroy(draft, Some(failure), "a rescue image holds the work", now);
-    }
-}
-
 /// The provider says that a server we count on does not exist. One answer is looked into, the second is believed.
 fn server_vanished(draft: &mut Draft, context: &Context<'_>) {
     if matches!(draft.record.phase, Phase::Destroying { .. }) || !draft.record.phase.may_have_machine() {
@@ -470,7 +497,9 @@ fn server_vanished(draft: &mut Draft, context: &Context<'_>) {
         return;
     }
     let text = "the server is gone at the provider although nobody here deleted it".to_owned();
-    draft.record.lost = Some(format!("{text}; work since the last backup went with it"));
+    if draft.record.salvages.is_none() {
+        draft.record.lost = Some(format!("{text}; work since the last backup went with it"));
+    }
     let failure = failure("machine_gone", text.clone(), "POST …/wake restores the last verified backup.");
     destroy(draft, Some(failure), text, context.now);
 }

@@ -1,12 +1,14 @@
 //! How phases follow one another, and when to look again.
 //!
-//! Every move that ends a machine with work on it stands in this file: through a verified final receipt, a recorded
-//! discard, or the rescue rules.
+//! Every move that ends a machine with work on it stands in this file, in `images` or in `silence`: through a verified
+//! final receipt, a recorded discard, or the rescue rules.
 
+use super::images::{self, give_up_rescue, rescue, saved};
+use super::silence::{self, fall_silent};
 use super::{Context, Draft, failure};
 use crate::policy::Policy;
-use crate::record::{Dns, DrainReason, Phase, Record, RescueStep, Wanted, minus, plus};
-use ebbtide_api::workspace::{Failure, OnUnsaved, Persistence, State};
+use crate::record::{Dns, DrainReason, Phase, Record, Wanted, minus, plus};
+use ebbtide_api::workspace::{Failure, Persistence, State};
 use ebbtide_api::{Duration, Timestamp};
 
 /// No chain of moves without an effect is longer; a bound, so that a mistake here is no endless loop in the Worker.
@@ -20,10 +22,11 @@ pub(super) fn settle(draft: &mut Draft, context: &Context<'_>) {
         }
     }
     warn(draft, context);
+    images::tend(draft, context);
 }
 
 /// When the machine counts as last heard of: entering the phase and our own lateness restart the clock.
-fn heard_at(record: &Record, context: &Context<'_>) -> Timestamp {
+pub(super) fn heard_at(record: &Record, context: &Context<'_>) -> Timestamp {
     [context.heard_at, record.last_heard_at, record.clocks_restarted_at]
         .into_iter()
         .flatten()
@@ -45,22 +48,23 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         Phase::Provisioning { maybe_created, .. } => provisioning(draft, maybe_created, context),
         Phase::Booting { progress_at, .. } => booting(draft, progress_at, context),
         Phase::Running => running(draft, context),
-        Phase::Silent { last_heard, draining, .. } => silent(draft, last_heard, draining, context),
+        Phase::Silent { last_heard, draining, .. } => silence::silent(draft, last_heard, draining, context),
         Phase::Draining { reason, frozen, .. } => draining(draft, reason, frozen, context),
         Phase::Rescuing { started_at, .. } => {
             if wanted == Wanted::Discarded {
                 return destroy(draft, None, "the owner discards what is unsaved", now);
             }
             now >= plus(started_at, policy.rescue_ceiling)
-                && give_up_rescue(draft, "the rescue has had its time", now)
+                && give_up_rescue(draft, "the rescue has had its time", context)
         }
         Phase::Destroying { failure, server_gone, .. } => {
             let gone = server_gone && draft.record.dns == Dns::Absent && draft.record.in_flight.is_none();
             gone && rest(draft, failure, context)
         }
         Phase::Asleep | Phase::Failed { .. } => match wanted {
+            Wanted::Awake if draft.record.live_grant(now).is_some() => false,
             Wanted::Awake => {
-                wake(&mut draft.record, now);
+                wake(draft, context);
                 draft.enter(Phase::Requested, "the owner wakes it", now);
                 true
             }
@@ -145,7 +149,7 @@ fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> 
 }
 
 fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
-    let (now, policy) = (context.now, context.policy);
+    let now = context.now;
     if let Some(moved) = leave_on_wish(draft, now) {
         return moved;
     }
@@ -153,7 +157,11 @@ fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
         draft.record.wanted = Wanted::Asleep;
         return drain(draft, DrainReason::Lifetime, "its lifetime is over", now);
     }
-    fall_silent(draft, None, now, policy, context)
+    if let Some(because) = super::money::paid_hour_over(&draft.record, now) {
+        drain_idle(draft, &because, now);
+        return true;
+    }
+    fall_silent(draft, None, context)
 }
 
 /// What a machine with work on it does when the owner wants it gone.
@@ -172,7 +180,7 @@ fn leave_on_wish(draft: &mut Draft, now: Timestamp) -> Option<bool> {
     }
 }
 
-fn drain(draft: &mut Draft, reason: DrainReason, because: &str, now: Timestamp) -> bool {
+pub(super) fn drain(draft: &mut Draft, reason: DrainReason, because: &str, now: Timestamp) -> bool {
     draft.record.final_snapshot = None;
     draft.record.receipt_problem = None;
     demote_receipt(draft);
@@ -197,66 +205,16 @@ pub(super) fn drain_idle(draft: &mut Draft, because: &str, now: Timestamp) {
     }
 }
 
-fn fall_silent(
-    draft: &mut Draft,
-    draining: Option<DrainReason>,
-    now: Timestamp,
-    policy: &Policy,
-    context: &Context<'_>,
-) -> bool {
-    let last_heard = heard_at(&draft.record, context);
-    if now < plus(last_heard, policy.silence_after) {
-        return false;
-    }
-    let phase = Phase::Silent { last_heard, rebooted_at: None, ask_at: now, status: None, draining };
-    draft.enter(phase, "the machine is not heard of", now);
-    true
-}
-
-fn silent(
-    draft: &mut Draft,
-    last_heard: Timestamp,
-    draining: Option<DrainReason>,
-    context: &Context<'_>,
-) -> bool {
-    let (now, policy) = (context.now, context.policy);
-    if context.heard_at.is_some_and(|heard| heard > last_heard) {
-        match draining {
-            Some(reason) => {
-                draft.enter(
-                    Phase::Draining { reason, trouble: None, frozen: false },
-                    "the machine is heard again",
-                    now,
-                );
-            }
-            None => draft.enter(Phase::Running, "the machine is heard again", now),
-        }
-        return true;
-    }
-    if draft.record.wanted == Wanted::Discarded {
-        return destroy(draft, None, "the owner discards what is unsaved", now);
-    }
-    if draining.is_some() && draft.record.final_snapshot.is_some() {
-        return destroy(draft, None, "the backup is verified in storage", now);
-    }
-    now >= silence_ends_at(&draft.record, last_heard, policy)
-        && rescue(draft, "the machine stayed silent beyond its budget", now)
-}
-
-/// Until when a silent machine is kept: its lifetime, its silence budget at least, never past the drain ceiling.
-fn silence_ends_at(record: &Record, last_heard: Timestamp, policy: &Policy) -> Timestamp {
-    let heard = record.clocks_restarted_at.map_or(last_heard, |restarted| restarted.max(last_heard));
-    plus(heard, policy.silence_budget).max(record.lifetime_ends_at()).min(record.drain_ends_at(policy))
-}
-
 fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Context<'_>) -> bool {
     let (now, policy) = (context.now, context.policy);
     let record = &draft.record;
     if record.final_snapshot.is_some() {
-        return destroy(draft, None, "the backup is verified in storage", now);
+        return saved(draft, now);
     }
     match record.wanted {
         Wanted::Discarded => return destroy(draft, None, "the owner discards what is unsaved", now),
+        // What a salvage machine does is part of the wake, whatever comes after it.
+        _ if reason == DrainReason::Salvage => {}
         Wanted::Awake if !frozen && (reason != DrainReason::Lifetime || now < record.lifetime_ends_at()) => {
             demote_receipt(draft);
             draft.enter(Phase::Running, "the drain was taken back", now);
@@ -265,44 +223,9 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
         Wanted::Awake | Wanted::Asleep | Wanted::Deleted => {}
     }
     if now >= record.drain_ends_at(policy) {
-        return rescue(draft, "the backup did not finish in time", now);
+        return rescue(draft, "the backup did not finish in time", context);
     }
-    fall_silent(draft, Some(reason), now, policy, context)
-}
-
-fn rescue(draft: &mut Draft, because: &str, now: Timestamp) -> bool {
-    if draft.record.spec.persistence == Persistence::None {
-        return destroy(draft, None, "it is not persisted, as was chosen when it was created", now);
-    }
-    draft.enter(Phase::Rescuing { started_at: now, step: RescueStep::PowerOff }, because, now);
-    true
-}
-
-/// Ends a rescue that brings nothing: what the owner chose at spawn decides.
-pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, now: Timestamp) -> bool {
-    match draft.record.spec.on_unsaved {
-        OnUnsaved::Destroy => {
-            let since = draft.record.snapshots.first().map_or_else(
-                || "it was never backed up".to_owned(),
-                |snapshot| {
-                    format!(
-                        "the last verified backup is {} of {}",
-                        short(&snapshot.snapshot),
-                        snapshot.verified_at
-                    )
-                },
-            );
-            let lost = format!("work since the last backup is lost: {why}; {since}");
-            draft.record.lost = Some(lost.clone());
-            let failure = failure("work_lost", lost, "POST …/wake restores the last verified backup.");
-            destroy(draft, Some(failure), "no rescue image could be had", now)
-        }
-        OnUnsaved::Hold => false,
-    }
-}
-
-fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
+    fall_silent(draft, Some(reason), context)
 }
 
 /// Ends the machine. Callers have made sure that nothing unsaved is lost without a recorded decision.
@@ -313,6 +236,7 @@ pub(super) fn destroy(
     now: Timestamp,
 ) -> bool {
     draft.record.vanished_at = None;
+    let failure = failure.map(|failure| images::told(&draft.record, failure));
     draft.enter(Phase::Destroying { failure, not_found_at: None, server_gone: false }, because, now);
     true
 }
@@ -320,7 +244,10 @@ pub(super) fn destroy(
 /// Comes to rest without a machine.
 fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Context<'_>) -> bool {
     let now = context.now;
+    let failure = failure.map(|failure| images::told(&draft.record, failure));
     let record = &mut draft.record;
+    record.salvages = None;
+    record.held_until = None;
     record.server = None;
     record.dns = Dns::Absent;
     record.labels_stale = false;
@@ -346,23 +273,25 @@ fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Context<'_>) -> b
 }
 
 /// Prepares the record for a machine of the next generation.
-fn wake(record: &mut Record, now: Timestamp) {
+fn wake(draft: &mut Draft, context: &Context<'_>) {
+    let record = &mut draft.record;
     record.generation = record.generation.next();
-    record.woke_at = now;
-    record.restore = record.chosen.take().or_else(|| record.snapshots.first().map(|s| s.snapshot.clone()));
+    record.woke_at = context.now;
     record.last_heard_at = None;
     record.vanished_at = None;
     record.last_create_at = None;
     record.clocks_restarted_at = None;
     record.final_snapshot = None;
     record.receipt_problem = None;
+    record.silence_from = None;
     record.warnings_given = 0;
     record.lost = None;
+    images::choose_start(draft, context);
 }
 
 /// Warns of the end of the lifetime, each warning once.
 fn warn(draft: &mut Draft, context: &Context<'_>) {
-    if !matches!(draft.record.state(), State::Booting | State::Running) {
+    if !is_warned(&draft.record) {
         return;
     }
     while let Some(at) = next_warning(&draft.record, context.policy) {
@@ -374,9 +303,22 @@ fn warn(draft: &mut Draft, context: &Context<'_>) {
         // A lifetime shorter than a warning's lead is known to whoever chose it.
         if at > draft.record.woke_at {
             let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-            draft.note(format!("the lifetime ends in {left}: then it is backed up and put to sleep"));
+            let then = if draft.record.state() == State::Silent {
+                "then an image is taken of what is not backed up"
+            } else {
+                "then it is backed up and put to sleep"
+            };
+            draft.note(format!("the lifetime ends in {left}: {then}"));
         }
     }
+}
+
+/// Whether the end of the lifetime is still to come for what goes on in the machine.
+fn is_warned(record: &Record) -> bool {
+    let ending = matches!(record.phase, Phase::Silent { draining: Some(_), .. });
+    matches!(record.state(), State::Booting | State::Running | State::Silent)
+        && !ending
+        && record.salvages.is_none()
 }
 
 fn next_warning(record: &Record, policy: &Policy) -> Option<Timestamp> {
@@ -398,25 +340,33 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
             Some(record.lifetime_ends_at().min(plus(heard_at(record, context), policy.silence_after)))
         }
         Phase::Silent { last_heard, ask_at, .. } => {
-            Some(silence_ends_at(record, *last_heard, policy).min(*ask_at))
+            let ends_at = silence::ends_at(record, *last_heard, policy);
+            let next = [*ask_at, ends_at, silence::settled_at(record, policy)]
+                .into_iter()
+                .filter(|at| *at > context.now)
+                .min();
+            Some(next.unwrap_or_else(|| record.drain_ends_at(policy)))
         }
         Phase::Draining { .. } => {
             Some(record.drain_ends_at(policy).min(plus(heard_at(record, context), policy.silence_after)))
         }
         Phase::Rescuing { started_at, .. } => {
             let end = plus(*started_at, policy.rescue_ceiling);
-            // Held past its end: looked at daily, so that the owner is told daily.
-            Some(if end > context.now { end } else { plus(context.now, Duration::from_hours(24)) })
+            Some(end)
         }
         Phase::Destroying { .. } => Some(plus(context.now, policy.retry_cap)),
         Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
-        Phase::Asleep | Phase::Failed { .. } => None,
+        // A wake that waits for the end of a grant.
+        Phase::Asleep | Phase::Failed { .. } => {
+            let grant = record.live_grant(context.now).filter(|_| record.wanted == Wanted::Awake);
+            grant.map(|grant| grant.until)
+        }
     };
     let effect = record.in_flight.as_ref().map(|flight| plus(flight.started_at, policy.effect_timeout));
     let pause = record.pause.as_ref().filter(|pause| pause.until > context.now).map(|pause| pause.until);
-    let warning = matches!(record.state(), State::Booting | State::Running)
-        .then(|| next_warning(record, policy))
-        .flatten()
-        .filter(|at| *at > context.now);
-    [own, effect, pause, warning].into_iter().flatten().min()
+    let warning =
+        is_warned(record).then(|| next_warning(record, policy)).flatten().filter(|at| *at > context.now);
+    let images = images::wake_at(record, context);
+    let money = super::money::wake_at(record, context);
+    [own, effect, pause, warning, images, money].into_iter().flatten().min()
 }

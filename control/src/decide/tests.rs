@@ -4,7 +4,7 @@
 use super::*;
 use crate::record::*;
 use ebbtide_api::vm::{Pack, Unreadable};
-use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, SnapshotSummary, State};
+use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State};
 use ebbtide_api::{Generation, TenantId, WorkspaceId};
 
 const START: i64 = 1_800_000_000;
@@ -14,7 +14,7 @@ fn at(secs: i64) -> Timestamp {
 }
 
 fn server() -> Server {
-    Server { id: 7, ipv4: Some("198.18.0.7".into()), placement: placement() }
+    Server { id: 7, ipv4: Some("198.18.0.7".into()), placement: placement(), created: None }
 }
 
 fn placement() -> Placement {
@@ -33,6 +33,7 @@ fn new_record() -> Record {
         lifetime: Duration::from_hours(24),
         ingress: Ingress::Direct,
         on_unsaved: OnUnsaved::Destroy,
+        rescue_image: RescueChoice::Take,
         persistence: Persistence::Backup,
         env: vec![],
     };
@@ -63,7 +64,8 @@ impl World {
     fn new() -> Self {
         Self {
             record: new_record(),
-            policy: Policy::default(),
+            // Told apart: `money` has the tests of the paid hour.
+            policy: Policy { use_paid_hour: false, ..Policy::default() },
             now: 0,
             heard: None,
             effect: None,
@@ -134,6 +136,11 @@ impl World {
         world.hear(Heard { ready: true, ..Heard::default() });
         world.state(State::Running);
         world
+    }
+
+    /// Nobody else is silent.
+    fn alone(&mut self) -> &mut Self {
+        self.ends(Effect::LookAround, EffectOutcome::Neighbours(Neighbours { silent: 0, awake: 3 }))
     }
 
     fn draining() -> Self {
@@ -225,7 +232,10 @@ fn nothing_is_deleted_before_every_pack_of_the_final_receipt_is_verified() {
     world.state(State::Draining);
     assert_eq!(world.record.receipt_problem.as_deref(), Some("pack 2 is missing"));
     world.deliver(receipt(), true);
-    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 2 });
+    world.state(State::Draining);
+    assert_eq!(world.record.final_snapshot, None, "one pack has not been looked for yet");
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 1 });
     world.state(State::Destroying);
 }
 
@@ -269,6 +279,24 @@ fn a_create_that_may_have_landed_is_looked_for_before_the_workspace_fails() {
     world.state(State::Destroying);
     world.ends(Effect::DeleteServer, EffectOutcome::Gone);
     world.at(10).state(State::Destroying);
+    world.at(125);
+    world.ends(Effect::DeleteServer, EffectOutcome::Gone).state(State::Failed);
+}
+
+#[test]
+fn a_not_found_right_after_a_create_is_not_believed() {
+    let mut world = World::new();
+    world.tick();
+    let later =
+        EffectOutcome::Later { waiting_for: "the provider".into(), maybe_landed: true, not_before: None };
+    world.ends(Effect::EnsureServer, later);
+    world.at(3);
+    world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "sold out".into() });
+    world.ends(Effect::DeleteServer, EffectOutcome::Gone);
+    for secs in [10, 60, 121] {
+        world.at(secs).state(State::Destroying);
+        assert_eq!(world.effect, None, "a server that was just asked for may show late in the listing");
+    }
     world.at(125);
     world.ends(Effect::DeleteServer, EffectOutcome::Gone).state(State::Failed);
 }
@@ -328,6 +356,7 @@ fn silence_starts_a_question_and_being_heard_ends_it() {
     let mut world = World::running();
     world.at(179).state(State::Running);
     world.at(180).state(State::Silent);
+    world.alone();
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
     world.at(400);
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
@@ -340,6 +369,7 @@ fn a_machine_that_works_but_cannot_reach_us_is_kept_until_its_lifetime_ends() {
     let mut world = World::running();
     let lifetime = 24 * 3600;
     world.at(200).state(State::Silent);
+    world.alone();
     while world.now < lifetime - 300 {
         if world.effect.is_some() {
             world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
@@ -348,7 +378,8 @@ fn a_machine_that_works_but_cannot_reach_us_is_kept_until_its_lifetime_ends() {
         world.tick().state(State::Silent);
     }
     world.effect = None;
-    world.at(lifetime).state(State::Rescuing);
+    world.record.in_flight = None;
+    world.at(lifetime).alone().state(State::Rescuing);
 }
 
 #[test]
@@ -356,18 +387,17 @@ fn a_dead_machine_is_rebooted_once_and_then_rescued_within_the_budget() {
     let mut world = World::running();
     world.record.spec.lifetime = Duration::from_mins(10);
     world.at(200).state(State::Silent);
+    world.alone();
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Off));
+    world.alone().at(230).alone();
     world.ends(Effect::Reboot, EffectOutcome::Done);
-    world.at(200 + 601);
+    world.at(230 + 601);
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Off));
     assert_eq!(world.effect, None, "one reboot, not two");
-    world.at(60 + 2 * 3600 + 60);
-    world.at(60 + 2 * 3600 + 600).state(State::Rescuing);
     world.effect = None;
-    world.now += 61;
-    world.tick();
-    world.now += 2;
-    world.tick();
+    world.record.in_flight = None;
+    world.at(60 + 2 * 3600);
+    world.alone().state(State::Rescuing);
     world.ends(Effect::PowerOff, EffectOutcome::Done);
     world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
     world.ends(Effect::AwaitImage, EffectOutcome::Done);
@@ -467,6 +497,7 @@ fn one_false_not_found_deletes_no_living_machine() {
 fn a_server_deleted_behind_our_back_is_told_and_not_waited_for() {
     let mut world = World::running();
     world.at(200);
+    world.alone();
     world.ends(Effect::AskServer, EffectOutcome::Gone).state(State::Silent);
     world.at(205);
     world.ends(Effect::FindServer, EffectOutcome::Gone);
@@ -616,10 +647,21 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
     let later = EffectOutcome::Later { waiting_for: "storage".into(), maybe_landed: false, not_before: None };
     world.ends(Effect::CheckReceipt, later);
     world.at(400).state(State::Silent);
+    world.alone();
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Flat));
+    world.alone();
+    world.ends(
+        Effect::CheckReceipt,
+        EffectOutcome::Later { waiting_for: "storage".into(), maybe_landed: false, not_before: None },
+    );
+    world.at(430).alone();
     world.ends(Effect::Reboot, EffectOutcome::Done);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
     world.now = 460;
     world.hear(Heard { ready: true, ..Heard::default() }).state(State::Draining);
     assert_eq!(world.record.final_snapshot, None);
 }
+
+mod grants;
+mod money;
+mod rescue;

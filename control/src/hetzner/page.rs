@@ -18,6 +18,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Number of the next page; always higher than this page's.
     pub next: Option<u32>,
+    /// How many entries there are on all pages, where the provider says so.
+    pub total: Option<u64>,
 }
 
 /// A listing as the provider sends it: some key with entries, and `meta`.
@@ -34,6 +36,7 @@ pub(super) struct Meta {
 #[derive(Deserialize)]
 struct Pagination {
     next_page: Option<u32>,
+    total_entries: Option<u64>,
 }
 
 impl<H: Http> Hetzner<H> {
@@ -76,13 +79,15 @@ impl<H: Http> Hetzner<H> {
 
 fn check_page<L: Listing>(listing: L, page: u32) -> Result<Page<L::Item>, Failure> {
     let (items, meta) = listing.split();
-    let next = match meta.and_then(|meta| meta.pagination) {
+    let pagination = meta.and_then(|meta| meta.pagination);
+    let total = pagination.as_ref().and_then(|pagination| pagination.total_entries);
+    let next = match pagination {
         Some(pagination) => pagination.next_page,
         None if items.len() < PER_PAGE => None,
         None => return Err(Failure::garbled("a full page that does not say whether another follows")),
     };
     match next {
         Some(next) if next <= page => Err(Failure::garbled("a page whose successor is not after it")),
-        next => Ok(Page { items, next }),
+        next => Ok(Page { items, next, total }),
     }
 }

@@ -1,13 +1,15 @@
 //! Primary IPs: billed on their own, also while nothing uses them; the sweep looks for those left behind.
 //!
-//! `GET /primary_ips`, `DELETE /primary_ips/{id}`.
+//! `GET /primary_ips`, `GET|PUT|DELETE /primary_ips/{id}`.
 
 use super::page::{Listing, Meta};
 use super::wire::{Named, time};
-use super::{Answer, Failure, Hetzner, Labels, Page, PrimaryIpId, Reply, ServerId, VendorError};
+use super::{
+    Answer, Failure, Hetzner, Labels, Lookup, Page, PrimaryIpId, Reply, ServerId, VendorError, decode,
+};
 use crate::http::{Http, Method};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A primary IP as far as it concerns us.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,9 +40,25 @@ pub enum DeletePrimaryIp {
 }
 
 impl<H: Http> Hetzner<H> {
-    /// One page (from 1) of all primary IPs of the project, oldest id first.
-    pub async fn list_primary_ips(&self, page: u32) -> Answer<Page<PrimaryIp>> {
-        self.page::<PrimaryIps>("/primary_ips", &[("sort", "id:asc")], page).await
+    /// One page (from 1) of the primary IPs that match a label selector, oldest id first.
+    pub async fn list_primary_ips(&self, label_selector: &str, page: u32) -> Answer<Page<PrimaryIp>> {
+        let pairs = [("label_selector", label_selector), ("sort", "id:asc")];
+        self.page::<PrimaryIps>("/primary_ips", &pairs, page).await
+    }
+
+    /// Reads one primary IP.
+    pub async fn primary_ip(&self, id: PrimaryIpId) -> Answer<Lookup<PrimaryIp>> {
+        self.look_up(&format!("/primary_ips/{id}"), |one: One| one.primary_ip).await
+    }
+
+    /// Replaces all labels of a primary IP. Safe to repeat.
+    pub async fn label_primary_ip(&self, id: PrimaryIpId, labels: &Labels) -> Answer<Lookup<PrimaryIp>> {
+        let request = self.request(Method::Put, &format!("/primary_ips/{id}")).json(&LabelsBody { labels });
+        self.call(request).await.and_then(|reply| match reply {
+            Reply::Done(body) => Ok(Lookup::Found(decode::<One>(&body)?.primary_ip)),
+            Reply::Refused(error) if error.is_not_found() => Ok(Lookup::Gone),
+            Reply::Refused(error) => Err(Failure::Refused(error)),
+        })
     }
 
     /// Deletes a primary IP that nothing uses. Safe to repeat.
@@ -59,6 +77,16 @@ impl<H: Http> Hetzner<H> {
 
 fn is_in_use(error: &VendorError) -> bool {
     matches!(error.code.as_str(), "resource_in_use" | "must_be_unassigned" | "primary_ip_assigned")
+}
+
+#[derive(Serialize)]
+struct LabelsBody<'a> {
+    labels: &'a Labels,
+}
+
+#[derive(Deserialize)]
+struct One {
+    primary_ip: PrimaryIp,
 }
 
 #[derive(Deserialize)]

@@ -484,7 +484,9 @@ fn an_ssh_key_is_found_created_or_named_as_taken() {
 
 #[test]
 fn primary_ips_are_listed_with_their_new_kinds_and_deleted() {
-    let page = one(200, fixture!("primary_ips"), async |c| c.list_primary_ips(1).await).unwrap();
+    let page =
+        one(200, fixture!("primary_ips"), async |c| c.list_primary_ips("ebbtide-install==home", 1).await)
+            .unwrap();
     assert_eq!(page.items[0].assigned_to, Some(ServerId(4711)));
     assert_eq!((page.items[1].assigned_to, page.items[1].auto_delete), (None, Some(false)));
 

@@ -4,6 +4,7 @@ use crate::text::{self, Time};
 use crate::view::workspace::{RepoView, repository};
 use crate::view::{StateView, at_rest, sentence, state};
 use ebbtide_api::Timestamp;
+use ebbtide_api::usage::{UsageCaps, UsageSpending};
 use ebbtide_api::workspace::{State, Workspace, WorkspaceSummary};
 
 /// The overview, ready to show.
@@ -11,6 +12,8 @@ use ebbtide_api::workspace::{State, Workspace, WorkspaceSummary};
 pub struct ListView {
     /// `2 awake, 3 at rest`; empty where there are none.
     pub summary: String,
+    /// How much of the caps is used, where that is known.
+    pub spending: Option<String>,
     /// Newest first.
     pub rows: Vec<RowView>,
     /// Where the next page is.
@@ -68,7 +71,35 @@ pub fn list(entries: &[Entry], here: String, next: Option<String>, now: Timestam
         (awake, resting) => format!("{awake} awake, {resting} at rest"),
     };
     let moves = rows.iter().any(|row| matches!(row.state.tone, "moving" | "ending"));
-    ListView { summary, rows, next, here, refresh_ms: if moves { REFRESH_MS } else { 0 } }
+    ListView { summary, spending: None, rows, next, here, refresh_ms: if moves { REFRESH_MS } else { 0 } }
+}
+
+impl ListView {
+    /// Adds how much of the caps is used.
+    #[must_use]
+    pub fn with_caps(self, caps: Option<&UsageCaps>) -> Self {
+        Self { spending: caps.map(spending), ..self }
+    }
+}
+
+/// `2 of 8 machines. Today €0.41 of €10.00 is spent and up to €0.20 more reserved, this month €3.10 of €100.00.`
+fn spending(caps: &UsageCaps) -> String {
+    let currency = caps.currency.as_deref().unwrap_or_default();
+    let money = |amount: &str| match currency {
+        "" => amount.to_owned(),
+        currency => text::money(amount, currency),
+    };
+    let of = |spending: &UsageSpending| match &spending.cap {
+        Some(cap) => format!("{} of {}", money(&spending.spent), money(cap)),
+        None => money(&spending.spent),
+    };
+    let machines = match caps.machines.cap {
+        Some(cap) => format!("{} of {cap} machines", caps.machines.used),
+        None => text::plural(caps.machines.used, "machine", "machines"),
+    };
+    let (today, reserved) = (of(&caps.day), money(&caps.day.reserved));
+    let month = of(&caps.month);
+    format!("{machines}. Today {today} spent and up to {reserved} more reserved, this month {month} spent.")
 }
 
 fn current(entry: &Entry) -> State {
@@ -103,5 +134,39 @@ fn row(entry: &Entry, now: Timestamp) -> RowView {
             .and_then(|full| full.worst_case.as_ref())
             .map(text::cost),
         size: full.map_or_else(|| summary.size.clone(), |full| full.size.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ebbtide_api::usage::UsageCount;
+
+    #[test]
+    fn the_overview_says_how_much_of_the_caps_is_used() {
+        let spent = |spent: &str, cap: Option<&str>| UsageSpending {
+            spent: spent.into(),
+            reserved: "0.20".into(),
+            cap: cap.map(Into::into),
+        };
+        let mut caps = UsageCaps {
+            workspaces: UsageCount { used: 3, cap: Some(20) },
+            machines: UsageCount { used: 2, cap: Some(8) },
+            day: spent("0.41", Some("10.00")),
+            month: spent("3.10", Some("100.00")),
+            currency: Some("EUR".into()),
+        };
+        assert_eq!(
+            spending(&caps),
+            "2 of 8 machines. Today €0.41 of €10.00 spent and up to €0.20 more reserved, this month €3.10 of \
+             €100.00 spent."
+        );
+        caps.machines = UsageCount { used: 1, cap: None };
+        caps.month.cap = None;
+        caps.currency = None;
+        assert_eq!(
+            spending(&caps),
+            "1\u{a0}machine. Today 0.41 of 10.00 spent and up to 0.20 more reserved, this month 3.10 spent."
+        );
     }
 }

@@ -64,6 +64,7 @@ fn asleep() -> Workspace {
             bytes: 381_220_000,
             partial: false,
         }),
+        rescue_image: None,
         holds: vec![],
     }
 }
@@ -76,6 +77,7 @@ fn requested() -> Workspace {
         generation: Generation(1),
         created_at: at("14:29:59"),
         last_backup: None,
+        rescue_image: None,
         worst_case: Some(Cost { gross: "0.2324".into(), currency: "EUR".into(), hours: 28 }),
         lifetime_ends_at: Some("2026-11-22T14:29:59Z".parse().expect("a sample time")),
         hard_end_at: Some("2026-11-22T16:59:59Z".parse().expect("a sample time")),
@@ -336,6 +338,7 @@ fn catalog() -> Catalog {
         available: Some(available),
         hourly_gross: Some(hourly.into()),
         worst_case: None,
+        unavailable_after: None,
     };
     let size =
         |name: &str, cores: u32, memory_mib: u64, disk_gb: u64, locations: Vec<CatalogOffer>| CatalogSize {

@@ -117,8 +117,9 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     let changed = *snapshot.id != Id::default();
     let id: SnapshotId = if changed { snapshot.id } else { snapshot.parent.unwrap_or(snapshot.id) };
 
-    // A store of its own: nothing the writer remembers can stand in for what is stored.
-    let fresh = access.store();
+    // A store of its own: nothing the writer remembers can stand in for what is stored. It reads as of this snapshot, so
+    // that it proves exactly what a wake will be shown.
+    let fresh = Access { as_of: Some(id.to_hex().as_str().to_owned()), ..access.clone() }.store();
     if created && fresh.list(FileType::Key)?.is_empty() {
         return Err(Failure::Incomplete { what: "the repository", detail: "it has no key file".to_owned() });
     }

@@ -14,12 +14,22 @@ const LOCAL_LEASES: usize = 100;
 pub struct Claim {
     /// Names it for release.
     pub id: String,
-    /// `hold` (taken on the machine) or `api`.
+    /// `hold` and `keep-alive` (taken on the machine) or `api`.
     pub source: String,
     /// Why.
     pub reason: String,
     /// When it ends.
     pub ends: Moment,
+    /// The process with whose end it ends too: id and start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<(u32, u64)>,
+}
+
+impl Claim {
+    /// Whether it was taken on the machine.
+    fn is_local(&self) -> bool {
+        self.source != "api"
+    }
 }
 
 /// All claims.
@@ -40,25 +50,59 @@ impl Leases {
     /// # Errors
     /// [`TooMany`].
     pub fn take(&mut self, length: Duration, reason: &str, now: Moment) -> Result<String, TooMany> {
+        self.add("hold", None, length, reason, now)
+    }
+
+    /// Takes a lease that ends with a process, and after that time at the latest.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn keep(
+        &mut self,
+        process: (u32, u64),
+        length: Duration,
+        reason: &str,
+        now: Moment,
+    ) -> Result<String, TooMany> {
+        self.add("keep-alive", Some(process), length, reason, now)
+    }
+
+    fn add(
+        &mut self,
+        source: &str,
+        process: Option<(u32, u64)>,
+        length: Duration,
+        reason: &str,
+        now: Moment,
+    ) -> Result<String, TooMany> {
         self.expire(now);
-        if self.claims.iter().filter(|claim| claim.source == "hold").count() >= LOCAL_LEASES {
+        if self.claims.iter().filter(|claim| claim.is_local()).count() >= LOCAL_LEASES {
             return Err(TooMany);
         }
         self.taken += 1;
         let id = format!("h{}", self.taken);
         self.claims.push(Claim {
             id: id.clone(),
-            source: "hold".to_owned(),
+            source: source.to_owned(),
             reason: reason.chars().filter(|c| !c.is_control()).take(200).collect(),
             ends: now.plus(length),
+            process,
         });
         Ok(id)
+    }
+
+    /// Drops leases whose process has ended; says why one of them was taken.
+    pub fn drop_ended(&mut self, is_there: impl Fn(u32, u64) -> bool) -> Option<String> {
+        let has_ended = |claim: &Claim| claim.process.is_some_and(|(pid, started)| !is_there(pid, started));
+        let reason = self.claims.iter().find(|claim| has_ended(claim)).map(|claim| claim.reason.clone());
+        self.claims.retain(|claim| !has_ended(claim));
+        reason
     }
 
     /// Gives back a lease taken on the machine, or all of them; says how many.
     pub fn release(&mut self, id: Option<&str>) -> usize {
         let before = self.claims.len();
-        self.claims.retain(|claim| claim.source != "hold" || id.is_some_and(|id| id != claim.id));
+        self.claims.retain(|claim| !claim.is_local() || id.is_some_and(|id| id != claim.id));
         before - self.claims.len()
     }
 
@@ -70,6 +114,7 @@ impl Leases {
             source: "api".to_owned(),
             reason: hold.reason.clone(),
             ends: now.plus(Duration::from_secs(hold.expires_in_secs)),
+            process: None,
         }));
     }
 
@@ -90,8 +135,9 @@ impl Leases {
             .collect()
     }
 
-    /// Moves all ends from one boot's moments to another's: what was left then is left now.
+    /// Moves all ends from one boot's moments to another's: what was left then is left now. No process outlives a boot.
     pub fn rebase(&mut self, then: Moment, now: Moment) {
+        self.claims.retain(|claim| claim.process.is_none());
         for claim in &mut self.claims {
             claim.ends = now.plus(claim.ends.since(then));
         }
@@ -128,6 +174,26 @@ mod tests {
         assert_eq!(names(&mut leases, 60_000), [("a1".into(), 40)]);
         leases.set_holds(&[], Moment(60_000));
         assert_eq!(names(&mut leases, 60_000), []);
+    }
+
+    #[test]
+    fn a_process_that_is_kept_alive_holds_until_it_ends_or_its_time_is_over_and_over_no_boot() {
+        let hour = Duration::from_secs(3600);
+        let mut leases = Leases::default();
+        leases.keep((40, 7), hour, "train (40) runs", Moment(0)).unwrap();
+        assert_eq!(leases.drop_ended(|pid, started| (pid, started) == (40, 7)), None);
+        assert_eq!(leases.in_force(Moment(0))[0].source, "keep-alive");
+        let mut later = leases.clone();
+        assert_eq!(later.in_force(Moment(3_600_000)), []);
+        let mut rebooted = leases.clone();
+        rebooted.rebase(Moment(0), Moment(0));
+        assert_eq!(rebooted.in_force(Moment(0)), []);
+        assert_eq!(
+            leases.drop_ended(|_, started| started == 8),
+            Some("train (40) runs".into()),
+            "another has its id"
+        );
+        assert_eq!(leases.in_force(Moment(0)), []);
     }
 
     #[test]

@@ -63,6 +63,14 @@ pub fn parse_cmdline(bytes: &[u8]) -> Vec<String> {
     bytes.split(|byte| *byte == 0).filter(|argument| !argument.is_empty()).take(6).map(text).collect()
 }
 
+/// Reads one process, its arguments included; `None` where it is gone.
+pub fn read_one(proc: &Path, pid: u32) -> Option<Process> {
+    let directory = proc.join(pid.to_string());
+    let mut process = parse_stat(&std::fs::read_to_string(directory.join("stat")).ok()?)?;
+    process.arguments = parse_cmdline(&std::fs::read(directory.join("cmdline")).unwrap_or_default());
+    Some(process)
+}
+
 /// Reads processes again and again, each time only what can have changed: of one that has used no processor time since
 /// the last look, a single file.
 #[derive(Debug, Default)]

@@ -4,14 +4,17 @@
 //! killed live ones: agents and what they started; jobs of the workspace's user; and servers, whose own polling,
 //! hot-reload watching and logging is no progress unless it is heavy.
 
-use super::process::Process;
+use super::process::{self, Process};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 /// Programs that are coding agents.
 const AGENTS: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cursor-agent"];
 /// Programs that run another program's script.
 const INTERPRETERS: [&str; 5] = ["node", "MainThread", "python", "bun", "deno"];
+/// Shells, through which agents run commands.
+const SHELLS: [&str; 4] = ["bash", "sh", "zsh", "dash"];
 /// What carries terminals: it is busy when they repaint.
 const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "screen"];
 
@@ -46,7 +49,37 @@ pub struct Progress {
     /// What works, in words; `None` where nothing does.
     pub works: Option<String>,
     /// Agents that are there, working or parked.
-    pub agents: Vec<String>,
+    pub agents: Vec<Agent>,
+}
+
+/// An agent that is there, with all that it started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// Its process, the topmost of its own.
+    pub pid: u32,
+    /// When that started, in ticks.
+    pub started: u64,
+    /// Whose it is.
+    pub uid: u32,
+    /// Which agent.
+    pub name: &'static str,
+    /// Whether it used processor time or storage as one does that works.
+    pub works: bool,
+    /// Processes of the agent itself: a shim and its program.
+    pub own: Vec<u32>,
+    /// Processes that it started.
+    pub children: Vec<Child>,
+}
+
+/// A process that an agent started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// When it started, in ticks.
+    pub started: u64,
+    /// Whether something that it started listens on a port; what listens itself is a server, and no child.
+    pub is_server: bool,
+    /// Whether it is a shell that runs a command.
+    pub is_shell: bool,
 }
 
 /// The sample before, to take differences from.
@@ -81,17 +114,16 @@ impl Sampler {
         self.before = after;
         self.primed = true;
         let named = |pid: u32| processes.iter().find(|process| process.pid == pid);
-        let agents = kinds
-            .iter()
-            .zip(processes)
-            .filter(|(kind, process)| **kind == Kind::Agent(process.pid))
-            .map(|(_, process)| format!("{} ({})", agent_name(process).unwrap_or("agent"), process.pid))
-            .collect();
+        let mut agents = agents(processes, &kinds, servers);
+        for agent in &mut agents {
+            let (ticks, bytes) = used.get(&Kind::Agent(agent.pid)).copied().unwrap_or_default();
+            agent.works = is_agents_work(percent_of_core(ticks, passed), per_second(bytes, passed));
+        }
         let works = used.iter().find_map(|(kind, (ticks, bytes))| {
             let share = percent_of_core(*ticks, passed);
             let rate = per_second(*bytes, passed);
             let what = match kind {
-                Kind::Agent(pid) if share >= AGENT_PERCENT || rate >= AGENT_BYTES_PER_SEC => {
+                Kind::Agent(pid) if is_agents_work(share, rate) => {
                     format!("{} works", named(*pid).and_then(agent_name).unwrap_or("an agent"))
                 }
                 Kind::Job if share >= JOB_PERCENT || rate >= JOB_BYTES_PER_SEC => "a job runs".to_owned(),
@@ -104,6 +136,73 @@ impl Sampler {
         });
         Progress { works, agents }
     }
+}
+
+fn is_agents_work(share: u64, rate: u64) -> bool {
+    share >= AGENT_PERCENT || rate >= AGENT_BYTES_PER_SEC
+}
+
+/// The agents with what belongs to each.
+fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec<Agent> {
+    let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
+    let tops = processes.iter().zip(kinds).filter(|(process, kind)| **kind == Kind::Agent(process.pid));
+    let mut agents: Vec<Agent> = tops
+        .map(|(process, _)| Agent {
+            pid: process.pid,
+            started: process.started,
+            uid: process.uid,
+            name: agent_name(process).unwrap_or("agent"),
+            works: false,
+            own: Vec::new(),
+            children: Vec::new(),
+        })
+        .collect();
+    if agents.is_empty() {
+        return agents;
+    }
+    // What lies between an agent and a server that it started serves too: `npm run dev` listens through others.
+    let mut serving = BTreeSet::new();
+    for server in servers {
+        let mut pid = *server;
+        while let Some(process) = by_pid.get(&pid).filter(|process| agent_name(process).is_none()) {
+            if !serving.insert(pid) || process.parent <= 1 {
+                break;
+            }
+            pid = process.parent;
+        }
+    }
+    for (process, kind) in processes.iter().zip(kinds) {
+        let Kind::Agent(top) = kind else { continue };
+        let Some(agent) = agents.iter_mut().find(|agent| agent.pid == *top) else { continue };
+        if agent_name(process).is_some() {
+            agent.own.push(process.pid);
+        } else {
+            agent.children.push(Child {
+                started: process.started,
+                is_server: serving.contains(&process.pid),
+                is_shell: SHELLS.contains(&stem(&process.comm)),
+            });
+        }
+    }
+    agents
+}
+
+/// The agent that a process belongs to by its ancestors: process id and start of the topmost of the agent's own.
+pub fn agent_above(proc: &Path, pid: u32) -> Option<(u32, u64)> {
+    let (mut pid, mut found) = (pid, None);
+    for _ in 0..32 {
+        let process = process::read_one(proc, pid)?;
+        match (agent_name(&process), found) {
+            (Some(_), _) => found = Some((process.pid, process.started)),
+            (None, Some(_)) => break,
+            (None, None) => {}
+        }
+        if process.parent <= 1 {
+            break;
+        }
+        pid = process.parent;
+    }
+    found
 }
 
 fn percent_of_core(ticks: u64, passed: Duration) -> u64 {

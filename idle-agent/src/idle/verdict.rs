@@ -19,6 +19,17 @@ pub enum Reading {
     Unreadable(String),
 }
 
+/// An agent waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// For what.
+    pub what: String,
+    /// How long that still keeps the machine awake.
+    pub left_ms: u64,
+    /// How long it does in all.
+    pub total_ms: u64,
+}
+
 /// Everything that was read at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
@@ -26,6 +37,10 @@ pub struct Evidence {
     pub ready: bool,
     /// Agents, builds, tests: work that goes on without anybody.
     pub progress: Reading,
+    /// Agents in the middle of something, by their own reports and what vouches for these.
+    pub turn: Reading,
+    /// An agent waits for a person, within its budget.
+    pub asking: Option<Asking>,
     /// Somebody types.
     pub terminal: Reading,
     /// Somebody uses a page.
@@ -48,12 +63,26 @@ struct Clock {
 
 /// The clocks, kept on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Clocks {
     progress: Clock,
+    turn: Clock,
     terminal: Clock,
     http: Clock,
     verdict: Option<Verdict>,
     verdict_ms: u64,
+}
+
+impl Evidence {
+    /// The signals that have a clock each, with the names that people see.
+    fn signals(&self) -> [(&'static str, &Reading); 4] {
+        [
+            ("agent_progress", &self.progress),
+            ("agent_turn", &self.turn),
+            ("terminal", &self.terminal),
+            ("http", &self.http),
+        ]
+    }
 }
 
 impl Clock {
@@ -65,7 +94,7 @@ impl Clock {
             }
             Reading::Quiet(_) => {
                 self.quiet_ms = self.quiet_ms.saturating_add(passed_ms);
-                self.unreadable_ms = 0;
+                // The grace is one between two activities: a signal that comes and goes gets no new one each time.
                 SignalState::Quiet
             }
             Reading::Unreadable(_) => {
@@ -77,6 +106,11 @@ impl Clock {
                 SignalState::Unreadable
             }
         }
+    }
+
+    /// How much of the grace holds the machine awake now.
+    fn grace_left_ms(&self, state: SignalState, grace_ms: u64) -> u64 {
+        if state == SignalState::Unreadable { grace_ms.saturating_sub(self.unreadable_ms) } else { 0 }
     }
 
     fn signal(&self, name: &str, reading: &Reading, state: SignalState) -> Signal {
@@ -104,29 +138,34 @@ impl Clocks {
         if !evidence.ready {
             self.restart();
         }
-        let readings = [&evidence.progress, &evidence.terminal, &evidence.http];
-        let clocks = [&mut self.progress, &mut self.terminal, &mut self.http];
-        let mut signals = Vec::with_capacity(3);
-        let (mut quiet_ms, mut unknown_ms) = (u64::MAX, None);
-        for ((clock, reading), name) in
-            clocks.into_iter().zip(readings).zip(["agent_progress", "terminal", "http"])
-        {
+        let idle_ms = policy.idle_timeout_secs.saturating_mul(1000);
+        let clocks = [&mut self.progress, &mut self.turn, &mut self.terminal, &mut self.http];
+        let mut signals = Vec::with_capacity(4);
+        let mut waits = Waits { quiet_ms: u64::MAX, sleeps_in_ms: 0, grace_ms: 0 };
+        for (clock, (name, reading)) in clocks.into_iter().zip(evidence.signals()) {
             let state = clock.tick(counted_ms, reading, grace_ms);
-            quiet_ms = quiet_ms.min(clock.quiet_ms);
-            if state == SignalState::Unreadable && clock.unreadable_ms < grace_ms {
-                unknown_ms = unknown_ms.max(Some(grace_ms - clock.unreadable_ms));
-            }
+            let grace_left_ms = clock.grace_left_ms(state, grace_ms);
+            waits.quiet_ms = waits.quiet_ms.min(clock.quiet_ms);
+            waits.grace_ms = waits.grace_ms.max(grace_left_ms);
+            // The clock stands still during the grace.
+            let sleeps_in_ms = idle_ms.saturating_sub(clock.quiet_ms).saturating_add(grace_left_ms);
+            waits.sleeps_in_ms = waits.sleeps_in_ms.max(sleeps_in_ms);
             signals.push(clock.signal(name, reading, state));
         }
-        let conclusion = conclude(evidence, policy, quiet_ms, unknown_ms);
+        let conclusion = conclude(evidence, &waits);
         if self.verdict == Some(conclusion.verdict) {
             self.verdict_ms = self.verdict_ms.saturating_add(passed_ms);
         } else {
             (self.verdict, self.verdict_ms) = (Some(conclusion.verdict), 0);
         }
-        let mut budgets = vec![budget("idle_timeout", policy.idle_timeout_secs, quiet_ms / 1000)];
-        if let Some(left_ms) = unknown_ms {
-            budgets.push(budget("unknown_grace", policy.unknown_grace_secs, (grace_ms - left_ms) / 1000));
+        let mut budgets = vec![budget("idle_timeout", policy.idle_timeout_secs, waits.quiet_ms / 1000)];
+        if waits.grace_ms > 0 {
+            let used_ms = grace_ms.saturating_sub(waits.grace_ms);
+            budgets.push(budget("unknown_grace", policy.unknown_grace_secs, used_ms / 1000));
+        }
+        if let Some(asking) = &evidence.asking {
+            let used_ms = asking.total_ms.saturating_sub(asking.left_ms);
+            budgets.push(budget("waiting_for_human", asking.total_ms / 1000, used_ms / 1000));
         }
         Why {
             verdict: conclusion.verdict,
@@ -140,16 +179,24 @@ impl Clocks {
     }
 }
 
+/// How far the clocks are.
+struct Waits {
+    /// For how long all signals have been quiet.
+    quiet_ms: u64,
+    /// Until when the clocks alone keep the machine awake.
+    sleeps_in_ms: u64,
+    /// What is left of the grace for what cannot be read.
+    grace_ms: u64,
+}
+
 struct Conclusion {
     verdict: Verdict,
     because: Vec<String>,
     sleeps_in_secs: Option<u64>,
 }
 
-fn conclude(evidence: &Evidence, policy: &VmPolicy, quiet_ms: u64, unknown_ms: Option<u64>) -> Conclusion {
+fn conclude(evidence: &Evidence, waits: &Waits) -> Conclusion {
     let say = |verdict, because: Vec<String>, sleeps_in_secs| Conclusion { verdict, because, sleeps_in_secs };
-    let idle_ms = policy.idle_timeout_secs.saturating_mul(1000);
-    let idle_in_ms = idle_ms.saturating_sub(quiet_ms);
     let longest_lease_ms = evidence.leases.first().map(|lease| lease.expires_in_secs.saturating_mul(1000));
     let secs = |ms: u64| Some(ms.div_ceil(1000));
     if !evidence.ready {
@@ -167,35 +214,43 @@ fn conclude(evidence: &Evidence, policy: &VmPolicy, quiet_ms: u64, unknown_ms: O
             None => say(Verdict::Idle, vec!["somebody on the machine asked it to sleep".to_owned()], Some(0)),
         };
     }
-    let active: Vec<String> = [&evidence.progress, &evidence.terminal, &evidence.http]
+    let active: Vec<String> = evidence
+        .signals()
         .into_iter()
-        .filter_map(|reading| if let Reading::Active(what) = reading { Some(what.clone()) } else { None })
+        .filter_map(
+            |(_, reading)| if let Reading::Active(what) = reading { Some(what.clone()) } else { None },
+        )
         .collect();
     if !active.is_empty() {
         return say(Verdict::Active, active, None);
     }
-    let sleeps_in_ms = idle_in_ms.max(longest_lease_ms.unwrap_or(0)).max(unknown_ms.unwrap_or(0));
+    let asking_ms = evidence.asking.as_ref().map_or(0, |asking| asking.left_ms);
+    let sleeps_in_ms = waits.sleeps_in_ms.max(longest_lease_ms.unwrap_or(0)).max(asking_ms);
     if !evidence.leases.is_empty() {
         return say(Verdict::Held, evidence.leases.iter().map(held).collect(), secs(sleeps_in_ms));
     }
-    if unknown_ms.is_some() {
-        let unreadable = |reading: &Reading| {
+    if let Some(asking) = &evidence.asking {
+        let because =
+            format!("{}; kept for another {} for an answer", asking.what, shown(asking.left_ms / 1000));
+        return say(Verdict::WaitingForHuman, vec![because], secs(sleeps_in_ms));
+    }
+    if waits.grace_ms > 0 {
+        let unreadable = |(_, reading): (_, &Reading)| {
             if let Reading::Unreadable(why) = reading {
-                Some(format!("a signal cannot be read: {why}"))
+                Some(format!("it is not clear: {why}"))
             } else {
                 None
             }
         };
-        let because =
-            [&evidence.progress, &evidence.terminal, &evidence.http].into_iter().filter_map(unreadable);
+        let because = evidence.signals().into_iter().filter_map(unreadable);
         return say(Verdict::Unknown, because.collect(), secs(sleeps_in_ms));
     }
-    let mut because = vec![format!("nothing has happened for {}", shown(quiet_ms / 1000))];
+    let mut because = vec![format!("nothing has happened for {}", shown(waits.quiet_ms / 1000))];
     if !evidence.agents.is_empty() {
         because.push(format!("{} parked", evidence.agents.join(", ")));
     }
-    if idle_in_ms > 0 {
-        say(Verdict::Quiet, because, secs(idle_in_ms))
+    if sleeps_in_ms > 0 {
+        say(Verdict::Quiet, because, secs(sleeps_in_ms))
     } else {
         say(Verdict::Idle, because, Some(0))
     }

@@ -1,5 +1,5 @@
-//! Listeners by asking the kernel directly (`NETLINK_SOCK_DIAG`): it walks the listening sockets only, while each look
-//! at `/proc/net/tcp` walks the whole table of connections, empty or not: 3 ms on a machine with 24 GB of memory, 1.5 %
+//! Listeners and connections by asking the kernel directly (`NETLINK_SOCK_DIAG`). For listeners it walks the listening
+//! sockets only, while each look at `/proc/net/tcp` walks the whole table of connections, empty or not: 3 ms on a machine with 24 GB of memory, 1.5 %
 //! of a core at our rate. The text tables stay as the way on kernels without it.
 
 use super::table::Listener;
@@ -16,6 +16,12 @@ const GETSOCK: u16 = 18;
 const DUMP: u16 = 0x301;
 /// `1 << TCP_LISTEN`.
 const LISTENING: u32 = 1 << 10;
+/// `1 << TCP_ESTABLISHED`.
+const ESTABLISHED: u32 = 1 << 1;
+/// `INET_DIAG_INFO`: asks for `struct tcp_info`, and names it in the answer.
+const INFO: u16 = 2;
+/// Bytes of `inet_diag_msg`; attributes follow.
+const MESSAGE: usize = 72;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const HEADER: usize = 16;
@@ -33,6 +39,19 @@ pub enum DiagError {
     /// The kernel answered with an error.
     #[error("the kernel's socket diagnosis refused")]
     Refused,
+}
+
+/// An established connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// Of its socket.
+    pub inode: u64,
+    /// Its port on this side.
+    pub local_port: u16,
+    /// Bytes of content that came in so far.
+    pub received_bytes: u64,
+    /// Whether something was sent later than anything came in: a question without an answer so far.
+    pub is_asked: bool,
 }
 
 /// An open line to the kernel.
@@ -59,28 +78,41 @@ impl Diag {
     /// # Errors
     /// [`DiagError`]; the line is of no use any more then.
     pub fn listeners(&mut self) -> Result<Vec<Listener>, DiagError> {
-        let mut listeners = Vec::new();
-        sendto(&self.socket, &question(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-        loop {
-            let (_, read) = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
-            match read_answer(self.buffer.get(..read).unwrap_or_default(), &mut listeners) {
-                Part::More => {}
-                Part::Last => break,
-                Part::Refused => return Err(DiagError::Refused),
-            }
-        }
+        let mut listeners = self.ask(&question(LISTENING, 0), read_listener)?;
         listeners.sort_unstable();
         Ok(listeners)
     }
+
+    /// All established connections.
+    ///
+    /// # Errors
+    /// [`DiagError`]; the line is of no use any more then.
+    pub fn connections(&mut self) -> Result<Vec<Connection>, DiagError> {
+        self.ask(&question(ESTABLISHED, 1 << (INFO - 1)), read_connection)
+    }
+
+    fn ask<T>(&mut self, question: &[u8], read_message: fn(&[u8]) -> Option<T>) -> Result<Vec<T>, DiagError> {
+        let mut found = Vec::new();
+        sendto(&self.socket, question, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        loop {
+            let (_, read) = recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?;
+            match read_answer(self.buffer.get(..read).unwrap_or_default(), read_message, &mut found) {
+                Part::More => {}
+                Part::Last => return Ok(found),
+                Part::Refused => return Err(DiagError::Refused),
+            }
+        }
+    }
 }
 
-fn question() -> [u8; QUESTION] {
+fn question(states: u32, extensions: u8) -> [u8; QUESTION] {
     let mut bytes = [0; QUESTION];
     bytes[0..4].copy_from_slice(&76u32.to_ne_bytes());
     bytes[4..6].copy_from_slice(&GETSOCK.to_ne_bytes());
     bytes[6..8].copy_from_slice(&DUMP.to_ne_bytes());
     // Family, lengths and socket stay zero: any.
-    bytes[68..72].copy_from_slice(&LISTENING.to_ne_bytes());
+    bytes[19] = extensions;
+    bytes[68..72].copy_from_slice(&states.to_ne_bytes());
     bytes
 }
 
@@ -93,7 +125,7 @@ enum Part {
 }
 
 /// Reads one datagram of an answer: messages one behind the other, each aligned to four bytes.
-fn read_answer(mut bytes: &[u8], listeners: &mut Vec<Listener>) -> Part {
+fn read_answer<T>(mut bytes: &[u8], read_message: fn(&[u8]) -> Option<T>, found: &mut Vec<T>) -> Part {
     loop {
         let (Some(length), Some(kind)) = (number(bytes, 0), short(bytes, 4)) else { return Part::More };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -101,7 +133,7 @@ fn read_answer(mut bytes: &[u8], listeners: &mut Vec<Listener>) -> Part {
         match kind {
             NLMSG_DONE => return Part::Last,
             NLMSG_ERROR => return Part::Refused,
-            GETSOCK => listeners.extend(read_message(message)),
+            GETSOCK => found.extend(read_message(message)),
             _ => {}
         }
         let Some(rest) = bytes.get(length.next_multiple_of(4)..) else { return Part::More };
@@ -110,7 +142,7 @@ fn read_answer(mut bytes: &[u8], listeners: &mut Vec<Listener>) -> Part {
 }
 
 /// Reads `inet_diag_msg`: family, state, …, ports and addresses in network order, and the inode as the last number.
-fn read_message(message: &[u8]) -> Option<Listener> {
+fn read_listener(message: &[u8]) -> Option<Listener> {
     let port = u16::from_be_bytes(message.get(4..6)?.try_into().ok()?);
     let address: IpAddr = match *message.first()? {
         INET => Ipv4Addr::from(<[u8; 4]>::try_from(message.get(8..12)?).ok()?).into(),
@@ -120,8 +152,39 @@ fn read_message(message: &[u8]) -> Option<Listener> {
     Some(Listener { port, address, inode: number(message, 68)?.into() })
 }
 
+/// Reads `inet_diag_msg` and the `tcp_info` behind it; kernels before 4.1 do not count bytes there.
+fn read_connection(message: &[u8]) -> Option<Connection> {
+    let local_port = u16::from_be_bytes(message.get(4..6)?.try_into().ok()?);
+    let inode = number(message, 68)?.into();
+    let mut attributes = message.get(MESSAGE..)?;
+    while let (Some(length), Some(kind)) = (short(attributes, 0), short(attributes, 2)) {
+        let length = usize::from(length);
+        if kind == INFO {
+            let info = attributes.get(4..length)?;
+            // Eight bytes, then numbers: the 10th is `last_data_sent`, the 12th `last_data_recv` (milliseconds ago; since
+            // the connection was made where nothing came). `bytes_acked` and `bytes_received` are the third and fourth
+            // of the long ones behind the 24 numbers; the first of them counts the greeting as one.
+            let (sent_ago, received_ago) = (number(info, 44)?, number(info, 52)?);
+            let (sent_bytes, received_bytes) = (long(info, 120)?, long(info, 128)?);
+            let is_first = received_bytes == 0 && sent_bytes > 1;
+            return Some(Connection {
+                inode,
+                local_port,
+                received_bytes,
+                is_asked: is_first || sent_ago < received_ago,
+            });
+        }
+        attributes = attributes.get(length.next_multiple_of(4).max(4)..)?;
+    }
+    None
+}
+
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 fn short(bytes: &[u8], at: usize) -> Option<u16> {
@@ -132,7 +195,9 @@ fn short(bytes: &[u8], at: usize) -> Option<u16> {
 mod tests {
     use super::super::table;
     use super::*;
-    use std::net::TcpListener;
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
 
     #[test]
     fn the_kernel_says_the_same_as_its_text_tables() {
@@ -158,15 +223,51 @@ mod tests {
     #[test]
     fn torn_and_foreign_messages_are_left_out() {
         let mut listeners = Vec::new();
-        assert_eq!(read_answer(&[], &mut listeners), Part::More);
-        assert_eq!(read_answer(&question()[..40], &mut listeners), Part::More);
-        assert_eq!(read_answer(&question(), &mut listeners), Part::More, "too short for a listener");
+        let mut read = |bytes: &[u8]| read_answer(bytes, read_listener, &mut listeners);
+        let question = question(LISTENING, 0);
+        assert_eq!(read(&[]), Part::More);
+        assert_eq!(read(&question[..40]), Part::More);
+        assert_eq!(read(&question), Part::More, "too short for a listener");
         let mut done = [0; 20];
         done[0] = 20;
         done[4] = 3;
-        assert_eq!(read_answer(&done, &mut listeners), Part::Last);
+        assert_eq!(read(&done), Part::Last);
         done[4] = 2;
-        assert_eq!(read_answer(&done, &mut listeners), Part::Refused);
+        assert_eq!(read(&done), Part::Refused);
         assert!(listeners.is_empty());
+    }
+
+    #[test]
+    fn a_connection_tells_whether_its_question_is_answered() {
+        let Ok(mut diag) = Diag::open() else {
+            eprintln!("skipped: this kernel has no socket diagnosis");
+            return;
+        };
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (mut served, _) = server.accept().unwrap();
+        let port = client.local_addr().unwrap().port();
+        let mut look = || {
+            let all = diag.connections().unwrap();
+            all.into_iter().find(|one| one.local_port == port).unwrap()
+        };
+        // The kernel counts in jiffies: what happens within one has no order yet.
+        let mut until = |is_asked: bool| {
+            let give_up = Instant::now() + Duration::from_secs(10);
+            loop {
+                let seen = look();
+                if seen.is_asked == is_asked || Instant::now() > give_up {
+                    return (seen.is_asked, seen.received_bytes);
+                }
+                if is_asked {
+                    client.write_all(b"?").unwrap();
+                } else {
+                    served.write_all(b"!").unwrap();
+                }
+            }
+        };
+        assert_eq!(until(true), (true, 0));
+        let (is_asked, received) = until(false);
+        assert!(!is_asked && received > 0, "{received}");
     }
 }

@@ -524,8 +524,14 @@ fn a_target_that_cannot_be_written_is_a_local_failure() {
 #[test]
 fn reads_as_of_a_receipt_say_so_and_writes_never_do() {
     let bench = Bench::planted();
-    bench.backup().done();
-    assert!(bench.server.seen().iter().all(|seen| !seen.query.contains("as-of")));
+    let done = bench.backup().done();
+    // The fresh reader proves what a wake will be shown: it reads as of its own snapshot, and nobody writes so.
+    let snapshot = done["snapshot"].as_str().unwrap();
+    let (proving, others): (Vec<_>, Vec<_>) =
+        bench.server.seen().into_iter().partition(|seen| seen.query == format!("as-of={snapshot}"));
+    assert!(proving.iter().any(|seen| seen.path.contains("index/")), "{proving:?}");
+    assert!(proving.iter().all(|seen| matches!(seen.method.as_str(), "GET" | "HEAD")), "{proving:?}");
+    assert!(others.iter().all(|seen| !seen.query.contains("as-of")), "{others:?}");
     bench.server.forget_seen();
     let target = bench.path("restored");
     ended(bench.command("restore").args(["--as-of", "r 1&x"]).arg("--target").arg(&target)).done();

@@ -33,6 +33,8 @@ pub fn policy() -> VmPolicy {
         idle_timeout_secs: 3600,
         unknown_grace_secs: 600,
         waiting_for_human_secs: 7200,
+        agent_silence_secs: 1800,
+        background_secs: 7200,
         snapshot_every_secs: 3600,
     }
 }

@@ -1,5 +1,6 @@
 //! The real daemon against a small control plane on loopback: boot, bad days, ports, sleep.
 
+mod agents;
 mod boot;
 mod control;
 mod enrolment;

@@ -58,6 +58,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         ports: Some((arguments.port, arguments.edge_port)),
         log_level: "info",
         progress: say,
+        ..Options::default()
     })?;
     println!("{}", greeting(&stack));
     let ended = wait::until("the end", Duration::MAX, || stack.trouble().ok_or_else(|| "all is well".into()));

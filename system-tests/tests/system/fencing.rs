@@ -3,6 +3,7 @@
 //! Machines here are played by the test itself, so that they can lie, hurry and come back from the dead; `secrets`
 //! looks at real ones.
 
+mod backups;
 mod secrets;
 
 use crate::common::{LIMIT, nothing_bills, quick, servers_ever, without_machines};

@@ -1,11 +1,13 @@
 //! Nothing bills while nobody works, and nobody who works is put to sleep.
 
-use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, ready, with_machines};
-use anyhow::{Result, ensure};
+use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, quick_with, ready, with_machines};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use ebbtide_api::why::{Verdict, Why};
 use ebbtide_api::workspace::State;
 use serde_json::json;
+use stack::agents::Agents;
 use stack::{Stack, wait};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn short() -> serde_json::Value {
     json!({ "repo": REPOSITORY, "idle_timeout": "10s" })
@@ -58,5 +60,122 @@ fn a_hold_keeps_a_workspace_awake_until_it_is_released() -> Result<()> {
     let answer = stack.api.call("DELETE", &format!("{path}/{hold}"), None)?;
     ensure!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
     stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    stack.stop()
+}
+
+/// A workspace in which Claude Code runs.
+struct Scene {
+    id: String,
+    agents: Agents,
+}
+
+impl Scene {
+    fn begin(stack: &Stack, start: impl Fn(&Agents) -> Result<()>) -> Result<Self> {
+        let id = ready(stack, &short())?.id.to_string();
+        let agents = Agents::prepare(stack.machine_of(&id)?)?;
+        start(&agents)?;
+        Ok(Self { id, agents })
+    }
+
+    /// Waits until `ebb why` reads so, and says how.
+    fn until_why(&self, stack: &Stack, what: &str, is_so: impl Fn(&Why) -> bool) -> Result<Why> {
+        let look = || {
+            let why = stack.api.get(&self.id).map_err(|error| format!("{error:#}"))?.why;
+            why.filter(&is_so).ok_or_else(|| self.agents.last_words())
+        };
+        wait::until(what, LIMIT, look)
+    }
+
+    fn sleeps(&self, stack: &Stack) -> Result<()> {
+        stack.api.wait_for(&self.id, State::Asleep, LIMIT).with_context(|| self.agents.last_words()).map(drop)
+    }
+}
+
+fn says(why: &Why, text: &str) -> bool {
+    why.because.iter().any(|because| because.contains(text))
+}
+
+#[test]
+fn claude_code_that_thinks_silently_three_times_the_idle_timeout_is_not_put_to_sleep() -> Result<()> {
+    let stack = with_machines("thinks", quick())?;
+    let scene = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 35"))?;
+    scene.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
+    // The repository says `disableAllHooks`; ours report all the same.
+    let machine = stack.machine_of(&scene.id)?;
+    let known = machine.shell("root", "cat /var/lib/ebbtide/idle.json")?;
+    let known: serde_json::Value = serde_json::from_str(&known)?;
+    ensure!(known["turns"]["sessions"][0]["phase"] == "Turn", "{known}");
+    stays_awake(&stack, &scene.id, Duration::from_secs(28)).with_context(|| scene.agents.last_words())?;
+    scene.sleeps(&stack)?;
+    stack.stop()
+}
+
+#[test]
+fn an_agent_that_reports_nothing_stays_awake_while_it_waits_for_its_model_and_sleeps_at_its_prompt()
+-> Result<()> {
+    let stack = with_machines("untold", quick())?;
+    // `--bare` runs no hooks; its session file is there.
+    let bare = Scene::begin(&stack, |agents| agents.claude("--bare -p", "do:think 45"))?;
+    bare.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
+    let codex = Scene::begin(&stack, |agents| agents.codex("do:think 35"))?;
+    codex.until_why(&stack, "the silent call to show", |why| says(why, "codex waits for an answer"))?;
+    let begun = Instant::now();
+    stays_awake(&stack, &bare.id, Duration::from_secs(20)).with_context(|| bare.agents.last_words())?;
+    stays_awake(&stack, &codex.id, Duration::from_secs(28).saturating_sub(begun.elapsed()))
+        .with_context(|| codex.agents.last_words())?;
+    codex.sleeps(&stack)?;
+    bare.sleeps(&stack)?;
+    stack.stop()
+}
+
+#[test]
+fn a_dev_server_that_claude_code_left_in_the_background_does_not_keep_a_workspace_awake() -> Result<()> {
+    let stack = with_machines("serves", quick())?;
+    let start = "do:background python3 -m http.server 3000";
+    let scene = Scene::begin(&stack, |agents| {
+        agents.claude("--permission-mode acceptEdits --allowedTools \"Bash(python3:*)\"", start)
+    })?;
+    let machine = stack.machine_of(&scene.id)?;
+    wait::until("the server to listen", LIMIT, || {
+        if machine.listens(3000) { Ok(()) } else { Err(scene.agents.last_words()) }
+    })?;
+    scene.sleeps(&stack)?;
+    stack.stop()
+}
+
+#[test]
+fn claude_code_at_its_prompt_is_put_to_sleep_after_its_background_command_and_not_before() -> Result<()> {
+    let stack = with_machines("parks", quick())?;
+    let scene = Scene::begin(&stack, |agents| {
+        agents.claude(
+            "--permission-mode acceptEdits --allowedTools \"Bash(sleep:*)\"",
+            "do:background sleep 35",
+        )
+    })?;
+    scene.until_why(&stack, "the background command to show", |why| {
+        says(why, "a background command of claude")
+    })?;
+    stays_awake(&stack, &scene.id, Duration::from_secs(25)).with_context(|| scene.agents.last_words())?;
+    let quiet = scene.until_why(&stack, "claude to be parked", |why| why.verdict == Verdict::Quiet)?;
+    ensure!(quiet.because.iter().any(|because| because.contains("parked")), "{quiet:?}");
+    scene.sleeps(&stack)?;
+    stack.stop()
+}
+
+#[test]
+fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_not_at_all() -> Result<()> {
+    let stack = with_machines("asks", quick_with(json!({ "waiting_for_human": "25s" })))?;
+    let killed = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 600"))?;
+    killed.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
+    stack.machine_of(&killed.id)?.crash("claude")?;
+    let asks = Scene::begin(&stack, |agents| agents.claude("", "do:ask"))?;
+    let why =
+        asks.until_why(&stack, "the question to show", |why| why.verdict == Verdict::WaitingForHuman)?;
+    ensure!(says(&why, "claude asks a question"), "{why:?}");
+    let budget = why.budgets.iter().find(|budget| budget.name == "waiting_for_human");
+    let left = budget.map(|budget| budget.total_secs - budget.used_secs).ok_or_else(|| anyhow!("{why:?}"))?;
+    stays_awake(&stack, &asks.id, Duration::from_secs(left.saturating_sub(4)))?;
+    asks.sleeps(&stack)?;
+    killed.sleeps(&stack)?;
     stack.stop()
 }

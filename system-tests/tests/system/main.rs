@@ -4,17 +4,23 @@
 //! A test brings up a stack of its own, or takes its turn at one that its module shares. Nothing here may look at
 //! anything but the world: answers, the vendors' inventory, files in machines.
 
+mod backups;
 mod bad_days;
 mod bad_input;
 mod common;
 mod dashboard;
 mod dependencies;
 mod fencing;
+mod gate;
 mod idle;
 mod lifecycle;
+mod money;
+mod observability;
 mod open_doors;
 mod owner_backups;
 mod ports;
+mod rescue;
 mod restarts;
+mod sweep;
 
 mod turns;

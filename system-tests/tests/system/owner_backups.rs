@@ -1,13 +1,86 @@
-//! An owner's way to the backups of a sleeping workspace: the restic protocol with the owner's own token.
+//! An owner's way to the backups: the restic protocol with the owner's own token, a restore kit, and stock restic.
 
-use crate::common::{LIMIT, cloning, quick, ready, with_machines};
-use anyhow::{Result, ensure};
+use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines, without_machines};
+use anyhow::{Context, Result, ensure};
+use ebbtide_api::backups::RestoreKit;
 use ebbtide_api::workspace::State;
+use serde_json::{Value, json};
+use stack::api::Discard;
+use stack::{Stack, wait};
+use std::process::Command;
+
+/// Stock restic on a repository.
+pub struct Restic {
+    /// As restic names it, with the credential.
+    pub repository: String,
+    /// Opens it.
+    pub password: String,
+}
+
+impl Restic {
+    /// With nothing but a kit.
+    pub fn of_kit(kit: &RestoreKit) -> Self {
+        Self { repository: kit.repository.clone(), password: kit.password.clone() }
+    }
+
+    /// Runs restic; says what it said.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new("restic")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("RESTIC_REPOSITORY", &self.repository)
+            .env("RESTIC_PASSWORD", &self.password)
+            .arg("--no-cache")
+            .args(arguments)
+            .output()
+            .context("running restic: is it installed?")?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "restic {arguments:?}: {out}{err}");
+        Ok(out.into_owned())
+    }
+}
+
+/// Makes a restore kit.
+///
+/// # Errors
+/// Where it is refused.
+pub fn kit(stack: &Stack, id: &str) -> Result<RestoreKit> {
+    let path = format!("/v1/workspaces/{id}/restore-kit");
+    let answer = stack.api.call("POST", &path, Some(&json!({})))?.expect(201)?;
+    serde_json::from_slice(&answer.body).with_context(|| format!("reading a kit from {}", answer.text()))
+}
+
+/// Takes a snapshot and waits until one more is verified.
+///
+/// # Errors
+/// Where none comes.
+pub fn snapshot_now(stack: &Stack, id: &str) -> Result<String> {
+    let before = snapshots(stack, id)?.len();
+    let path = format!("/v1/workspaces/{id}/snapshots");
+    stack.api.call("POST", &path, Some(&json!({})))?.expect(202)?;
+    wait::until("a verified snapshot", LIMIT, || {
+        let now = snapshots(stack, id).map_err(|error| format!("{error:#}"))?;
+        if now.len() > before { Ok(now[0].clone()) } else { Err(format!("{now:?}")) }
+    })
+}
+
+/// Verified snapshots, newest first.
+fn snapshots(stack: &Stack, id: &str) -> Result<Vec<String>> {
+    let list = stack.api.call("GET", &format!("/v1/workspaces/{id}/snapshots"), None)?.expect(200)?.json();
+    let list = list["snapshots"].as_array().context("no list")?;
+    Ok(list.iter().filter_map(|one| one["snapshot"].as_str().map(str::to_owned)).collect())
+}
 
 #[test]
 fn a_sleeping_workspace_s_repository_is_listed_to_its_owner_and_to_nobody_else() -> Result<()> {
     let stack = with_machines("restic", quick())?;
     let id = ready(&stack, &cloning())?.id.to_string();
+    let early = stack.api.call("POST", &format!("/v1/workspaces/{id}/restore-kit"), Some(&json!({})))?;
+    ensure!(early.status == 409 || early.status == 201, "{} {}", early.status, early.text());
+    stack.machine_of(&id)?.shell("ebb", "echo kept > /workspaces/ebbtide/kept")?;
     stack.api.act(&id, "sleep")?;
     stack.api.wait_for(&id, State::Asleep, LIMIT)?;
     let path = format!("/v1/workspaces/{id}/restic/snapshots/");
@@ -20,5 +93,149 @@ fn a_sleeping_workspace_s_repository_is_listed_to_its_owner_and_to_nobody_else()
     let file = format!("/v1/workspaces/{id}/restic/config");
     let config = stack.api.raw("GET", &file, &[], None)?.expect(200)?;
     ensure!(!config.text().contains("chunker"), "the repository's configuration is in clear");
+    a_kit_and_restic_alone(&stack, &id)?;
     stack.stop()
+}
+
+/// In a new directory, with nothing but the kit's text.
+fn a_kit_and_restic_alone(stack: &Stack, id: &str) -> Result<()> {
+    let path = format!("/v1/workspaces/{id}/restore-kit");
+    let headers = [("accept", "text/plain"), ("content-type", "application/json")];
+    let text = stack.api.raw("POST", &path, &headers, Some(b"{}"))?.expect(201)?.text();
+    let directory = stack.directory().join("elsewhere");
+    std::fs::create_dir(&directory)?;
+    std::fs::write(directory.join("kit.sh"), &text)?;
+    stack::process::run("sh", |sh| {
+        sh.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        sh.env("HOME", &directory).current_dir(&directory).args(["-e", "kit.sh"])
+    })?;
+    let kept = std::fs::read_to_string(directory.join("restored/workspaces/ebbtide/kept"))?;
+    ensure!(kept == "kept\n", "{kept}");
+
+    let kit = kit(stack, id)?;
+    let restic = Restic::of_kit(&kit);
+    restic.run(&["--no-lock", "check", "--read-data"])?;
+    ensure!(
+        restic.run(&["--no-lock", "dump", "latest", "/workspaces/ebbtide/kept"])? == "kept\n",
+        "another file"
+    );
+    ensure!(
+        restic.run(&["--no-lock", "ls", "latest"])?.contains("/workspaces/ebbtide/kept"),
+        "it is not listed"
+    );
+    ensure!(restic.run(&["forget", &kit.snapshot]).is_err(), "a kit deletes");
+    // Its credential is good for that and nothing else, and ends when it is revoked.
+    let key =
+        kit.repository.split("kit:").nth(1).and_then(|rest| rest.split('@').next()).context("no key")?;
+    let api = stack.api.with_token(key);
+    let other = stack.api.create(&json!({}))?.id.to_string();
+    for (method, path, status) in [
+        ("GET", "/v1/workspaces".to_owned(), 403),
+        ("GET", format!("/v1/workspaces/{id}"), 403),
+        ("POST", format!("/v1/workspaces/{id}/restore-kit"), 403),
+        ("DELETE", format!("/v1/workspaces/{id}/restic/snapshots/{}", kit.snapshot), 403),
+        ("POST", format!("/v1/workspaces/{id}/restic/locks/{}", kit.snapshot), 403),
+        ("GET", format!("/v1/workspaces/{other}/restic/config"), 404),
+        ("GET", format!("/v1/workspaces/{id}/restic/config"), 200),
+    ] {
+        let answer = api.raw(method, &path, &[], None)?;
+        ensure!(answer.status == status, "{method} {path}: {} {}", answer.status, answer.text());
+    }
+    let listed = stack.api.call("GET", "/v1/keys", None)?.expect(200)?.json();
+    let of_kit =
+        |one: &Value| one["id"] == kit.key.id && one["repository"] == id && one["scopes"] == json!([]);
+    ensure!(listed["keys"].as_array().is_some_and(|keys| keys.iter().any(of_kit)), "{listed}");
+    stack.api.call("DELETE", &format!("/v1/keys/{}", kit.key.id), None)?.expect(204)?;
+    ensure!(
+        api.raw("GET", &format!("/v1/workspaces/{id}/restic/config"), &[], None)?.status == 401,
+        "it lives"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<()> {
+    let stack = with_machines("prune", quick_with(json!({ "grant_idle": "20s" })))?;
+    let id = ready(&stack, &cloning())?.id.to_string();
+    let machine = stack.machine_of(&id)?;
+    machine.shell(
+        "ebb",
+        "head -c 2000000 /dev/urandom > /workspaces/ebbtide/big; echo one > /workspaces/ebbtide/file",
+    )?;
+    let older = snapshot_now(&stack, &id)?;
+    machine.shell(
+        "ebb",
+        "head -c 2000000 /dev/urandom > /workspaces/ebbtide/big; echo two > /workspaces/ebbtide/file",
+    )?;
+    let kit = kit(&stack, &id)?;
+    let host = stack.url.trim_start_matches("http://");
+    let restic = Restic {
+        repository: format!("rest:http://owner:{}@{host}/v1/workspaces/{id}/restic/", stack.owner_token),
+        password: kit.password.clone(),
+    };
+    ensure!(restic.run(&["forget", &older]).is_err(), "it was changed beside a machine");
+    stack.api.act(&id, "sleep")?;
+    stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    let newer = snapshots(&stack, &id)?[0].clone();
+    let before = stored(&stack, &id)?;
+    restic.run(&["forget", "--prune", "--max-unused", "0", &older])?;
+    ensure!(snapshots(&stack, &id)? == [newer.clone()], "{:?}", snapshots(&stack, &id)?);
+    ensure!(stored(&stack, &id)? + 1_000_000 < before, "{} of {before} bytes are left", stored(&stack, &id)?);
+    restic.run(&["check", "--read-data"])?;
+    Restic::of_kit(&kit).run(&["--no-lock", "check", "--read-data"])?;
+    // The lock is gone, and the grant with it: a wake goes on at once, and finds everything as of its receipt.
+    stack.api.act(&id, "wake")?;
+    stack.api.wait_for(&id, State::Running, LIMIT)?;
+    let file = stack.machine_of(&id)?.shell("ebb", "cat /workspaces/ebbtide/file")?;
+    ensure!(file == "two", "{file}");
+    stack.api.act(&id, "sleep")?;
+    stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    let path = format!("/v1/workspaces/{id}/backups/undelete");
+    wait::until("everything deleted to be back", LIMIT, || {
+        let undone =
+            || Ok::<_, anyhow::Error>(stack.api.call("POST", &path, Some(&json!({})))?.expect(200)?.json());
+        let undone = undone().map_err(|error| format!("{error:#}"))?;
+        if undone["more"] == false { Ok(()) } else { Err(undone.to_string()) }
+    })?;
+    ensure!(snapshots(&stack, &id)?.contains(&older), "{:?}", snapshots(&stack, &id)?);
+    restic.run(&["check", "--read-data"])?;
+    let dumped = Restic::of_kit(&kit).run(&["--no-lock", "dump", &older, "/workspaces/ebbtide/file"])?;
+    ensure!(dumped == "one\n", "{dumped}");
+    stack.stop()
+}
+
+#[test]
+fn stock_restic_makes_fills_checks_restores_and_prunes_a_repository_by_itself() -> Result<()> {
+    let stack = without_machines("stock", quick())?;
+    let id = stack.api.create(&json!({}))?.id.to_string();
+    stack.api.delete(&id, Discard::Work)?;
+    stack.api.wait_for(&id, State::Deleted, LIMIT)?;
+    stack.api.act(&id, "undelete")?;
+    stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    let host = stack.url.trim_start_matches("http://");
+    let repository = format!("rest:http://owner:{}@{host}/v1/workspaces/{id}/restic/", stack.owner_token);
+    let restic = Restic { repository, password: "a password of the test".to_owned() };
+    let (source, target) = (stack.directory().join("source"), stack.directory().join("target"));
+    std::fs::create_dir(&source)?;
+    std::fs::write(source.join("file"), "one")?;
+    let place = source.to_string_lossy();
+    restic.run(&["init"])?;
+    ensure!(restic.run(&["init"]).is_err(), "it was made twice");
+    restic.run(&["backup", &place])?;
+    std::fs::write(source.join("file"), vec![7; 3_000_000])?;
+    restic.run(&["backup", &place])?;
+    ensure!(restic.run(&["snapshots"])?.contains("2 snapshots"), "two were taken");
+    restic.run(&["check", "--read-data"])?;
+    restic.run(&["forget", "--keep-last", "1", "--prune"])?;
+    ensure!(restic.run(&["snapshots"])?.contains("1 snapshots"), "one was kept");
+    restic.run(&["check", "--read-data"])?;
+    restic.run(&["restore", "latest", "--target", &target.to_string_lossy()])?;
+    let restored = std::fs::read(target.join(place.trim_start_matches('/')).join("file"))?;
+    ensure!(restored == vec![7; 3_000_000], "{} other bytes", restored.len());
+    stack.stop()
+}
+
+fn stored(stack: &Stack, id: &str) -> Result<u64> {
+    let list = stack.api.call("GET", &format!("/v1/workspaces/{id}/snapshots"), None)?.expect(200)?.json();
+    list["stored_bytes"].as_u64().context("no stored_bytes")
 }

@@ -2,10 +2,9 @@
 
 use super::Offers;
 use crate::error::{ApiError, ApiResult};
-use ebbtide_api::workspace::Cost;
-use ebbtide_api::{Duration, ErrorCode, Timestamp};
+use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::hetzner::{Price, ServerType};
-use ebbtide_control::policy::Policy;
+use ebbtide_control::money::{Quote, Rate};
 use ebbtide_control::record::Placement;
 
 /// Most places that are tried after the first.
@@ -46,16 +45,7 @@ pub fn choose(
     if let Some(location) = location {
         known_location(offers, location)?;
     }
-    let sizes = sizes(offers, size, defaults.size, now);
-    let mut candidates: Vec<(Placement, Option<bool>)> = Vec::new();
-    for server_type in &sizes {
-        let mut offered = offered_at(server_type, now);
-        offered.sort_by_key(|(name, _)| (*name != defaults.location, *name));
-        offered.retain(|(name, _)| location.is_none_or(|wanted| wanted == *name));
-        candidates.extend(offered.into_iter().map(|(name, available)| {
-            (Placement { size: server_type.name.clone(), location: name.to_owned() }, available)
-        }));
-    }
+    let candidates = candidates(offers, size, location, defaults, now);
     let in_stock: Vec<Placement> = candidates
         .iter()
         .filter(|(_, available)| *available != Some(false))
@@ -89,35 +79,17 @@ pub fn choose(
     }
 }
 
-/// What a machine costs at worst: its price and its address's, for the lifetime and the time that enforcing it may
-/// take, in started hours as the provider bills. `None` where a price is not known.
-pub fn worst_case(
-    offers: &Offers,
-    size: &str,
-    location: &str,
-    lifetime: Duration,
-    policy: &Policy,
-) -> Option<Cost> {
-    let pricing = offers.pricing.as_ref()?;
-    let server_type = offers.sizes.iter().find(|server_type| server_type.name == size)?;
-    let machine = hourly(server_type, location)?.gross.micros_rounded_up()?;
-    let address = pricing
-        .primary_ips
-        .iter()
-        .filter(|price| price.kind == "ipv4")
-        .flat_map(|price| &price.prices)
-        .find(|price| price.location == location)
-        .and_then(|price| price.price_hourly.gross.micros_rounded_up())
-        .unwrap_or(0);
-    let hours = lifetime.plus(policy.enforcement_latency()).as_secs().div_ceil(3600);
-    let micros = machine.checked_add(address)?.checked_mul(hours)?;
-    Some(Cost { gross: decimal(micros), currency: pricing.currency.clone(), hours })
+/// The rate of a size at a location, its address included. `None` where a price is not known.
+pub fn rate(offers: &Offers, size: &str, location: &str) -> Option<Rate> {
+    let size = offers.sizes.iter().find(|known| known.name == size)?;
+    Rate::of(size, location, offers.pricing.as_ref()?)
 }
 
-/// Millionths as a decimal text, rounded up to ten-thousandths.
-fn decimal(micros: u64) -> String {
-    let rounded = micros.div_ceil(100);
-    format!("{}.{:04}", rounded / 10_000, rounded % 10_000)
+/// What a machine costs wherever of these places it ends up; `None` where one of them has no price.
+pub fn quote<'a>(offers: &Offers, places: impl IntoIterator<Item = &'a Placement>) -> Option<Quote> {
+    let rates: Option<Vec<Rate>> =
+        places.into_iter().map(|place| rate(offers, &place.size, &place.location)).collect();
+    Some(Quote::of(rates?, offers.pricing.as_ref()?))
 }
 
 /// Where a size is offered, and whether it is in stock there.
@@ -132,35 +104,65 @@ pub(super) fn offered_at(size: &ServerType, now: Timestamp) -> Vec<(&str, Option
         .collect()
 }
 
+/// From when on no new machine of a size is made at a location, where the provider has said so.
+pub(super) fn ends_at(size: &ServerType, location: &str) -> Option<Timestamp> {
+    size.locations.iter().find(|known| known.name == location)?.unavailable_after
+}
+
 /// Price of a started hour.
 pub(super) fn hourly<'a>(size: &'a ServerType, location: &str) -> Option<&'a Price> {
     size.prices.iter().find(|price| price.location == location).map(|price| &price.price_hourly)
 }
 
-fn cheapest_micros(size: &ServerType) -> Option<u64> {
-    size.prices.iter().filter_map(|price| price.price_hourly.gross.micros_rounded_up()).min()
-}
-
-/// The sizes to try: the one asked for, or the default and what is at least as large for at most twice its price.
-fn sizes<'a>(offers: &'a Offers, wanted: Option<&str>, default: &str, now: Timestamp) -> Vec<&'a ServerType> {
-    let named = |name: &str| offers.sizes.iter().find(|size| size.name == name);
-    let first = named(wanted.unwrap_or(default));
-    let mut sizes: Vec<&ServerType> = first.into_iter().collect();
-    if let (None, Some(first)) = (wanted, first) {
-        let limit = cheapest_micros(first).map(|micros| micros.saturating_mul(2));
-        let large_enough = |size: &&ServerType| {
-            size.name != first.name
-                && size.cores >= first.cores
-                && size.memory_mib >= first.memory_mib
-                && size.disk_gb >= first.disk_gb
-                && !offered_at(size, now).is_empty()
-                && cheapest_micros(size) <= limit
-        };
-        let mut others: Vec<&ServerType> = offers.sizes.iter().filter(large_enough).collect();
-        others.sort_by_key(|size| (cheapest_micros(size), size.name.clone()));
-        sizes.extend(others);
+/// Places to try, each with whether it is in stock: the one that was meant, then the others in order of price. What is
+/// taken instead of the default size is at least as large and costs at most twice as much.
+fn candidates(
+    offers: &Offers,
+    size: Option<&str>,
+    location: Option<&str>,
+    defaults: Defaults<'_>,
+    now: Timestamp,
+) -> Vec<(Placement, Option<bool>)> {
+    let meant_size = size.unwrap_or(defaults.size);
+    let meant_location = location.unwrap_or(defaults.location);
+    let Some(first) = offers.sizes.iter().find(|known| known.name == meant_size) else { return Vec::new() };
+    let price = |size: &ServerType, location: &str| {
+        hourly(size, location).and_then(|price| price.gross.micros_rounded_up())
+    };
+    // Where the default is not offered at that place, its cheapest price is what the others are measured by.
+    let cheapest =
+        || first.prices.iter().filter_map(|price| price.price_hourly.gross.micros_rounded_up()).min();
+    let limit = price(first, meant_location).or_else(cheapest).map(|micros| micros.saturating_mul(2));
+    let large_enough = |other: &ServerType| {
+        other.cores >= first.cores && other.memory_mib >= first.memory_mib && other.disk_gb >= first.disk_gb
+    };
+    let mut found = Vec::new();
+    for server_type in &offers.sizes {
+        let same = server_type.name == first.name;
+        if !same && (size.is_some() || !large_enough(server_type)) {
+            continue;
+        }
+        for (name, available) in offered_at(server_type, now) {
+            let wanted = location.is_none_or(|wanted| wanted == name);
+            let micros = price(server_type, name);
+            if wanted && (same || micros.zip(limit).is_some_and(|(micros, limit)| micros <= limit)) {
+                let order = (
+                    !(same && name == meant_location),
+                    micros.unwrap_or(u64::MAX),
+                    !same,
+                    name != meant_location,
+                    server_type.name.clone(),
+                    name.to_owned(),
+                );
+                found.push((order, available));
+            }
+        }
     }
-    sizes
+    found.sort();
+    found
+        .into_iter()
+        .map(|((.., size, location), available)| (Placement { size, location }, available))
+        .collect()
 }
 
 fn known_size(offers: &Offers, size: &str) -> ApiResult<()> {
@@ -199,7 +201,10 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ebbtide_control::hetzner::Pricing;
+    use ebbtide_api::Duration;
+    use ebbtide_api::workspace::Cost;
+    use ebbtide_control::hetzner::{Decimal, Pricing};
+    use ebbtide_control::policy::Policy;
 
     const DEFAULTS: Defaults<'static> = Defaults { size: "cx23", location: "fsn1" };
 
@@ -304,13 +309,32 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_case_counts_the_address_and_started_hours_until_enforcement() {
+    fn the_worst_case_counts_the_address_and_started_hours_until_enforcement_at_the_dearest_place() {
+        let place = |size: &str, location: &str| Placement { size: size.into(), location: location.into() };
+        let worst = |places: &[Placement]| {
+            let quote = quote(&offers(), places)?;
+            Some(Cost::from(quote.worst(Duration::from_hours(24), &Policy::default())))
+        };
         // 24 h + 2 h drain + 30 min rescue + 60 s + 60 s: 27 started hours at 0.0060 + 0.0010.
-        let cost =
-            worst_case(&offers(), "cx23", "fsn1", Duration::from_hours(24), &Policy::default()).unwrap();
-        assert_eq!(cost, Cost { gross: "0.1890".into(), currency: "EUR".into(), hours: 27 });
-        assert_eq!(worst_case(&offers(), "cx23", "ash", Duration::from_hours(24), &Policy::default()), None);
-        assert_eq!(decimal(1), "0.0001");
-        assert_eq!(decimal(12_345_600), "12.3456");
+        let cost = |gross: &str| Some(Cost { gross: gross.into(), currency: "EUR".into(), hours: 27 });
+        assert_eq!(worst(&[place("cx23", "fsn1")]), cost("0.1890"));
+        assert_eq!(worst(&[place("cx23", "fsn1"), place("cpx22", "fsn1")]), cost("0.2970"));
+        assert_eq!(worst(&[place("cx23", "fsn1"), place("cx23", "ash")]), None);
+    }
+
+    #[test]
+    fn fallbacks_come_in_order_of_price_whatever_their_size() {
+        let mut offers = offers();
+        // Elsewhere the default is dearer than another size at home.
+        for price in
+            offers.sizes.iter_mut().filter(|size| size.name == "cx23").flat_map(|size| &mut size.prices)
+        {
+            if price.location == "nbg1" {
+                price.price_hourly.gross = Decimal("0.0110".into());
+            }
+        }
+        let choice = choose(&offers, None, None, DEFAULTS, Timestamp::UNIX_EPOCH).unwrap();
+        let order: Vec<_> = choice.fallbacks.iter().map(|place| place.size.as_str()).collect();
+        assert_eq!((choice.placement.location.as_str(), order), ("fsn1", vec!["cpx22", "cx23"]));
     }
 }

@@ -10,7 +10,9 @@ use crate::index::KEYS_MAX;
 use crate::invocation::Invocation;
 use crate::workspaces::note;
 use ebbtide_api::ErrorCode;
-use ebbtide_api::account::{ApiKeyInfo, ApiKeyList, CreateApiKey, CreatedApiKey, Health};
+use ebbtide_api::account::{
+    ApiKeyInfo, ApiKeyList, CreateApiKey, CreatedApiKey, Health, HealthPart, HealthStatus,
+};
 use ebbtide_control::tokens::ApiKey;
 use worker::Response;
 
@@ -18,17 +20,17 @@ use worker::Response;
 const LABEL_MAX: usize = 80;
 
 /// The answer of an installation that is configured.
-pub fn health() -> ApiResult<Response> {
-    answer::json(
-        200,
-        &Health { ok: true, version: env!("CARGO_PKG_VERSION").to_owned(), problems: Vec::new() },
-    )
+pub async fn health(invocation: &Invocation) -> ApiResult<Response> {
+    let health = crate::health::health(invocation).await;
+    answer::json(if health.ok { 200 } else { 503 }, &health)
 }
 
 /// The answer of one that is not.
 pub fn unhealthy(problems: ConfigProblems) -> ApiResult<Response> {
+    let status = HealthStatus::Failing;
+    let part = HealthPart { name: "configuration".to_owned(), status, code: "not_configured".to_owned() };
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    answer::json(503, &Health { ok: false, version, problems: problems.0 })
+    answer::json(503, &Health { ok: false, status, version, problems: problems.0, parts: vec![part] })
 }
 
 pub fn openapi() -> ApiResult<Response> {
@@ -75,6 +77,7 @@ pub async fn create_key(
         scopes,
         created_at: invocation.now(),
         last_used_at: None,
+        repository: None,
     };
     let audit = invocation.audit_note(context, "key.create", &info.id);
     index.put_key(&context.tenant, &info, &key.digest(), &audit).await?;
@@ -90,6 +93,14 @@ pub async fn revoke_key(invocation: &Invocation, context: &Context, id: &str) ->
     }
     note(invocation, context, "key.revoke", id).await;
     Ok(answer::nothing(204))
+}
+
+/// Wraps a slice of the tenants' keys under the current master key.
+pub async fn rotate_master_key(invocation: &Invocation, context: &Context) -> ApiResult<Response> {
+    let rotation = invocation.keychain()?.rotate(invocation.query("cursor")).await?;
+    let subject = format!("{}: {} wrapped anew", rotation.current, rotation.rewrapped);
+    note(invocation, context, "master_key.rotate", &subject).await;
+    answer::json(200, &rotation)
 }
 
 pub async fn audit(invocation: &Invocation, context: &Context) -> ApiResult<Response> {

@@ -8,7 +8,7 @@ use crate::auth::Context;
 use crate::chance;
 use crate::error::{ApiError, ApiResult};
 use crate::invocation::Invocation;
-use crate::object::{self, Call};
+use crate::object::{self, Call, EventPage};
 use crate::route::Params;
 use crate::workspaces as actions;
 use ebbtide_api::workspace::{Event, EventList};
@@ -18,10 +18,12 @@ use worker::{Delay, Env, Request, Response, ResponseBuilder};
 
 /// How long a slice follows, in milliseconds.
 const SLICE_MS: i64 = 24_000;
+/// Events on a page at most.
+const LIMIT_MAX: u16 = 500;
 /// Pause between looks: 24 looks a slice.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(1_000);
 
-/// Answers with the history after `?after=` or `Last-Event-ID`.
+/// Answers with a page of the history: after `?after=` or `Last-Event-ID`, or before `?before=`.
 pub async fn get(
     invocation: &Invocation,
     context: &Context,
@@ -29,21 +31,32 @@ pub async fn get(
     request: &Request,
 ) -> ApiResult<Response> {
     let header = |name: &str| request.headers().get(name).ok().flatten();
-    let after = match invocation.query("after").or_else(|| header("last-event-id")) {
-        Some(text) => text.trim().parse().map_err(|_| {
-            ApiError::field("after", "it is no event number").hint("Give the `seq` of the last event seen.")
-        })?,
-        None => 0,
+    let after = number("after", invocation.query("after").or_else(|| header("last-event-id")))?;
+    let before = number("before", invocation.query("before"))?;
+    let limit = match number("limit", invocation.query("limit"))? {
+        Some(limit @ 1..=500) => u16::try_from(limit).unwrap_or(LIMIT_MAX),
+        Some(_) => {
+            return Err(ApiError::field("limit", "it is not from 1 to 500").hint("Leave it out for 500."));
+        }
+        None => LIMIT_MAX,
+    };
+    let page = match (after, before) {
+        (None, Some(before)) => EventPage::Before(before),
+        (after, None) => EventPage::After(after.unwrap_or(0)),
+        (Some(_), Some(_)) => {
+            return Err(ApiError::field("before", "a page begins after a number or ends before one")
+                .hint("Give `after` or `before`, not both."));
+        }
     };
     let id = actions::own(invocation, context, params.get("id")).await?;
     if !header("accept").is_some_and(|accept| accept.contains("text/event-stream")) {
-        return answer::json(200, &actions::events(invocation, context, &id, after).await?);
+        return answer::json(200, &actions::events(invocation, context, &id, page, limit).await?);
     }
     let follower = Follower {
         env: invocation.env.clone(),
         tenant: context.tenant.clone(),
         id,
-        after,
+        after: after.unwrap_or(0),
         ends_ms: chance::now().as_millisecond().saturating_add(SLICE_MS),
         first: true,
     };
@@ -55,6 +68,16 @@ pub async fn get(
         .with_header("content-type", "text/event-stream")
         .map_err(ApiError::internal)?;
     builder.from_stream(slice).map_err(ApiError::internal)
+}
+
+/// A number in the query, where it is there.
+fn number(name: &'static str, text: Option<String>) -> ApiResult<Option<u64>> {
+    let parse = |text: String| {
+        text.trim()
+            .parse()
+            .map_err(|_| ApiError::field(name, "it is no number").hint("Events are named by their `seq`."))
+    };
+    text.map(parse).transpose()
 }
 
 struct Follower {
@@ -75,7 +98,7 @@ impl Follower {
             }
             Delay::from(PAUSE).await;
         }
-        let call = Call::Events { after: self.after };
+        let call = Call::Events { page: EventPage::After(self.after).exact(), limit: LIMIT_MAX };
         let list: EventList =
             serde_json::from_value(object::call(&self.env, &self.tenant, &self.id, call).await.ok()?).ok()?;
         self.after = list.events.last().map_or(self.after, |event| event.seq);

@@ -1,29 +1,36 @@
 //! restic's REST protocol over the bucket, for machines and for owners.
 //!
 //! Every write is create-only and streams from the request into the bucket, which checks its SHA-256; nothing is
-//! buffered. `config` and `keys/` close once the repository is made. Nobody deletes: machines never, owners not without
-//! a grant, which this version does not hand out. Objects of one workspace are all that a path can name.
+//! buffered. `config` and `keys/` close once the repository is made. Machines delete nothing; an owner changes and
+//! deletes under a grant, while no machine exists. Objects of one workspace are all that a path can name.
+//! `sight` says what a reader is shown, `read` shows it, `write` adds, `delete` moves to where it can be taken back.
 
-use crate::answer;
+mod delete;
+mod read;
+mod sight;
+mod write;
+
 use crate::auth::Context;
-use crate::body::declared_length;
 use crate::error::{ApiError, ApiResult};
 use crate::invocation::Invocation;
-use crate::restic_paths::{Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
+use crate::object::{BackupCall, Call};
+use crate::restic_paths::{AsOf, Place, split_as_of};
 use crate::route::Params;
-use crate::storage::{Put, Storage, repository_path};
+use crate::storage::{Storage, repository_path};
 use crate::workspaces::own;
+use ebbtide_api::account::Scope;
 use ebbtide_api::{ErrorCode, TenantId, WorkspaceId};
 use ebbtide_control::tokens::VmClaims;
-use worker::{Request, Response, ResponseBuilder};
+use serde::de::DeserializeOwned;
+use sight::Sight;
+use worker::{Method, Request, Response};
 
-/// Pages of 1 000 objects that one list may take: the calls of an invocation. At 16 MiB a pack this is 570 GB.
+/// Pages of objects that one list may take: the calls of an invocation. At 1 000 a page and 16 MiB a pack this is 570 GB.
 const PAGES_MAX: usize = 36;
-/// Largest object: what the platform takes as a body on the smaller plans, 100 MB. Packs have 16 to 32 MiB.
-const OBJECT_MAX: u64 = 100_000_000;
 
 /// A workspace's repository in the bucket.
 struct Repository<'a> {
+    invocation: &'a Invocation,
     storage: Storage,
     tenant: &'a TenantId,
     workspace: &'a WorkspaceId,
@@ -36,43 +43,76 @@ pub async fn machine(
     params: &Params,
     request: &Request,
 ) -> ApiResult<Response> {
-    let repository =
-        Repository { storage: invocation.storage()?, tenant: &claims.tenant, workspace: &claims.workspace };
-    let place = place(params)?;
+    let repository = Repository {
+        invocation,
+        storage: invocation.storage()?,
+        tenant: &claims.tenant,
+        workspace: &claims.workspace,
+    };
+    let (as_of, place) = place(invocation, params)?;
     match request.method() {
-        worker::Method::Get | worker::Method::Head => repository.read(&place, request).await,
-        worker::Method::Post | worker::Method::Put => repository.write(&place, request).await,
+        Method::Get | Method::Head => {
+            let sight = as_of.map_or(Sight::Machine(claims.generation), Sight::AsOf);
+            repository.read(&place, &sight, request).await
+        }
+        Method::Post | Method::Put => repository.write_as_machine(&place, claims.generation, request).await,
         _ => Err(ApiError::new(ErrorCode::DeletionRefused, "a machine deletes nothing")),
     }
 }
 
-/// Serves an owner: reading.
+/// Serves an owner.
 pub async fn owner(
     invocation: &Invocation,
     context: &Context,
     params: &Params,
     request: &Request,
 ) -> ApiResult<Response> {
-    let workspace = own(invocation, context, params.get("id")).await?;
-    let repository =
-        Repository { storage: invocation.storage()?, tenant: &context.tenant, workspace: &workspace };
-    let place = place(params)?;
+    let id = params.get("id");
+    if context.repository.as_ref().is_some_and(|only| only.as_str() != id) {
+        return Err(ApiError::no_workspace(id));
+    }
+    let workspace = own(invocation, context, id).await?;
+    let repository = Repository {
+        invocation,
+        storage: invocation.storage()?,
+        tenant: &context.tenant,
+        workspace: &workspace,
+    };
+    let (as_of, place) = place(invocation, params)?;
+    let reads = matches!(request.method(), Method::Get | Method::Head);
+    if !reads && !context.may(Scope::Write) {
+        return Err(ApiError::new(
+            ErrorCode::Forbidden,
+            "this credential reads these backups and changes nothing",
+        )
+        .hint("Run restic with --no-lock, or use a key with the scope `write`."));
+    }
     match request.method() {
-        worker::Method::Get | worker::Method::Head => repository.read(&place, request).await,
-        worker::Method::Delete => {
-            Err(ApiError::new(ErrorCode::DeletionRefused, "this repository is read-only for its owner")
-                .hint("Run restic with --no-lock; snapshots cannot be removed yet."))
+        Method::Get | Method::Head => {
+            let sight = as_of.map_or(Sight::Everything, Sight::AsOf);
+            repository.read(&place, &sight, request).await
         }
-        _ => Err(ApiError::new(ErrorCode::Forbidden, "this repository is read-only for its owner")
-            .hint("Run restic with --no-lock.")),
+        Method::Post | Method::Put => repository.write_as_owner(&place, context, request).await,
+        Method::Delete => repository.delete(&place, context).await,
+        _ => Err(ApiError::new(ErrorCode::MethodNotAllowed, "restic's protocol has no such method")),
     }
 }
 
-fn place(params: &Params) -> ApiResult<Place> {
-    Place::parse(params.get("path")).ok_or_else(|| {
+/// What a path names, and as of which receipt: before the path, as stock restic can say it, or in the query.
+fn place(invocation: &Invocation, params: &Params) -> ApiResult<(Option<AsOf>, Place)> {
+    let refuse = || {
         ApiError::new(ErrorCode::NotFound, "this is no path of a restic repository")
             .hint("Paths are config, and {data,index,keys,locks,snapshots}/ with a SHA-256.")
-    })
+    };
+    let (as_of, path) = split_as_of(params.get("path")).ok_or_else(refuse)?;
+    let as_of = match invocation.query("as-of") {
+        Some(text) => Some(
+            AsOf::parse(&text)
+                .ok_or_else(|| ApiError::field("as-of", "it is `latest` or the whole id of a snapshot"))?,
+        ),
+        None => as_of,
+    };
+    Ok((as_of, Place::parse(path).ok_or_else(refuse)?))
 }
 
 impl Repository<'_> {
@@ -80,120 +120,11 @@ impl Repository<'_> {
         repository_path(self.tenant, self.workspace, path)
     }
 
-    async fn read(&self, place: &Place, request: &Request) -> ApiResult<Response> {
-        let header = |name: &str| request.headers().get(name).ok().flatten();
-        if let Place::List(kind) = place {
-            return self.list(*kind, wants_v2(header("accept").as_deref())).await;
-        }
-        let path = place.object_path().ok_or_else(missing)?;
-        if request.method() == worker::Method::Head {
-            let size = self.storage.size(&self.key(&path)).await?.ok_or_else(missing)?;
-            let builder = ResponseBuilder::new().with_header("content-length", &size.to_string());
-            return Ok(builder.map_err(ApiError::internal)?.empty());
-        }
-        match header("range") {
-            Some(wanted) => self.part(&path, &wanted).await,
-            None => self.whole(&path).await,
-        }
-    }
-
-    async fn whole(&self, path: &str) -> ApiResult<Response> {
-        let object = self.storage.get(&self.key(path), None).await?.ok_or_else(missing)?;
-        let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
-        let builder = ResponseBuilder::new().with_header("content-type", "application/octet-stream");
-        Ok(builder.map_err(ApiError::internal)?.body(body))
-    }
-
-    /// A part. Its size is asked for first: what the bucket says about a part beyond the end is only words.
-    async fn part(&self, path: &str, wanted: &str) -> ApiResult<Response> {
-        let key = self.key(path);
-        let size = self.storage.size(&key).await?.ok_or_else(missing)?;
-        let part: Part = match range(Some(wanted), size) {
-            Ranged::Whole => return self.whole(path).await,
-            Ranged::Unsatisfiable => {
-                return Err(ApiError::field("Range", format!("the object has {size} bytes"))
-                    .with_status(416)
-                    .header("content-range", format!("bytes */{size}")));
-            }
-            Ranged::Part(part) => part,
-        };
-        let wanted = worker::Range::OffsetWithLength { offset: part.first, length: part.length() };
-        let object = self.storage.get(&key, Some(wanted)).await?.ok_or_else(missing)?;
-        let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
-        let builder = ResponseBuilder::new()
-            .with_status(206)
-            .with_header("content-type", "application/octet-stream")
-            .and_then(|builder| {
-                builder.with_header("content-range", &format!("bytes {}-{}/{size}", part.first, part.last))
-            });
-        Ok(builder.map_err(ApiError::internal)?.body(body))
-    }
-
-    async fn list(&self, kind: Kind, v2: bool) -> ApiResult<Response> {
-        let prefix = self.key(&format!("{}/", kind.as_str()));
-        let mut listed: Vec<Listed> = Vec::new();
-        let mut cursor = None;
-        for _ in 0..PAGES_MAX {
-            let page = self.storage.list(&prefix, cursor.take()).await?;
-            listed.extend(page.objects().into_iter().filter_map(|object| {
-                let name = object.key().strip_prefix(&prefix)?.to_owned();
-                Some(Listed { name, size: object.size() })
-            }));
-            cursor = page.cursor().filter(|_| page.truncated());
-            if cursor.is_none() {
-                let (body, content_type) = list(&listed, v2).map_err(ApiError::internal)?;
-                let builder = ResponseBuilder::new().with_header("content-type", content_type);
-                return Ok(builder.map_err(ApiError::internal)?.fixed(body.into_bytes()));
-            }
-        }
-        // Half a list would make a reader believe that packs are missing.
-        Err(ApiError::new(
-            ErrorCode::QuotaReached,
-            format!("the repository has more than {PAGES_MAX} 000 objects of a kind"),
-        ))
-    }
-
-    async fn write(&self, place: &Place, request: &Request) -> ApiResult<Response> {
-        let (path, sha256) = match place {
-            // `POST ?create=true` makes directories; a bucket has none.
-            Place::Root => return Ok(answer::nothing(200)),
-            Place::List(_) => return Err(missing()),
-            Place::Config => ("config".to_owned(), None),
-            Place::Object(kind, name) => (format!("{}/{}", kind.as_str(), name.hex()), Some(name.bytes())),
-        };
-        let length = declared_length(request)
-            .ok_or_else(|| ApiError::new(ErrorCode::LengthRequired, "the object comes without its length"))?;
-        if length > OBJECT_MAX {
-            return Err(ApiError::new(ErrorCode::BodyTooLarge, "the object has more than 100 MB")
-                .hint("Use packs of at most 64 MiB (restic's --pack-size)."));
-        }
-        let stream = request.inner().body().filter(|_| length > 0);
-        let stream = stream.ok_or_else(|| ApiError::new(ErrorCode::InvalidField, "the object is empty"))?;
-        if matches!(place, Place::Object(Kind::Keys, _))
-            && self.storage.head(&self.key("config")).await?.is_some()
-        {
-            return Err(closed("keys/ is closed: the repository is made"));
-        }
-        match self.storage.create(&self.key(&path), stream, sha256).await? {
-            Put::Stored => Ok(answer::nothing(200)),
-            Put::WrongHash => Err(ApiError::new(
-                ErrorCode::InvalidField,
-                "the object does not have the SHA-256 that its name says",
-            )
-            .hint("It was damaged on its way; send it again.")),
-            Put::Exists if sha256.is_some() && self.storage.size(&self.key(&path)).await? == Some(length) => {
-                // The same again, after an answer that was lost: the stored one was checked against its name.
-                Ok(answer::nothing(200))
-            }
-            Put::Exists => Err(closed("this object exists already")),
-        }
+    async fn ask<T: DeserializeOwned>(&self, ask: BackupCall) -> ApiResult<T> {
+        self.invocation.ask(self.tenant, self.workspace, Call::Backups { ask }).await
     }
 }
 
 fn missing() -> ApiError {
     ApiError::new(ErrorCode::NotFound, "there is no such object").hint("Lists say which objects exist.")
-}
-
-fn closed(message: &str) -> ApiError {
-    ApiError::new(ErrorCode::AlreadyExists, message)
 }

@@ -1,9 +1,9 @@
 //! API keys: the SHA-256 is stored, the key itself is shown once and forgotten.
 
-use super::{Index, audit::AuditNote, millis, moment, text};
+use super::{Index, audit::AuditNote, millis, moment, optional_text, text};
 use crate::error::ApiResult;
 use ebbtide_api::account::{ApiKeyInfo, Scope};
-use ebbtide_api::{TenantId, Timestamp};
+use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use serde::Deserialize;
 
 /// Most keys of a tenant.
@@ -17,6 +17,8 @@ pub struct KeyRow {
     pub digest: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// The one workspace whose backups it reads, for a restore kit's key.
+    pub repository: Option<WorkspaceId>,
     /// When it was last used, to the hour.
     pub last_used_at: Option<Timestamp>,
 }
@@ -28,6 +30,7 @@ struct Row {
     label: String,
     digest: String,
     scopes: String,
+    repository: Option<String>,
     created_at: f64,
     last_used_at: Option<f64>,
 }
@@ -44,7 +47,8 @@ impl Index {
         digest: &str,
         note: &AuditNote<'_>,
     ) -> ApiResult<()> {
-        let sql = "INSERT INTO api_keys (id, tenant, label, digest, scopes, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql = "INSERT INTO api_keys (id, tenant, label, digest, scopes, created_at, repository)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let values = [
             text(&info.id),
             text(tenant.as_str()),
@@ -52,6 +56,7 @@ impl Index {
             text(digest),
             text(&join(&info.scopes)),
             millis(info.created_at),
+            optional_text(info.repository.as_ref().map(WorkspaceId::as_str)),
         ];
         let insert = self.statement(sql, &values)?;
         self.run_all(vec![insert, self.note_statement(note)?]).await.map(|_| ())
@@ -67,6 +72,8 @@ impl Index {
             tenant: TenantId(row.tenant),
             digest: row.digest,
             scopes: split(&row.scopes),
+            // What cannot be read opens nothing: a kit's key has no scope besides.
+            repository: row.repository.and_then(|id| id.parse().ok()),
             last_used_at: row.last_used_at.map(moment),
         }))
     }
@@ -87,6 +94,7 @@ impl Index {
                 scopes: split(&row.scopes),
                 created_at: moment(row.created_at),
                 last_used_at: row.last_used_at.map(moment),
+                repository: row.repository.and_then(|id| id.parse().ok()),
             })
             .collect())
     }

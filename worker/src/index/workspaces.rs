@@ -1,6 +1,6 @@
 //! Rows of workspaces: written as an intent before the object exists, then by the object at each change of state.
 
-use super::{Index, audit::AuditNote, millis, moment, number, optional_text, text};
+use super::{Index, millis, moment, number, optional_text, text};
 use crate::calls::Calls;
 use crate::error::{ApiError, ApiResult};
 use ebbtide_api::workspace::{State, WorkspaceList, WorkspaceSummary};
@@ -16,11 +16,12 @@ use worker::Env;
 const PAGE: usize = 50;
 
 const UPSERT: &str = "INSERT INTO workspaces \
-    (id, tenant, name, state, because, repo, size, location, created_at, since, next_deadline, generation, server_id) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO UPDATE SET \
+    (id, tenant, name, state, because, repo, size, location, created_at, since, next_deadline, generation, server_id, \
+    backup_at, rescue_image) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (id) DO UPDATE SET \
     state = excluded.state, because = excluded.because, size = excluded.size, location = excluded.location, \
     since = excluded.since, next_deadline = excluded.next_deadline, generation = excluded.generation, \
-    server_id = excluded.server_id WHERE excluded.since >= workspaces.since";
+    server_id = excluded.server_id, backup_at = excluded.backup_at, rescue_image = excluded.rescue_image WHERE excluded.since >= workspaces.since";
 
 /// What is written before a workspace's object is called for the first time.
 pub struct Intent<'a> {
@@ -65,32 +66,8 @@ struct SummaryRow {
 }
 
 impl Index {
-    /// Records the intent to create a workspace, together with its audit line. Repeatable.
-    ///
-    /// # Errors
-    /// The index does not answer; the intent may be recorded or not.
-    pub async fn put_intent(&self, intent: &Intent<'_>, note: &AuditNote<'_>) -> ApiResult<()> {
-        let values = [
-            text(intent.id.as_str()),
-            text(intent.tenant.as_str()),
-            text(intent.name),
-            text(State::Requested.as_str()),
-            text("the owner asked for it"),
-            optional_text(intent.repo),
-            text(intent.size),
-            text(intent.location),
-            millis(intent.now),
-            millis(intent.now),
-            millis(intent.next_deadline),
-            number(0),
-            JsValue::NULL,
-        ];
-        let insert = UPSERT.split(" DO UPDATE").next().unwrap_or(UPSERT);
-        let insert = self.statement(&format!("{insert} DO NOTHING"), &values)?;
-        self.run_all(vec![insert, self.note_statement(note)?]).await.map(|_| ())
-    }
-
-    /// Brings the row of a workspace in line with its record, making it where it is missing.
+    /// Brings the row of a workspace, and its machines in the ledger, in line with its record, making them where they are
+    /// missing.
     ///
     /// # Errors
     /// The index does not answer.
@@ -110,16 +87,23 @@ impl Index {
             next_deadline.map_or(JsValue::NULL, millis),
             number(record.generation.0.into()),
             record.server.as_ref().map_or(JsValue::NULL, |server| number(server.id)),
+            record.snapshots.first().map_or(JsValue::NULL, |snapshot| millis(snapshot.verified_at)),
+            record.rescue_image.map_or(JsValue::NULL, number),
         ];
-        self.run(UPSERT, &values).await.map(|_| ())
+        let mut statements = vec![self.statement(UPSERT, &values)?];
+        statements.extend(self.account(record)?);
+        self.run_all(statements).await.map(|_| ())
     }
 
-    /// Removes a row: of an intent that never became an object, or of a workspace that was purged.
+    /// Removes a row: of an intent that never became an object, with its reservation, or of a workspace that was purged,
+    /// whose bills stay.
     ///
     /// # Errors
     /// The index does not answer.
     pub async fn remove(&self, id: &WorkspaceId) -> ApiResult<()> {
-        self.run("DELETE FROM workspaces WHERE id = ?1", &[text(id.as_str())]).await.map(|_| ())
+        let row = self.statement("DELETE FROM workspaces WHERE id = ?1", &[text(id.as_str())])?;
+        let reservation = "DELETE FROM machines WHERE workspace = ?1 AND started_at IS NULL";
+        self.run_all(vec![row, self.statement(reservation, &[text(id.as_str())])?]).await.map(|_| ())
     }
 
     /// Puts off when the sweep looks at a workspace again; the object's next change of state overwrites it.
@@ -263,11 +247,5 @@ mod tests {
         for text in ["", "x", "1.2", "-1.k3v7q2mzab", "1.k3v7q2mzab'--", "NaN.k3v7q2mzab"] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn an_intent_never_overwrites_what_the_object_wrote() {
-        let insert = UPSERT.split(" DO UPDATE").next().unwrap();
-        assert!(insert.ends_with("ON CONFLICT (id)"), "{insert}");
     }
 }

@@ -1,5 +1,6 @@
 //! Answers calls: each is an input to the lifecycle or a look at what is stored.
 
+use super::backups::{self, Held};
 use super::shore::Backing;
 use super::{Alarm, Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse, run};
 use crate::calls::Calls;
@@ -7,7 +8,9 @@ use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::workspace::{CreateHold, EventList, Hold, LogPage, SnapshotList};
 use ebbtide_api::{ErrorCode, TenantId};
 use ebbtide_control::decide::{Command, Context, Input, Note};
+use ebbtide_control::money::{Quote, terms};
 use ebbtide_control::record::{NewWorkspace, Record, plus};
+use ebbtide_control::sweep::Fate;
 use ebbtide_control::view;
 use serde::Serialize;
 use std::rc::Rc;
@@ -16,21 +19,34 @@ use worker::{Error, Response, Result};
 /// Answers one call.
 pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Response> {
     let Envelope { tenant, call } = envelope;
-    if let Call::Create { record } = call {
-        return create(inner, &tenant, *record).await;
+    if let Call::Create { record, quote } = call {
+        return create(inner, &tenant, *record, quote).await;
+    }
+    if let Call::Fate = call {
+        let config = crate::config::Config::from_env(&inner.env)
+            .map_err(|error| Error::RustError(error.to_string()))?;
+        return json(&inner.load()?.map(|stored| Fate::of(&stored.record, &config.policy)));
     }
     let Some(stored) = inner.load()?.filter(|stored| stored.record.tenant == tenant) else {
         return refuse(ErrorCode::NotFound, "there is no such workspace");
     };
     let record = stored.record;
     match call {
-        Call::Create { .. } | Call::View => show(inner, &record),
-        Call::Events { after } => json(&EventList { events: inner.store()?.events(after)? }),
+        Call::Create { .. } | Call::View | Call::Fate => show(inner, &record),
+        Call::Events { page, limit } => {
+            let (events, more) = inner.store()?.events(page, limit)?;
+            json(&EventList { events, more })
+        }
         Call::Log => json(&LogPage { lines: inner.store()?.log()? }),
-        Call::Snapshots => json(&SnapshotList { snapshots: record.snapshots }),
+        Call::Snapshots => {
+            let Held { bytes: stored_bytes, quota: quota_bytes } = backups::fill(inner)?;
+            json(&SnapshotList { snapshots: record.snapshots, stored_bytes, quota_bytes })
+        }
+        Call::Backups { ask } => backups::answer(inner, &record, ask).await,
         Call::Sleep => ask(inner, Command::Sleep).await,
-        Call::Wake { snapshot } => ask(inner, Command::Wake { snapshot }).await,
-        Call::Retry => ask(inner, Command::Retry).await,
+        Call::Terms => json(&terms(&record)),
+        Call::Wake { snapshot, quote } => begin(inner, quote, Command::Wake { snapshot }).await,
+        Call::Retry { quote } => begin(inner, quote, Command::Retry).await,
         Call::Delete => ask(inner, Command::Delete).await,
         Call::Discard => ask(inner, Command::Discard).await,
         Call::Undelete => ask(inner, Command::Undelete).await,
@@ -48,6 +64,11 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
             None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
         },
         Call::Receipt { deliver, ends } => receipt(inner, &record, *deliver, ends).await,
+        Call::Relabel => {
+            let stale = Record { labels_stale: record.server.is_some(), ..record };
+            inner.store()?.save(&stale, stored.alarm_at)?;
+            tick(inner).await
+        }
         Call::Poke => {
             let settled = inner.decide(Input::Tick { due_at: stored.alarm_at }, Alarm::Spent).await?;
             // A row that was not written when it should have been is what brought the sweep here.
@@ -73,7 +94,12 @@ fn show(inner: &Inner, record: &Record) -> Result<Response> {
     json(&view::workspace(record, heartbeat.as_ref(), &context, &config.port_url_template))
 }
 
-async fn create(inner: &Rc<Inner>, tenant: &TenantId, new: NewWorkspace) -> Result<Response> {
+async fn create(
+    inner: &Rc<Inner>,
+    tenant: &TenantId,
+    new: NewWorkspace,
+    quote: Option<Quote>,
+) -> Result<Response> {
     if let Some(stored) = inner.load()? {
         let same = stored.record.tenant == *tenant && stored.record.id == new.id;
         return if same {
@@ -83,7 +109,8 @@ async fn create(inner: &Rc<Inner>, tenant: &TenantId, new: NewWorkspace) -> Resu
         };
     }
     let now = now();
-    let record = Record::new(new, now);
+    let mut record = Record::new(new, now);
+    record.money.quote = quote;
     inner.store()?.save(&record, None)?;
     let note = Note { state: record.state(), because: record.because.clone() };
     inner.store()?.add_event(note, record.generation, now)?;
@@ -104,6 +131,14 @@ async fn ask(inner: &Rc<Inner>, command: Command) -> Result<Response> {
         Some(refusal) => refuse(refusal.code, &refusal.message),
         None => show(inner, &settled.record),
     }
+}
+
+/// Starts a machine whose worst case is reserved: its rates are known before it is.
+async fn begin(inner: &Rc<Inner>, quote: Option<Quote>, command: Command) -> Result<Response> {
+    if let Some(quote) = quote {
+        inner.decide(Input::Ask(Command::Quote(quote)), Alarm::Stands).await?;
+    }
+    ask(inner, command).await
 }
 
 async fn take_hold(inner: &Rc<Inner>, hold: CreateHold) -> Result<Response> {

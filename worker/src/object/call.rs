@@ -3,10 +3,12 @@
 //! Both sides run the same build, so the JSON between them is not pinned; the tenant travels with every call and the
 //! object compares it with its record.
 
+use super::backups::BackupCall;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
 use ebbtide_api::workspace::{CreateHold, PatchWorkspace};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::decide::PortAccess;
+use ebbtide_control::money::Quote;
 use ebbtide_control::record::NewWorkspace;
 use serde::{Deserialize, Serialize};
 
@@ -24,19 +26,21 @@ pub struct Envelope {
 #[serde(tag = "call", rename_all = "snake_case")]
 pub enum Call {
     /// Begins a workspace. Repeatable: an object that holds the same id answers as it stands.
-    Create { record: Box<NewWorkspace> },
+    Create { record: Box<NewWorkspace>, quote: Option<Quote> },
     /// → [`ebbtide_api::workspace::Workspace`], like every call by a person that names no other answer.
     View,
-    /// → [`ebbtide_api::workspace::EventList`]: history after a number.
-    Events { after: u64 },
+    /// → [`ebbtide_api::workspace::EventList`]: a page of history.
+    Events { page: EventPage, limit: u16 },
     /// → [`ebbtide_api::workspace::LogPage`].
     Log,
     /// Back up and end the machine.
     Sleep,
-    /// Start a machine again.
-    Wake { snapshot: Option<String> },
-    /// Try again after a failure.
-    Retry,
+    /// → [`ebbtide_control::money::Terms`]: what a wake or a longer lifetime has to reserve.
+    Terms,
+    /// Start a machine again, at those rates.
+    Wake { snapshot: Option<String>, quote: Option<Quote> },
+    /// Try again after a failure, at those rates.
+    Retry { quote: Option<Quote> },
     /// End it, backed up first.
     Delete,
     /// End it without a backup.
@@ -61,8 +65,41 @@ pub enum Call {
     Heartbeat { generation: Generation, heartbeat: Box<Heartbeat> },
     /// → [`ebbtide_api::vm::ReceiptAnswer`].
     Receipt { deliver: Box<DeliverReceipt>, ends: ReceiptEnds },
+    /// About the repository; each says what it answers.
+    Backups { ask: BackupCall },
     /// Look again: what the sweep does to an object that overslept.
     Poke,
+    /// → [`ebbtide_control::sweep::Fate`], or `null` from an object that holds nothing and stays so. The sweep asks by id
+    /// alone, for it may know no tenant.
+    Fate,
+    /// Write the labels of the machine anew.
+    Relabel,
+}
+
+/// Which part of the history is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventPage {
+    /// The oldest events after this number.
+    After(u64),
+    /// The newest events before this number.
+    Before(u64),
+}
+
+impl EventPage {
+    /// Above every number that an event has, and the largest that the runtime still reads as a whole one.
+    const LAST: u64 = (1 << 53) - 1;
+    /// The end of the history.
+    pub const NEWEST: Self = Self::Before(Self::LAST);
+
+    /// The same page, with a number that survives the way to the object.
+    #[must_use]
+    pub fn exact(self) -> Self {
+        match self {
+            Self::After(seq) => Self::After(seq.min(Self::LAST)),
+            Self::Before(seq) => Self::Before(seq.min(Self::LAST)),
+        }
+    }
 }
 
 /// What an enrolling machine has shown.

@@ -2,7 +2,9 @@
 
 use super::run::Attachment;
 use super::shore::site;
+use super::story;
 use super::{Alarm, Inner, now, refuse};
+use crate::log::Level;
 use ebbtide_api::vm::{Heartbeat, Instruction};
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::decide::{Context, Input};
@@ -149,7 +151,7 @@ impl Inner {
             };
             if let Err(error) = sent {
                 // It asks again with its next heartbeat, or is found silent.
-                worker::console_debug!("an instruction was not delivered: {error}");
+                story::trouble(Level::Debug, record, "an instruction was not delivered", &error);
             }
         }
     }

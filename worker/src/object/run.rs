@@ -1,9 +1,8 @@
 //! Runs effects, and remembers what machines say.
 
 use super::shore::Backing;
-use super::{Alarm, Inner, now};
+use super::{Alarm, Inner, now, story};
 use crate::calls::Calls;
-use crate::log::{self, Level};
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::decide::{Effect, EffectOutcome, Input};
@@ -51,9 +50,10 @@ pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()>
             return Ok(());
         }
         if calls.total() >= CALLS_BUDGET {
-            tell(&stored.record, &calls);
+            story::called(&stored.record, &calls);
             return inner.yield_effect(attempt_id).await;
         }
+        let began = now();
         let outcome = match Backing::open(&inner.env, now(), calls.clone()) {
             Ok(backing) => in_time(backing.perform(effect, &stored.record), backing.patience()).await,
             Err(error) => EffectOutcome::Later {
@@ -62,19 +62,15 @@ pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()>
                 not_before: None,
             },
         };
+        story::ran(&stored.record, effect, &outcome, (began, now()));
         let settled = inner.decide(Input::Finished { attempt_id, outcome }, Alarm::Stands).await?;
+        crate::gate::tell_urgent(&inner.env, &calls).await;
         next = settled.effect;
         if next.is_none() {
-            tell(&settled.record, &calls);
+            story::called(&settled.record, &calls);
         }
     }
     Ok(())
-}
-
-/// Says how many calls a chain of effects made, so that the plan's bound can be watched.
-fn tell(record: &Record, calls: &Calls) {
-    let fields = [("workspace.id", record.id.as_str()), ("calls", &calls.to_string())];
-    log::write(Level::Debug, "effects ran", &fields);
 }
 
 /// The outcome, or "may have landed" where it is not there in time: the attempt must end before it counts as lost and

@@ -4,14 +4,18 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::fetch_http::FetchHttp;
+use crate::gate;
+use crate::index::Index;
 use crate::keychain::Keychain;
 use crate::storage::{Storage, repository_path};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::Enrolled;
 use ebbtide_control::cloudflare::Cloudflare;
-use ebbtide_control::decide::{Effect, EffectOutcome};
+use ebbtide_control::decide::{Effect, EffectOutcome, Neighbours};
+use ebbtide_control::gate::{Need, Provider};
 use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::machine::{self, Site};
+use ebbtide_control::money::caps::Spending;
 use ebbtide_control::perform::{Shore, Vault};
 use ebbtide_control::record::Record;
 use ebbtide_control::secret::SecretText;
@@ -20,6 +24,7 @@ use worker::Env;
 
 /// The bucket and the configuration, as effects need them.
 pub(super) struct Backing {
+    env: Env,
     config: Rc<Config>,
     storage: Storage,
     calls: Calls,
@@ -33,16 +38,26 @@ impl Backing {
     /// What the installation lacks.
     pub(super) fn open(env: &Env, now: Timestamp, calls: Calls) -> Result<Self, ApiError> {
         let config = Config::from_env(env).map_err(ApiError::internal)?;
-        Ok(Self { storage: Storage::open(env, calls.clone())?, config, calls, now })
+        Ok(Self { env: env.clone(), storage: Storage::open(env, calls.clone())?, config, calls, now })
     }
 
-    /// Performs an effect.
+    /// Performs an effect, once the provider gate lets it.
     pub(super) async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
-        let http = FetchHttp::new(self.calls.clone());
+        let pass = match Need::of(effect) {
+            Some(need) => match gate::ask(&self.env, &self.calls, need).await {
+                Ok(pass) => pass,
+                Err(wait) => return wait.into(),
+            },
+            None => gate::Pass::default(),
+        };
+        let http = |provider| FetchHttp::new(self.calls.clone()).metered(pass.meter(provider));
         let (config, token) = (&self.config, &self.config.hetzner_token);
-        let hetzner = Hetzner::new(http.clone(), config.hetzner_url.as_str(), token.clone());
-        let cloudflare =
-            Cloudflare::new(http, config.cloudflare_url.as_str(), config.cloudflare_token.clone());
+        let hetzner = Hetzner::new(http(Provider::Machines), config.hetzner_url.as_str(), token.clone());
+        let cloudflare = Cloudflare::new(
+            http(Provider::Names),
+            config.cloudflare_url.as_str(),
+            config.cloudflare_token.clone(),
+        );
         let shore = Shore {
             hetzner: &hetzner,
             cloudflare: &cloudflare,
@@ -100,5 +115,17 @@ impl Vault for Backing {
         let current = self.storage.current_agent().await.map_err(|error| error.message().to_owned())?;
         let agent = current.ok_or("no idle-agent has been uploaded: PUT /v1/vm/agent/{sha256} brings one")?;
         machine::user_data(record, &agent, &site(&self.config), self.now).map_err(|error| error.to_string())
+    }
+
+    async fn spending(&self, record: &Record) -> Result<Option<Spending>, String> {
+        let index = Index::open(&self.env, self.calls.clone()).map_err(|error| error.message().to_owned())?;
+        let spent = index.spending(&record.tenant, self.now).await;
+        spent.map(Some).map_err(|error| error.message().to_owned())
+    }
+
+    async fn neighbours(&self, record: &Record) -> Result<Neighbours, String> {
+        let index = Index::open(&self.env, self.calls.clone()).map_err(|error| error.message().to_owned())?;
+        let seen = index.neighbours(record, &self.config.policy).await;
+        seen.map_err(|error| error.message().to_owned())
     }
 }

@@ -3,12 +3,18 @@
 //! Everything here is synchronous SQLite, so that load → decide → save has no await in between and no other call can
 //! slip in. Rows are few and bounded: the plan pays by rows written.
 
+mod ledger;
+
+pub use ledger::Ancestry;
+
+use super::call::EventPage;
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::workspace::Event;
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::decide::Note;
 use ebbtide_control::record::Record;
 use serde::Deserialize;
+use std::cell::Cell;
 use worker::{Error, Result, SqlStorage, SqlStorageValue};
 
 /// How many events are kept: a year of daily use.
@@ -19,6 +25,7 @@ const LOG_BATCHES_KEPT: i64 = 200;
 /// The object's tables.
 pub struct Store {
     sql: SqlStorage,
+    is_made: Cell<bool>,
 }
 
 /// A record with the time for which its alarm is set.
@@ -27,6 +34,15 @@ pub struct Stored {
     pub record: Record,
     /// When the alarm is due.
     pub alarm_at: Option<Timestamp>,
+}
+
+/// How full the repository is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoredBytes {
+    /// Bytes in it, uploads under way included.
+    pub bytes: u64,
+    /// When they were last counted, in milliseconds since 1970; 0 before the first time.
+    pub counted_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -41,19 +57,34 @@ struct JsonRow {
 }
 
 impl Store {
-    /// Opens the tables, making them where the object is new.
+    /// Opens the tables. An object that holds nothing stays so until its record is saved: asking about a workspace that
+    /// never was leaves nothing behind.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn open(sql: SqlStorage) -> Result<Self> {
-        sql.exec(
+        let query = "SELECT name AS json FROM sqlite_master WHERE type = 'table' AND name = 'record'";
+        let tables: Vec<JsonRow> = sql.exec(query, None)?.to_array()?;
+        let store = Self { sql, is_made: Cell::new(false) };
+        // A later version may have added some.
+        if !tables.is_empty() {
+            store.make_tables()?;
+        }
+        Ok(store)
+    }
+
+    fn make_tables(&self) -> Result<()> {
+        self.sql.exec(
             "CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL, alarm_ms INTEGER);
              CREATE TABLE IF NOT EXISTS heard (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL);
              CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
-             CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);",
+             CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
+             CREATE TABLE IF NOT EXISTS stored (id INTEGER PRIMARY KEY CHECK (id = 1), bytes INTEGER NOT NULL, counted_ms INTEGER NOT NULL);
+             CREATE TABLE IF NOT EXISTS lineage (generation INTEGER PRIMARY KEY, snapshot TEXT, base_generation INTEGER, base_ms INTEGER);",
             None,
         )?;
-        Ok(Self { sql })
+        self.is_made.set(true);
+        Ok(())
     }
 
     /// The record, where the object holds one.
@@ -61,6 +92,9 @@ impl Store {
     /// # Errors
     /// What SQLite or the parser says: a record that cannot be read is never treated as absent.
     pub fn load(&self) -> Result<Option<Stored>> {
+        if !self.is_made.get() {
+            return Ok(None);
+        }
         let rows: Vec<RecordRow> =
             self.sql.exec("SELECT json, alarm_ms FROM record WHERE id = 1", None)?.to_array()?;
         let Some(row) = rows.into_iter().next() else { return Ok(None) };
@@ -75,6 +109,9 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn save(&self, record: &Record, alarm_at: Option<Timestamp>) -> Result<()> {
+        if !self.is_made.get() {
+            self.make_tables()?;
+        }
         let json = serde_json::to_string(record).map_err(parse_error)?;
         let alarm =
             alarm_at.map_or(SqlStorageValue::Null, |at| SqlStorageValue::Integer(at.as_millisecond()));
@@ -92,27 +129,41 @@ impl Store {
         self.append("events", &event, EVENTS_KEPT)
     }
 
-    /// The history after event number `after`, oldest first, at most 500.
+    /// A page of the history, oldest first, and whether there is more in that direction.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn events(&self, after: u64) -> Result<Vec<Event>> {
+    pub fn events(&self, page: EventPage, limit: u16) -> Result<(Vec<Event>, bool)> {
         #[derive(Deserialize)]
         struct Row {
             seq: f64,
             json: String,
         }
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let query = "SELECT seq, json FROM events WHERE seq > ? ORDER BY seq LIMIT 500";
-        let rows: Vec<Row> = self.sql.exec(query, Some(vec![after.into()]))?.to_array()?;
-        rows.into_iter()
+        let (from, query) = match page {
+            EventPage::After(seq) => (seq, "SELECT seq, json FROM events WHERE seq > ? ORDER BY seq LIMIT ?"),
+            EventPage::Before(seq) => {
+                (seq, "SELECT seq, json FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?")
+            }
+        };
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let one_more = i64::from(limit).saturating_add(1);
+        let mut rows: Vec<Row> =
+            self.sql.exec(query, Some(vec![from.into(), one_more.into()]))?.to_array()?;
+        let more = rows.len() > usize::from(limit);
+        rows.truncate(limit.into());
+        if matches!(page, EventPage::Before(_)) {
+            rows.reverse();
+        }
+        let events: Result<Vec<Event>> = rows
+            .into_iter()
             .map(|row| {
                 let event: Event = serde_json::from_str(&row.json).map_err(parse_error)?;
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a row number
                 let seq = row.seq as u64;
                 Ok(Event { seq, ..event })
             })
-            .collect()
+            .collect();
+        Ok((events?, more))
     }
 
     /// Appends lines of the machine's log, one row a batch.

@@ -5,6 +5,7 @@ use super::session::{LIFE_SECS, Session};
 use crate::auth::{self, Context};
 use crate::error::{ApiError, ApiResult};
 use crate::invocation::Invocation;
+use crate::object::EventPage;
 use crate::workspaces;
 use ebbtide_api::workspace::Workspace;
 use ebbtide_api::{ErrorCode, Timestamp, WorkspaceId};
@@ -13,6 +14,9 @@ use ebbtide_dashboard::page::Shell;
 use ebbtide_dashboard::view::{self, WorkspaceView};
 use jiff::SignedDuration;
 use worker::Request;
+
+/// Events that a page shows: the newest.
+const HISTORY: u16 = 500;
 
 /// A request of a signed-in browser.
 pub struct Visit<'a> {
@@ -112,7 +116,8 @@ impl<'a> Visit<'a> {
     /// There is none, or the object does not answer.
     pub async fn view(&self, id: &WorkspaceId) -> ApiResult<WorkspaceView> {
         let workspace = self.workspace(id).await?;
-        let history = workspaces::events(self.invocation, &self.context, id, 0).await?;
+        let newest = EventPage::NEWEST;
+        let history = workspaces::events(self.invocation, &self.context, id, newest, HISTORY).await?;
         Ok(view::workspace(&workspace, &history.events, self.now()))
     }
 }

@@ -131,5 +131,47 @@ fn the_systems_own_processes_are_nobodys_progress() {
 fn agents_are_listed_once_however_many_processes_they_have() {
     let scene = [process(20, 10, "node /usr/bin/claude"), process(21, 20, "claude"), process(30, 21, "bash")];
     let progress = Sampler::default().sample(&scene, &BTreeSet::new(), Some(USER), TEN_SECONDS);
-    assert_eq!(progress.agents, ["claude (20)"]);
+    assert_eq!(progress.agents.len(), 1);
+    let agent = &progress.agents[0];
+    assert_eq!((agent.pid, agent.name, agent.own.as_slice()), (20, "claude", [20, 21].as_slice()));
+    assert_eq!(agent.children, [Child { started: 30, is_server: false, is_shell: true }]);
+}
+
+#[test]
+fn what_leads_to_a_server_serves_and_a_command_beside_it_does_not() {
+    let scene = [
+        process(20, 10, "claude"),
+        process(30, 20, "bash -c npm"),
+        process(31, 30, "npm run dev"),
+        process(32, 31, "node vite"),
+        process(33, 32, "esbuild"),
+        process(40, 20, "bash -c pytest"),
+        process(41, 40, "pytest"),
+    ];
+    let progress = Sampler::default().sample(&scene, &BTreeSet::from([32]), Some(USER), TEN_SECONDS);
+    let children: Vec<(u64, bool)> =
+        progress.agents[0].children.iter().map(|child| (child.started, child.is_server)).collect();
+    assert_eq!(children, [(30, true), (31, true), (40, false), (41, false)]);
+}
+
+#[test]
+fn a_report_belongs_to_the_agent_above_the_hook_that_brings_it() {
+    let proc = tempfile::tempdir().unwrap();
+    for (pid, parent, command) in [
+        (9, 1, "bash"),
+        (20, 9, "node\0/usr/bin/claude"),
+        (21, 20, "claude"),
+        (30, 21, "sh"),
+        (31, 30, "ebb"),
+    ] {
+        let directory = proc.path().join(pid.to_string());
+        std::fs::create_dir_all(&directory).unwrap();
+        let comm = command.split('\0').next().unwrap();
+        let stat = format!("{pid} ({comm}) S {parent} 1 1 0 -1 0 0 0 0 0 1 0 0 0 20 0 1 0 7{pid} 1 2 3");
+        std::fs::write(directory.join("stat"), stat).unwrap();
+        std::fs::write(directory.join("cmdline"), command).unwrap();
+    }
+    assert_eq!(agent_above(proc.path(), 31), Some((20, 720)));
+    assert_eq!(agent_above(proc.path(), 9), None);
+    assert_eq!(agent_above(proc.path(), 99), None);
 }

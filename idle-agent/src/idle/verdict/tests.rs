@@ -8,6 +8,8 @@ const POLICY: VmPolicy = VmPolicy {
     idle_timeout_secs: 1800,
     unknown_grace_secs: 600,
     waiting_for_human_secs: 7200,
+    agent_silence_secs: 1800,
+    background_secs: 7200,
     snapshot_every_secs: 900,
 };
 
@@ -15,6 +17,8 @@ fn quiet() -> Evidence {
     Evidence {
         ready: true,
         progress: Reading::Quiet(String::new()),
+        turn: Reading::Quiet(String::new()),
+        asking: None,
         terminal: Reading::Quiet(String::new()),
         http: Reading::Quiet(String::new()),
         agents: vec![],
@@ -67,14 +71,43 @@ fn a_parked_agent_is_named_and_keeps_nothing_awake() {
 fn an_unreadable_signal_holds_for_its_grace_and_not_for_ever() {
     let mut clocks = Clocks::default();
     let blind = Evidence { progress: Reading::Unreadable("/proc cannot be read".into()), ..quiet() };
-    assert_eq!(clocks.tick(secs(599), &blind, &POLICY).verdict, Verdict::Unknown);
+    let why = clocks.tick(secs(599), &blind, &POLICY);
+    assert_eq!((why.verdict, why.sleeps_in_secs), (Verdict::Unknown, Some(1801)));
     let over = clocks.tick(secs(1), &blind, &POLICY);
     assert_eq!(
         (over.verdict, over.sleeps_in_secs),
         (Verdict::Quiet, Some(1800)),
         "the clock stood still meanwhile"
     );
-    assert_eq!(clocks.tick(secs(1800), &blind, &POLICY).verdict, Verdict::Idle);
+    // It comes and goes: that gives no second grace.
+    clocks.tick(secs(10), &quiet(), &POLICY);
+    assert_eq!(clocks.tick(secs(10), &blind, &POLICY).sleeps_in_secs, Some(1780));
+    assert_eq!(clocks.tick(secs(1780), &blind, &POLICY).verdict, Verdict::Idle);
+}
+
+#[test]
+fn a_question_keeps_the_machine_for_its_budget_and_says_so() {
+    let asking = |left_secs: u64| Evidence {
+        asking: Some(Asking {
+            what: "claude asks a question".into(),
+            left_ms: left_secs * 1000,
+            total_ms: 7_200_000,
+        }),
+        ..quiet()
+    };
+    let mut clocks = Clocks::default();
+    clocks.tick(secs(10), &working(), &POLICY);
+    let why = clocks.tick(secs(3600), &asking(3600), &POLICY);
+    assert_eq!((why.verdict, why.sleeps_in_secs), (Verdict::WaitingForHuman, Some(3600)));
+    assert_eq!(why.because, ["claude asks a question; kept for another 1h for an answer"]);
+    assert_eq!(why.budgets[1], budget("waiting_for_human", 7200, 3600));
+    assert_eq!(clocks.tick(secs(3600), &quiet(), &POLICY).verdict, Verdict::Idle, "nobody came");
+}
+
+#[test]
+fn clocks_of_an_agent_that_knew_no_turns_are_read() {
+    let old = r#"{"progress":{"quiet_ms":5,"unreadable_ms":0,"ever":true},"terminal":{"quiet_ms":7,"unreadable_ms":0,"ever":false},"http":{"quiet_ms":7,"unreadable_ms":0,"ever":false},"verdict":"quiet","verdict_ms":5}"#;
+    assert_eq!(serde_json::from_str::<Clocks>(old).unwrap().progress.quiet_ms, 5);
 }
 
 #[test]
@@ -104,12 +137,17 @@ fn reading() -> impl Strategy<Value = Reading> {
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     let leases = prop::collection::vec((1u64..4000, prop_oneof![Just("hold"), Just("api")]), 0..3);
-    (any::<bool>(), reading(), reading(), reading(), leases, prop::bool::weighted(0.1)).prop_map(
-        |(ready, progress, terminal, http, leases, asked_to_sleep)| {
+    let asking = prop::option::weighted(0.2, 1u64..7_200_000).prop_map(|left| {
+        left.map(|left_ms| Asking { what: "claude asks".into(), left_ms, total_ms: 7_200_000 })
+    });
+    let signals = (reading(), reading(), reading(), reading());
+    (any::<bool>(), signals, asking, leases, prop::bool::weighted(0.1)).prop_map(
+        |(ready, (progress, turn, terminal, http), asking, leases, asked_to_sleep)| {
             let mut leases: Vec<Lease> =
                 leases.into_iter().map(|(secs, source)| lease(secs, source)).collect();
             leases.sort_by_key(|lease| std::cmp::Reverse(lease.expires_in_secs));
-            Evidence { ready, progress, terminal, http, agents: vec![], leases, asked_to_sleep }
+            let agents = vec![];
+            Evidence { ready, progress, turn, asking, terminal, http, agents, leases, asked_to_sleep }
         },
     )
 }
@@ -161,11 +199,49 @@ proptest! {
     #[test]
     fn more_activity_never_brings_sleep_nearer(past in history(), now in evidence()) {
         let before = after(&past).tick(secs(5), &now, &POLICY);
-        for place in 0..3 {
+        for place in 0..4 {
             let mut more = now.clone();
-            *[&mut more.progress, &mut more.terminal, &mut more.http][place] = Reading::Active("more".into());
+            *[&mut more.progress, &mut more.turn, &mut more.terminal, &mut more.http][place] = Reading::Active("more".into());
             let more = after(&past).tick(secs(5), &more, &POLICY);
             prop_assert!(awake_for(&more) >= awake_for(&before), "{more:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn no_sequence_of_unreadable_signals_keeps_a_machine_beyond_its_grace(
+        past in history(),
+        blind in prop::collection::vec(0u8..16, 40..80),
+    ) {
+        let mut clocks = after(&past);
+        clocks.tick(secs(1), &working(), &POLICY);
+        let unless = |is_blind: bool| {
+            if is_blind { Reading::Unreadable("x".into()) } else { Reading::Quiet("x".into()) }
+        };
+        let mut why = None;
+        for bits in &blind {
+            let scene = Evidence {
+                progress: unless(bits & 1 != 0),
+                turn: unless(bits & 2 != 0),
+                terminal: unless(bits & 4 != 0),
+                http: unless(bits & 8 != 0),
+                ..quiet()
+            };
+            why = Some(clocks.tick(secs(60), &scene, &POLICY));
+        }
+        // 40 looks of a minute: the timeout and the grace.
+        prop_assert_eq!(why.unwrap().verdict, Verdict::Idle);
+    }
+
+    #[test]
+    fn what_it_says_about_sleep_comes_true(past in history(), now in evidence()) {
+        let mut clocks = after(&past);
+        let why = clocks.tick(secs(5), &now, &POLICY);
+        // Leases and questions shrink by themselves, which this scene does not play.
+        if let Some(left) = why.sleeps_in_secs
+            && now.leases.is_empty() && now.asking.is_none() && left > 1
+        {
+            prop_assert!(clocks.clone().tick(secs(left - 2), &now, &POLICY).verdict != Verdict::Idle);
+            prop_assert_eq!(clocks.tick(secs(left), &now, &POLICY).verdict, Verdict::Idle);
         }
     }
 

@@ -174,12 +174,14 @@ fn an_idle_agent_killed_again_and_again_while_it_drains_brings_the_same_bytes() 
 }
 
 #[test]
-fn a_machine_that_dies_is_imaged_and_ended_and_the_next_wake_has_the_last_backup() {
+fn a_machine_that_dies_is_imaged_and_ended_and_its_last_backup_can_be_woken_instead() {
     SYSTEM.run(|stack| {
         let id = ready(stack, &cloning())?.id.to_string();
         let before = work(stack, &id, 1)?;
         stack.api.call("POST", &format!("/v1/workspaces/{id}/snapshots"), Some(&json!({})))?.expect(202)?;
-        stack.api.wait(&id, "backed up", LIMIT, |workspace| workspace.last_backup.is_some())?;
+        let backed_up =
+            stack.api.wait(&id, "backed up", LIMIT, |workspace| workspace.last_backup.is_some())?;
+        let snapshot = backed_up.last_backup.context("no backup")?.snapshot;
         stack.machine_of(&id)?.shell("ebb", &format!("echo later > {PLACE}/not-backed-up"))?;
         let server = stack.cloud.inventory()?.live_of(&id)[0].id;
         stack.cloud.machine_fault(server, "die")?;
@@ -200,7 +202,11 @@ fn a_machine_that_dies_is_imaged_and_ended_and_the_next_wake_has_the_last_backup
         ensure!(failure.message.contains(&id_of_image), "{failure:?} does not name the image {id_of_image}");
         let longer = json!({ "lifetime": "1h" });
         stack.api.call("PATCH", &format!("/v1/workspaces/{id}"), Some(&longer))?.expect(200)?;
-        wakes_to(stack, &id, &before)?;
+        // Without a choice the image would be salvaged: see `rescue`.
+        let chosen = json!({ "snapshot": snapshot });
+        stack.api.call("POST", &format!("/v1/workspaces/{id}/wake"), Some(&chosen))?.expect(202)?;
+        stack.api.wait_for(&id, State::Running, LIMIT)?;
+        ensure!(traces(stack, &id)? == before, "other bytes than in the backup");
         servers_ever(stack, &id, 2)?;
         discarded(stack, &id)
     });

@@ -1,0 +1,92 @@
+//! Bodies about backups as their owner handles them: the restore kit, deletions that are undone, the master key's rotation.
+//!
+//! A restore kit holds secrets and is answered once; its `Debug` shows none.
+
+use crate::account::ApiKeyInfo;
+use crate::{TenantId, Timestamp, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+/// All that restic needs to bring a workspace's files back, without Ebbtide's programs. Keep it as a password is kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RestoreKit {
+    /// Whose backups.
+    pub workspace: WorkspaceId,
+    /// Its readable name.
+    pub name: String,
+    /// When the kit was made.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub made_at: Timestamp,
+    /// The newest verified snapshot at that time.
+    pub snapshot: String,
+    /// For `RESTIC_REPOSITORY`; holds the kit's own credential, which reads these backups and can be revoked.
+    pub repository: String,
+    /// For `RESTIC_PASSWORD`.
+    pub password: String,
+    /// The credential as `GET /v1/keys` lists it; `DELETE /v1/keys/{id}` ends it.
+    pub key: ApiKeyInfo,
+    /// What to do with it, as text for a person.
+    pub instructions: String,
+}
+
+impl std::fmt::Debug for RestoreKit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RestoreKit({} of {}, secrets redacted)", self.snapshot, self.workspace)
+    }
+}
+
+/// What came of bringing deleted objects of a repository back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UndoneDeletions {
+    /// Objects brought back by this request.
+    pub restored: u64,
+    /// Whether there may be more: send the request again, with `next_cursor` where there is one.
+    pub more: bool,
+    /// Pass as `?cursor=`.
+    pub next_cursor: Option<String>,
+}
+
+/// What came of re-wrapping tenants' keys under the current master key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MasterKeyRotation {
+    /// Id of the master key that seals.
+    pub current: String,
+    /// Tenants' keys that this request wrapped anew.
+    pub rewrapped: u64,
+    /// Those that it found under the current key already.
+    pub unchanged: u64,
+    /// Those that it could not open or store: the older master keys are still needed.
+    pub failed: Vec<RotationFailure>,
+    /// Pass as `?cursor=` for the next slice; `null` after the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A tenant's key that was left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RotationFailure {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Why.
+    pub problem: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kit_shows_no_secret_by_accident() {
+        let kit: RestoreKit = serde_json::from_str(
+            r#"{"workspace":"k3v7q2mzab","name":"demo","made_at":"2026-11-21T05:00:00Z","snapshot":"ab",
+            "repository":"rest:https://kit:SECRET1@host/","password":"SECRET2","instructions":"SECRET3",
+            "key":{"id":"00","prefix":"ebb_00","label":"","scopes":[],"created_at":"2026-11-21T05:00:00Z",
+            "last_used_at":null,"repository":"k3v7q2mzab"}}"#,
+        )
+        .unwrap();
+        assert_eq!(format!("{kit:?}"), "RestoreKit(ab of k3v7q2mzab, secrets redacted)");
+        assert_eq!(kit.key.repository, Some(kit.workspace));
+    }
+}

@@ -1,0 +1,150 @@
+//! Silence: a question, not a countdown.
+//!
+//! Nothing here ends a machine because it is silent: the provider is asked, a dead one is rebooted once, and one that
+//! lives is kept until its lifetime ends. Before anything harmful the other workspaces are looked at: many that fell
+//! silent together have not died together, and the clock begins anew. Only the hard end is stronger.
+
+use super::images::{rescue, saved};
+use super::phases::{destroy, heard_at};
+use super::{Context, Draft};
+use crate::policy::Policy;
+use crate::record::{DrainReason, Phase, Record, ServerStatus, Wanted, minus, plus};
+use ebbtide_api::Timestamp;
+
+/// The other workspaces of this installation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Neighbours {
+    /// Silent, and fell silent at about the same time.
+    pub silent: u32,
+    /// Heard of.
+    pub awake: u32,
+}
+
+impl Neighbours {
+    /// Whether so many are silent that the fault is not a machine's.
+    pub fn fault_is_ours(self, policy: &Policy) -> bool {
+        self.silent >= policy.silent_together.max(1) && self.silent >= self.awake
+    }
+}
+
+/// Moves to silent where the machine was not heard of for long enough.
+pub(super) fn fall_silent(draft: &mut Draft, draining: Option<DrainReason>, context: &Context<'_>) -> bool {
+    let now = context.now;
+    let last_heard = heard_at(&draft.record, context);
+    if now < plus(last_heard, context.policy.silence_after) {
+        return false;
+    }
+    draft.record.silence_from = None;
+    let phase =
+        Phase::Silent { last_heard, rebooted_at: None, ask_at: now, status: None, draining, looked_at: None };
+    draft.enter(phase, "the machine is not heard of", now);
+    true
+}
+
+pub(super) fn silent(
+    draft: &mut Draft,
+    last_heard: Timestamp,
+    draining: Option<DrainReason>,
+    context: &Context<'_>,
+) -> bool {
+    let (now, policy) = (context.now, context.policy);
+    if context.heard_at.is_some_and(|heard| heard > last_heard) {
+        let phase = match draining {
+            Some(reason) => Phase::Draining { reason, trouble: None, frozen: false },
+            None => Phase::Running,
+        };
+        draft.enter(phase, "the machine is heard again", now);
+        return true;
+    }
+    if draft.record.wanted == Wanted::Discarded {
+        return destroy(draft, None, "the owner discards what is unsaved", now);
+    }
+    if draining.is_some() && draft.record.final_snapshot.is_some() {
+        return saved(draft, now);
+    }
+    if now >= draft.record.drain_ends_at(policy) {
+        return rescue(draft, "the machine was still silent when its time was over", context);
+    }
+    if now < ends_at(&draft.record, last_heard, policy) {
+        return false;
+    }
+    // A look that is older than a question is none.
+    if let Phase::Silent { looked_at, .. } = &mut draft.record.phase {
+        let stale = minus(now, policy.silence_question);
+        *looked_at = looked_at.filter(|at| *at > stale);
+        if looked_at.is_none() {
+            return false;
+        }
+    }
+    rescue(draft, "the machine stayed silent beyond its budget", context)
+}
+
+/// Until when a silent machine is kept: its lifetime, its silence budget at least, never past the drain ceiling.
+pub(super) fn ends_at(record: &Record, last_heard: Timestamp, policy: &Policy) -> Timestamp {
+    let heard = [record.clocks_restarted_at, record.silence_from]
+        .into_iter()
+        .flatten()
+        .fold(last_heard, Timestamp::max);
+    plus(heard, policy.silence_budget).max(record.lifetime_ends_at()).min(record.drain_ends_at(policy))
+}
+
+/// From when on a look around tells who is silent together: those who fell silent at once are noticed within a heartbeat
+/// of one another.
+pub(super) fn settled_at(record: &Record, policy: &Policy) -> Timestamp {
+    plus(record.since, policy.heartbeat.plus(policy.heartbeat))
+}
+
+/// Takes in what the provider says of a silent machine, and tells the owner where it is news.
+pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<'_>) {
+    let Phase::Silent { last_heard, .. } = draft.record.phase else { return };
+    let kept_until = ends_at(&draft.record, last_heard, context.policy);
+    let Phase::Silent { status, ask_at, looked_at, rebooted_at, .. } = &mut draft.record.phase else {
+        return;
+    };
+    let is_news = *status != Some(seen);
+    *status = Some(seen);
+    *ask_at = plus(context.now, context.policy.silence_question);
+    let may_reboot = rebooted_at.is_none();
+    let text = match seen {
+        ServerStatus::Off | ServerStatus::Flat => {
+            // A reboot interrupts whatever still works: the neighbours are looked at once more before it.
+            *looked_at = if may_reboot { None } else { *looked_at };
+            let dead =
+                if seen == ServerStatus::Off { "off" } else { "on, with neither CPU nor network in use" };
+            let then = if may_reboot { "it is rebooted once" } else { "one reboot has not helped" };
+            format!("the provider says that the machine is {dead}: {then}; kept until {kept_until}")
+        }
+        ServerStatus::Alive => format!(
+            "the machine is alive at the provider but does not reach us: it is left to work until {kept_until}, then \
+             an image of it is taken"
+        ),
+        ServerStatus::Unclear => format!(
+            "the provider does not say whether the machine is alive: it is left alone until {kept_until}"
+        ),
+    };
+    if is_news {
+        draft.note(text);
+    }
+}
+
+/// Takes in how the other workspaces are.
+pub(super) fn looked(draft: &mut Draft, neighbours: Neighbours, context: &Context<'_>) {
+    let now = context.now;
+    let ours = neighbours.fault_is_ours(context.policy);
+    let told_before = draft.record.silence_from.is_some();
+    let Phase::Silent { looked_at, status, ask_at, .. } = &mut draft.record.phase else { return };
+    *looked_at = Some(now);
+    if ours {
+        // What the provider said of one of them is no ground either: it is asked again.
+        *status = None;
+        *ask_at = plus(now, context.policy.silence_question);
+        draft.record.silence_from = Some(now);
+        if !told_before {
+            let Neighbours { silent, awake } = neighbours;
+            draft.note(format!(
+                "{silent} other workspaces fell silent with it and {awake} are heard of: the fault is not this \
+                 machine's, the clock begins anew, and nothing is rebooted or rescued for it"
+            ));
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Rescue images and silence: what is taken, salvaged, kept, told and deleted, and when nothing of the kind may happen.
+
+use super::*;
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+fn taken(image: u64) -> Failure {
+    failure("rescued", image.to_string(), "")
+}
+
+/// A workspace whose machine died with unsaved work: an image holds that, and nothing bills but the image.
+fn rescued() -> World {
+    let mut world = World::running();
+    world.record.snapshots = vec![backup('c')];
+    world.now = 26 * HOUR;
+    world.record.phase = Phase::Draining { reason: DrainReason::Lifetime, trouble: None, frozen: false };
+    world.tick().state(State::Rescuing);
+    world.ends(Effect::PowerOff, EffectOutcome::Done);
+    world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
+    world.ends(Effect::AwaitImage, EffectOutcome::Done);
+    world.destroyed().state(State::Failed);
+    world
+}
+
+fn backup(digit: char) -> SnapshotSummary {
+    SnapshotSummary {
+        snapshot: digit.to_string().repeat(64),
+        verified_at: at(30),
+        generation: Generation(1),
+        files: 1,
+        bytes: 1,
+        partial: false,
+    }
+}
+
+/// Woken: a machine made from the image is there and backs itself up.
+fn salvaging() -> World {
+    let mut world = rescued();
+    world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
+    world.ends(Effect::EnsureServer, EffectOutcome::Exists(server())).state(State::Booting);
+    assert_eq!(world.effect, None, "nobody visits it: it gets no names");
+    world.input(Input::Enrolled { machine_key: "new".into() });
+    assert_eq!(world.refusal, None);
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Draining);
+    world
+}
+
+fn verified(world: &mut World) {
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+}
+
+fn failure_of(world: &World) -> Failure {
+    match &world.record.phase {
+        Phase::Failed { failure } => failure.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
+    let mut world = salvaging();
+    assert!(world.record.because.starts_with("salvaging the rescue image 9"), "{}", world.record.because);
+    let context = Context { now: at(world.now), policy: &world.policy, heard_at: None };
+    let told = crate::view::instruction(&world.record, &context);
+    assert_eq!((told.wish, told.open), (ebbtide_api::vm::Wish::DrainNow, false));
+    verified(&mut world);
+    world.destroyed().state(State::Provisioning);
+    assert_eq!(world.record.generation, Generation(3));
+    assert_eq!(world.record.restore, Some(receipt().snapshot), "a wake always restores a backup");
+    assert_eq!((world.record.salvages, world.record.rescue_image), (None, None));
+    world.ends(Effect::EnsureServer, EffectOutcome::Exists(server()));
+    world.ends(Effect::EnsureDns, EffectOutcome::Done);
+    world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
+    assert!(world.record.old_images.is_empty());
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    insta::assert_snapshot!(world.notes.join("\n"));
+}
+
+#[test]
+fn an_image_is_passed_to_deletion_only_once_the_salvage_is_verified() {
+    let mut world = salvaging();
+    world.deliver(receipt(), true);
+    assert_eq!(world.record.rescue_image, Some(9));
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptWrong { problem: "pack 2 is missing".into() });
+    assert_eq!(world.record.rescue_image, Some(9));
+    assert!(world.record.old_images.is_empty());
+    world.state(State::Draining);
+    verified(&mut world);
+    assert_eq!(world.record.rescue_image, None);
+    world.state(State::Destroying);
+}
+
+#[test]
+fn a_salvage_that_fails_keeps_the_image_and_says_what_can_be_done() {
+    let boot = Heard { boot_failure: Some("no disk".into()), ..Heard::default() };
+    let mut world = rescued();
+    world.ask(Command::Retry).state(State::Provisioning);
+    world.ends(Effect::EnsureServer, EffectOutcome::Exists(server()));
+    world.hear(boot);
+    world.destroyed().state(State::Failed);
+    let failure = failure_of(&world);
+    assert_eq!(failure.code, "salvage_failed");
+    assert!(failure.message.contains("9") && failure.message.contains("no disk"), "{failure:?}");
+    assert_eq!(world.record.rescue_image, Some(9));
+
+    let mut world = salvaging();
+    world.now += 26 * HOUR + 1;
+    world.heard = Some(world.now);
+    world.tick();
+    world.destroyed().state(State::Failed);
+    assert_eq!(failure_of(&world).code, "salvage_failed");
+    assert_eq!(world.record.rescue_image, Some(9));
+    assert_eq!(world.record.lost, None, "the image still holds it");
+    assert!(world.effect.is_none(), "a salvage machine is not imaged: it is made from an image");
+}
+
+#[test]
+fn an_image_that_is_gone_is_told_as_lost_and_the_next_wake_restores_the_last_backup() {
+    let mut world = rescued();
+    world.ask(Command::Wake { snapshot: None });
+    world.ends(Effect::EnsureServer, EffectOutcome::ImageImpossible { message: "no such image".into() });
+    world.state(State::Failed);
+    assert_eq!(failure_of(&world).code, "salvage_failed");
+    assert!(world.record.lost.clone().unwrap().contains("no such image"));
+    world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
+    assert_eq!((world.record.salvages, world.record.restore.clone()), (None, Some(backup('c').snapshot)));
+}
+
+#[test]
+fn a_chosen_snapshot_passes_the_image_over_and_no_later_wake_puts_it_above_newer_work() {
+    let mut world = rescued();
+    let expires_at = world.record.rescue_image_expires_at.unwrap();
+    world.ask(Command::Wake { snapshot: Some(backup('c').snapshot) }).state(State::Provisioning);
+    assert_eq!((world.record.salvages, world.record.restore.clone()), (None, Some(backup('c').snapshot)));
+    assert_eq!(world.record.rescue_image, None);
+    assert_eq!(world.record.old_images[0].delete_at, expires_at, "it is kept all the same");
+    assert!(world.notes.iter().any(|note| note.contains("passed over")), "{:?}", world.notes);
+}
+
+#[test]
+fn an_image_ends_after_a_warning_and_what_it_held_is_named_as_lost() {
+    let mut world = rescued();
+    let begun = world.now;
+    let expires = world.record.rescue_image_expires_at.unwrap().as_second() - START;
+    assert_eq!(world.wake_at, Some(at(expires - DAY)));
+    world.at(expires - DAY - 1);
+    assert!(!world.notes.iter().any(|note| note.contains("is deleted at")));
+    world.at(expires - DAY);
+    assert_eq!(world.notes.iter().filter(|note| note.contains("is deleted at")).count(), 1);
+    assert_eq!(world.wake_at, Some(at(expires)));
+    world.at(expires).state(State::Failed);
+    assert_eq!(failure_of(&world).code, "work_lost");
+    assert!(world.record.lost.is_some());
+    world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
+    assert_eq!(world.wake_at, None);
+    assert!(expires - begun >= 7 * DAY - 600, "{expires}");
+}
+
+#[test]
+fn a_deletion_that_the_provider_refuses_waits_on_its_own_clock_and_is_never_forgotten() {
+    let mut world = rescued();
+    world.ask(Command::Discard).state(State::Deleted);
+    let later = || EffectOutcome::Later { waiting_for: "x".into(), maybe_landed: false, not_before: None };
+    for _ in 0..40 {
+        world.ends(Effect::DeleteImage { image: 9 }, later());
+        assert_eq!(world.record.pause, None, "it holds nothing else back");
+        let next = world.wake_at.unwrap().as_second() - START;
+        assert!((1..=HOUR).contains(&(next - world.now)), "{}", next - world.now);
+        world.at(next);
+    }
+    world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
+    assert!(world.record.old_images.is_empty());
+}
+
+#[test]
+fn deleting_keeps_the_image_while_it_can_be_undone_and_purging_deletes_it() {
+    let mut world = rescued();
+    world.record.rescue_image_expires_at = Some(at(100 * DAY));
+    world.ask(Command::Delete).state(State::Deleted);
+    assert_eq!(world.effect, None);
+    world.ask(Command::Undelete).state(State::Asleep);
+    assert_eq!(world.record.rescue_image, Some(9));
+    world.ask(Command::Delete).state(State::Deleted);
+    world.now += 8 * DAY;
+    world.tick();
+    world.ends(Effect::Purge, EffectOutcome::Done);
+    world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
+    assert_eq!(world.wake_at, None);
+}
+
+#[test]
+fn whoever_refuses_images_gets_none_and_on_unsaved_decides() {
+    for (on_unsaved, state) in [(OnUnsaved::Destroy, State::Destroying), (OnUnsaved::Hold, State::Draining)] {
+        let mut world = World::draining();
+        world.record.spec.rescue_image = RescueChoice::Refuse;
+        world.record.spec.on_unsaved = on_unsaved;
+        world.now = 26 * HOUR;
+        world.heard = Some(world.now);
+        world.tick().state(state);
+        assert_eq!(world.record.lost.is_some(), on_unsaved == OnUnsaved::Destroy);
+    }
+}
+
+#[test]
+fn a_machine_that_is_held_past_its_end_is_told_daily_and_its_label_moves_on() {
+    let mut world = World::draining();
+    world.record.spec.rescue_image = RescueChoice::Refuse;
+    world.record.spec.on_unsaved = OnUnsaved::Hold;
+    let told =
+        |world: &World| world.notes.iter().filter(|note| note.contains("billed on as was chosen")).count();
+    world.now = 26 * HOUR;
+    for day in 1..4 {
+        world.heard = Some(world.now);
+        world.tick().state(State::Draining);
+        assert_eq!(told(&world), day);
+        world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+        assert_eq!(world.record.hard_end_at(&world.policy), at(world.now + DAY));
+        for _ in 0..3 {
+            world.now += 6 * HOUR;
+            world.heard = Some(world.now);
+            world.tick();
+        }
+        assert_eq!(told(&world), day, "once a day");
+        world.now += 6 * HOUR;
+    }
+    // What is held is not given up: a backup that comes through at last ends it.
+    world.heard = Some(world.now);
+    world.tick();
+    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    verified(&mut world);
+    world.state(State::Destroying);
+}
+
+#[test]
+fn nothing_takes_a_salvage_back_and_a_hold_is_refused_by_name() {
+    for command in [Command::Sleep, Command::Wake { snapshot: None }, Command::Delete] {
+        let mut world = salvaging();
+        world.ask(command.clone()).state(State::Draining);
+        assert_eq!(world.refusal, None, "{command:?}");
+    }
+    let mut world = salvaging();
+    world.ask(Command::TakeHold(Hold { id: "h".into(), reason: "x".into(), ends_at: at(40 * HOUR) }));
+    assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::WrongState);
+    world.ask(Command::Discard).state(State::Destroying);
+    world.destroyed().state(State::Deleted);
+    world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
+}
+
+#[test]
+fn records_of_earlier_versions_are_read_and_their_images_end_too() {
+    let mut world = rescued();
+    let mut json = serde_json::to_value(&world.record).unwrap();
+    let fields = json.as_object_mut().unwrap();
+    for new in [
+        "rescue_image_expires_at",
+        "rescue_image_warned",
+        "salvages",
+        "old_images",
+        "held_until",
+        "silence_from",
+    ] {
+        assert!(fields.remove(new).is_some(), "{new}");
+    }
+    fields["spec"].as_object_mut().unwrap().remove("rescue_image").unwrap();
+    world.record = serde_json::from_value(json).unwrap();
+    world.tick();
+    assert!(world.record.rescue_image_expires_at.is_some());
+    assert!(world.wake_at.is_some());
+    assert_eq!(taken(9).code, failure_of(&world).code);
+}
+
+fn looks(world: &mut World, silent: u32, awake: u32) {
+    world.ends(Effect::LookAround, EffectOutcome::Neighbours(Neighbours { silent, awake }));
+}
+
+#[test]
+fn several_silent_at_once_are_our_fault_and_none_of_them_is_rebooted_or_rescued_for_it() {
+    let mut world = World::running();
+    world.at(200).state(State::Silent);
+    looks(&mut world, 0, 4);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Flat));
+    looks(&mut world, 1, 4);
+    assert_eq!(world.effect, None, "not before the others had the time to be missed");
+    assert_eq!(world.wake_at, Some(at(230)));
+    world.at(230);
+    looks(&mut world, 3, 1);
+    assert_eq!(world.effect, None, "no reboot");
+    assert!(world.notes.iter().any(|note| note.contains("3 other workspaces")), "{:?}", world.notes);
+    world.at(230 + 181);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Flat));
+    looks(&mut world, 3, 1);
+    assert_eq!(world.effect, None, "no reboot while they are all silent");
+    world.at(230 + 2 * 181);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Flat));
+    looks(&mut world, 0, 4);
+    world.ends(Effect::Reboot, EffectOutcome::Done);
+}
+
+#[test]
+fn silence_together_puts_a_rescue_off_but_never_past_the_hard_end() {
+    let mut world = World::running();
+    world.at(240).state(State::Silent);
+    world.effect = None;
+    world.record.in_flight = None;
+    let hard_end = world.record.hard_end_at(&world.policy);
+    let mut rescued_at = None;
+    for now in (240..30 * HOUR).step_by(60) {
+        world.now = now;
+        world.tick();
+        for _ in 0..4 {
+            match world.effect {
+                Some((_, Effect::LookAround)) => looks(&mut world, 5, 0),
+                Some((_, Effect::AskServer)) => {
+                    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Off));
+                }
+                Some((_, Effect::Reboot)) => panic!("rebooted"),
+                _ => break,
+            }
+        }
+        if world.record.state() == State::Rescuing {
+            rescued_at = Some(now);
+            break;
+        }
+    }
+    let rescued_at = at(rescued_at.unwrap());
+    assert_eq!(rescued_at, at(26 * HOUR), "the drain ceiling ends it, whoever is silent");
+    assert_eq!(world.record.hard_end_at(&world.policy), hard_end);
+}
+
+#[test]
+fn a_rescue_waits_for_a_fresh_look_at_the_others() {
+    let mut world = World::running();
+    world.at(200).state(State::Silent);
+    looks(&mut world, 0, 4);
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
+    world.effect = None;
+    world.record.in_flight = None;
+    world.at(24 * HOUR).state(State::Silent);
+    let asked = matches!(world.effect, Some((_, Effect::LookAround)));
+    assert!(asked, "{:?}", world.effect);
+    looks(&mut world, 1, 1);
+    world.state(State::Rescuing);
+}
+
+#[test]
+fn a_silent_object_that_waits_for_an_answer_does_not_wake_itself_at_once_again() {
+    let mut world = World::running();
+    world.at(200).state(State::Silent);
+    let later = || EffectOutcome::Later { waiting_for: "x".into(), maybe_landed: false, not_before: None };
+    world.ends(Effect::LookAround, later());
+    assert!(world.wake_at.unwrap() > at(world.now));
+    world.now += 100;
+    world.tick();
+    assert!(world.wake_at.unwrap() > at(world.now));
+}
+
+#[test]
+fn what_the_provider_says_of_a_silent_machine_is_told_once() {
+    let mut world = World::running();
+    world.at(200);
+    looks(&mut world, 0, 1);
+    for ask in 1..5 {
+        world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
+        world.at(200 + ask * 181).state(State::Silent);
+    }
+    assert_eq!(world.notes.iter().filter(|note| note.contains("left to work until")).count(), 1);
+}
+
+#[test]
+fn a_fault_is_ours_only_where_enough_and_at_least_half_are_silent() {
+    for silent in 0..30_u32 {
+        for awake in 0..30 {
+            let ours = Neighbours { silent, awake }.fault_is_ours(&Policy::default());
+            assert_eq!(ours, silent >= 2 && 2 * silent >= silent + awake, "{silent} of {}", silent + awake);
+        }
+    }
+}
+
+#[test]
+fn a_deletion_is_undone_from_every_state_and_the_next_machine_is_a_new_generation() {
+    let asleep = || {
+        let mut world = World::draining();
+        verified(&mut world);
+        world.destroyed().state(State::Asleep);
+        world
+    };
+    let silent = || {
+        let mut world = World::running();
+        world.at(200).state(State::Silent);
+        world
+    };
+    let worlds: [fn() -> World; 5] = [World::booting, World::running, World::draining, rescued, salvaging];
+    let worlds = worlds.into_iter().map(|make| make()).chain([asleep(), silent()]);
+    for mut world in worlds {
+        let (begun, generation) = (world.record.state(), world.record.generation);
+        world.ask(Command::Delete);
+        assert_eq!(world.refusal, None, "{begun}");
+        world.ask(Command::Undelete);
+        assert_eq!(world.refusal, None, "{begun}");
+        assert_ne!(world.record.wanted, Wanted::Deleted, "{begun}");
+        let phase = Phase::Deleted { purge_at: at(100 * DAY), purged: false };
+        world.record = Record {
+            phase,
+            wanted: Wanted::Deleted,
+            in_flight: None,
+            server: None,
+            machine_key: None,
+            salvages: None,
+            ..world.record
+        };
+        world.ask(Command::Undelete).state(State::Asleep);
+        world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
+        assert_eq!(world.record.generation, generation.next(), "{begun}");
+        world.input(Input::Enrolled { machine_key: "another".into() });
+        assert_eq!(world.refusal, None, "{begun}: a new machine has a key of its own");
+    }
+}

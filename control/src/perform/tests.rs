@@ -1,0 +1,118 @@
+//! What effects say to the provider where a rescue image is concerned; all the rest runs in the simulation, against the
+//! local cloud's own model.
+
+use super::*;
+use crate::http::script::{BASE, Script, finish, json};
+use crate::record::{NewWorkspace, Spec};
+use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, RescueChoice};
+use ebbtide_api::{TenantId, WorkspaceId};
+
+struct Nowhere;
+
+impl Vault for Nowhere {
+    async fn object_size(&self, _record: &Record, _path: &str) -> Result<Option<u64>, String> {
+        Ok(None)
+    }
+
+    async fn shred(&self, _record: &Record) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn user_data(&self, _record: &Record) -> Result<SecretText, String> {
+        Ok("#cloud-config\n".into())
+    }
+
+    async fn neighbours(&self, _record: &Record) -> Result<Neighbours, String> {
+        Err("the index is away".to_owned())
+    }
+}
+
+fn salvage() -> Record {
+    let spec = Spec {
+        repo: None,
+        branch: None,
+        placement: Placement { size: "tx23".into(), location: "tide1".into() },
+        fallbacks: vec![],
+        image: "debian-12".into(),
+        agents: vec![],
+        idle_timeout: Duration::from_mins(30),
+        lifetime: Duration::from_hours(24),
+        ingress: Ingress::Direct,
+        on_unsaved: OnUnsaved::Destroy,
+        rescue_image: RescueChoice::Take,
+        persistence: Persistence::Backup,
+        env: vec![],
+    };
+    let new = NewWorkspace {
+        id: WorkspaceId::from_random(1),
+        tenant: TenantId::owner(),
+        name: "r".into(),
+        host: "r-x.ebb.localhost".into(),
+        spec,
+        worst_case: None,
+    };
+    let mut record = Record::new(new, Timestamp::UNIX_EPOCH);
+    record.salvages = Some(9);
+    record.rescue_image = Some(9);
+    record
+}
+
+fn perform(effect: Effect, answers: &[(u16, &str)]) -> (EffectOutcome, Script) {
+    let script = Script::new(answers.iter().map(|(status, body)| json(*status, body)));
+    let hetzner = Hetzner::new(&script, BASE.to_owned(), "hunter2".into());
+    let cloudflare = Cloudflare::new(&script, BASE.to_owned(), "hunter2".into());
+    let policy = Policy::default();
+    let shore = Shore {
+        hetzner: &hetzner,
+        cloudflare: &cloudflare,
+        vault: &Nowhere,
+        install: "home",
+        zone_id: "z",
+        ssh_keys: &[],
+        policy: &policy,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let outcome = finish(shore.perform(effect, &salvage()));
+    (outcome, script)
+}
+
+const NONE: (u16, &str) = (200, r#"{"servers":[],"meta":{}}"#);
+const INVALID: (u16, &str) =
+    (422, r#"{"error":{"code":"invalid_input","message":"image '9' not found","details":{}}}"#);
+const NOT_FOUND: (u16, &str) = (404, r#"{"error":{"code":"not_found","message":"image not found"}}"#);
+
+#[test]
+fn a_salvage_machine_is_made_from_the_image_and_an_image_that_is_gone_is_told_from_a_refusal() {
+    let (outcome, script) = perform(Effect::EnsureServer, &[NONE, INVALID, NOT_FOUND]);
+    assert_eq!(script.body(1)["image"], "9");
+    assert_eq!(script.lines()[2], "GET /images/9");
+    assert!(matches!(outcome, EffectOutcome::ImageImpossible { .. }), "{outcome:?}");
+
+    let there = (200, r#"{"image":{"id":9,"type":"snapshot","status":"available","labels":{}}}"#);
+    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, INVALID, there]);
+    assert!(matches!(outcome, EffectOutcome::Refused(_)), "{outcome:?}");
+
+    let down = (503, r#"{"error":{"code":"unavailable","message":"down"}}"#);
+    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, INVALID, down]);
+    assert!(matches!(outcome, EffectOutcome::Later { .. }), "nothing is believed lost unseen: {outcome:?}");
+}
+
+#[test]
+fn an_image_that_is_not_there_is_deleted_and_one_that_is_locked_waits() {
+    let delete = Effect::DeleteImage { image: 9 };
+    for answer in [(204, ""), NOT_FOUND] {
+        assert_eq!(perform(delete, &[answer]).0, EffectOutcome::Done);
+    }
+    let locked = (423, r#"{"error":{"code":"locked","message":"image is being created"}}"#);
+    for answer in [locked, (500, "<html>")] {
+        let (outcome, script) = perform(delete, &[answer]);
+        assert_eq!(script.lines(), ["DELETE /images/9"]);
+        assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_index_that_does_not_answer_is_no_proof_that_nobody_else_is_silent() {
+    let (outcome, _) = perform(Effect::LookAround, &[]);
+    assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
+}

@@ -1,0 +1,220 @@
+//! The sweep's decisions: what becomes of a resource, given what its labels, the index and its workspace's object say.
+//!
+//! Pure. A finding is a candidate: nothing ends on the word of a listing or of the index alone. The object is asked by
+//! id, because a lost, restored or lagging index must destroy nothing; where there is no object either, what may hold
+//! work is imaged first. In doubt everything stays, and the report says why.
+//! Where to read next: [`server`] for the rules that matter most, [`walk`] for how listings are resumed, [`state`] for
+//! what is remembered between runs.
+
+pub mod address;
+pub mod image;
+pub mod leftover;
+pub mod name;
+pub mod server;
+pub mod state;
+pub mod turn;
+pub mod walk;
+
+use crate::policy::Policy;
+use crate::record::{Phase, Record, Wanted, plus};
+use ebbtide_api::sweep::SweepVerdict;
+use ebbtide_api::workspace::{OnUnsaved, RescueChoice, State};
+use ebbtide_api::{Duration, Generation, Timestamp, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+/// What the index knows of a workspace. It may be stale, restored or lost: good for leaving things alone only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// Its state as last written.
+    pub state: State,
+    /// Its machine as last written.
+    pub generation: Generation,
+    /// That machine's server.
+    pub server: Option<u64>,
+}
+
+impl Row {
+    /// Whether the provider may bill for a machine, as far as the index knows.
+    pub fn may_have_machine(&self) -> bool {
+        match self.state {
+            State::Provisioning
+            | State::Booting
+            | State::Running
+            | State::Silent
+            | State::Draining
+            | State::Rescuing
+            | State::Destroying => true,
+            State::Requested | State::Asleep | State::Failed | State::Deleted => false,
+        }
+    }
+}
+
+/// What a workspace's object says when the sweep asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// Its state.
+    pub state: State,
+    /// Its current or last machine.
+    pub generation: Generation,
+    /// Whether the provider may bill for that machine.
+    pub may_have_machine: bool,
+    /// When that machine ends whatever anybody says.
+    pub hard_end: Timestamp,
+    /// Whether the owner chose to be billed on rather than to lose unsaved work.
+    pub holds: bool,
+    /// Whether nothing is lost with that machine: its work is in storage, or was given up by a recorded decision.
+    pub saved: bool,
+    /// Whether its owner wants no image of a machine: it would be a copy of their work in the clear.
+    pub refuses_image: bool,
+    /// The provider's id of that machine's server.
+    pub server: Option<u64>,
+    /// Rescue images that it knows of, waiting or being brought back.
+    pub images: Vec<u64>,
+    /// Whether its keys are shredded.
+    pub purged: bool,
+}
+
+impl Fate {
+    /// What has to be done before its machine goes; `otherwise` where that may hold work.
+    fn first(&self, otherwise: First) -> First {
+        if self.saved || self.refuses_image { First::Nothing } else { otherwise }
+    }
+
+    /// Reads it off a record.
+    pub fn of(record: &Record, policy: &Policy) -> Self {
+        Self {
+            state: record.state(),
+            generation: record.generation,
+            may_have_machine: record.phase.may_have_machine(),
+            hard_end: record.hard_end_at(policy),
+            holds: record.spec.on_unsaved == OnUnsaved::Hold,
+            saved: record.final_snapshot.is_some() || record.wanted == Wanted::Discarded,
+            refuses_image: record.spec.rescue_image == RescueChoice::Refuse,
+            server: record.server.as_ref().map(|server| server.id),
+            images: record
+                .rescue_image
+                .into_iter()
+                .chain(record.salvages)
+                .chain(record.old_images.iter().map(|old| old.image))
+                .collect(),
+            purged: matches!(record.phase, Phase::Deleted { purged: true, .. }),
+        }
+    }
+}
+
+/// What asking the object came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It was not asked.
+    NotYet,
+    /// There is no such object, and asking made none.
+    Unknown,
+    /// It answered.
+    Known(Fate),
+}
+
+/// By what a resource is judged, beside itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Site<'a> {
+    /// Whose resources are ours.
+    pub install: &'a str,
+    /// Durations.
+    pub policy: &'a Policy,
+    /// The control plane's clock.
+    pub now: Timestamp,
+    /// Whether the index may have been lost or restored: then what nobody knows is left until its label ends it.
+    pub index_in_doubt: bool,
+}
+
+impl Site<'_> {
+    /// Whether something is too young to be judged; what has no age is.
+    fn is_young(&self, created: Option<Timestamp>) -> bool {
+        created.is_none_or(|created| plus(created, self.policy.sweep_min_age) > self.now)
+    }
+
+    fn is_past(&self, at: Timestamp, grace: Duration) -> bool {
+        plus(at, grace) < self.now
+    }
+}
+
+/// What has to be done with a machine before it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Nothing: it holds no work that is not in storage.
+    Nothing,
+    /// An image is taken; where none can be taken, the machine stays.
+    Image,
+    /// An image is tried; where none can be taken, the machine goes all the same: it has outlived every deadline.
+    ImageIfPossible,
+}
+
+/// What is to become of a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is as it should be, and not worth a line.
+    Fine,
+    /// It stays, and the report says why.
+    Leave,
+    /// Its object has to say first.
+    Ask,
+    /// Its object is told to look for itself.
+    Poke,
+    /// Its object is told to write the labels anew.
+    Relabel,
+    /// It goes.
+    End(First),
+}
+
+impl Verdict {
+    /// As the report has it.
+    pub fn reported(self) -> SweepVerdict {
+        match self {
+            Self::Fine | Self::Leave => SweepVerdict::Leave,
+            Self::Ask => SweepVerdict::Ask,
+            Self::Poke | Self::Relabel => SweepVerdict::Poke,
+            Self::End(_) => SweepVerdict::End,
+        }
+    }
+}
+
+/// A verdict with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// Why, a sentence.
+    pub because: String,
+}
+
+impl Judged {
+    fn new(verdict: Verdict, because: impl Into<String>) -> Self {
+        Self { verdict, because: because.into() }
+    }
+}
+
+/// Whether the index has to be doubted: it is empty, or knows fewer than half of many resources on one page.
+pub fn index_in_doubt(index_is_empty: bool, on_page: usize, without_row: usize) -> bool {
+    /// Below this, a few strays are just that.
+    const MANY: usize = 10;
+    index_is_empty || (without_row >= MANY && without_row.saturating_mul(2) > on_page)
+}
+
+/// What the sweep does about a workspace that the index has a machine for, `found` being the servers that carry the
+/// workspace's label. It is never more than a poke: the object finds out for itself.
+pub fn judge_record(row: &Row, since: Timestamp, found: usize, site: &Site<'_>) -> Judged {
+    if !row.may_have_machine() || found > 0 {
+        return Judged::new(Verdict::Fine, "it has its server, or needs none");
+    }
+    if site.is_young(Some(since)) {
+        return Judged::new(Verdict::Fine, "it came to this state a moment ago");
+    }
+    Judged::new(
+        Verdict::Poke,
+        format!("the index has it {} and the provider lists no server of it", row.state),
+    )
+}
+
+#[cfg(test)]
+mod tests;

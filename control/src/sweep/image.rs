@@ -1,0 +1,43 @@
+//! Rescue images: kept until the end on their label, or until their workspace is purged.
+
+use super::{Asked, First, Judged, Site, Verdict};
+use crate::hetzner::{Image, ImageStatus};
+use crate::names::{self, LABEL_INSTALL};
+
+/// Judges one image of a listing. There are few, so the object is asked about each that could go.
+pub fn judge_image(image: &Image, asked: &Asked, site: &Site<'_>) -> Judged {
+    if image.labels.get(LABEL_INSTALL).is_none_or(|install| install != site.install) {
+        return Judged::new(Verdict::Leave, "it does not carry our install id");
+    }
+    if image.kind != "snapshot" {
+        return Judged::new(Verdict::Leave, "it is no snapshot");
+    }
+    if image.status == ImageStatus::Creating || site.is_young(image.created) {
+        return Judged::new(Verdict::Fine, "it was only just made");
+    }
+    let Some(owner) = names::parse_labels(&image.labels) else {
+        return Judged::new(Verdict::Leave, "its labels do not say whose it is; somebody should look");
+    };
+    let Some(expires) = owner.expires else {
+        return Judged::new(Verdict::Leave, "its labels do not say when it ends; somebody should look");
+    };
+    let is_past = expires < site.now;
+    match asked {
+        Asked::NotYet => Judged::new(Verdict::Ask, format!("its label ends it at {expires}")),
+        Asked::Known(fate) if fate.purged => {
+            Judged::new(Verdict::End(First::Nothing), "its workspace is purged")
+        }
+        Asked::Known(fate) if fate.images.contains(&image.id.0) && fate.may_have_machine => {
+            Judged::new(Verdict::Leave, format!("its workspace is {} and needs it", fate.state))
+        }
+        Asked::Known(_) | Asked::Unknown if is_past => {
+            Judged::new(Verdict::End(First::Nothing), format!("its label ended it at {expires}"))
+        }
+        Asked::Known(fate) if fate.images.contains(&image.id.0) => {
+            Judged::new(Verdict::Fine, format!("work waits in it until {expires}"))
+        }
+        Asked::Known(_) | Asked::Unknown => {
+            Judged::new(Verdict::Leave, format!("it is kept until {expires}"))
+        }
+    }
+}

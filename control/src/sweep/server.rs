@@ -1,0 +1,167 @@
+//! Servers: the rules by which a machine that nobody answers for ends, and every other one does not.
+//!
+//! Only our own install label, never a machine younger than `sweep_min_age`, never on the index's word. The end on a
+//! label is enforced even where index and object are lost; an object that says "live" outweighs a label that is stale.
+
+use super::{Asked, Fate, First, Judged, Row, Site, Verdict};
+use crate::hetzner::{Server, ServerStatus};
+use crate::names::{self, LABEL_EXPIRES, LABEL_INSTALL, ResourceOwner};
+use crate::record::plus;
+use jiff::Timestamp;
+
+/// Judges one server of a listing.
+pub fn judge_server(server: &Server, row: Option<&Row>, asked: &Asked, site: &Site<'_>) -> Judged {
+    if server.labels.get(LABEL_INSTALL).is_none_or(|install| install != site.install) {
+        return Judged::new(Verdict::Leave, "it does not carry our install id");
+    }
+    if server.status == ServerStatus::Deleting {
+        return Judged::new(Verdict::Fine, "it is being deleted");
+    }
+    if site.is_young(server.created) {
+        return Judged::new(Verdict::Fine, format!("it is younger than {}", site.policy.sweep_min_age));
+    }
+    match names::parse_labels(&server.labels) {
+        Some(owner) => judge_owned(server, &owner, row, asked, site),
+        None => judge_unreadable(server, site),
+    }
+}
+
+fn judge_owned(
+    server: &Server,
+    owner: &ResourceOwner,
+    row: Option<&Row>,
+    asked: &Asked,
+    site: &Site<'_>,
+) -> Judged {
+    let overstayed = owner.expires.filter(|at| site.is_past(*at, site.policy.sweep_label_grace));
+    let fate = match asked {
+        Asked::NotYet => return screen(server, owner, row, overstayed),
+        Asked::Unknown => return judge_unknown(row, overstayed, site),
+        Asked::Known(fate) => fate,
+    };
+    let end_of_label = || overstayed.map(|at| format!("its label ended it at {at}"));
+    match (fate.generation.cmp(&owner.generation), fate.may_have_machine) {
+        (std::cmp::Ordering::Less, _) => match end_of_label() {
+            Some(because) => Judged::new(Verdict::End(first_for(overstayed, site)), because),
+            None => Judged::new(
+                Verdict::Leave,
+                format!(
+                    "it is machine {} and its workspace knows of {} only",
+                    owner.generation, fate.generation
+                ),
+            ),
+        },
+        (std::cmp::Ordering::Greater, _) => Judged::new(
+            Verdict::End(if fate.refuses_image { First::Nothing } else { First::Image }),
+            format!("its workspace has gone on to machine {}", fate.generation),
+        ),
+        (std::cmp::Ordering::Equal, false) => Judged::new(
+            Verdict::End(fate.first(First::Image)),
+            format!("its workspace is {} and wants no machine", fate.state),
+        ),
+        (std::cmp::Ordering::Equal, true) => judge_live(server, owner, fate, site),
+    }
+}
+
+/// What can be said without the object: that all is well, or that it has to be asked.
+fn screen(
+    server: &Server,
+    owner: &ResourceOwner,
+    row: Option<&Row>,
+    overstayed: Option<Timestamp>,
+) -> Judged {
+    if let Some(at) = overstayed {
+        return Judged::new(Verdict::Ask, format!("its label ended it at {at}"));
+    }
+    let Some(row) = row else { return Judged::new(Verdict::Ask, "the index does not know its workspace") };
+    let same_server = row.server.is_none_or(|id| id == server.id.0);
+    if !row.may_have_machine() {
+        Judged::new(Verdict::Ask, format!("the index has its workspace {}", row.state))
+    } else if row.generation != owner.generation {
+        Judged::new(Verdict::Ask, format!("the index has its workspace at machine {}", row.generation))
+    } else if !same_server {
+        Judged::new(Verdict::Ask, "the index has another server for its machine")
+    } else if owner.expires.is_none() {
+        Judged::new(Verdict::Ask, format!("its label `{LABEL_EXPIRES}` cannot be read"))
+    } else {
+        Judged::new(Verdict::Fine, "its workspace wants it")
+    }
+}
+
+fn judge_unknown(row: Option<&Row>, overstayed: Option<Timestamp>, site: &Site<'_>) -> Judged {
+    if let Some(at) = overstayed {
+        return Judged::new(
+            Verdict::End(first_for(overstayed, site)),
+            format!("no workspace answers for it, and its label ended it at {at}"),
+        );
+    }
+    match row {
+        Some(_) => Judged::new(
+            Verdict::Leave,
+            "the index knows its workspace and its object does not: one of them was restored or lost",
+        ),
+        None if site.index_in_doubt => Judged::new(
+            Verdict::Leave,
+            "no workspace answers for it, and the index may have been lost: its label will end it",
+        ),
+        None => {
+            Judged::new(Verdict::End(First::Image), "no workspace answers for it, and the index has none")
+        }
+    }
+}
+
+fn judge_live(server: &Server, owner: &ResourceOwner, fate: &Fate, site: &Site<'_>) -> Judged {
+    let hard_end = fate.hard_end;
+    let is_stale = owner.expires.is_none_or(|at| site.is_past(at, site.policy.sweep_label_grace));
+    if fate.holds && !fate.saved && hard_end < site.now {
+        return Judged::new(Verdict::Leave, "its owner chose to be billed rather than to lose unsaved work");
+    }
+    if !site.is_past(hard_end, site.policy.sweep_label_grace) {
+        if is_stale {
+            return Judged::new(
+                Verdict::Relabel,
+                format!("its workspace is {} until {hard_end}", fate.state),
+            );
+        }
+        // Both of a doubled machine may hold the work; the workspace deletes both by their labels when it ends.
+        return match fate.server {
+            Some(id) if id != server.id.0 => {
+                Judged::new(Verdict::Leave, format!("its workspace runs on server {id} and ends both"))
+            }
+            Some(_) | None => Judged::new(Verdict::Fine, format!("its workspace is {}", fate.state)),
+        };
+    }
+    let because = format!("its workspace is {} past its end at {hard_end}", fate.state);
+    // The workspace is told first and has the time in which a deadline is enforced to act.
+    if site.is_past(hard_end, site.policy.enforcement_latency()) && is_stale {
+        Judged::new(Verdict::End(fate.first(First::ImageIfPossible)), because)
+    } else {
+        Judged::new(Verdict::Poke, because)
+    }
+}
+
+fn judge_unreadable(server: &Server, site: &Site<'_>) -> Judged {
+    let expires = server.labels.get(LABEL_EXPIRES).and_then(|text| text.parse().ok());
+    let expires = expires.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    match expires.filter(|at| site.is_past(*at, site.policy.sweep_label_grace)) {
+        Some(at) => Judged::new(
+            Verdict::End(first_for(Some(at), site)),
+            format!("its labels do not say whose it is, and its label ended it at {at}"),
+        ),
+        None => Judged::new(Verdict::Leave, "its labels do not say whose it is; somebody should look"),
+    }
+}
+
+/// A machine whose label ended it long ago goes even where no image can be taken.
+fn first_for(overstayed: Option<Timestamp>, site: &Site<'_>) -> First {
+    let long_ago = |at: Timestamp| plus(at, site.policy.enforcement_latency()) < site.now;
+    if overstayed.is_some_and(long_ago) { First::ImageIfPossible } else { First::Image }
+}
+
+/// Whether a server that was read again by its id is still the one that was judged.
+pub fn is_same(judged: &Server, again: &Server) -> bool {
+    judged.id == again.id
+        && judged.name == again.name
+        && judged.created == again.created
+        && judged.labels == again.labels
+}

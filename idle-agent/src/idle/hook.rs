@@ -1,0 +1,185 @@
+//! What Claude Code tells its hooks, read down to what the idle verdict needs. Pure.
+//!
+//! Must never keep what people or tools wrote: prompts, commands and answers are skipped while reading.
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Tools by which an agent asks a person.
+const ASKING_TOOLS: [&str; 2] = ["AskUserQuestion", "ExitPlanMode"];
+
+/// One report of an agent about a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Names the session.
+    pub session: String,
+    /// Where its transcript grows.
+    pub transcript: Option<PathBuf>,
+    /// What happened.
+    pub happened: Happened,
+}
+
+/// What happened in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Happened {
+    /// It began, or goes on after its history was compacted.
+    Started,
+    /// A turn began.
+    Prompted,
+    /// Something went on within a turn.
+    Went,
+    /// A sub-agent ended; says nothing about the turn.
+    SubagentEnded,
+    /// It waits for a person.
+    Asks(Asks),
+    /// It says that it has long been waiting at its prompt.
+    Parked,
+    /// A turn is over; this is still to come by itself.
+    Stopped(Left),
+    /// The session is over.
+    Ended,
+}
+
+/// What an agent wants of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asks {
+    /// To be allowed something.
+    Permission,
+    /// An answer.
+    Answer,
+}
+
+/// What goes on after a turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Shell commands in the background.
+    pub shells: u32,
+    /// Sub-agents and other work within the agent.
+    pub others: u32,
+    /// Times at which it wakes up by itself.
+    pub wakeups: u32,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    session_id: String,
+    transcript_path: Option<PathBuf>,
+    hook_event_name: String,
+    tool_name: Option<String>,
+    notification_type: Option<String>,
+    background_tasks: Option<Vec<Task>>,
+    session_crons: Option<Vec<IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+struct Task {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    status: String,
+}
+
+/// Reads a hook's input; `None` where the event says nothing to us.
+///
+/// # Errors
+/// It is not what Claude Code writes.
+pub fn read(input: impl Read) -> serde_json::Result<Option<Hook>> {
+    let input: Input = serde_json::from_reader(input)?;
+    let asks_by_tool = input.tool_name.as_deref().is_some_and(|tool| ASKING_TOOLS.contains(&tool));
+    let happened = match input.hook_event_name.as_str() {
+        "SessionStart" => Happened::Started,
+        "UserPromptSubmit" => Happened::Prompted,
+        "PreToolUse" if asks_by_tool => Happened::Asks(Asks::Answer),
+        "PreToolUse" | "PostToolUse" | "PostToolUseFailure" | "SubagentStart" | "PreCompact" => {
+            Happened::Went
+        }
+        "SubagentStop" => Happened::SubagentEnded,
+        "PermissionRequest" if asks_by_tool => Happened::Asks(Asks::Answer),
+        "PermissionRequest" => Happened::Asks(Asks::Permission),
+        "Notification" => match input.notification_type.as_deref() {
+            Some("permission_prompt") => Happened::Asks(Asks::Permission),
+            Some("elicitation_dialog") => Happened::Asks(Asks::Answer),
+            Some("idle_prompt") => Happened::Parked,
+            _ => return Ok(None),
+        },
+        "Stop" | "StopFailure" => Happened::Stopped(left(&input)),
+        "SessionEnd" => Happened::Ended,
+        _ => return Ok(None),
+    };
+    Ok(Some(Hook { session: input.session_id, transcript: input.transcript_path, happened }))
+}
+
+fn left(input: &Input) -> Left {
+    let mut left = Left::default();
+    let ended = ["completed", "failed", "killed", "stopped", "cancelled"];
+    let tasks = input.background_tasks.iter().flatten();
+    for task in tasks.filter(|task| !ended.contains(&task.status.as_str())) {
+        if task.kind.contains("shell") || task.kind.contains("bash") {
+            left.shells += 1;
+        } else {
+            left.others += 1;
+        }
+    }
+    let wakeups = input.session_crons.as_ref().map_or(0, Vec::len);
+    left.wakeups = u32::try_from(wakeups).unwrap_or(u32::MAX);
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn happened(text: &str) -> Option<Happened> {
+        let text = format!(r#"{{"session_id":"s","transcript_path":"/t","cwd":"/w",{text}}}"#);
+        read(text.as_bytes()).unwrap().map(|hook| hook.happened)
+    }
+
+    #[test]
+    fn events_as_claude_code_2_1_329_writes_them() {
+        let table = [
+            (r#""hook_event_name":"SessionStart","source":"startup""#, Some(Happened::Started)),
+            (r#""hook_event_name":"UserPromptSubmit","prompt":"hello""#, Some(Happened::Prompted)),
+            (
+                r#""hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{"command":"x"}"#,
+                Some(Happened::Went),
+            ),
+            (
+                r#""hook_event_name":"PreToolUse","tool_name":"AskUserQuestion""#,
+                Some(Happened::Asks(Asks::Answer)),
+            ),
+            (
+                r#""hook_event_name":"PermissionRequest","tool_name":"Bash""#,
+                Some(Happened::Asks(Asks::Permission)),
+            ),
+            (r#""hook_event_name":"Notification","notification_type":"idle_prompt""#, Some(Happened::Parked)),
+            (r#""hook_event_name":"Notification","notification_type":"auth_success""#, None),
+            (r#""hook_event_name":"Notification","message":"an older version""#, None),
+            (
+                r#""hook_event_name":"Stop","stop_hook_active":false,"background_tasks":[],"session_crons":[]"#,
+                Some(Happened::Stopped(Left::default())),
+            ),
+            (r#""hook_event_name":"Stop""#, Some(Happened::Stopped(Left::default()))),
+            (
+                r#""hook_event_name":"Stop","background_tasks":[{"id":"b","type":"shell","status":"running","description":"d","command":"sleep 9"},{"id":"c","type":"subagent","status":"running"},{"id":"d","type":"shell","status":"completed"}],"session_crons":[{"id":"e","schedule":"* * * * *","recurring":true,"prompt":"p"}]"#,
+                Some(Happened::Stopped(Left { shells: 1, others: 1, wakeups: 1 })),
+            ),
+            (r#""hook_event_name":"SessionEnd","reason":"other""#, Some(Happened::Ended)),
+            (r#""hook_event_name":"SomethingNew""#, None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(happened(text), expected, "{text}");
+        }
+        assert!(read(&b"{\"session_id\":"[..]).is_err());
+        assert!(read(&b"[]"[..]).is_err());
+    }
+
+    #[test]
+    fn nothing_that_was_written_stays() {
+        let hook = happened(r#""hook_event_name":"UserPromptSubmit","prompt":"my password is x""#);
+        assert!(!format!("{hook:?}").contains("password"));
+    }
+}

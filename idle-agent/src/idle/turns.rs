@@ -1,0 +1,370 @@
+//! What agents are in the middle of, from their own reports and from what vouches for these. Pure.
+//!
+//! A report alone keeps nothing awake: a turn counts while its process lives and something else shows it (progress, a
+//! growing transcript, a connection, a tool that runs), and everything but progress is bounded. A report that is lost
+//! therefore costs a bounded time, in either direction.
+
+use super::hook::{Asks, Happened, Hook, Left};
+use super::progress::Child;
+use super::verdict::{Asking, Reading};
+use ebbtide_api::vm::VmPolicy;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Most sessions that are kept.
+const SESSIONS: usize = 200;
+/// A command that an agent of which we know no turns starts so long after its own start (in ticks of 10 ms) is its
+/// work; what starts with it are helpers that live as long as it does.
+const HELPERS_TICKS: u64 = 30 * 100;
+
+/// What an agent looks like from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its process.
+    pub pid: u32,
+    /// When that started, in ticks.
+    pub started: u64,
+    /// Which agent.
+    pub name: String,
+    /// It uses processor time or storage.
+    pub works: bool,
+    /// Its transcript has grown.
+    pub writes: bool,
+    /// Its connections.
+    pub line: Line,
+    /// What it started.
+    pub children: Vec<Child>,
+    /// What it says of itself in its session file.
+    pub status: Option<Status>,
+}
+
+/// The most that an agent's connections show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// There is none.
+    Absent,
+    /// It is open.
+    Open,
+    /// Something was asked and nothing has come since.
+    Asked,
+    /// Content comes in.
+    Moving,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// What Claude Code says of a session in `sessions/{pid}.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// In a turn.
+    Busy,
+    /// A shell runs in the background.
+    Shell,
+    /// At its prompt.
+    Idle,
+    /// For a person.
+    Waiting,
+}
+
+/// How a session stands, by its own reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    /// It has reported nothing.
+    Untold,
+    /// At its prompt.
+    Parked,
+    Turn,
+    Asks(Asks),
+    /// The turn is over and something goes on.
+    Left(Left),
+}
+
+/// One agent's session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Session {
+    pid: u32,
+    started: u64,
+    id: String,
+    transcript: Option<PathBuf>,
+    phase: Phase,
+    /// When its first turn began, in ticks since the kernel booted: what it started before is no work.
+    prompted: Option<u64>,
+    /// Something was reported since the last look.
+    heard: bool,
+    /// How long it has shown no progress.
+    silent_ms: u64,
+    /// How long it has been waiting for a person.
+    asking_ms: u64,
+}
+
+/// All sessions; kept over a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turns {
+    sessions: Vec<Session>,
+}
+
+/// What all of them say together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether an agent is in the middle of something.
+    pub reading: Reading,
+    /// Whether one waits for a person.
+    pub asking: Option<Asking>,
+}
+
+impl Turns {
+    /// Takes a report in; `process` is whose it is, `ticks` the kernel's now.
+    pub fn hear(&mut self, hook: &Hook, process: (u32, u64), ticks: u64) {
+        let session = self.session(process);
+        if session.id != hook.session {
+            session.id.clone_from(&hook.session);
+            session.phase = Phase::Parked;
+        }
+        if hook.transcript.is_some() {
+            session.transcript.clone_from(&hook.transcript);
+        }
+        let phase = match hook.happened {
+            Happened::Started | Happened::SubagentEnded => session.phase,
+            Happened::Prompted => {
+                session.prompted.get_or_insert(ticks);
+                Phase::Turn
+            }
+            Happened::Went => Phase::Turn,
+            Happened::Asks(asks) => {
+                // A notification that follows a request is no second question, and no other one.
+                if let Phase::Asks(_) = session.phase {
+                    session.phase
+                } else {
+                    session.asking_ms = 0;
+                    Phase::Asks(asks)
+                }
+            }
+            // It may come late, and says nothing about what runs in the background or about a question.
+            Happened::Parked => match session.phase {
+                Phase::Untold | Phase::Turn => Phase::Parked,
+                Phase::Parked | Phase::Asks(_) | Phase::Left(_) => session.phase,
+            },
+            Happened::Stopped(left) if left == Left::default() => Phase::Parked,
+            Happened::Stopped(left) => Phase::Left(left),
+            Happened::Ended => {
+                self.sessions.retain(|session| (session.pid, session.started) != process);
+                return;
+            }
+        };
+        session.phase = phase;
+        // A notification comes without anything having happened.
+        session.heard |= !matches!(hook.happened, Happened::Parked);
+    }
+
+    /// Where the transcript of an agent's session grows, where it told.
+    pub fn transcript(&self, process: (u32, u64)) -> Option<&Path> {
+        let session = self.sessions.iter().find(|session| (session.pid, session.started) == process)?;
+        session.transcript.as_deref()
+    }
+
+    /// Takes in what is seen after so much time. An agent that is gone takes its session along.
+    pub fn tick(&mut self, passed: Duration, agents: &[Seen], policy: &VmPolicy) -> Standing {
+        let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        self.sessions.retain(|session| {
+            agents.iter().any(|seen| (seen.pid, seen.started) == (session.pid, session.started))
+        });
+        let (mut active, mut doubts, mut parked) = (Vec::new(), Vec::new(), Vec::new());
+        let mut asking: Option<Asking> = None;
+        for seen in agents {
+            let session = self.session((seen.pid, seen.started));
+            let (reading, asks) = session.tick(passed_ms, seen, policy);
+            match reading {
+                Reading::Active(text) => active.push(text),
+                Reading::Unreadable(text) => doubts.push(text),
+                Reading::Quiet(text) => parked.push(text),
+            }
+            // The one that waits longest counts.
+            if let Some(asks) = asks
+                && asking.as_ref().is_none_or(|other| other.left_ms < asks.left_ms)
+            {
+                asking = Some(asks);
+            }
+        }
+        let reading = if !active.is_empty() {
+            Reading::Active(active.join("; "))
+        } else if !doubts.is_empty() {
+            Reading::Unreadable(doubts.join("; "))
+        } else if parked.is_empty() {
+            Reading::Quiet("no agent is there".to_owned())
+        } else {
+            Reading::Quiet(parked.join("; "))
+        };
+        Standing { reading, asking }
+    }
+
+    fn session(&mut self, (pid, started): (u32, u64)) -> &mut Session {
+        let at = self.sessions.iter().position(|session| (session.pid, session.started) == (pid, started));
+        let at = at.unwrap_or_else(|| {
+            if self.sessions.len() >= SESSIONS {
+                self.sessions.remove(0);
+            }
+            self.sessions.push(Session {
+                pid,
+                started,
+                id: String::new(),
+                transcript: None,
+                phase: Phase::Untold,
+                prompted: None,
+                heard: false,
+                silent_ms: 0,
+                asking_ms: 0,
+            });
+            self.sessions.len() - 1
+        });
+        &mut self.sessions[at]
+    }
+}
+
+impl Session {
+    fn tick(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>) {
+        let heard = std::mem::take(&mut self.heard);
+        if seen.works || seen.writes || heard {
+            self.silent_ms = 0;
+        } else {
+            self.silent_ms = self.silent_ms.saturating_add(passed_ms);
+        }
+        let phase = self.believed(seen.status);
+        if let Phase::Asks(asks) = phase {
+            self.asking_ms = self.asking_ms.saturating_add(passed_ms);
+            return self.asks(asks, heard, seen, policy);
+        }
+        self.asking_ms = 0;
+        let name = &seen.name;
+        let reading = if heard {
+            Reading::Active(format!("{name} reports what it does"))
+        } else {
+            match phase {
+                Phase::Turn => self.turn(seen, policy),
+                Phase::Left(left) => self.left(left, seen, policy),
+                Phase::Untold => self.untold(seen, policy),
+                Phase::Parked | Phase::Asks(_) => Reading::Quiet(format!("{name} is at its prompt")),
+            }
+        };
+        (reading, None)
+    }
+
+    /// What the reports and the session file say together. The file is a witness for what was never reported.
+    fn believed(&self, status: Option<Status>) -> Phase {
+        let Some(status) = status else { return self.phase };
+        match (self.phase, status) {
+            (Phase::Untold | Phase::Parked | Phase::Asks(_), Status::Busy) => Phase::Turn,
+            // A question that was dismissed is reported nowhere else.
+            (Phase::Untold | Phase::Asks(_), Status::Idle) => Phase::Parked,
+            (Phase::Untold | Phase::Parked | Phase::Turn, Status::Waiting) => Phase::Asks(Asks::Answer),
+            (Phase::Untold | Phase::Parked, Status::Shell) => {
+                Phase::Left(Left { shells: 1, ..Left::default() })
+            }
+            (phase, _) => phase,
+        }
+    }
+
+    fn turn(&self, seen: &Seen, policy: &VmPolicy) -> Reading {
+        let (name, silent) = (&seen.name, shown(self.silent_ms));
+        if self.silent_ms == 0 {
+            return Reading::Active(format!("{name} is in a turn"));
+        }
+        let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
+        let is_within = |bound_secs: u64| self.silent_ms < bound_secs.saturating_mul(1000);
+        if seen.line == Line::Moving && is_within(policy.background_secs) {
+            return Reading::Active(format!("{name} receives its model's answer"));
+        }
+        // The reports say one thing and the file another: neither is believed alone.
+        if seen.status == Some(Status::Idle) {
+            return Reading::Unreadable(format!("{name} reported a turn, and says that it is at its prompt"));
+        }
+        if is_within(policy.agent_silence_secs) {
+            match seen.line {
+                Line::Open | Line::Asked => {
+                    return Reading::Active(format!("{name} waits for its model, silent for {silent}"));
+                }
+                Line::Absent | Line::Unreadable | Line::Moving => {}
+            }
+            if seen.children.iter().any(|child| child.started >= since && !child.is_server) {
+                return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
+            }
+        }
+        Reading::Unreadable(format!("{name} reported a turn, and nothing has shown one for {silent}"))
+    }
+
+    fn left(&self, left: Left, seen: &Seen, policy: &VmPolicy) -> Reading {
+        let (name, silent) = (&seen.name, shown(self.silent_ms));
+        if self.silent_ms >= policy.background_secs.saturating_mul(1000) {
+            return Reading::Quiet(format!(
+                "what {name} left in the background has shown nothing for {silent}"
+            ));
+        }
+        let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
+        let mut commands = seen.children.iter().filter(|child| child.started >= since);
+        if left.shells > 0 && commands.any(|child| !child.is_server) {
+            return Reading::Active(format!("a background command of {name} runs"));
+        }
+        if left.others > 0 {
+            if self.silent_ms == 0 || seen.line == Line::Moving {
+                return Reading::Active(format!("{name} works in the background"));
+            }
+            let is_open = matches!(seen.line, Line::Open | Line::Asked);
+            if is_open && self.silent_ms < policy.agent_silence_secs.saturating_mul(1000) {
+                return Reading::Active(format!("{name} works in the background, silent for {silent}"));
+            }
+            if left.wakeups == 0 {
+                return Reading::Unreadable(format!("{name} left work in the background that shows nothing"));
+            }
+        }
+        if left.wakeups > 0 {
+            return Reading::Active(format!("{name} has set a time to go on by itself"));
+        }
+        Reading::Quiet(format!("{name} is at its prompt, with nothing but servers in the background"))
+    }
+
+    /// An agent that reports nothing: believed while it has worked lately and still waits for something.
+    fn untold(&self, seen: &Seen, policy: &VmPolicy) -> Reading {
+        let (name, silent) = (&seen.name, shown(self.silent_ms));
+        if seen.works || seen.writes {
+            return Reading::Active(format!("{name} works"));
+        }
+        if self.silent_ms < policy.agent_silence_secs.saturating_mul(1000) {
+            match seen.line {
+                Line::Asked => {
+                    return Reading::Active(format!("{name} waits for an answer, silent for {silent}"));
+                }
+                Line::Moving => return Reading::Active(format!("{name} receives an answer")),
+                Line::Absent | Line::Open | Line::Unreadable => {}
+            }
+            let late = seen.started.saturating_add(HELPERS_TICKS);
+            let is_command = |child: &Child| child.is_shell && !child.is_server && child.started >= late;
+            if seen.children.iter().any(is_command) {
+                return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
+            }
+        }
+        match seen.line {
+            Line::Unreadable => Reading::Unreadable(format!("the connections of {name}")),
+            _ => Reading::Quiet(format!("{name} shows nothing")),
+        }
+    }
+
+    fn asks(&self, asks: Asks, heard: bool, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>) {
+        let name = &seen.name;
+        let what = match asks {
+            Asks::Permission => format!("{name} asks for permission"),
+            Asks::Answer => format!("{name} asks a question"),
+        };
+        let total_ms = policy.waiting_for_human_secs.saturating_mul(1000);
+        let left_ms = total_ms.saturating_sub(self.asking_ms);
+        // The question itself is the last that happened.
+        let reading = if heard { Reading::Active(what.clone()) } else { Reading::Quiet(what.clone()) };
+        (reading, (left_ms > 0).then_some(Asking { what, left_ms, total_ms }))
+    }
+}
+
+fn shown(ms: u64) -> ebbtide_api::Duration {
+    ebbtide_api::Duration::from_secs(ms / 1000)
+}
+
+#[cfg(test)]
+mod tests;

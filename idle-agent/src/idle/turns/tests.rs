@@ -1,0 +1,277 @@
+//! Scenes of agents, ten seconds apart, and what must hold in all of them.
+
+use super::*;
+use proptest::prelude::*;
+
+const POLICY: VmPolicy = VmPolicy {
+    heartbeat_secs: 15,
+    idle_timeout_secs: 1800,
+    unknown_grace_secs: 600,
+    waiting_for_human_secs: 7200,
+    agent_silence_secs: 1800,
+    background_secs: 7200,
+    snapshot_every_secs: 900,
+};
+const CLAUDE: (u32, u64) = (20, 1000);
+
+/// An agent that is there and shows nothing.
+fn parked() -> Seen {
+    Seen {
+        pid: CLAUDE.0,
+        started: CLAUDE.1,
+        name: "claude".into(),
+        works: false,
+        writes: false,
+        line: Line::Absent,
+        children: vec![],
+        status: None,
+    }
+}
+
+fn with_line(line: Line) -> Seen {
+    Seen { line, ..parked() }
+}
+
+fn command(started: u64) -> Child {
+    Child { started, is_server: false, is_shell: true }
+}
+
+fn hook(happened: Happened) -> Hook {
+    Hook { session: "s".into(), transcript: None, happened }
+}
+
+/// Turns after these reports, all at tick 2000, and a first look.
+fn told(reports: &[Happened]) -> Turns {
+    let mut turns = Turns::default();
+    for happened in reports {
+        turns.hear(&hook(*happened), CLAUDE, 2000);
+    }
+    look(&mut turns, 10, &parked());
+    turns
+}
+
+fn look(turns: &mut Turns, secs: u64, seen: &Seen) -> Standing {
+    turns.tick(Duration::from_secs(secs), std::slice::from_ref(seen), &POLICY)
+}
+
+fn is_active(standing: &Standing) -> bool {
+    matches!(standing.reading, Reading::Active(_))
+}
+
+fn is_quiet(standing: &Standing) -> bool {
+    matches!(standing.reading, Reading::Quiet(_)) && standing.asking.is_none()
+}
+
+fn is_unclear(standing: &Standing) -> bool {
+    matches!(standing.reading, Reading::Unreadable(_))
+}
+
+const TURN: [Happened; 2] = [Happened::Started, Happened::Prompted];
+
+#[test]
+fn a_model_call_that_thinks_silently_is_work_for_half_an_hour_and_not_for_ever() {
+    for line in [Line::Open, Line::Asked] {
+        let mut turns = told(&TURN);
+        assert!(is_active(&look(&mut turns, 1790, &with_line(line))), "{line:?}");
+        assert!(is_unclear(&look(&mut turns, 10, &with_line(line))), "{line:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_comes_in_for_long_is_work_and_a_stream_of_pings_is_not_for_ever() {
+    let mut turns = told(&TURN);
+    assert!(is_active(&look(&mut turns, 7190, &with_line(Line::Moving))));
+    assert!(is_unclear(&look(&mut turns, 10, &with_line(Line::Moving))));
+}
+
+#[test]
+fn a_turn_that_nothing_shows_is_unclear_at_once() {
+    let mut turns = told(&TURN);
+    let standing = look(&mut turns, 10, &parked());
+    assert_eq!(
+        standing.reading,
+        Reading::Unreadable("claude reported a turn, and nothing has shown one for 10s".into())
+    );
+}
+
+#[test]
+fn a_command_that_says_nothing_counts_and_a_helper_from_before_the_first_turn_does_not() {
+    let running = |started| Seen { children: vec![command(started)], ..parked() };
+    assert!(is_active(&look(&mut told(&TURN), 1000, &running(2000))));
+    assert!(is_unclear(&look(&mut told(&TURN), 1000, &running(1010))), "an MCP server");
+}
+
+#[test]
+fn a_turn_that_is_over_is_parked_whatever_its_connection_does() {
+    let reports = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
+    for line in [Line::Open, Line::Asked, Line::Moving] {
+        assert!(is_quiet(&look(&mut told(&reports), 10, &with_line(line))), "{line:?}");
+    }
+}
+
+#[test]
+fn a_killed_agent_takes_its_turn_along() {
+    let mut turns = told(&TURN);
+    assert_eq!(
+        turns.tick(Duration::from_secs(10), &[], &POLICY).reading,
+        Reading::Quiet("no agent is there".into())
+    );
+    let another = Seen { started: 5000, ..parked() };
+    assert!(is_quiet(&look(&mut turns, 10, &another)), "another process with its id");
+}
+
+#[test]
+fn a_lost_end_of_a_turn_is_doubted_once_the_agent_says_that_it_is_at_its_prompt() {
+    let seen = Seen { status: Some(Status::Idle), ..with_line(Line::Open) };
+    assert!(is_unclear(&look(&mut told(&TURN), 10, &seen)));
+}
+
+#[test]
+fn a_background_command_after_the_turn_is_work_while_it_runs_and_a_dev_server_is_not() {
+    let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
+    let reports = [TURN.as_slice(), &[left]].concat();
+    let running = Seen { children: vec![command(3000)], ..parked() };
+    let mut turns = told(&reports);
+    assert!(is_active(&look(&mut turns, 3600, &running)));
+    assert!(is_quiet(&look(&mut turns, 3600, &running)), "bounded: two hours without a sign");
+    assert!(is_quiet(&look(&mut told(&reports), 10, &parked())), "it has ended");
+    let serving = Seen { children: vec![Child { is_server: true, ..command(3000) }], ..parked() };
+    assert!(is_quiet(&look(&mut told(&reports), 10, &serving)));
+}
+
+#[test]
+fn a_sub_agent_that_goes_on_after_the_turn_is_work_and_one_that_died_without_a_word_is_not() {
+    let left = Happened::Stopped(Left { others: 1, ..Left::default() });
+    let reports = [TURN.as_slice(), &[left]].concat();
+    assert!(is_active(&look(&mut told(&reports), 1000, &with_line(Line::Open))));
+    assert!(is_active(&look(&mut told(&reports), 10, &Seen { writes: true, ..parked() })));
+    assert!(is_unclear(&look(&mut told(&reports), 10, &parked())));
+}
+
+#[test]
+fn a_time_at_which_an_agent_goes_on_by_itself_is_waited_for_within_a_bound() {
+    let left = Happened::Stopped(Left { wakeups: 1, ..Left::default() });
+    let mut turns = told(&[TURN.as_slice(), &[left]].concat());
+    assert!(is_active(&look(&mut turns, 7190, &parked())));
+    assert!(is_quiet(&look(&mut turns, 10, &parked())));
+}
+
+#[test]
+fn a_question_has_its_own_budget_and_is_answered_by_the_next_report() {
+    let reports = [TURN.as_slice(), &[Happened::Asks(Asks::Permission)]].concat();
+    let mut turns = told(&reports);
+    let asking = look(&mut turns, 7000, &parked()).asking.unwrap();
+    assert_eq!((asking.what.as_str(), asking.left_ms), ("claude asks for permission", 190_000));
+    // Its notification is no second question.
+    turns.hear(&hook(Happened::Asks(Asks::Permission)), CLAUDE, 9000);
+    assert_eq!(look(&mut turns, 100, &parked()).asking.unwrap().left_ms, 90_000);
+    let mut answered = turns.clone();
+    assert!(is_quiet(&look(&mut turns, 90, &parked())));
+    answered.hear(&hook(Happened::Went), CLAUDE, 9000);
+    assert!(is_active(&look(&mut answered, 10, &parked())));
+    assert_eq!(look(&mut answered, 10, &with_line(Line::Asked)).asking, None);
+}
+
+#[test]
+fn an_old_notification_at_the_prompt_is_no_activity_and_ends_a_turn_whose_end_was_lost() {
+    let mut turns = told(&TURN);
+    turns.hear(&hook(Happened::Parked), CLAUDE, 9000);
+    assert!(is_quiet(&look(&mut turns, 10, &parked())));
+}
+
+#[test]
+fn a_session_whose_hooks_are_off_is_known_by_its_file() {
+    let of = |status| Seen { status: Some(status), ..with_line(Line::Open) };
+    let first = |seen: &Seen| {
+        let mut turns = Turns::default();
+        look(&mut turns, 0, seen);
+        look(&mut turns, 600, seen)
+    };
+    assert!(is_active(&first(&of(Status::Busy))));
+    assert!(is_quiet(&first(&of(Status::Idle))));
+    assert!(first(&of(Status::Waiting)).asking.is_some());
+    let shell = Seen { children: vec![command(9000)], ..of(Status::Shell) };
+    assert!(is_active(&first(&shell)));
+}
+
+#[test]
+fn an_agent_without_reports_is_believed_while_it_has_asked_something_lately() {
+    let mut turns = Turns::default();
+    let codex = |line| Seen { name: "codex".into(), ..with_line(line) };
+    assert!(is_active(&look(&mut turns, 10, &Seen { works: true, ..codex(Line::Open) })));
+    assert!(is_active(&look(&mut turns, 1700, &codex(Line::Asked))));
+    assert!(is_quiet(&look(&mut turns, 10, &codex(Line::Open))), "a connection kept open for later");
+    assert!(is_quiet(&look(&mut turns, 100, &codex(Line::Asked))), "bounded");
+    assert!(is_active(&look(&mut turns, 10, &Seen { writes: true, ..codex(Line::Absent) })));
+    let running = |started| Seen { children: vec![command(started)], ..codex(Line::Absent) };
+    assert!(is_active(&look(&mut turns, 600, &running(9000))));
+    assert!(is_quiet(&look(&mut turns, 10, &running(1100))), "a helper that started with it");
+}
+
+#[test]
+fn a_restart_of_ours_forgets_nothing() {
+    let turns = told(&TURN);
+    let text = serde_json::to_string(&turns).unwrap();
+    assert_eq!(serde_json::from_str::<Turns>(&text).unwrap(), turns);
+}
+
+fn happened() -> impl Strategy<Value = Happened> {
+    let left = (0u32..2, 0u32..2, 0u32..2)
+        .prop_map(|(shells, others, wakeups)| Happened::Stopped(Left { shells, others, wakeups }));
+    prop_oneof![
+        Just(Happened::Started),
+        Just(Happened::Prompted),
+        Just(Happened::Went),
+        Just(Happened::SubagentEnded),
+        Just(Happened::Asks(Asks::Answer)),
+        Just(Happened::Parked),
+        left,
+    ]
+}
+
+/// Everything that is no progress of the agent itself: all of it can lie for ever.
+fn idle_scene() -> impl Strategy<Value = Seen> {
+    let line = prop_oneof![
+        Just(Line::Absent),
+        Just(Line::Open),
+        Just(Line::Asked),
+        Just(Line::Moving),
+        Just(Line::Unreadable)
+    ];
+    let status = prop::option::of(prop_oneof![
+        Just(Status::Busy),
+        Just(Status::Shell),
+        Just(Status::Idle),
+        Just(Status::Waiting)
+    ]);
+    (line, status, any::<bool>()).prop_map(|(line, status, runs)| Seen {
+        status,
+        children: if runs { vec![command(90_000)] } else { vec![] },
+        ..with_line(line)
+    })
+}
+
+proptest! {
+    #[test]
+    fn without_progress_every_session_ends_within_its_bounds(
+        reports in prop::collection::vec(happened(), 0..8),
+        scene in idle_scene(),
+    ) {
+        let mut turns = told(&reports);
+        for _ in 0..(7200 + 7200) / 60 {
+            look(&mut turns, 60, &scene);
+        }
+        let standing = look(&mut turns, 60, &scene);
+        prop_assert!(!is_active(&standing) && standing.asking.is_none(), "{standing:?} {turns:?}");
+    }
+
+    #[test]
+    fn progress_always_shows(reports in prop::collection::vec(happened(), 0..8), scene in idle_scene()) {
+        let mut turns = told(&reports);
+        let quietest = look(&mut turns.clone(), 9000, &scene);
+        let standing = look(&mut turns, 9000, &Seen { writes: true, ..scene });
+        // A question stays a question; nothing else is quieter for having written.
+        prop_assert!(is_active(&standing) || standing.asking.is_some() || is_quiet(&quietest)
+            || is_unclear(&quietest), "{standing:?} {quietest:?}");
+    }
+}

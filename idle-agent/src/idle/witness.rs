@@ -1,0 +1,285 @@
+//! Looks for what vouches for an agent: its connections, its transcripts' growth, its session file. Reads sizes and
+//! small files only; never what is in a transcript, and nothing where no agent is there.
+
+use super::progress::Agent;
+use super::turns::{Line, Seen, Status};
+use crate::ports::diag::{Connection, Diag};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Less than this between two looks is a ping: one of a TLS connection has 39 bytes, two have 78.
+const CONTENT_BYTES: u64 = 100;
+/// Most files that one look goes through.
+const FILES: usize = 2000;
+/// How deep transcripts lie: Codex has year, month and day.
+const DEPTH: usize = 5;
+/// What transcripts end in; logs do not count.
+const TRANSCRIPTS: [&str; 6] = [".jsonl", ".json", ".zst", ".db", ".db-wal", ".md"];
+/// Longest session file that is read.
+const STATUS_BYTES: u64 = 64 << 10;
+
+/// What the look before saw, to take differences from.
+#[derive(Debug, Default)]
+pub struct Witness {
+    received: BTreeMap<(u32, u64), u64>,
+    grown: BTreeMap<(u32, u64), u64>,
+}
+
+impl Witness {
+    /// Looks at all agents. `home` says where a user's files are, `transcript` where a session's are known to be.
+    pub fn look<'a>(
+        &mut self,
+        agents: &[Agent],
+        home: impl Fn(u32) -> Option<PathBuf>,
+        transcript: impl Fn((u32, u64)) -> Option<&'a Path>,
+    ) -> Vec<Seen> {
+        if agents.is_empty() {
+            *self = Self::default();
+            return Vec::new();
+        }
+        let connections = connections();
+        let (mut received, mut grown) = (BTreeMap::new(), BTreeMap::new());
+        let mut seen = Vec::with_capacity(agents.len());
+        for agent in agents {
+            let key = (agent.pid, agent.started);
+            let (line, bytes) =
+                match connections.as_deref().map(|all| of_agent(Path::new("/proc"), agent, all)) {
+                    Some(Some(own)) => {
+                        let bytes = own.iter().map(|one| one.received_bytes).sum();
+                        (judge(&own, bytes, self.received.get(&key).copied()), bytes)
+                    }
+                    _ => (Line::Unreadable, 0),
+                };
+            received.insert(key, bytes);
+            let (home, known) = (home(agent.uid), transcript(key));
+            let mark = mark(&places(agent, home.as_deref(), known));
+            let writes = self.grown.get(&key).is_some_and(|before| *before != mark);
+            grown.insert(key, mark);
+            seen.push(Seen {
+                pid: agent.pid,
+                started: agent.started,
+                name: agent.name.to_owned(),
+                works: agent.works,
+                writes,
+                line,
+                children: agent.children.clone(),
+                status: status(agent, home.as_deref(), known),
+            });
+        }
+        (self.received, self.grown) = (received, grown);
+        seen
+    }
+}
+
+/// All connections that this machine opened: not those that somebody opened to a server on it.
+fn connections() -> Option<Vec<Connection>> {
+    let asked = Diag::open().and_then(|mut diag| Ok((diag.listeners()?, diag.connections()?)));
+    match asked {
+        Ok((listeners, mut all)) => {
+            let served: BTreeSet<u16> = listeners.into_iter().map(|listener| listener.port).collect();
+            all.retain(|connection| !served.contains(&connection.local_port));
+            Some(all)
+        }
+        Err(error) => {
+            tracing::debug!(%error, "connections cannot be read");
+            None
+        }
+    }
+}
+
+/// Those of an agent's own processes; `None` where these cannot be looked at.
+fn of_agent(proc: &Path, agent: &Agent, all: &[Connection]) -> Option<Vec<Connection>> {
+    let mut inodes = BTreeSet::new();
+    let mut is_readable = false;
+    for pid in &agent.own {
+        let Ok(descriptors) = std::fs::read_dir(proc.join(pid.to_string()).join("fd")) else { continue };
+        is_readable = true;
+        inodes.extend(descriptors.filter_map(|descriptor| {
+            let link = std::fs::read_link(descriptor.ok()?.path()).ok()?;
+            link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+        }));
+    }
+    is_readable.then(|| all.iter().filter(|one| inodes.contains(&one.inode)).copied().collect())
+}
+
+fn judge(own: &[Connection], bytes: u64, before: Option<u64>) -> Line {
+    if before.is_some_and(|before| bytes.saturating_sub(before) >= CONTENT_BYTES) {
+        Line::Moving
+    } else if own.iter().any(|one| one.is_asked) {
+        Line::Asked
+    } else if own.is_empty() {
+        Line::Absent
+    } else {
+        Line::Open
+    }
+}
+
+/// Where an agent's transcripts grow.
+fn places(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(transcript) = known {
+        // Sub-agents write below a directory of the session's name.
+        return vec![transcript.to_owned(), transcript.with_extension("")];
+    }
+    let below = |path: &str| home.map(|home| home.join(path)).into_iter().collect();
+    match agent.name {
+        "claude" => below(".claude/projects"),
+        "codex" => below(".codex/sessions"),
+        "gemini" => below(".gemini/tmp"),
+        "opencode" => below(".local/share/opencode"),
+        "cursor-agent" => below(".cursor/projects"),
+        // In the repository, which is where it was started.
+        "aider" => vec![PathBuf::from(format!("/proc/{}/cwd/.aider.chat.history.md", agent.pid))],
+        _ => Vec::new(),
+    }
+}
+
+/// A number that changes when one of the files grows.
+fn mark(places: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut left = FILES;
+    for place in places {
+        add(place, DEPTH, &mut left, &mut hasher);
+    }
+    hasher.finish()
+}
+
+fn add(path: &Path, depth: usize, left: &mut usize, hasher: &mut DefaultHasher) {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return };
+    if metadata.is_file() {
+        let name = path.as_os_str().as_encoded_bytes();
+        if TRANSCRIPTS.iter().any(|ending| name.ends_with(ending.as_bytes())) {
+            (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()).hash(hasher);
+        }
+    } else if metadata.is_dir() && depth > 0 {
+        let mut entries: Vec<PathBuf> =
+            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        // The newest names last in every known layout: they are looked at even where there are too many.
+        entries.sort_unstable_by(|one, other| other.cmp(one));
+        for entry in entries {
+            let Some(rest) = left.checked_sub(1) else { return };
+            *left = rest;
+            add(&entry, depth - 1, left, hasher);
+        }
+    }
+}
+
+/// `sessions/{pid}.json`; what else is in it changes from version to version.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusFile {
+    proc_start: Option<String>,
+    status: Option<String>,
+}
+
+/// What Claude Code says of the session of a process. The file of an earlier process with the same id does not count.
+fn status(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Option<Status> {
+    if agent.name != "claude" {
+        return None;
+    }
+    // `{configuration}/projects/{directory}/{session}.jsonl`
+    let configuration = known.and_then(|path| path.ancestors().nth(3)).map(Path::to_owned);
+    let configuration = configuration.or_else(|| home.map(|home| home.join(".claude")))?;
+    agent.own.iter().find_map(|pid| {
+        let file = std::fs::File::open(configuration.join(format!("sessions/{pid}.json"))).ok()?;
+        let mut text = String::new();
+        file.take(STATUS_BYTES).read_to_string(&mut text).ok()?;
+        parse_status(&text, (*pid == agent.pid).then_some(agent.started))
+    })
+}
+
+fn parse_status(text: &str, started: Option<u64>) -> Option<Status> {
+    let file: StatusFile = serde_json::from_str(text).ok()?;
+    let told = file.proc_start.and_then(|start| start.parse::<u64>().ok());
+    if let (Some(told), Some(started)) = (told, started)
+        && told != started
+    {
+        return None;
+    }
+    match file.status?.as_str() {
+        "busy" => Some(Status::Busy),
+        "shell" => Some(Status::Shell),
+        "idle" => Some(Status::Idle),
+        "waiting" => Some(Status::Waiting),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn agent(name: &'static str) -> Agent {
+        Agent {
+            pid: std::process::id(),
+            started: 7,
+            uid: 0,
+            name,
+            works: false,
+            own: vec![std::process::id()],
+            children: vec![],
+        }
+    }
+
+    #[test]
+    fn a_session_file_counts_for_its_own_process_only() {
+        let text = r#"{"pid":13197,"sessionId":"e","procStart":"1412368","kind":"interactive","status":"busy","updatedAt":1}"#;
+        assert_eq!(parse_status(text, Some(1_412_368)), Some(Status::Busy));
+        assert_eq!(parse_status(text, Some(9)), None, "an earlier process had this id");
+        assert_eq!(parse_status(r#"{"status":"shell"}"#, Some(9)), Some(Status::Shell));
+        assert_eq!(parse_status(r#"{"status":"dreaming"}"#, None), None);
+        assert_eq!(parse_status(r#"{"status":"bu"#, None), None, "torn");
+    }
+
+    #[test]
+    fn a_transcript_that_grows_is_seen_by_its_size_wherever_it_lies() {
+        let home = tempfile::tempdir().unwrap();
+        for (name, file) in [
+            ("claude", ".claude/projects/-w/s/subagents/agent-1.jsonl"),
+            ("codex", ".codex/sessions/2026/11/21/rollout-1.jsonl"),
+            ("gemini", ".gemini/tmp/hash/chats/session-1.json"),
+            ("opencode", ".local/share/opencode/opencode.db-wal"),
+        ] {
+            let path = home.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "one\n").unwrap();
+            let agent = agent(name);
+            let look = || mark(&places(&agent, Some(home.path()), None));
+            let before = look();
+            assert_eq!(look(), before, "{name}");
+            std::fs::write(path.with_file_name("debug.log"), "noise").unwrap();
+            assert_eq!(look(), before, "{name}: a log is no transcript");
+            std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"two\n").unwrap();
+            assert_ne!(look(), before, "{name}");
+        }
+    }
+
+    #[test]
+    fn connections_are_judged_by_what_moves_on_them() {
+        let one = |received_bytes, is_asked| Connection { inode: 1, local_port: 2, received_bytes, is_asked };
+        assert_eq!(judge(&[], 0, Some(0)), Line::Absent);
+        assert_eq!(judge(&[one(500, false)], 500, None), Line::Open, "the first look knows no difference");
+        assert_eq!(judge(&[one(539, false)], 539, Some(500)), Line::Open, "a ping");
+        assert_eq!(judge(&[one(700, false)], 700, Some(500)), Line::Moving);
+        assert_eq!(judge(&[one(500, true)], 500, Some(500)), Line::Asked);
+    }
+
+    #[test]
+    fn an_open_connection_of_this_process_is_found_and_one_to_its_own_server_is_not() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let _served = server.accept().unwrap();
+        let Some(all) = connections() else {
+            eprintln!("skipped: this kernel has no socket diagnosis");
+            return;
+        };
+        let own = of_agent(Path::new("/proc"), &agent("codex"), &all).unwrap();
+        let has = |port: u16| own.iter().any(|one| one.local_port == port);
+        assert!(has(client.local_addr().unwrap().port()));
+        assert!(!has(server.local_addr().unwrap().port()));
+    }
+}

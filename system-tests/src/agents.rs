@@ -1,0 +1,91 @@
+//! Real coding agents in a machine, before a model that a test scripts (`model.py`).
+//!
+//! The agents are unmodified; they are only spared the questions of their first start. Nothing leaves the machine.
+
+use crate::machine::Machine;
+use crate::{place, wait};
+use anyhow::{Context, Result};
+use std::time::Duration;
+
+/// Where the model listens inside the machine.
+const PORT: u16 = 18_777;
+/// Where agents work.
+const DIRECTORY: &str = "/workspaces/ebbtide";
+
+/// A machine with a model in it.
+#[derive(Debug)]
+pub struct Agents {
+    machine: Machine,
+}
+
+impl Agents {
+    /// Starts the model and prepares Claude Code.
+    ///
+    /// # Errors
+    /// Where Claude Code is not in the cache, or the model does not come up.
+    pub fn prepare(machine: Machine) -> Result<Self> {
+        let program = place::machine_bin()?.join("claude");
+        anyhow::ensure!(program.exists(), "{} is missing: scripts/setup test", program.display());
+        let settings = serde_json::json!({
+            "hasCompletedOnboarding": true,
+            "theme": "dark",
+            "projects": { DIRECTORY: { "hasTrustDialogAccepted": true, "hasCompletedProjectOnboarding": true } },
+            "customApiKeyResponses": { "approved": ["any"], "rejected": [] },
+        });
+        let environment = format!(
+            "export ANTHROPIC_BASE_URL=http://127.0.0.1:{PORT} ANTHROPIC_API_KEY=any DISABLE_AUTOUPDATER=1 \
+             CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1"
+        );
+        for (file, text) in [
+            ("model.py", include_str!("model.py")),
+            (".claude.json", settings.to_string().as_str()),
+            ("agents.env", environment.as_str()),
+        ] {
+            machine.shell("ebb", &format!("cat > ~/{file} <<'END-OF-FILE'\n{text}\nEND-OF-FILE\n"))?;
+        }
+        // What a repository may try: our hooks are not its to switch off.
+        let off = r#"mkdir -p .claude && echo '{"disableAllHooks":true}' > .claude/settings.json"#;
+        machine.shell("ebb", &format!("cd {DIRECTORY} && {off}"))?;
+        machine.shell("ebb", &format!("tmux new-window -d 'exec python3 ~/model.py {PORT} ~/model.log'"))?;
+        wait::until("the model to listen", Duration::from_secs(20), || {
+            if machine.listens(PORT) { Ok(()) } else { Err("it does not".to_owned()) }
+        })?;
+        Ok(Self { machine })
+    }
+
+    /// Starts Claude Code in a terminal window, with these arguments and that prompt.
+    ///
+    /// # Errors
+    /// Where the terminal does not take it.
+    pub fn claude(&self, arguments: &str, prompt: &str) -> Result<()> {
+        let start = format!(". ~/agents.env; exec claude {arguments} -- \"{prompt}\"");
+        let window = format!("tmux new-window -d -c {DIRECTORY} '{start}'");
+        self.machine.shell("ebb", &window).map(drop).context("starting Claude Code")
+    }
+
+    /// Starts a program called `codex` that asks the model once, waits for the answer without a word, and then stays at
+    /// its prompt with its connection open: an agent that reports nothing.
+    ///
+    /// # Errors
+    /// Where the terminal does not take it.
+    pub fn codex(&self, prompt: &str) -> Result<()> {
+        let question =
+            serde_json::json!({ "tools": [{}], "messages": [{ "role": "user", "content": prompt }] });
+        let program = format!(
+            "import http.client, time\n\
+             model = http.client.HTTPConnection('127.0.0.1', {PORT})\n\
+             model.request('POST', '/v1/messages', '{question}')\n\
+             print(model.getresponse().read())\n\
+             time.sleep(600)"
+        );
+        self.machine.shell("ebb", &format!("cat > ~/codex.py <<'END-OF-FILE'\n{program}\nEND-OF-FILE\n"))?;
+        self.machine.shell("ebb", "tmux new-window -d 'exec python3 ~/codex.py'").map(drop)
+    }
+
+    /// What the terminals show and the model was asked, for a failure.
+    pub fn last_words(&self) -> String {
+        let screens = "for w in $(tmux list-windows -F '#I'); do tmux capture-pane -p -t :$w | grep -v '^$' | tail -15; done";
+        let look = format!("{screens}; cat ~/model.log; ebb why");
+        self.machine.shell("ebb", &look).unwrap_or_else(|error| format!("{error:#}"))
+    }
+}

@@ -1,0 +1,147 @@
+//! `POST /v1/workspaces/{id}/restore-kit`: what stock restic needs to bring a workspace back, and nothing more.
+//!
+//! The kit's credential reads the backups of this workspace alone, as of the newest verified receipt, until it is
+//! revoked. The kit is answered once; only the credential's digest is kept.
+
+use crate::answer;
+use crate::auth::Context;
+use crate::body;
+use crate::chance::random;
+use crate::error::{ApiError, ApiResult};
+use crate::index::KEYS_MAX;
+use crate::invocation::Invocation;
+use crate::route::Params;
+use crate::workspaces::{own, snapshots, view};
+use ebbtide_api::account::{ApiKeyInfo, NoFields};
+use ebbtide_api::backups::RestoreKit;
+use ebbtide_api::{ErrorCode, PRODUCT, WorkspaceId};
+use ebbtide_control::tokens::ApiKey;
+use worker::{Request, Response, ResponseBuilder};
+
+/// Makes a kit.
+pub async fn create(
+    invocation: &Invocation,
+    context: &Context,
+    params: &Params,
+    request: &Request,
+) -> ApiResult<Response> {
+    if body::declared_length(request).is_some_and(|length| length > 0) {
+        let _: NoFields = body::read_json(request).await?;
+    }
+    let workspace = own(invocation, context, params.get("id")).await?;
+    let name = view(invocation, context, &workspace).await?.name;
+    let Some(newest) = snapshots(invocation, context, &workspace).await?.snapshots.into_iter().next() else {
+        return Err(ApiError::new(ErrorCode::WrongState, "nothing of this workspace is backed up yet")
+            .hint("Wait for its first verified snapshot: GET …/snapshots lists them."));
+    };
+    let index = invocation.index()?;
+    if index.keys(&context.tenant).await?.len() >= KEYS_MAX {
+        return Err(ApiError::new(ErrorCode::CapReached, format!("there are {KEYS_MAX} keys already"))
+            .hint("Revoke one that is not used any more; a kit carries a key of its own."));
+    }
+    let password = invocation.keychain()?.workspace_key(&context.tenant, &workspace).await?;
+    let password = password.repository_password().expose().clone();
+    let key = ApiKey::from_random(random()?, random()?);
+    let info = ApiKeyInfo {
+        id: key.id().to_owned(),
+        prefix: format!("ebb_{}", key.id()),
+        label: format!("restore kit of {name}"),
+        scopes: Vec::new(),
+        created_at: invocation.now(),
+        last_used_at: None,
+        repository: Some(workspace.clone()),
+    };
+    let subject = format!("{workspace}:{}", info.id);
+    let audit = invocation.audit_note(context, "workspace.restore_kit", &subject);
+    index.put_key(&context.tenant, &info, &key.digest(), &audit).await?;
+    let repository = repository_url(&invocation.config.control_url, key.text().expose(), &workspace);
+    let instructions = instructions(&name, &newest.snapshot, &repository, &password, &info.id);
+    let kit = RestoreKit {
+        workspace,
+        name,
+        made_at: info.created_at,
+        snapshot: newest.snapshot,
+        repository,
+        password,
+        key: info,
+        instructions,
+    };
+    let accept = request.headers().get("accept").ok().flatten();
+    if accept.is_some_and(|accept| accept.starts_with("text/plain")) {
+        let builder = ResponseBuilder::new()
+            .with_status(201)
+            .with_header("content-type", "text/plain; charset=utf-8")
+            .and_then(|builder| builder.with_header("cache-control", "no-store"));
+        return Ok(builder.map_err(ApiError::internal)?.fixed(kit.instructions.into_bytes()));
+    }
+    answer::json(201, &kit)
+}
+
+/// The repository as restic names it, read as of the newest receipt.
+fn repository_url(control_url: &str, key: &str, workspace: &WorkspaceId) -> String {
+    let (scheme, rest) = control_url.split_once("://").unwrap_or(("https", control_url));
+    let rest = rest.trim_end_matches('/');
+    format!("rest:{scheme}://kit:{key}@{rest}/v1/workspaces/{workspace}/restic/as-of/latest/")
+}
+
+/// What a person does with the kit. It runs as a shell script, too: comments say the rest.
+fn instructions(name: &str, snapshot: &str, repository: &str, password: &str, key: &str) -> String {
+    let product = PRODUCT.name;
+    format!(
+        "# Restore kit of the {product} workspace {name}. Keep it as you keep a password: it reads all of its backups.\n\
+         # Needs restic 0.14 or later and nothing else (https://restic.net). In an empty directory, paste these lines\n\
+         # into a shell, or run this file with: sh -e FILE\n\
+         \n\
+         export RESTIC_REPOSITORY='{repository}'\n\
+         export RESTIC_PASSWORD='{password}'\n\
+         restic --no-lock snapshots\n\
+         restic --no-lock restore latest --target restored\n\
+         \n\
+         # The newest verified snapshot was {snapshot} when this kit was made;\n\
+         # name any other id of the list in the place of `latest`.\n\
+         # The repository is shown as of its newest verified backup. To see every object that is stored, verified or not,\n\
+         # take `as-of/latest/` off the end of RESTIC_REPOSITORY.\n\
+         # One file to standard output:  restic --no-lock dump SNAPSHOT /path/of/the/file\n\
+         # Everything read and checked:  restic --no-lock check --read-data\n\
+         # To end this kit:              DELETE /v1/keys/{key}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_repository_is_named_as_restic_takes_it() {
+        let id = "k3v7q2mzab".parse().unwrap();
+        for (control, wanted) in [
+            (
+                "https://ebb.example",
+                "rest:https://kit:KEY@ebb.example/v1/workspaces/k3v7q2mzab/restic/as-of/latest/",
+            ),
+            (
+                "http://127.0.0.1:8787/",
+                "rest:http://kit:KEY@127.0.0.1:8787/v1/workspaces/k3v7q2mzab/restic/as-of/latest/",
+            ),
+        ] {
+            assert_eq!(repository_url(control, "KEY", &id), wanted);
+        }
+    }
+
+    #[test]
+    fn the_instructions_are_a_shell_script_of_restic_alone() {
+        let text = instructions("demo", "abcd", "rest:https://kit:KEY@host/", "PASSWORD", "0011223344");
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        assert_eq!(
+            lines,
+            [
+                "export RESTIC_REPOSITORY='rest:https://kit:KEY@host/'",
+                "export RESTIC_PASSWORD='PASSWORD'",
+                "restic --no-lock snapshots",
+                "restic --no-lock restore latest --target restored",
+            ]
+        );
+        assert!(text.contains("DELETE /v1/keys/0011223344"), "{text}");
+    }
+}

@@ -1,0 +1,103 @@
+//! Shows objects and lists of a repository, as far as the reader's view goes. Bodies are streams of the bucket.
+
+use super::sight::Sight;
+use super::{PAGES_MAX, Repository, missing};
+use crate::error::{ApiError, ApiResult};
+use crate::restic_paths::{Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
+use crate::restic_view::View;
+use crate::storage::mark;
+use ebbtide_api::ErrorCode;
+use worker::{Method, Object, Request, Response, ResponseBuilder};
+
+impl Repository<'_> {
+    pub(super) async fn read(&self, place: &Place, sight: &Sight, request: &Request) -> ApiResult<Response> {
+        let header = |name: &str| request.headers().get(name).ok().flatten();
+        let kind = match place {
+            Place::List(kind) | Place::Object(kind, _) => Some(*kind),
+            Place::Root | Place::Config => None,
+        };
+        // The configuration is shown to everybody; so is, to `as-of` what does not exist, that it does not.
+        let view = match (kind, sight) {
+            (None, Sight::Everything | Sight::Machine(_)) => None,
+            _ => self.view(sight).await?,
+        };
+        let shown = |object: &Object| view.as_deref().is_none_or(|view| view.shows(kind, mark(object)));
+        if let Place::List(kind) = place {
+            return self.list(*kind, view.as_deref(), wants_v2(header("accept").as_deref())).await;
+        }
+        let path = place.object_path().ok_or_else(missing)?;
+        let key = self.key(&path);
+        if request.method() == Method::Head {
+            let object = self.storage.head(&key).await?.filter(|object| shown(object)).ok_or_else(missing)?;
+            let builder = ResponseBuilder::new().with_header("content-length", &object.size().to_string());
+            return Ok(builder.map_err(ApiError::internal)?.empty());
+        }
+        match header("range") {
+            Some(wanted) => {
+                // Its size is asked for first: what the bucket says about a part beyond the end is only words.
+                let object = self.storage.head(&key).await?.filter(|object| shown(object));
+                self.part(&key, &wanted, object.ok_or_else(missing)?.size()).await
+            }
+            None => {
+                let object = self.storage.get(&key, None).await?.filter(|object| shown(object));
+                whole(&object.ok_or_else(missing)?)
+            }
+        }
+    }
+
+    async fn part(&self, key: &str, wanted: &str, size: u64) -> ApiResult<Response> {
+        let part: Part = match range(Some(wanted), size) {
+            Ranged::Whole => return whole(&self.storage.get(key, None).await?.ok_or_else(missing)?),
+            Ranged::Unsatisfiable => {
+                return Err(ApiError::field("Range", format!("the object has {size} bytes"))
+                    .with_status(416)
+                    .header("content-range", format!("bytes */{size}")));
+            }
+            Ranged::Part(part) => part,
+        };
+        let wanted = worker::Range::OffsetWithLength { offset: part.first, length: part.length() };
+        let object = self.storage.get(key, Some(wanted)).await?.ok_or_else(missing)?;
+        let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
+        let builder = ResponseBuilder::new()
+            .with_status(206)
+            .with_header("content-type", "application/octet-stream")
+            .and_then(|builder| {
+                builder.with_header("content-range", &format!("bytes {}-{}/{size}", part.first, part.last))
+            });
+        Ok(builder.map_err(ApiError::internal)?.body(body))
+    }
+
+    async fn list(&self, kind: Kind, view: Option<&View>, v2: bool) -> ApiResult<Response> {
+        let prefix = self.key(&format!("{}/", kind.as_str()));
+        let mut listed: Vec<Listed> = Vec::new();
+        let mut cursor = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.storage.list(&prefix, cursor.take()).await?;
+            let shown = page
+                .objects()
+                .into_iter()
+                .filter(|object| view.is_none_or(|view| view.shows(Some(kind), mark(object))));
+            listed.extend(shown.filter_map(|object| {
+                let name = object.key().strip_prefix(&prefix)?.to_owned();
+                Some(Listed { name, size: object.size() })
+            }));
+            cursor = page.cursor().filter(|_| page.truncated());
+            if cursor.is_none() {
+                let (body, content_type) = list(&listed, v2).map_err(ApiError::internal)?;
+                let builder = ResponseBuilder::new().with_header("content-type", content_type);
+                return Ok(builder.map_err(ApiError::internal)?.fixed(body.into_bytes()));
+            }
+        }
+        // Half a list would make a reader believe that packs are missing.
+        Err(ApiError::new(
+            ErrorCode::QuotaReached,
+            format!("the repository has more than {PAGES_MAX} 000 objects of a kind"),
+        ))
+    }
+}
+
+fn whole(object: &Object) -> ApiResult<Response> {
+    let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
+    let builder = ResponseBuilder::new().with_header("content-type", "application/octet-stream");
+    Ok(builder.map_err(ApiError::internal)?.body(body))
+}

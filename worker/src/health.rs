@@ -1,0 +1,197 @@
+//! `GET /health`: whether requests are served, and what is wrong. Open to anybody.
+//!
+//! It names parts and codes, never a value, an address or a number. The parts are looked at every ten seconds at most
+//! in an isolate, with five calls, so that asking costs no more than the request itself; whoever comes meanwhile gets
+//! the last result. A part that does not answer within three seconds counts as not answering.
+
+use crate::chance;
+use crate::error::ApiResult;
+use crate::gate;
+use crate::invocation::Invocation;
+use ebbtide_api::account::{Health, HealthPart, HealthStatus};
+use ebbtide_api::{TenantId, Timestamp};
+use futures_util::future::{Either, join, join3, select};
+use std::cell::RefCell;
+use std::pin::pin;
+use std::time::Duration;
+use worker::Delay;
+
+/// How long a result stands, in milliseconds.
+const FRESH_MS: i64 = 10_000;
+/// How long one look may take, in milliseconds; whoever waits for another's look waits no longer.
+const PATIENCE_MS: i64 = 3_000;
+/// Pause between looks at whether another's look is done.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The cron runs every five minutes: two may be lost.
+const CRON_SECS: i64 = 15 * 60;
+
+#[derive(Default)]
+struct Memory {
+    last: Option<(Timestamp, Vec<HealthPart>)>,
+    looking_since: Option<Timestamp>,
+}
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+/// How an installation is that is configured.
+pub async fn health(invocation: &Invocation) -> Health {
+    let started = chance::now();
+    loop {
+        let now = chance::now();
+        if let Some(parts) = MEMORY.with_borrow(|memory| memory.fresh(now)) {
+            return whole(parts);
+        }
+        let is_looked_at = MEMORY
+            .with_borrow(|memory| memory.looking_since.is_some_and(|at| !is_older(at, now, PATIENCE_MS)));
+        if !is_looked_at || is_older(started, now, PATIENCE_MS) {
+            break;
+        }
+        Delay::from(PAUSE).await;
+    }
+    MEMORY.with_borrow_mut(|memory| memory.looking_since = Some(chance::now()));
+    let parts = look(invocation).await;
+    MEMORY.set(Memory { last: Some((chance::now(), parts.clone())), looking_since: None });
+    whole(parts)
+}
+
+impl Memory {
+    fn fresh(&self, now: Timestamp) -> Option<Vec<HealthPart>> {
+        let last = self.last.as_ref().filter(|(at, _)| !is_older(*at, now, FRESH_MS));
+        last.map(|(_, parts)| parts.clone())
+    }
+}
+
+fn is_older(at: Timestamp, now: Timestamp, millis: i64) -> bool {
+    now.as_millisecond().saturating_sub(at.as_millisecond()) >= millis
+}
+
+async fn look(invocation: &Invocation) -> Vec<HealthPart> {
+    let index = in_time(cron_at(invocation));
+    let storage = join(in_time(agent(invocation)), in_time(opens(invocation)));
+    let object = in_time(gate::levels(&invocation.env, &invocation.calls));
+    let (cron_at, (agent, opens), levels) = join3(index, storage, object).await;
+    judge(&Looked {
+        now: invocation.now(),
+        cron_at,
+        has_agent: agent,
+        opens_keys: opens,
+        gate: levels.map(|_| ()),
+    })
+}
+
+async fn in_time<T>(look: impl Future<Output = ApiResult<T>>) -> Option<T> {
+    let limit = Duration::from_millis(PATIENCE_MS.unsigned_abs());
+    match select(pin!(look), pin!(Delay::from(limit))).await {
+        Either::Left((looked, _)) => looked.ok(),
+        Either::Right(_) => None,
+    }
+}
+
+async fn cron_at(invocation: &Invocation) -> ApiResult<Option<Timestamp>> {
+    invocation.index()?.cron_at().await
+}
+
+async fn agent(invocation: &Invocation) -> ApiResult<bool> {
+    Ok(invocation.storage()?.current_agent().await?.is_some())
+}
+
+async fn opens(invocation: &Invocation) -> ApiResult<bool> {
+    invocation.keychain()?.opens(&TenantId::owner()).await
+}
+
+/// What was found; `None` where a part did not answer.
+struct Looked {
+    now: Timestamp,
+    cron_at: Option<Option<Timestamp>>,
+    has_agent: Option<bool>,
+    opens_keys: Option<bool>,
+    gate: Option<()>,
+}
+
+fn judge(looked: &Looked) -> Vec<HealthPart> {
+    let part = |name: &str, status, code: &str| HealthPart { name: name.into(), status, code: code.into() };
+    let up = |name: &str, is_up: bool| {
+        if is_up {
+            part(name, HealthStatus::Ok, "ok")
+        } else {
+            part(name, HealthStatus::Failing, "no_answer")
+        }
+    };
+    let mut parts = vec![
+        part("configuration", HealthStatus::Ok, "ok"),
+        up("index", looked.cron_at.is_some()),
+        up("storage", looked.has_agent.is_some()),
+        up("objects", looked.gate.is_some()),
+    ];
+    if let Some(cron_at) = looked.cron_at {
+        parts.push(match cron_at {
+            Some(at) if looked.now.duration_since(at).as_secs() <= CRON_SECS => {
+                part("cron", HealthStatus::Ok, "ok")
+            }
+            Some(_) => part("cron", HealthStatus::Degraded, "overdue"),
+            None => part("cron", HealthStatus::Degraded, "never_ran"),
+        });
+    }
+    if let Some(has_agent) = looked.has_agent {
+        parts.push(if has_agent {
+            part("idle_agent", HealthStatus::Ok, "ok")
+        } else {
+            part("idle_agent", HealthStatus::Degraded, "not_published")
+        });
+    }
+    match looked.opens_keys {
+        Some(true) => parts.push(part("keys", HealthStatus::Ok, "ok")),
+        Some(false) => parts.push(part("keys", HealthStatus::Failing, "master_key_does_not_open")),
+        None => parts.push(part("keys", HealthStatus::Failing, "no_answer")),
+    }
+    parts
+}
+
+fn whole(parts: Vec<HealthPart>) -> Health {
+    let status = parts.iter().map(|part| part.status).max().unwrap_or(HealthStatus::Ok);
+    let problems = parts
+        .iter()
+        .filter(|part| part.status != HealthStatus::Ok)
+        .map(|part| format!("{}: {}", part.name, part.code))
+        .collect();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Health { ok: status != HealthStatus::Failing, status, version, problems, parts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_763_700_000).unwrap()
+    }
+
+    fn well() -> Looked {
+        let cron_at = Some(now().checked_sub(jiff::SignedDuration::from_secs(60)).ok());
+        Looked { now: now(), cron_at, has_agent: Some(true), opens_keys: Some(true), gate: Some(()) }
+    }
+
+    fn check(looked: &Looked, status: HealthStatus, problems: &[&str]) {
+        let health = whole(judge(looked));
+        assert_eq!(health.status, status, "{health:?}");
+        assert_eq!(health.problems, problems);
+        assert_eq!(health.ok, status != HealthStatus::Failing);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_part_and_code() {
+        use HealthStatus::{Degraded, Failing};
+        let long_ago = now().checked_sub(jiff::SignedDuration::from_mins(16)).ok();
+        check(&well(), HealthStatus::Ok, &[]);
+        check(&Looked { cron_at: Some(long_ago), ..well() }, Degraded, &["cron: overdue"]);
+        check(&Looked { cron_at: Some(None), ..well() }, Degraded, &["cron: never_ran"]);
+        check(&Looked { has_agent: Some(false), ..well() }, Degraded, &["idle_agent: not_published"]);
+        check(&Looked { cron_at: None, ..well() }, Failing, &["index: no_answer"]);
+        check(&Looked { gate: None, ..well() }, Failing, &["objects: no_answer"]);
+        check(&Looked { opens_keys: Some(false), ..well() }, Failing, &["keys: master_key_does_not_open"]);
+        let storage = Looked { has_agent: None, opens_keys: None, ..well() };
+        check(&storage, Failing, &["storage: no_answer", "keys: no_answer"]);
+    }
+}

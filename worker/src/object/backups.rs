@@ -1,0 +1,171 @@
+//! What the object decides about its repository, one small call for each object that is written: whether the machine's
+//! generation lives, whether the quota has room, who holds the grant.
+//!
+//! The objects themselves never pass here. Bytes are reserved before an upload and given back where it fails, so that
+//! uploads at the same time cannot pass the quota together.
+
+use super::store::Ancestry;
+use super::{Alarm, Inner, now, refuse};
+use crate::config::Config;
+use crate::restic_view::{Lineage, Mark};
+use ebbtide_api::{ErrorCode, Generation};
+use ebbtide_control::decide::{Command, Input};
+use ebbtide_control::record::Record;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use worker::{Error, Response, Result};
+
+/// A full repository is counted anew so often at most: a count is a call for every thousand objects.
+const COUNT_EVERY_SECS: i64 = 600;
+
+/// What may be asked about the repository.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "about", rename_all = "snake_case")]
+pub enum BackupCall {
+    /// → [`Ancestors`]. A generation that asks for itself is entered.
+    Ancestors { generation: Option<Generation> },
+    /// → [`Ancestors`]: where the snapshot lies that a generation stands on.
+    PlaceBase { generation: u32, base: Mark },
+    /// → [`Admitted`]: reserves bytes for a machine's object.
+    Admit { generation: Generation, bytes: u64 },
+    /// → [`Held`]: takes or renews the grant, and reserves bytes for the owner's object.
+    Grant { by: String, bytes: u64 },
+    /// → [`Held`]: gives the grant back.
+    EndGrant { by: String },
+    /// → [`Held`]: so many bytes are not there, or not any more.
+    Return { bytes: u64 },
+    /// → [`Held`]: so many bytes were counted in storage.
+    Counted { bytes: u64 },
+    /// → [`Held`]: a snapshot was removed.
+    Forget { snapshot: String },
+    /// → [`Held`]: a snapshot was brought back.
+    Recall { snapshot: String },
+    /// → [`Held`].
+    Look,
+}
+
+/// What generations stand on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ancestors {
+    /// Those whose snapshots' places are known.
+    pub lineage: Lineage,
+    /// Snapshots of the others: whoever needs them asks storage and tells us.
+    pub unknown: BTreeMap<u32, String>,
+    /// Verified snapshots, newest first.
+    pub verified: Vec<String>,
+}
+
+/// Whether an object may be written.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Admitted {
+    /// What is held, with the object where it fits.
+    pub held: Held,
+    /// Whether it fits; its bytes are reserved then.
+    pub fits: bool,
+    /// Whether a count could make room: it is long since the last.
+    pub count: bool,
+}
+
+/// How full the repository is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Held {
+    /// Bytes in it.
+    pub bytes: u64,
+    /// Bytes that it may hold.
+    pub quota: u64,
+}
+
+/// Answers one call.
+pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall) -> Result<Response> {
+    let store = inner.store()?;
+    match call {
+        BackupCall::Ancestors { generation } => {
+            if generation == Some(record.generation) {
+                enter(inner, record)?;
+            }
+            ancestors(inner, record)
+        }
+        BackupCall::PlaceBase { generation, base } => {
+            store.place_base(generation, base)?;
+            ancestors(inner, record)
+        }
+        BackupCall::Admit { generation, bytes } => {
+            if !record.may_add_backups(generation) {
+                return refuse(ErrorCode::StaleGeneration, "this machine's time is over");
+            }
+            enter(inner, record)?;
+            let quota = quota(inner)?;
+            let stored = store.stored_bytes()?;
+            let fits = stored.bytes.saturating_add(bytes) <= quota;
+            if fits {
+                store.save_stored_bytes(stored.plus(bytes))?;
+            }
+            let counted = stored.counted_at().map(|at| now().duration_since(at).as_secs());
+            let count = !fits && counted.is_none_or(|ago| ago >= COUNT_EVERY_SECS);
+            let bytes = if fits { stored.bytes.saturating_add(bytes) } else { stored.bytes };
+            Response::from_json(&Admitted { held: Held { bytes, quota }, fits, count })
+        }
+        BackupCall::Grant { by, bytes } => {
+            let settled = inner.decide(Input::Ask(Command::TakeGrant { by }), Alarm::Stands).await?;
+            inner.run_on(settled.effect);
+            if let Some(refusal) = settled.refusal {
+                return refuse(refusal.code, &refusal.message);
+            }
+            if bytes > 0 {
+                store.save_stored_bytes(store.stored_bytes()?.plus(bytes))?;
+            }
+            held(inner)
+        }
+        BackupCall::EndGrant { by } => tell(inner, Command::EndGrant { by }).await,
+        BackupCall::Forget { snapshot } => tell(inner, Command::Forget { snapshot }).await,
+        BackupCall::Recall { snapshot } => tell(inner, Command::Recall { snapshot }).await,
+        BackupCall::Return { bytes } => {
+            store.save_stored_bytes(store.stored_bytes()?.minus(bytes))?;
+            held(inner)
+        }
+        BackupCall::Counted { bytes } => {
+            let counted_ms = u64::try_from(now().as_millisecond()).unwrap_or(0);
+            store.save_stored_bytes(super::store::StoredBytes { bytes, counted_ms })?;
+            held(inner)
+        }
+        BackupCall::Look => held(inner),
+    }
+}
+
+/// Enters what the living generation stands on: the snapshot that it restored. One that restored nothing although there
+/// are verified backups (it salvages an image) stands on the newest. The first entry stays, and writes the only row.
+fn enter(inner: &Inner, record: &Record) -> Result<()> {
+    let newest = || record.snapshots.iter().find(|known| known.generation < record.generation);
+    let base = record.restore.as_deref().or_else(|| newest().map(|known| known.snapshot.as_str()));
+    inner.store()?.note_base(record.generation.0, base)
+}
+
+/// How full the repository is.
+///
+/// # Errors
+/// What SQLite or the configuration says.
+pub(super) fn fill(inner: &Inner) -> Result<Held> {
+    Ok(Held { bytes: inner.store()?.stored_bytes()?.bytes, quota: quota(inner)? })
+}
+
+fn held(inner: &Inner) -> Result<Response> {
+    Response::from_json(&fill(inner)?)
+}
+
+fn quota(inner: &Inner) -> Result<u64> {
+    let config = Config::from_env(&inner.env).map_err(|error| Error::RustError(error.to_string()))?;
+    Ok(config.policy.repository_quota_bytes)
+}
+
+async fn tell(inner: &Rc<Inner>, command: Command) -> Result<Response> {
+    let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+    inner.run_on(settled.effect);
+    held(inner)
+}
+
+fn ancestors(inner: &Inner, record: &Record) -> Result<Response> {
+    let Ancestry { lineage, unknown } = inner.store()?.ancestry()?;
+    let verified = record.snapshots.iter().map(|known| known.snapshot.clone()).collect();
+    Response::from_json(&Ancestors { lineage, unknown, verified })
+}

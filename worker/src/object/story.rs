@@ -1,0 +1,61 @@
+//! The log lines of one workspace: what changed and why, which effects ran and how they ended, what went wrong.
+//!
+//! Every line carries the workspace's id, its generation and its server, so that its story can be read from the log
+//! alone. Nothing that a machine or a person typed is in it but the workspace's own reasons.
+
+use crate::calls::Calls;
+use crate::log::{self, Level};
+use ebbtide_api::Timestamp;
+use ebbtide_control::decide::{Effect, EffectOutcome, Note};
+use ebbtide_control::record::Record;
+
+/// A line of history.
+pub(super) fn changed(record: &Record, note: &Note) {
+    let fields = [("state", note.state.as_str()), ("because", note.because.as_str())];
+    about(Level::Info, record, "the workspace changed", &fields);
+}
+
+/// The end of an effect.
+pub(super) fn ran(
+    record: &Record,
+    effect: Effect,
+    outcome: &EffectOutcome,
+    (began, ended): (Timestamp, Timestamp),
+) {
+    let effect = serde_json::to_value(effect).ok();
+    let effect = effect.as_ref().and_then(|name| {
+        name.as_str()
+            .map(str::to_owned)
+            .or_else(|| name.as_object().and_then(|variant| variant.keys().next().cloned()))
+    });
+    let duration = ended.as_millisecond().saturating_sub(began.as_millisecond()).to_string();
+    let waiting_for = match outcome {
+        EffectOutcome::Later { waiting_for, .. } => waiting_for.as_str(),
+        _ => "",
+    };
+    let fields = [
+        ("effect", effect.as_deref().unwrap_or_default()),
+        ("duration_ms", &duration),
+        ("waiting_for", waiting_for),
+    ];
+    about(Level::Debug, record, "an effect ended", &fields);
+}
+
+/// How many calls a chain of effects made, so that the plan's bound can be watched.
+pub(super) fn called(record: &Record, calls: &Calls) {
+    about(Level::Debug, record, "effects ran", &[("calls", &calls.to_string())]);
+}
+
+/// Something went wrong that the lifecycle bears.
+pub(super) fn trouble(level: Level, record: &Record, message: &str, error: &impl std::fmt::Display) {
+    about(level, record, message, &[("error", &error.to_string())]);
+}
+
+fn about(level: Level, record: &Record, message: &str, more: &[(&str, &str)]) {
+    let generation = record.generation.0.to_string();
+    let server = record.server.as_ref().map_or_else(String::new, |server| server.id.to_string());
+    let mut fields =
+        vec![("workspace.id", record.id.as_str()), ("generation", &generation), ("server.id", &server)];
+    fields.extend_from_slice(more);
+    log::write(level, message, &fields);
+}

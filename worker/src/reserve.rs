@@ -1,0 +1,250 @@
+//! Reserving the money for machines before they are asked for, and the part of the sweep that mends what got lost.
+//!
+//! Whoever starts a machine or lets one live longer comes through here: a creation, a wake, a retry, a longer lifetime.
+//! A refusal names the cap, what is used of it, and what to do. Nothing here starts anything; the object does, and it is
+//! the object that gives back what is not needed any more.
+
+use crate::auth::Context;
+use crate::catalog;
+use crate::error::{ApiError, ApiResult};
+use crate::index::{AuditNote, Intent, Reservation, Reserved};
+use crate::invocation::Invocation;
+use crate::log::{self, Level};
+use crate::object::Call;
+use ebbtide_api::workspace::Cost;
+use ebbtide_api::{Duration, ErrorCode, Generation, WorkspaceId};
+use ebbtide_control::money::caps::Wish;
+use ebbtide_control::money::{Amount, Quote, Terms, Worst, reserved};
+use ebbtide_control::record::{Placement, Spec, minus};
+use serde_json::Value;
+
+/// Workspaces whose account is mended in a run of the sweep.
+const MENDED_MAX: u64 = 3;
+
+/// Reserves the first machine of a new workspace, with the intent to create it.
+///
+/// # Errors
+/// `cap_reached`; `provider_unavailable` where a price is needed and not to be had.
+pub async fn new_workspace(
+    invocation: &Invocation,
+    spec: &Spec,
+    quote: Option<&Quote>,
+    intent: &Intent<'_>,
+    note: &AuditNote<'_>,
+) -> ApiResult<()> {
+    let caps = invocation.config.policy.caps();
+    let wish = Reservation {
+        workspace: intent.id,
+        generation: Generation(1),
+        tenant: intent.tenant,
+        worst: worst(invocation, quote, spec.lifetime)?,
+        quote,
+        placement: &spec.placement,
+        now: intent.now,
+    };
+    let found = invocation.index()?.reserve_new(&wish, &caps, intent, note).await?;
+    granted(invocation, &found, Wish { workspaces: 1, machines: 1, amount: wish.worst.amount })
+}
+
+/// A machine that may be started.
+pub struct Ticket {
+    /// At what rates.
+    pub quote: Option<Quote>,
+    /// What was reserved just now and nobody else counts on.
+    made: Option<Generation>,
+}
+
+/// Reserves the machine that a wake or a retry would start, where it would start one.
+///
+/// # Errors
+/// As [`new_workspace`]; or the object does not answer.
+pub async fn next_machine(invocation: &Invocation, context: &Context, id: &WorkspaceId) -> ApiResult<Ticket> {
+    let terms: Terms = invocation.ask(&context.tenant, id, Call::Terms).await?;
+    let (Some(generation), Some(placement)) = (terms.next, terms.placements.first()) else {
+        return Ok(Ticket { quote: None, made: None });
+    };
+    let offers = catalog::offers(invocation).await;
+    let quote = offers.and_then(|offers| catalog::quote(&offers, &terms.placements));
+    let wish = Reservation {
+        workspace: id,
+        generation,
+        tenant: &context.tenant,
+        worst: worst(invocation, quote.as_ref(), terms.lifetime)?,
+        quote: quote.as_ref(),
+        placement,
+        now: invocation.now(),
+    };
+    let found = invocation.index()?.reserve_next(&wish, &invocation.config.policy.caps()).await?;
+    granted(invocation, &found, Wish { workspaces: 0, machines: 1, amount: wish.worst.amount })?;
+    Ok(Ticket { made: found.made.then_some(generation), quote })
+}
+
+/// Gives back what was reserved for a machine that the object would not start.
+pub async fn give_back(invocation: &Invocation, id: &WorkspaceId, made: Option<Generation>) {
+    let Some(generation) = made else { return };
+    let given_back = match invocation.index() {
+        Ok(index) => index.release_reservation(id, generation).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = given_back {
+        let fields = [("workspace.id", id.as_str()), ("error", error.message())];
+        log::write(Level::Warn, "a reservation is left to the sweep", &fields);
+    }
+}
+
+impl Ticket {
+    /// What is to be given back where the machine is refused.
+    pub fn made(&self) -> Option<Generation> {
+        self.made
+    }
+}
+
+/// A lifetime that may be set.
+pub struct Extension {
+    /// What the machine costs at worst with it, where that is known.
+    pub worst_case: Option<Cost>,
+    /// Reserved before, where a machine exists: to be reserved again where the object refuses.
+    pub before: Option<(Generation, Worst)>,
+}
+
+/// Reserves what a changed lifetime costs beyond what is reserved, where a machine exists.
+///
+/// # Errors
+/// As [`new_workspace`]; or the object does not answer.
+pub async fn lifetime(
+    invocation: &Invocation,
+    context: &Context,
+    id: &WorkspaceId,
+    lifetime: Duration,
+) -> ApiResult<Extension> {
+    let terms: Terms = invocation.ask(&context.tenant, id, Call::Terms).await?;
+    let policy = &invocation.config.policy;
+    // A machine keeps the rates at which it was made; without one, today's are shown and nothing is reserved.
+    let quote = match terms.quote.clone().filter(|_| terms.current.is_some()) {
+        Some(quote) => Some(quote),
+        None => {
+            catalog::offers(invocation).await.and_then(|offers| catalog::quote(&offers, &terms.placements))
+        }
+    };
+    let (Some(generation), Some(placement)) = (terms.current, terms.placements.first()) else {
+        let worst_case = quote.map(|quote| quote.worst(lifetime, policy).into());
+        return Ok(Extension { worst_case, before: None });
+    };
+    // A lifetime that is over already ends now.
+    let awake = invocation.now().duration_since(terms.woke_at).as_secs();
+    let lifetime = lifetime.max(Duration::from_secs(u64::try_from(awake).unwrap_or(0)));
+    let wish = |worst| Reservation {
+        workspace: id,
+        generation,
+        tenant: &context.tenant,
+        worst,
+        quote: quote.as_ref(),
+        placement,
+        now: invocation.now(),
+    };
+    let before = Worst {
+        amount: reserved(terms.worst_case.as_ref()),
+        hours: 0,
+        currency: quote.as_ref().map(|quote| quote.currency.clone()).unwrap_or_default(),
+    };
+    let wanted = worst(invocation, quote.as_ref(), lifetime)?;
+    let more = wanted.amount.minus(before.amount);
+    let found = invocation.index()?.raise(&wish(wanted.clone()), &policy.caps()).await?;
+    granted(invocation, &found, Wish { workspaces: 0, machines: 0, amount: more })?;
+    let worst_case = quote.is_some().then(|| wanted.into());
+    Ok(Extension { worst_case, before: Some((generation, before)) })
+}
+
+/// Reserves what was reserved before a lifetime that the object refused.
+pub async fn take_back(
+    invocation: &Invocation,
+    context: &Context,
+    id: &WorkspaceId,
+    before: Option<(Generation, Worst)>,
+) {
+    let Some((generation, worst)) = before else { return };
+    let placement = Placement { size: String::new(), location: String::new() };
+    let wish = Reservation {
+        workspace: id,
+        generation,
+        tenant: &context.tenant,
+        worst,
+        quote: None,
+        placement: &placement,
+        now: invocation.now(),
+    };
+    // It was within the caps before, and the object's next change says the same.
+    let lowered = match invocation.index() {
+        Ok(index) => index.raise(&wish, &<_>::default()).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = lowered {
+        let fields = [("workspace.id", id.as_str()), ("error", error.message())];
+        log::write(Level::Warn, "a reservation is left to the workspace's next change", &fields);
+    }
+}
+
+/// What a machine costs at worst. Without a price nothing can be promised, and nothing starts that a cap should bound.
+fn worst(invocation: &Invocation, quote: Option<&Quote>, lifetime: Duration) -> ApiResult<Worst> {
+    let policy = &invocation.config.policy;
+    match quote {
+        Some(quote) => Ok(quote.worst(lifetime, policy)),
+        None if policy.caps().day.is_none() && policy.caps().month.is_none() => {
+            Ok(Worst { amount: Amount(0), hours: 0, currency: String::new() })
+        }
+        None => Err(ApiError::new(
+            ErrorCode::ProviderUnavailable,
+            "the provider does not say what this machine costs, so that no cap on spending could be kept",
+        )
+        .hint("Try again in a minute; GET /v1/catalog shows whether the provider answers.")),
+    }
+}
+
+fn granted(invocation: &Invocation, found: &Reserved, wish: Wish) -> ApiResult<()> {
+    if found.stands {
+        return Ok(());
+    }
+    let refusal = invocation.config.policy.caps().refuse(&found.standing, wish);
+    let (message, hint) = match refusal {
+        Some(refusal) => (refusal.message, refusal.hint),
+        // What was used a moment ago has been given back since.
+        None => ("a cap was reached".to_owned(), "Send the request again.".to_owned()),
+    };
+    Err(ApiError::new(ErrorCode::CapReached, message).hint(hint))
+}
+
+/// Part of the sweep, with at most two calls and one for each workspace that is mended: reservations that no machine
+/// came of are removed, and workspaces whose account differs from their row are asked to bring both in line. It ends
+/// nothing, so no switch turns it off.
+pub async fn mend(invocation: &Invocation) {
+    if let Err(error) = account(invocation).await {
+        let fields = [
+            ("request.id", invocation.request_id.as_str()),
+            ("error", error.message()),
+            ("cause", error.logged_cause().unwrap_or_default()),
+        ];
+        log::write(Level::Error, "the accounts were not mended", &fields);
+    }
+}
+
+async fn account(invocation: &Invocation) -> ApiResult<()> {
+    let index = invocation.index()?;
+    let before = minus(invocation.now(), invocation.config.policy.reservation_grace);
+    let forgotten = index.forget_reservations(before).await?;
+    if forgotten > 0 {
+        let fields = [("reservations", forgotten.to_string())];
+        let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
+        log::write(Level::Info, "reservations that no machine came of were removed", &fields);
+    }
+    for (tenant, id) in index.out_of_account(MENDED_MAX).await? {
+        let fields = [("workspace.id", id.as_str())];
+        match invocation.ask::<Value>(&tenant, &id, Call::Poke).await {
+            Ok(_) => log::write(Level::Info, "a workspace's account was mended", &fields),
+            Err(error) => {
+                let fields = [("workspace.id", id.as_str()), ("error", error.message())];
+                log::write(Level::Warn, "a workspace's account could not be mended", &fields);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Workspaces whose deadline passed without a word, intents that no object confirmed, and keys of requests long
+//! answered. Nothing here touches a provider: it goes on while the switch is off.
+
+use super::turn::{Ended, Subject, Sweeper, Trouble};
+use crate::handlers::purge_trash;
+use crate::index::Overdue;
+use crate::object::Call;
+use ebbtide_api::{Duration, ErrorCode};
+use ebbtide_control::record::{minus, plus};
+use ebbtide_control::sweep::state::PartState;
+use ebbtide_control::sweep::{Judged, Verdict};
+use serde_json::Value;
+
+/// And again after so long: its row may lag behind an object that is well.
+const AGAIN: Duration = Duration::from_mins(30);
+/// Workspaces poked in a run.
+const POKES_MAX: u64 = 10;
+/// How long answers of requests with an Idempotency-Key are kept.
+const KEYS_KEPT: Duration = Duration::from_hours(48);
+
+/// Pokes workspaces that overslept, longest ago first.
+///
+/// # Errors
+/// The index does not answer.
+pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<Ended, Trouble> {
+    let index = sweeper.index()?;
+    let late = sweeper.invocation.config.policy.sweep_overdue;
+    let overdue = index.overdue(minus(sweeper.now, late), POKES_MAX).await?;
+    let count = u64::try_from(overdue.len()).unwrap_or(u64::MAX);
+    state.seen = state.seen.saturating_add(count);
+    for Overdue { id, tenant, unconfirmed } in overdue {
+        if !sweeper.has(2) {
+            return Ok(Ended::Turn);
+        }
+        let because = format!("its deadline passed more than {late} ago");
+        let judged = Judged { verdict: Verdict::Poke, because };
+        let subject = Subject {
+            what: format!("workspace {id}"),
+            tenant: Some(tenant.clone()),
+            workspace: Some(id.clone()),
+            generation: None,
+        };
+        let done = match sweeper.invocation.ask::<Value>(&tenant, &id, Call::Poke).await {
+            Ok(_) => "its workspace was told".to_owned(),
+            Err(error) if error.code() == ErrorCode::NotFound && unconfirmed => {
+                // The intent was recorded and the object never called: nothing else exists of it.
+                index.remove(&id).await?;
+                let because = "an intent that no workspace confirmed";
+                sweeper.acted("sweep.intent.end", &subject, because);
+                "its row was removed".to_owned()
+            }
+            Err(error) => format!("its workspace could not be told: {}", error.message()),
+        };
+        index.postpone(&id, plus(sweeper.now, AGAIN)).await?;
+        sweeper.found(state, &subject, &judged, done);
+    }
+    let is_all = count < POKES_MAX;
+    Ok(if is_all { Ended::Round } else { Ended::Turn })
+}
+
+/// Forgets the answers of requests that nobody repeats any more.
+///
+/// # Errors
+/// The index does not answer.
+pub async fn keys(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<Ended, Trouble> {
+    let forgotten = sweeper.index()?.forget_keys(minus(sweeper.now, KEYS_KEPT)).await?;
+    state.ended = state.ended.saturating_add(forgotten);
+    Ok(Ended::Round)
+}
+
+/// Deletes for good what was deleted from repositories longer ago than that can be undone. It was ended by its owner, so
+/// it does not count against the limit.
+///
+/// # Errors
+/// Storage does not answer.
+pub async fn trash(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<Ended, Trouble> {
+    if sweeper.may_end().is_err() {
+        return Ok(Ended::Turn);
+    }
+    let count = purge_trash(sweeper.invocation).await?;
+    state.ended = state.ended.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    Ok(Ended::Round)
+}
