@@ -1,7 +1,8 @@
 //! A read-only git host: repositories of one directory over git's smart HTTP, by git's own `http-backend` (CGI).
 //!
 //! `/{name}.git` is `{dir}/{name}.git` or `{dir}/{name}`, bare or with a work tree; symbolic links may point elsewhere.
-//! It never takes a push and never serves a file that git would not.
+//! It never takes a push and never serves a file that git would not. Whatever is called `private-…` asks for
+//! credentials, as a host does that does not tell strangers what it has.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -102,6 +103,7 @@ async fn answer(repositories: &Repositories, request: Request<Incoming>) -> Answ
 /// Decides what a request may have: the two steps of a fetch, and nothing else.
 fn wanted<'a>(method: &Method, path: &'a str, query: &str) -> Result<Wanted<'a>, (StatusCode, &'static str)> {
     const NOT_FOUND: (StatusCode, &str) = (StatusCode::NOT_FOUND, "no such repository\n");
+    const WHO_ARE_YOU: (StatusCode, &str) = (StatusCode::UNAUTHORIZED, "sign in to see this repository\n");
     const READ_ONLY: (StatusCode, &str) = (StatusCode::FORBIDDEN, "this git host is read-only\n");
     let (name, inside) = path.strip_prefix('/').and_then(|path| path.split_once('/')).ok_or(NOT_FOUND)?;
     let name = name.strip_suffix(".git").unwrap_or(name);
@@ -110,6 +112,9 @@ fn wanted<'a>(method: &Method, path: &'a str, query: &str) -> Result<Wanted<'a>,
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     if !plain_name {
         return Err(NOT_FOUND);
+    }
+    if name.starts_with("private-") {
+        return Err(WHO_ARE_YOU);
     }
     let inside = match (method, inside, query) {
         (&Method::GET, "info/refs", "service=git-upload-pack") => "/info/refs",
@@ -226,6 +231,9 @@ async fn cgi_head(output: &mut (impl AsyncBufReadExt + Unpin)) -> std::io::Resul
 fn plain(status: StatusCode, text: &'static str) -> Answer {
     let mut answer = Response::new(Full::from(text).map_err(|never| match never {}).boxed());
     *answer.status_mut() = status;
+    if status == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"git\""));
+    }
     answer
 }
 
@@ -246,6 +254,7 @@ mod tests {
         assert_eq!(get("/-x/info/refs", fetch), Err(404));
         assert_eq!(get("/a%2Fb/info/refs", fetch), Err(404));
         assert_eq!(get("/info", fetch), Err(404));
+        assert_eq!(get("/private-app.git/info/refs", fetch), Err(401));
         let post = |path| wanted(&Method::POST, path, "").map_err(|(status, _)| status.as_u16());
         assert_eq!(post("/app.git/git-upload-pack"), Ok(Wanted { name: "app", inside: "/git-upload-pack" }));
         assert_eq!(post("/app.git/git-receive-pack"), Err(403));

@@ -58,9 +58,10 @@ impl Need {
             Effect::EnsureServer => need(4, 0, Urgency::Begin),
             // Two names, each looked for and written; and the server, where its address is not known yet.
             Effect::EnsureDns => need(0, 4, Urgency::Begin),
-            Effect::UpdateLabels | Effect::Reboot | Effect::AwaitImage => need(1, 0, Urgency::Begin),
+            Effect::UpdateLabels | Effect::Reboot => need(1, 0, Urgency::Begin),
             Effect::FindServer | Effect::AskServer => need(2, 0, Urgency::Look),
-            Effect::PowerOff => need(1, 0, Urgency::End),
+            // A rescue that does not hear that its image is written gives up the work in it.
+            Effect::PowerOff | Effect::AwaitImage => need(1, 0, Urgency::End),
             Effect::TakeImage => need(2, 0, Urgency::End),
             Effect::DeleteServer => need(2, 0, Urgency::End),
             Effect::DeleteDns => need(0, 3, Urgency::End),

@@ -549,6 +549,13 @@ impl Record {
         after_lapse.map_or(regular, |grace| grace.max(regular))
     }
 
+    /// When a rescue has had its time. After a time in which the control plane did not act it gets `drain_grace` at least: an
+    /// image that was written meanwhile is seen before anything is given up. Never later than the hard end.
+    pub fn rescue_ends_at(&self, started_at: Timestamp, policy: &crate::policy::Policy) -> Timestamp {
+        let regular = plus(started_at, policy.rescue_ceiling);
+        self.clocks_restarted_at.map_or(regular, |at| plus(at, policy.drain_grace).max(regular))
+    }
+
     /// When the machine ends whatever anybody says: lifetime, drain ceiling and rescue ceiling. One that is held by the
     /// owner's choice ends when nobody prolongs that any more.
     pub fn hard_end_at(&self, policy: &crate::policy::Policy) -> Timestamp {
@@ -572,7 +579,7 @@ impl Record {
             Phase::Booting { .. } => Some(plus(self.since, policy.boot_cap).min(self.lifetime_ends_at())),
             Phase::Running | Phase::Silent { .. } => Some(self.lifetime_ends_at()),
             Phase::Draining { .. } => Some(self.drain_ends_at(policy)),
-            Phase::Rescuing { started_at, .. } => Some(plus(*started_at, policy.rescue_ceiling)),
+            Phase::Rescuing { started_at, .. } => Some(self.rescue_ends_at(*started_at, policy)),
             Phase::Destroying { .. } => Some(plus(self.since, policy.gone_after_create)),
             Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
             Phase::Asleep | Phase::Failed { .. } => {

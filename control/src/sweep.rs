@@ -72,6 +72,8 @@ pub struct Fate {
     pub server: Option<u64>,
     /// Rescue images that it knows of, waiting or being brought back.
     pub images: Vec<u64>,
+    /// The one of them that waits for a wake, and until when its owner was told that it does.
+    pub waits: Option<(u64, Timestamp)>,
     /// Whether its keys are shredded.
     pub purged: bool,
 }
@@ -99,6 +101,7 @@ impl Fate {
                 .chain(record.salvages)
                 .chain(record.old_images.iter().map(|old| old.image))
                 .collect(),
+            waits: record.rescue_image.zip(record.rescue_image_expires_at),
             purged: matches!(record.phase, Phase::Deleted { purged: true, .. }),
         }
     }

@@ -98,11 +98,6 @@ pub async fn scheduled(env: Env) {
             &[("error", error.message()), ("cause", cause)],
         );
     }
-    if let Err(error) = handlers::purge_trash(&invocation).await {
-        let cause = error.logged_cause().unwrap_or_default();
-        let fields = [("error", error.message()), ("cause", cause)];
-        log::write(Level::Error, "deleted backups were not purged", &fields);
-    }
     sweep::run(&invocation).await;
     gate::tell(&invocation.env, &calls).await;
     let fields = [("request.id", invocation.request_id.as_str()), ("calls", &calls.to_string())];

@@ -38,6 +38,8 @@ pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, context: &Context<'_>
             let lost = format!("work since the last backup is lost: {why}; {}", last_backup(&draft.record));
             draft.record.lost = Some(lost.clone());
             let failure = failure("work_lost", lost, "POST …/wake restores the last verified backup.");
+            // It may yet be completed: kept for whoever looks at the provider, and billed no longer than any.
+            abandon(draft, plus(context.now, context.policy.rescue_image_keep));
             destroy(draft, Some(failure), "no rescue image could be had", context.now)
         }
         OnUnsaved::Hold => {
@@ -71,6 +73,16 @@ fn last_backup(record: &Record) -> String {
     )
 }
 
+/// Notes an image that is still being written when the rescue ends without it, so that it does not stay for ever.
+pub(super) fn abandon(draft: &mut Draft, delete_at: Timestamp) {
+    if let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase {
+        draft.record.old_images.push(OldImage { image, delete_at, failures: 0 });
+        draft.note(format!(
+            "the image {image}, which was not complete, stays at the provider until {delete_at}"
+        ));
+    }
+}
+
 /// The image is complete: it holds the work, and the machine may go.
 pub(super) fn image_written(draft: &mut Draft, context: &Context<'_>) {
     let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase else { return };
@@ -98,7 +110,11 @@ pub(super) fn image_written(draft: &mut Draft, context: &Context<'_>) {
 /// What the next machine is for, at a wake: to salvage the image where there is one, unless a snapshot was chosen.
 pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
     draft.record.salvages = None;
-    if let Some(chosen) = draft.record.chosen.take() {
+    let chosen = draft.record.chosen.take();
+    if let Some(gone) = chosen.as_ref().filter(|chosen| !is_known(&draft.record, chosen)) {
+        draft.note(format!("the snapshot {gone} was removed before the wake began; it is not restored"));
+    }
+    if let Some(chosen) = chosen.filter(|chosen| is_known(&draft.record, chosen)) {
         draft.record.restore = Some(chosen);
         if let Some(image) = draft.record.rescue_image {
             let until = draft.record.rescue_image_expires_at.unwrap_or(context.now);
@@ -116,6 +132,10 @@ pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
     } else {
         draft.record.restore = draft.record.snapshots.first().map(|newest| newest.snapshot.clone());
     }
+}
+
+fn is_known(record: &Record, snapshot: &str) -> bool {
+    record.snapshots.iter().any(|known| known.snapshot == snapshot)
 }
 
 /// A verified backup holds the work: the machine may go, and with it the image that it was made from.

@@ -90,6 +90,10 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
             (Phase::Deleted { purged: true, .. }, _) => {
                 draft.refuse(ErrorCode::WrongState, "its keys are shredded; nothing can be undone");
             }
+            // The shredding may have landed although nobody has heard so.
+            (Phase::Deleted { purge_at, .. }, _) if *purge_at <= context.now => {
+                draft.refuse(ErrorCode::WrongState, "the days to undo are over; its keys are being shredded");
+            }
             (_, Wanted::Deleted | Wanted::Discarded) => draft.record.wanted = Wanted::Asleep,
             (_, Wanted::Awake | Wanted::Asleep) => draft.refuse(ErrorCode::WrongState, "it is not deleted"),
         },

@@ -52,9 +52,10 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         Phase::Draining { reason, frozen, .. } => draining(draft, reason, frozen, context),
         Phase::Rescuing { started_at, .. } => {
             if wanted == Wanted::Discarded {
+                images::abandon(draft, now);
                 return destroy(draft, None, "the owner discards what is unsaved", now);
             }
-            now >= plus(started_at, policy.rescue_ceiling)
+            now >= draft.record.rescue_ends_at(started_at, policy)
                 && give_up_rescue(draft, "the rescue has had its time", context)
         }
         Phase::Destroying { failure, server_gone, .. } => {
@@ -350,10 +351,7 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
         Phase::Draining { .. } => {
             Some(record.drain_ends_at(policy).min(plus(heard_at(record, context), policy.silence_after)))
         }
-        Phase::Rescuing { started_at, .. } => {
-            let end = plus(*started_at, policy.rescue_ceiling);
-            Some(end)
-        }
+        Phase::Rescuing { started_at, .. } => Some(record.rescue_ends_at(*started_at, policy)),
         Phase::Destroying { .. } => Some(plus(context.now, policy.retry_cap)),
         Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
         // A wake that waits for the end of a grant.
@@ -362,6 +360,9 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
             grant.map(|grant| grant.until)
         }
     };
+    // What is over and could not be acted on (a held machine, a purge that waits) is looked at again soon and not at once:
+    // an alarm for the past fires immediately, for ever.
+    let own = own.map(|at| if at > context.now { at } else { plus(context.now, policy.retry_cap) });
     let effect = record.in_flight.as_ref().map(|flight| plus(flight.started_at, policy.effect_timeout));
     let pause = record.pause.as_ref().filter(|pause| pause.until > context.now).map(|pause| pause.until);
     let warning =

@@ -311,7 +311,9 @@ fn a_gate_in_ordinary_use_needs_no_storage() {
 
 #[test]
 fn every_effect_that_calls_a_provider_asks_and_ends_go_first() {
-    for effect in [Effect::DeleteServer, Effect::DeleteDns, Effect::PowerOff, Effect::TakeImage] {
+    let ends =
+        [Effect::DeleteServer, Effect::DeleteDns, Effect::PowerOff, Effect::TakeImage, Effect::AwaitImage];
+    for effect in ends {
         assert_eq!(Need::of(effect).unwrap().urgency, Urgency::End, "{effect:?}");
     }
     assert_eq!(Need::of(Effect::AskServer).unwrap().urgency, Urgency::Look);

@@ -1,6 +1,6 @@
 //! Rescue images: kept until the end on their label, or until their workspace is purged.
 
-use super::{Asked, First, Judged, Site, Verdict};
+use super::{Asked, Fate, First, Judged, Site, Verdict};
 use crate::hetzner::{Image, ImageStatus};
 use crate::names::{self, LABEL_INSTALL};
 
@@ -29,6 +29,10 @@ pub fn judge_image(image: &Image, asked: &Asked, site: &Site<'_>) -> Judged {
         }
         Asked::Known(fate) if fate.images.contains(&image.id.0) && fate.may_have_machine => {
             Judged::new(Verdict::Leave, format!("its workspace is {} and needs it", fate.state))
+        }
+        // A salvage that failed, or time in which we did nothing, moves the end that was told past that on the label.
+        Asked::Known(Fate { waits: Some((id, until)), .. }) if *id == image.id.0 && *until > site.now => {
+            Judged::new(Verdict::Fine, format!("work waits in it until {until}"))
         }
         Asked::Known(_) | Asked::Unknown if is_past => {
             Judged::new(Verdict::End(First::Nothing), format!("its label ended it at {expires}"))

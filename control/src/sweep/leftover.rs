@@ -1,15 +1,28 @@
 //! Stored objects of workspaces that were purged, or that nobody has known for longer than a deletion can be undone.
+//!
+//! A backup that nobody shredded is somebody's work: it never ends here, whoever has forgotten its workspace. A workspace
+//! that is known and has no row is told to write it again: without a row nobody can look at it or wake it.
 
 use super::{Asked, First, Judged, Row, Site, Verdict};
 use jiff::Timestamp;
 
-/// Judges what lies below one workspace's prefix. `newest` is the youngest object seen there, where any was looked at.
-pub fn judge_leftover(
-    row: Option<&Row>,
-    asked: &Asked,
-    newest: Option<Timestamp>,
-    site: &Site<'_>,
-) -> Judged {
+/// What was seen below the prefix of one workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Below {
+    /// When the youngest object seen there was written; `None` where nothing was looked at.
+    pub newest: Option<Timestamp>,
+    /// Whether a repository is there.
+    pub repository: bool,
+}
+
+/// Whether an object shows that a repository is below `prefix`: its `config`, or one of the keys that open it.
+pub fn shows_repository(prefix: &str, key: &str) -> bool {
+    let path = key.strip_prefix(prefix).and_then(|path| path.strip_prefix("restic/"));
+    path.is_some_and(|path| path == "config" || path.starts_with("keys/"))
+}
+
+/// Judges what lies below one workspace's prefix.
+pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Site<'_>) -> Judged {
     let kept = row.is_some_and(|row| row.state != ebbtide_api::workspace::State::Deleted);
     match asked {
         Asked::NotYet if kept => Judged::new(Verdict::Fine, "its workspace is kept"),
@@ -19,11 +32,24 @@ pub fn judge_leftover(
         Asked::Known(fate) if fate.purged => {
             Judged::new(Verdict::End(First::Nothing), "its workspace is purged")
         }
+        Asked::Known(fate) if row.is_none() => Judged::new(
+            Verdict::Poke,
+            format!("its workspace is {} and the index has no row of it", fate.state),
+        ),
         Asked::Known(fate) => Judged::new(Verdict::Fine, format!("its workspace is {}", fate.state)),
         Asked::Unknown if row.is_some() => {
             Judged::new(Verdict::Leave, "the index knows its workspace and its object does not")
         }
-        Asked::Unknown => match newest {
+        Asked::Unknown if below.repository => Judged::new(
+            Verdict::Leave,
+            "nobody knows its workspace, and it holds a backup, which never ends unasked: where nobody needs it, delete \
+             everything below this prefix from the bucket",
+        ),
+        Asked::Unknown if site.index_in_doubt => Judged::new(
+            Verdict::Leave,
+            "nobody knows its workspace, and the index may have been lost: whoever has the keys can still read it",
+        ),
+        Asked::Unknown => match below.newest {
             Some(newest) if site.is_past(newest, site.policy.sweep_leftover_age) => Judged::new(
                 Verdict::End(First::Nothing),
                 format!("nobody knows its workspace, and nothing was written since {newest}"),

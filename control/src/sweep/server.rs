@@ -4,7 +4,7 @@
 //! label is enforced even where index and object are lost; an object that says "live" outweighs a label that is stale.
 
 use super::{Asked, Fate, First, Judged, Row, Site, Verdict};
-use crate::hetzner::{Server, ServerStatus};
+use crate::hetzner::{CreateImage, Failure, Image, ImageStatus, Server, ServerId, ServerStatus};
 use crate::names::{self, LABEL_EXPIRES, LABEL_INSTALL, ResourceOwner};
 use crate::record::plus;
 use jiff::Timestamp;
@@ -156,6 +156,66 @@ fn judge_unreadable(server: &Server, site: &Site<'_>) -> Judged {
 fn first_for(overstayed: Option<Timestamp>, site: &Site<'_>) -> First {
     let long_ago = |at: Timestamp| plus(at, site.policy.enforcement_latency()) < site.now;
     if overstayed.is_some_and(long_ago) { First::ImageIfPossible } else { First::Image }
+}
+
+/// How it stands with the image of a machine that is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Imaging {
+    /// There is none yet: one is asked for.
+    Take,
+    /// It was asked for just now, and the machine stays until it is there.
+    Asked,
+    /// It is there: the machine may go.
+    Taken,
+    /// None can be taken, and the machine goes all the same.
+    Without,
+    /// The machine stays, and the report says why.
+    Stays(String),
+}
+
+/// What the images that exist say about that of a server. One that came to nothing counts as a refusal, so that no turn
+/// takes one more.
+pub fn imaging(server: ServerId, images: &[Image], first: First) -> Imaging {
+    let of_it = |status: &ImageStatus| {
+        images.iter().find(|image| image.created_from == Some(server) && image.status == *status)
+    };
+    if of_it(&ImageStatus::Available).is_some() {
+        return Imaging::Taken;
+    }
+    if of_it(&ImageStatus::Creating).is_some() {
+        return Imaging::Stays("its image is being written".to_owned());
+    }
+    if let Some(failed) = of_it(&ImageStatus::Unavailable) {
+        return refused(first, &format!("image {} came to nothing", failed.id));
+    }
+    let other = images.iter().find(|image| image.created_from == Some(server));
+    other.map_or(Imaging::Take, |image| {
+        Imaging::Stays(format!("its image {} is `{}`", image.id, image.status.as_str()))
+    })
+}
+
+/// What the provider's answer to the call for an image means. Whatever may pass (an answer that did not come, a lock, the
+/// rate limit, a token that it does not take) is no refusal.
+///
+/// # Errors
+/// The call failed, and nothing follows from that.
+pub fn imaging_answered(answer: Result<CreateImage, Failure>, first: First) -> Result<Imaging, Failure> {
+    Ok(match answer {
+        Ok(CreateImage::Started { .. }) => Imaging::Asked,
+        Ok(CreateImage::Gone) => Imaging::Stays("it is gone".to_owned()),
+        Ok(CreateImage::Locked(error)) => Imaging::Stays(format!("it is locked ({error})")),
+        Ok(CreateImage::LimitExceeded(error)) | Err(Failure::Refused(error)) => {
+            refused(first, &error.to_string())
+        }
+        Err(failure) => return Err(failure),
+    })
+}
+
+fn refused(first: First, why: &str) -> Imaging {
+    match first {
+        First::Image => Imaging::Stays(format!("no image can be taken of it ({why}), so it stays")),
+        First::ImageIfPossible | First::Nothing => Imaging::Without,
+    }
 }
 
 /// Whether a server that was read again by its id is still the one that was judged.

@@ -2,11 +2,14 @@
 
 use super::address::judge_address;
 use super::image::judge_image;
-use super::leftover::judge_leftover;
+use super::leftover::{Below, judge_leftover, shows_repository};
 use super::name::judge_name;
-use super::server::{is_same, judge_server};
+use super::server::{Imaging, imaging, imaging_answered, is_same, judge_server};
 use super::*;
-use crate::hetzner::{Image, ImageId, ImageStatus, PrimaryIp, PrimaryIpId, Server, ServerId, ServerStatus};
+use crate::hetzner::{
+    CreateImage, Failure, Image, ImageId, ImageStatus, PrimaryIp, PrimaryIpId, Server, ServerId,
+    ServerStatus, VendorError,
+};
 use crate::names::{self, LABEL_EXPIRES, RecordOwner};
 use crate::record::minus;
 use ebbtide_api::TenantId;
@@ -73,6 +76,7 @@ fn fate() -> Fate {
         refuses_image: false,
         server: Some(SERVER),
         images: Vec::new(),
+        waits: None,
         purged: false,
     }
 }
@@ -348,6 +352,9 @@ fn an_image_goes_when_its_label_says_or_its_workspace_is_purged() {
     let (past, future, ended) = (ago(hours(1)), ahead(hours(1)), Verdict::End(First::Nothing));
     let holding = |fate: Fate| Asked::Known(Fate { images: vec![IMAGE], ..fate });
     let purged = Asked::Known(Fate { purged: true, state: State::Deleted, ..asleep() });
+    let waiting = |until| holding(Fate { waits: Some((IMAGE, until)), ..asleep() });
+    check(INSTALL, past, &waiting(future), Verdict::Fine);
+    check(INSTALL, past, &waiting(past), ended);
     check("away", past, &Asked::Unknown, Verdict::Leave);
     check(INSTALL, past, &Asked::NotYet, Verdict::Ask);
     check(INSTALL, past, &Asked::Unknown, ended);
@@ -392,8 +399,9 @@ fn an_address_goes_when_nothing_uses_it_and_its_machine_is_over() {
 fn stored_objects_go_only_when_purged_or_long_unknown() {
     let policy = Policy::default();
     let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: false };
-    let judge =
-        |row: Option<Row>, asked: &Asked, newest| judge_leftover(row.as_ref(), asked, newest, &site).verdict;
+    let judge = |row: Option<Row>, asked: &Asked, newest| {
+        judge_leftover(row.as_ref(), asked, &Below { newest, repository: false }, &site).verdict
+    };
     let (old, ended) = (Some(ago(hours(24 * 8))), Verdict::End(First::Nothing));
     let deleted = Row { state: State::Deleted, ..row() };
     let undoable = Asked::Known(Fate { state: State::Deleted, ..asleep() });
@@ -402,10 +410,112 @@ fn stored_objects_go_only_when_purged_or_long_unknown() {
     assert_eq!(judge(Some(deleted.clone()), &Asked::NotYet, None), Verdict::Ask);
     assert_eq!(judge(None, &Asked::NotYet, None), Verdict::Ask);
     assert_eq!(judge(Some(deleted.clone()), &undoable, old), Verdict::Fine);
-    assert_eq!(judge(None, &undoable, old), Verdict::Fine, "a lost index deletes no backup");
+    assert_eq!(judge(None, &undoable, old), Verdict::Poke, "a lost index deletes no backup");
     assert_eq!(judge(Some(deleted.clone()), &purged, None), ended);
     assert_eq!(judge(None, &Asked::Unknown, old), ended);
     assert_eq!(judge(None, &Asked::Unknown, Some(ago(hours(24)))), Verdict::Leave);
     assert_eq!(judge(None, &Asked::Unknown, None), Verdict::Leave);
     assert_eq!(judge(Some(deleted), &Asked::Unknown, old), Verdict::Leave);
+    let lost = Site { index_in_doubt: true, ..site };
+    let below = Below { newest: old, repository: false };
+    let judged = judge_leftover(None, &Asked::Unknown, &below, &lost).verdict;
+    assert_eq!(judged, Verdict::Leave, "a new installation over an old bucket deletes no backup");
+    assert_eq!(judge_leftover(None, &purged, &Below::default(), &lost).verdict, ended);
+}
+
+#[test]
+fn a_backup_that_nobody_shredded_never_ends_with_its_workspace_unknown() {
+    let policy = Policy::default();
+    let purged = Asked::Known(Fate { state: State::Deleted, purged: true, ..asleep() });
+    for index_in_doubt in [true, false] {
+        let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt };
+        for newest in [None, Some(ago(hours(1))), Some(ago(hours(24 * 999)))] {
+            let below = Below { newest, repository: true };
+            let judged = judge_leftover(None, &Asked::Unknown, &below, &site);
+            assert_eq!(judged.verdict, Verdict::Leave);
+            assert!(judged.because.contains("backup") && judged.because.contains("delete"), "{judged:?}");
+            assert_eq!(judge_leftover(None, &purged, &below, &site).verdict, Verdict::End(First::Nothing));
+        }
+    }
+    let prefix = "workspaces/owner/k3v7q2mzab/";
+    for (path, shows) in [
+        ("restic/config", true),
+        ("restic/keys/00", true),
+        ("restic/data/00", false),
+        ("restic/config2", false),
+        ("key.json", false),
+    ] {
+        assert_eq!(shows_repository(prefix, &format!("{prefix}{path}")), shows, "{path}");
+    }
+    assert!(!shows_repository(prefix, "workspaces/owner/another/restic/config"));
+}
+
+#[test]
+fn a_workspace_without_a_row_is_told_to_write_it() {
+    let policy = Policy::default();
+    for index_in_doubt in [true, false] {
+        let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt };
+        let judge = |row: Option<&Row>, fate: Fate| {
+            judge_leftover(row, &Asked::Known(fate), &Below::default(), &site).verdict
+        };
+        assert_eq!(judge(None, asleep()), Verdict::Poke);
+        assert_eq!(judge(None, fate()), Verdict::Poke);
+        assert_eq!(judge(Some(&Row { state: State::Deleted, ..row() }), asleep()), Verdict::Fine);
+    }
+}
+
+#[test]
+fn a_machine_beyond_every_deadline_goes_once_its_image_is_definitely_refused() {
+    let error = |code: &str| VendorError { status: 422, code: code.into(), ..VendorError::default() };
+    let answered = |answer, first| imaging_answered(answer, first);
+    for refusal in [
+        Ok(CreateImage::LimitExceeded(error("resource_limit_exceeded"))),
+        Err(Failure::Refused(error("invalid_input"))),
+    ] {
+        assert_eq!(answered(refusal.clone(), First::ImageIfPossible), Ok(Imaging::Without));
+        let stays = answered(refusal, First::Image);
+        assert!(matches!(&stays, Ok(Imaging::Stays(why)) if why.contains("HTTP 422")), "{stays:?}");
+    }
+    let passing = [
+        Failure::Unauthorized(error("forbidden")),
+        Failure::RateLimited { reset: None, error: None },
+        Failure::Busy(error("conflict")),
+        Failure::NotSent { reason: String::new() },
+        Failure::Unknown { reason: String::new(), error: None },
+    ];
+    for failure in passing {
+        assert_eq!(answered(Err(failure.clone()), First::ImageIfPossible), Err(failure));
+    }
+    let locked = answered(Ok(CreateImage::Locked(error("locked"))), First::ImageIfPossible);
+    assert!(matches!(&locked, Ok(Imaging::Stays(why)) if why.contains("locked")), "{locked:?}");
+}
+
+#[test]
+fn an_image_that_came_to_nothing_is_not_taken_again_in_every_turn() {
+    let image = |id, of, status: &str| Image {
+        id: ImageId(id),
+        kind: "snapshot".into(),
+        status: ImageStatus::from(status.to_owned()),
+        description: String::new(),
+        labels: std::collections::BTreeMap::new(),
+        created: Some(ago(hours(1))),
+        created_from: Some(ServerId(of)),
+        size_mb: None,
+        disk_gb: None,
+    };
+    let failed = image(1, SERVER, "unavailable");
+    let stands = |images: &[Image], first| imaging(ServerId(SERVER), images, first);
+    assert_eq!(stands(&[], First::Image), Imaging::Take);
+    assert_eq!(stands(&[image(2, 1, "available"), image(3, 1, "unavailable")], First::Image), Imaging::Take);
+    assert_eq!(stands(std::slice::from_ref(&failed), First::ImageIfPossible), Imaging::Without);
+    let stays = |images: &[Image], first, because: &str| {
+        let stands = stands(images, first);
+        assert!(matches!(&stands, Imaging::Stays(why) if why.contains(because)), "{stands:?}");
+    };
+    stays(std::slice::from_ref(&failed), First::Image, "came to nothing");
+    for first in [First::Image, First::ImageIfPossible] {
+        assert_eq!(stands(&[failed.clone(), image(2, SERVER, "available")], first), Imaging::Taken);
+        stays(&[failed.clone(), image(2, SERVER, "creating")], first, "being written");
+        stays(&[image(2, SERVER, "new_word")], first, "new_word");
+    }
 }

@@ -1,9 +1,12 @@
-//! `scripts/simulate`: random walks through the lifecycle, with a table at the end and a trace where a promise breaks.
+//! `scripts/simulate`: random walks through the lifecycle, with a table at the end and, where a promise breaks, the
+//! shortest walk found that still breaks it.
 
 use clap::Parser;
-use stack::simulation::{Odds, Report, Violation, walk};
+use stack::simulation::{Disruption, Outcome, Promise, Report, Walker, latency_secs, replay_command, shrink};
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Walks workspaces through faults and crashes, and checks the promises after every step.
 #[derive(Parser)]
@@ -14,66 +17,128 @@ struct Args {
     /// The first walk's seed; the others follow it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Walks of one seed are shown step by step instead.
+    #[arg(long)]
+    replay: Option<u64>,
+    /// With `--replay`: nothing but these disruptions (`crash-after:12,owner:0`), or `none`.
+    #[arg(long, requires = "replay")]
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    println!("{} lifecycles from seed {} on {threads} threads", args.lifecycles, args.seed);
-    let started = Instant::now();
-    let workers: Vec<_> = (0..threads)
-        .map(|worker| {
-            let (first, count) = (args.seed, args.lifecycles);
-            std::thread::spawn(move || {
-                let (mut total, mut broken) = (Report::default(), Vec::new());
-                for offset in (worker..count).step_by(threads as usize) {
-                    match walk(first + offset, Odds::default()) {
-                        Ok(report) => total.add(&report),
-                        Err(violation) => broken.push(violation),
-                    }
-                }
-                (total, broken)
-            })
-        })
-        .collect();
-    let (mut total, mut broken) = (Report::default(), Vec::new());
-    for worker in workers {
-        let Ok((report, violations)) = worker.join() else {
-            println!("a walk panicked; its message is above");
-            return ExitCode::FAILURE;
-        };
-        total.add(&report);
-        broken.extend(violations);
+    match (args.replay, args.only) {
+        (Some(seed), only) => match disruptions(seed, only.as_deref()) {
+            Ok(only) => show(seed, &Walker.replay(seed, only)),
+            Err(unusable) => {
+                println!("{unusable}");
+                ExitCode::FAILURE
+            }
+        },
+        (None, _) => walk_all(args.seed, args.lifecycles),
     }
-    print(&total, &broken, started.elapsed().as_secs_f64());
-    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How much of a broken walk's history is shown, in lines.
-const HISTORY_SHOWN: usize = 60;
+fn disruptions(seed: u64, only: Option<&str>) -> Result<BTreeSet<Disruption>, String> {
+    match only {
+        None => Ok(Walker.walk(seed).struck.into_iter().collect()),
+        Some("none") => Ok(BTreeSet::new()),
+        Some(names) => names.split(',').map(str::parse).collect(),
+    }
+}
 
-fn print(total: &Report, broken: &[Violation], secs: f64) {
-    println!("lifecycles             {:>12}", total.lifecycles);
-    println!("machines               {:>12}", total.machines);
-    println!("decisions by input     {:>12}", total.decisions);
-    println!("effects performed      {:>12}", total.effects);
-    println!("crashes injected       {:>12}", total.crashes);
-    println!("spells of trouble      {:>12}", total.faults);
-    println!("times put to sleep     {:>12}", total.slept);
-    println!("ended with an image    {:>12}", total.rescued);
-    println!("ended with a told loss {:>12}", total.told_lost);
-    for (state, count) in &total.states {
-        println!("at rest {state:<15}{count:>12}");
+/// What a thread came to: the sums, and for each broken promise the walk with the fewest disruptions.
+#[derive(Default)]
+struct Share {
+    report: Report,
+    broken: BTreeMap<Promise, (u64, Outcome)>,
+}
+
+fn walk_all(seed: u64, lifecycles: u64) -> ExitCode {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    println!("{lifecycles} lifecycles from seed {seed} on {threads} threads");
+    let started = Instant::now();
+    let next = AtomicU64::new(0);
+    let shares: Vec<Share> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&next, seed, lifecycles))).collect();
+        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            progress(&next, lifecycles, started);
+            std::thread::park_timeout(Duration::from_millis(500));
+        }
+        workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+    });
+    eprint!("\r{:60}\r", "");
+    if shares.len() as u64 != threads {
+        println!("a walk panicked; its message is above");
+        return ExitCode::FAILURE;
     }
-    println!("promises broken        {:>12}", broken.len());
-    for violation in broken.iter().take(20) {
-        println!("  seed {}: {}", violation.seed, violation.what);
+    let mut total = Report::default();
+    shares.iter().for_each(|share| total.add(&share.report));
+    total.lines(latency_secs()).iter().for_each(|line| println!("{line}"));
+    let secs = started.elapsed().as_secs_f64();
+    println!("{secs:.1} s, {:.0} lifecycles a second", lifecycles as f64 / secs.max(0.001));
+    println!("promises broken: {}", total.broken.values().sum::<u64>());
+    for promise in Promise::ALL {
+        if let Some(count) = total.broken.get(promise.as_str()) {
+            println!("  {}: {count}", promise.as_str());
+        }
     }
-    if let Some(first) = broken.iter().min_by_key(|violation| violation.history.len()) {
-        let from = first.history.len().saturating_sub(HISTORY_SHOWN);
-        first.history.iter().skip(from).for_each(|line| println!("  {line}"));
-        println!("seed {}: {}", first.seed, first.what);
-        println!("again: scripts/simulate --lifecycles 1 --seed {}", first.seed);
+    let mut shortest = BTreeMap::new();
+    for (promise, (seed, found)) in shares.into_iter().flat_map(|share| share.broken) {
+        keep_shortest(&mut shortest, promise, seed, found);
     }
-    println!("{secs:.1} s");
+    for (seed, found) in shortest.into_values() {
+        let before = found.struck.len();
+        let found = Walker.replay(seed, found.struck.into_iter().collect());
+        let short = shrink(|only| Walker.replay(seed, only), found);
+        println!("\nseed {seed}, shrunk from {before} disruptions to {}:", short.struck.len());
+        show(seed, &short);
+    }
+    if total.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn keep_shortest(kept: &mut BTreeMap<Promise, (u64, Outcome)>, promise: Promise, seed: u64, found: Outcome) {
+    let shorter =
+        |(known_seed, known): &(u64, Outcome)| (found.struck.len(), seed) < (known.struck.len(), *known_seed);
+    if kept.get(&promise).is_none_or(shorter) {
+        kept.insert(promise, (seed, found));
+    }
+}
+
+fn work(next: &AtomicU64, seed: u64, lifecycles: u64) -> Share {
+    let mut share = Share::default();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= lifecycles {
+            return share;
+        }
+        let seed = seed.wrapping_add(number);
+        let outcome = Walker.walk(seed);
+        share.report.add(&outcome.report);
+        if let Some(promise) = outcome.broken.as_ref().map(|broken| broken.promise) {
+            keep_shortest(&mut share.broken, promise, seed, outcome);
+        }
+    }
+}
+
+fn progress(next: &AtomicU64, lifecycles: u64, started: Instant) {
+    let done = next.load(Ordering::Relaxed).min(lifecycles);
+    let rate = done as f64 / started.elapsed().as_secs_f64().max(0.001);
+    eprint!("\r{done} of {lifecycles}, {rate:.0} a second ");
+}
+
+/// Shows a walk a line a step, and what it breaks.
+fn show(seed: u64, outcome: &Outcome) -> ExitCode {
+    outcome.trace.iter().for_each(|line| println!("{line}"));
+    println!("again: {}", replay_command(seed, &outcome.struck));
+    match &outcome.broken {
+        Some(broken) => {
+            println!("broken: {broken}");
+            ExitCode::FAILURE
+        }
+        None => {
+            println!("every promise kept");
+            ExitCode::SUCCESS
+        }
+    }
 }

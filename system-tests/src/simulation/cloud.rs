@@ -1,8 +1,11 @@
 //! The provider as the control plane meets it: the local cloud's model behind the clients' [`Http`] seam, and the
 //! storage that receipts are checked against.
 
-use super::{EPOCH_MS, machine::Packs};
-use ebbtide_cloud_sim::model::{Cloud, Request, wire::Delivery};
+use super::EPOCH_MS;
+use super::machine::Packs;
+use ebbtide_cloud_sim::model::wire::{Delivery, HETZNER_PREFIX};
+use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server};
+use ebbtide_control::decide::Neighbours;
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
 use ebbtide_control::perform::Vault;
 use ebbtide_control::record::Record;
@@ -12,26 +15,92 @@ use std::cell::{Cell, RefCell};
 /// Longest answer that the control plane waits for, as in the Worker.
 const TIMEOUT_MS: u64 = 20_000;
 
+/// A bad spell of a provider: a rule of the local cloud, with dice and an end.
+pub struct Spell {
+    pub rule: Rule,
+    /// How often it strikes, in thousandths.
+    pub per_mille: u32,
+    pub until_ms: i64,
+}
+
 /// The world outside: shared by the clients of one walk.
 pub struct Outside {
     pub cloud: RefCell<Cloud>,
     pub now_ms: Cell<i64>,
     pub packs: RefCell<Packs>,
-    /// Storage refuses until this time.
+    pub spells: RefCell<Vec<Spell>>,
+    dice: RefCell<fastrand::Rng>,
+    pub struck: Cell<u64>,
+    /// Storage and the index refuse until this time.
     pub storage_down_until: Cell<i64>,
-    pub shredded: Cell<bool>,
+    /// Other workspaces that are silent at the same time as this one, until then.
+    pub all_silent_until: Cell<i64>,
+    /// A server of another installation.
+    pub neighbour: Option<u64>,
+}
+
+thread_local! {
+    /// An empty cloud: its catalogue is rendered once.
+    static EMPTY: Cloud = Cloud::new(Config { times: ActionTimes::REALISTIC, ..Config::default() });
+}
+
+impl Outside {
+    pub fn new(dice: fastrand::Rng) -> Self {
+        Self {
+            cloud: RefCell::new(EMPTY.with(Cloud::clone)),
+            now_ms: Cell::new(0),
+            packs: RefCell::default(),
+            spells: RefCell::default(),
+            dice: RefCell::new(dice),
+            struck: Cell::new(0),
+            storage_down_until: Cell::new(0),
+            all_silent_until: Cell::new(0),
+            neighbour: None,
+        }
+    }
+
+    /// The servers of this installation.
+    pub fn ours<'a>(&'a self, cloud: &'a Cloud) -> impl Iterator<Item = &'a Server> {
+        cloud.servers().filter(|server| Some(server.id) != self.neighbour)
+    }
+
+    /// Puts the rules of the spells that strike this call into force; says whether there is one that may.
+    fn strike(&self, cloud: &mut Cloud) -> bool {
+        let now = self.now_ms.get();
+        let mut spells = self.spells.borrow_mut();
+        spells.retain(|spell| spell.until_ms > now);
+        let mut dice = self.dice.borrow_mut();
+        let mut any = false;
+        for spell in spells.iter().filter(|spell| dice.u32(..1000) < spell.per_mille) {
+            cloud.faults_mut().add(spell.rule.clone());
+            any = true;
+        }
+        any
+    }
 }
 
 impl Http for &Outside {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let mut call = Request::new(request.method.as_str(), &request.url);
+        let mut url = request.url;
+        if url.contains("/metrics?") {
+            // A point a minute: 200 a series, as the vendor gives without being asked, would cost more than all else.
+            url.push_str("&step=60");
+        }
+        let mut call = Request::new(request.method.as_str(), &url);
         for (name, value) in &request.headers {
             call = call.header(name, value.expose());
         }
         if let Some(body) = request.body {
             call = call.body(body);
         }
-        let (response, _machines) = self.cloud.borrow_mut().apply(&call, EPOCH_MS + self.now_ms.get());
+        let mut cloud = self.cloud.borrow_mut();
+        let may_strike = self.strike(&mut cloud);
+        let (response, _machines) = cloud.apply(&call, EPOCH_MS + self.now_ms.get());
+        if may_strike {
+            let struck: u64 = cloud.faults().rules().iter().map(|rule| u64::from(rule.struck)).sum();
+            self.struck.set(self.struck.get() + struck);
+            cloud.faults_mut().clear();
+        }
         match response.delivery {
             Delivery::Lost => Err(HttpError::Unknown { reason: "the connection was cut".to_owned() }),
             Delivery::AfterMs(ms) if ms > TIMEOUT_MS => {
@@ -55,11 +124,26 @@ impl Vault for &Outside {
     }
 
     async fn shred(&self, _record: &Record) -> Result<(), String> {
-        self.shredded.set(true);
+        if self.now_ms.get() < self.storage_down_until.get() {
+            return Err("R2 answers 503".to_owned());
+        }
         Ok(())
     }
 
     async fn user_data(&self, _record: &Record) -> Result<SecretText, String> {
         Ok("I2Nsb3VkLWNvbmZpZwo=".to_owned().into())
     }
+
+    async fn neighbours(&self, _record: &Record) -> Result<Neighbours, String> {
+        if self.now_ms.get() < self.storage_down_until.get() {
+            return Err("D1 answers 503".to_owned());
+        }
+        let together = self.now_ms.get() < self.all_silent_until.get();
+        Ok(if together { Neighbours { silent: 9, awake: 0 } } else { Neighbours { silent: 0, awake: 9 } })
+    }
+}
+
+/// Where the local cloud's server collection answers.
+pub fn servers_url() -> String {
+    format!("http://sim{HETZNER_PREFIX}/servers")
 }

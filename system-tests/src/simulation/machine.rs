@@ -1,6 +1,7 @@
 //! A machine with work on it, as the control plane hears of it: boots, works, idles, backs up, and fails in the ways
 //! that machines fail. It plays the idle-agent's side of the protocol and nothing of the control plane's.
 
+use super::dice::{Dice, Kind};
 use ebbtide_api::vm::{DrainPhase, Instruction, Pack, Receipt, Unreadable, Wish};
 use ebbtide_control::decide::Heard;
 use std::collections::BTreeMap;
@@ -19,14 +20,17 @@ pub struct Packs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     None,
-    /// Runs and works, but cannot reach us until then.
+    /// Runs and works, but cannot reach us until then. A quiet one only listens: next to no CPU.
     CutOff {
         until_ms: i64,
+        quiet: bool,
     },
     /// Dead for good; a reboot does not help.
     Dead,
     /// Dead until it is rebooted.
     Hung,
+    /// Switched off until it is switched on.
+    Off,
     /// Never boots at all.
     NeverBoots,
     /// Talks, but its backups never finish.
@@ -36,13 +40,25 @@ pub enum Trouble {
 /// A machine of one generation.
 #[derive(Debug, Clone)]
 pub struct Machine {
+    /// Its own dice.
+    pub rng: fastrand::Rng,
     pub server_id: u64,
     pub generation: u32,
+    /// The image that it was made from, where it is there only to be backed up.
+    pub salvages: Option<u64>,
     pub trouble: Trouble,
     /// When the trouble begins.
     pub trouble_at_ms: i64,
     /// When it next says something.
     pub next_ms: i64,
+    /// Between two turns; a machine's clock may run fast or slow.
+    pub pace_ms: i64,
+    /// When it reboots by itself, is deleted behind our back, or somebody else tries to enrol in its place.
+    pub reboots_ms: Option<i64>,
+    pub vanishes_ms: Option<i64>,
+    pub impostor_ms: Option<i64>,
+    /// Whether the provider's metrics show what its trouble is.
+    pub shown: bool,
     pub enrolled: bool,
     pub steps: u64,
     pub steps_needed: u64,
@@ -65,7 +81,14 @@ pub struct Machine {
     pub unreadable: bool,
     pub upload_left: u32,
     pub boots_seen: u32,
-    pub last_heard_truth_ms: i64,
+    /// How often it was rebooted through the provider.
+    pub reboots: u32,
+    /// Since when it says that it is idle, and when it last said so.
+    pub idle_since_ms: Option<(i64, i64)>,
+    /// Somebody else deleted its server.
+    pub vanished: bool,
+    /// The owner gave up what is unsaved, and its end began.
+    pub discarded: bool,
 }
 
 /// What a machine wants to say.
@@ -87,29 +110,28 @@ impl Machine {
             || matches!(self.trouble, Trouble::None | Trouble::CutOff { .. } | Trouble::CannotUpload)
     }
 
-    fn reaches_us(&self, now_ms: i64) -> bool {
+    pub fn reaches_us(&self, now_ms: i64) -> bool {
         match self.trouble {
             _ if now_ms < self.trouble_at_ms => true,
-            Trouble::CutOff { until_ms } => now_ms >= until_ms,
+            Trouble::CutOff { until_ms, .. } => now_ms >= until_ms,
             Trouble::None | Trouble::CannotUpload => true,
-            Trouble::Dead | Trouble::Hung | Trouble::NeverBoots => false,
+            Trouble::Dead | Trouble::Hung | Trouble::Off | Trouble::NeverBoots => false,
         }
     }
 
-    /// Lets it act once and says what it says. `heartbeat_ms` is until its next turn.
-    pub fn act(&mut self, now_ms: i64, rng: &mut fastrand::Rng, packs: &mut Packs) -> Says {
+    /// Lets it act once and says what it says, where we answer at all.
+    pub fn act(&mut self, now_ms: i64, answered: bool, dice: &mut Dice, packs: &mut Packs) -> Says {
         if !self.is_alive(now_ms) || self.fenced {
             return Says::Silence;
         }
         let frozen = matches!(self.phase, Some(DrainPhase::Frozen | DrainPhase::Done));
-        if self.open && !self.fenced && !frozen && now_ms < self.works_until_ms && rng.u32(..100) < 40 {
+        if self.open && !self.fenced && !frozen && now_ms < self.works_until_ms && self.rng.u32(..100) < 40 {
             self.work += 1;
             self.last_work_ms = now_ms;
         }
-        if !self.reaches_us(now_ms) {
+        if !answered || !self.reaches_us(now_ms) {
             return Says::Silence;
         }
-        self.last_heard_truth_ms = now_ms;
         if !self.enrolled {
             return Says::Enrol;
         }
@@ -117,7 +139,7 @@ impl Machine {
             self.steps += 1;
             self.ready = self.steps >= self.steps_needed;
         }
-        if let Some(deliver) = self.drain(now_ms, rng, packs) {
+        if let Some(deliver) = self.drain(now_ms, dice, packs) {
             return deliver;
         }
         Says::Heartbeat(self.heartbeat(now_ms))
@@ -139,12 +161,14 @@ impl Machine {
     }
 
     /// Moves a drain on; a frozen machine delivers its final receipt again and again until it is gone.
-    fn drain(&mut self, now_ms: i64, rng: &mut fastrand::Rng, packs: &mut Packs) -> Option<Says> {
+    fn drain(&mut self, now_ms: i64, dice: &mut Dice, packs: &mut Packs) -> Option<Says> {
         let stuck = self.trouble == Trouble::CannotUpload && now_ms >= self.trouble_at_ms;
         if self.wish == Wish::Run {
-            if self.ready && !stuck && rng.u32(..100) < 8 {
-                self.take_snapshot(rng, packs);
-                return self.snapshot.clone().map(|(receipt, _)| Says::Deliver { receipt, last: false });
+            if self.ready && !stuck && self.rng.u32(..100) < 6 {
+                self.take_snapshot(dice, packs);
+                // The mistake of an agent that believes it is draining: it may end nothing.
+                let last = dice.strike(Kind::EarlyLast, 5).is_some();
+                return self.snapshot.clone().map(|(receipt, _)| Says::Deliver { receipt, last });
             }
             return None;
         }
@@ -152,14 +176,14 @@ impl Machine {
             None => self.phase = Some(DrainPhase::Notice),
             Some(DrainPhase::Notice) => {
                 self.phase = Some(DrainPhase::Snapshot);
-                self.upload_left = rng.u32(0..6);
+                self.upload_left = self.rng.u32(0..6);
             }
             Some(DrainPhase::Snapshot) if stuck => {}
             Some(DrainPhase::Snapshot) if self.upload_left > 0 => self.upload_left -= 1,
             Some(DrainPhase::Snapshot) => self.phase = Some(DrainPhase::Frozen),
             Some(DrainPhase::Frozen | DrainPhase::Done) if stuck => {}
             Some(DrainPhase::Frozen) => {
-                self.take_snapshot(rng, packs);
+                self.take_snapshot(dice, packs);
                 self.phase = Some(DrainPhase::Done);
             }
             Some(DrainPhase::Done) => {
@@ -188,39 +212,37 @@ impl Machine {
 
     /// The provider switched it on again.
     pub fn rebooted(&mut self, now_ms: i64) {
-        if self.trouble == Trouble::Hung {
+        if matches!(self.trouble, Trouble::Hung | Trouble::Off) && now_ms >= self.trouble_at_ms {
             self.trouble = Trouble::None;
         }
         self.phase = None;
+        self.shown = false;
         self.next_ms = now_ms + 20_000;
     }
 
-    fn take_snapshot(&mut self, rng: &mut fastrand::Rng, packs: &mut Packs) {
+    fn take_snapshot(&mut self, dice: &mut Dice, packs: &mut Packs) {
         packs.last += 1;
         let snapshot = format!("{:064x}", packs.last);
-        let pack_count = rng.usize(0..45);
-        let mut complete = true;
+        // Mostly little is new; now and then more than one slice of a check takes.
+        let pack_count = if self.rng.u32(..8) == 0 { self.rng.usize(0..45) } else { self.rng.usize(0..4) };
+        // What the machine believes in storage is not there, or is cut short.
+        let mut false_receipt = dice.strike(Kind::FalseReceipt, 8);
+        let wrong = false_receipt.as_mut().map(|rng| (rng.usize(..=pack_count), rng.bool()));
         let packs_new: Vec<Pack> = (0..pack_count)
             .map(|n| {
                 let name = format!("{:060x}{n:04x}", packs.last);
-                let size = 100 + rng.u64(..100);
-                // Now and then something that the machine believes in storage is not there, or is cut short.
-                match rng.u32(..4000) {
-                    0 => complete = false,
-                    1 => {
-                        complete = false;
-                        packs.objects.insert(format!("data/{name}"), size - 1);
-                    }
-                    _ => {
-                        packs.objects.insert(format!("data/{name}"), size);
-                    }
-                }
+                let size = 100 + self.rng.u64(..100);
+                let stored = match wrong {
+                    Some((at, true)) if at == n => None,
+                    Some((at, false)) if at == n => Some(size - 1),
+                    _ => Some(size),
+                };
+                packs.objects.extend(stored.map(|size| (format!("data/{name}"), size)));
                 Pack { name, size }
             })
             .collect();
-        if rng.u32(..500) == 0 {
-            complete = false;
-        } else {
+        let complete = wrong.is_none();
+        if wrong.is_none_or(|(at, _)| at < pack_count) {
             packs.objects.insert(format!("snapshots/{snapshot}"), 300);
         }
         let unreadable = if self.unreadable {

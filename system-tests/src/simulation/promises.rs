@@ -4,115 +4,227 @@ use super::EPOCH_MS;
 use super::cloud::Outside;
 use super::machine::Machine;
 use super::object::Object;
-use ebbtide_api::workspace::{OnUnsaved, Persistence};
+use ebbtide_api::workspace::Persistence;
 use ebbtide_cloud_sim::model::ServerStatus;
 use ebbtide_control::record::{Phase, Wanted};
+use std::fmt;
 
-/// Time that a deletion may take beyond the hard end when nothing stands in its way: a lost effect noticed, a retry,
-/// an alarm, the provider's own work.
-const SLACK_MS: i64 = 10 * 60_000;
+/// What is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// No machine and no image goes before what it held is in storage, or a decision is recorded.
+    WorkIsKept,
+    /// No machine lives past its hard end, nor is there a second one.
+    NothingBillsForEver,
+    /// A living machine is neither given up nor rebooted for silence.
+    TheLivingAreLeft,
+    /// What is not ours is neither taken nor touched.
+    OthersAreLeftAlone,
+    /// Only the first key of a generation enrols.
+    OneKeyEnrols,
+    /// A wake brings back the newest verified backup.
+    TheNewestIsRestored,
+    /// Everything comes to rest: nothing is left, nothing is stuck.
+    EverythingRests,
+}
 
-/// Promise 2 at this moment: at most one server, none past its hard end, and somebody will look again.
-///
-/// `excused_ms` is time in which the provider refused or the platform woke us late.
-pub fn nothing_bills_for_ever(object: &Object, outside: &Outside, excused_ms: i64) -> Result<(), String> {
+impl Promise {
+    pub const ALL: [Self; 7] = [
+        Self::WorkIsKept,
+        Self::NothingBillsForEver,
+        Self::TheLivingAreLeft,
+        Self::OthersAreLeftAlone,
+        Self::OneKeyEnrols,
+        Self::TheNewestIsRestored,
+        Self::EverythingRests,
+    ];
+
+    /// Its name, in reports and in the mutation check.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkIsKept => "work is kept",
+            Self::NothingBillsForEver => "nothing bills for ever",
+            Self::TheLivingAreLeft => "the living are left",
+            Self::OthersAreLeftAlone => "others are left alone",
+            Self::OneKeyEnrols => "one key enrols",
+            Self::TheNewestIsRestored => "the newest is restored",
+            Self::EverythingRests => "everything rests",
+        }
+    }
+
+    pub(super) fn broken(self, what: impl Into<String>) -> Broken {
+        Broken { promise: self, what: what.into() }
+    }
+}
+
+/// A broken promise, with what was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    pub promise: Promise,
+    pub what: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.promise.as_str(), self.what)
+    }
+}
+
+/// At this moment: at most one server, and somebody will look again. How long it lives is counted by the walk.
+pub fn nothing_bills_unseen(object: &Object, outside: &Outside) -> Result<(), Broken> {
+    let bills = Promise::NothingBillsForEver;
     let cloud = outside.cloud.borrow();
-    let live: Vec<_> = cloud.servers().filter(|server| server.status != ServerStatus::Deleting).collect();
-    if live.len() > 1 {
-        return Err(format!("{} servers exist at once", live.len()));
+    let live = outside.ours(&cloud).filter(|server| server.status != ServerStatus::Deleting).count();
+    if live > 1 {
+        return Err(bills.broken(format!("{live} servers exist at once")));
     }
     let record = &object.record;
-    if record.phase.may_have_machine() && object.alarm_ms.is_none() {
-        return Err(format!("{} without an alarm", record.state()));
+    if record.phase.may_have_machine() && object.alarm_ms.is_none() && !object.alarm_lost {
+        return Err(bills.broken(format!("{} without an alarm", record.state())));
     }
-    let Some(server) = live.first() else { return Ok(()) };
-    if !record.phase.may_have_machine() {
-        return Err(format!("a server exists although the workspace is {}", record.state()));
-    }
-    let held = record.spec.on_unsaved == OnUnsaved::Hold && matches!(record.phase, Phase::Rescuing { .. });
-    let hard_end_ms = record.hard_end_at(&object.policy).as_millisecond() - EPOCH_MS;
-    let now_ms = outside.now_ms.get();
-    if !held && now_ms > hard_end_ms + SLACK_MS + excused_ms {
-        let over = (now_ms - hard_end_ms) / 1000;
-        return Err(format!("server {} lives {over} s past its hard end", server.id));
+    if live > 0 && !record.phase.may_have_machine() {
+        return Err(bills.broken(format!("a server exists although the workspace is {}", record.state())));
     }
     Ok(())
 }
 
-/// Promise 1 at the moment at which a machine's server goes: what it held is in storage, or a decision is recorded.
-pub fn work_is_never_lost(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), String> {
+/// At the moment at which a machine's server goes: what it held is in storage, or a decision is recorded.
+pub fn work_is_kept(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), Broken> {
     let record = &object.record;
+    let unsaved = machine.work.saturating_sub(restorable(machine, object, outside));
+    let discarded = machine.discarded || record.wanted == Wanted::Discarded;
+    if unsaved == 0 || discarded || record.spec.persistence == Persistence::None {
+        return Ok(());
+    }
+    let image_stands = record.rescue_image.is_some_and(|image| {
+        outside.cloud.borrow().snapshots().any(|snapshot| snapshot.id == image && snapshot.available)
+    });
+    // What a salvage machine held is in the image that it was made from: ending it loses nothing.
+    if machine.salvages.is_some() && (image_stands || record.lost.is_some()) {
+        return Ok(());
+    }
+    if image_stands || record.lost.is_some() {
+        return by_the_rules(machine, object, outside);
+    }
+    Err(Promise::WorkIsKept
+        .broken(format!("{unsaved} units of work went without receipt, image or recorded decision")))
+}
+
+/// A machine that somebody else deleted: what went with it is told once its time here is over.
+pub fn loss_is_told(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), Broken> {
+    let record = &object.record;
+    let lost = machine.work > restorable(machine, object, outside) && machine.salvages.is_none();
+    let decided = record.wanted == Wanted::Discarded
+        || record.spec.persistence == Persistence::None
+        || record.lost.is_some()
+        || record.rescue_image.is_some();
+    if lost && !decided {
+        return Err(Promise::WorkIsKept.broken("a server vanished with work on it, and nobody was told"));
+    }
+    Ok(())
+}
+
+/// The work that the verified snapshots of a machine hold.
+fn restorable(machine: &Machine, object: &Object, outside: &Outside) -> u64 {
     let packs = outside.packs.borrow();
-    let restorable = record
+    object
+        .record
         .snapshots
         .iter()
         .filter(|snapshot| snapshot.generation.0 == machine.generation)
         .filter_map(|snapshot| packs.work_of.get(&snapshot.snapshot))
         .max()
         .copied()
-        .unwrap_or(0);
-    if machine.work <= restorable {
+        .unwrap_or(0)
+}
+
+/// What only an image holds: it goes when a verified backup of its salvage holds as much, or by a recorded decision
+/// (discarded, purged, expired after a warning).
+pub fn image_goes_only_when_spared(
+    image: u64,
+    work: u64,
+    object: &Object,
+    outside: &Outside,
+) -> Result<(), Broken> {
+    let record = &object.record;
+    let packs = outside.packs.borrow();
+    let saved = record
+        .snapshots
+        .iter()
+        .any(|known| packs.work_of.get(&known.snapshot).is_some_and(|had| *had >= work));
+    let purged = matches!(record.phase, Phase::Deleted { purged: true, .. });
+    if work == 0 || saved || purged || record.lost.is_some() || record.wanted == Wanted::Discarded {
         return Ok(());
     }
-    let unsaved = machine.work - restorable;
-    if record.wanted == Wanted::Discarded || record.spec.persistence == Persistence::None {
-        return Ok(());
-    }
-    let image_stands = record.rescue_image.is_some_and(|image| {
-        outside.cloud.borrow().snapshots().any(|snapshot| snapshot.id == image && snapshot.available)
-    });
-    if image_stands {
-        return by_the_rules(machine, object, outside).map_err(|why| format!("rescued too early: {why}"));
-    }
-    if record.lost.is_some() {
-        return by_the_rules(machine, object, outside)
-            .map_err(|why| format!("{unsaved} lost too early: {why}"));
-    }
-    Err(format!("{unsaved} units of work went without receipt, image or recorded decision"))
+    Err(Promise::WorkIsKept.broken(format!(
+        "the image {image} with {work} units of work was let go without receipt or recorded decision"
+    )))
 }
 
 /// What a new machine restores: the newest verified snapshot, since nobody here chooses another.
-pub fn restores_the_newest(object: &Object) -> Result<(), String> {
+pub fn restores_the_newest(object: &Object) -> Result<(), Broken> {
     let record = &object.record;
+    if record.salvages.is_some() {
+        return Ok(());
+    }
     let newest = record.snapshots.iter().find(|snapshot| snapshot.generation < record.generation);
     let newest = newest.map(|snapshot| &snapshot.snapshot);
     if record.restore.as_ref() == newest {
-        Ok(())
-    } else {
-        Err(format!("generation {} restores {:?} and not {newest:?}", record.generation, record.restore))
+        return Ok(());
     }
+    let (generation, restore) = (record.generation, &record.restore);
+    Err(Promise::TheNewestIsRestored
+        .broken(format!("generation {generation} restores {restore:?} and not {newest:?}")))
 }
 
-/// Promise 3's half that the control plane keeps: no living machine is given up before its lifetime has ended.
-fn by_the_rules(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), String> {
+/// No living machine is given up before its lifetime has ended.
+fn by_the_rules(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), Broken> {
     let record = &object.record;
     let now_ms = outside.now_ms.get();
     let lifetime_ends_ms = record.lifetime_ends_at().as_millisecond() - EPOCH_MS;
     if machine.is_alive(now_ms) && now_ms < lifetime_ends_ms {
-        return Err(format!(
-            "it lives and its lifetime ends in {} s; {}",
-            (lifetime_ends_ms - now_ms) / 1000,
-            record.because
-        ));
+        let left = (lifetime_ends_ms - now_ms) / 1000;
+        return Err(Promise::TheLivingAreLeft
+            .broken(format!("it lives and its lifetime ends in {left} s; {}", record.because)));
     }
     Ok(())
 }
 
 /// At rest, after faults have ended: no server, no names, nothing stuck.
-pub fn all_is_at_rest(object: &Object, outside: &Outside) -> Result<(), String> {
+pub fn all_is_at_rest(object: &Object, outside: &Outside) -> Result<(), Broken> {
+    let rests = Promise::EverythingRests;
     let record = &object.record;
     if record.phase.may_have_machine() || matches!(record.phase, Phase::Requested) {
-        return Err(format!("stuck in {}: {}", record.state(), record.because));
+        return Err(rests.broken(format!("stuck in {}: {}", record.state(), record.because)));
     }
     let cloud = outside.cloud.borrow();
-    if let Some(server) = cloud.servers().next() {
-        return Err(format!("server {} is left", server.id));
+    if let Some(server) = outside.ours(&cloud).next() {
+        return Err(rests.broken(format!("server {} is left", server.id)));
     }
     if let Some(left) = cloud.dns_records().next() {
-        return Err(format!("the DNS record {} is left", left.name));
+        return Err(rests.broken(format!("the DNS record {} is left", left.name)));
+    }
+    if !record.old_images.is_empty() {
+        return Err(rests.broken(format!("images are left: {:?}", record.old_images)));
     }
     if record.in_flight.is_some() {
-        return Err("an effect is in flight for ever".to_owned());
+        return Err(rests.broken("an effect is in flight for ever"));
     }
     Ok(())
+}
+
+/// The server of another installation in the same project stands as it was.
+pub fn others_are_left_alone(object: &Object, outside: &Outside) -> Result<(), Broken> {
+    let Some(neighbour) = outside.neighbour else { return Ok(()) };
+    let cloud = outside.cloud.borrow();
+    let stands = cloud.server(neighbour).is_some_and(|server| server.status != ServerStatus::Deleting);
+    let adopted = object.record.server.as_ref().is_some_and(|server| server.id == neighbour);
+    if stands && !adopted {
+        return Ok(());
+    }
+    Err(Promise::OthersAreLeftAlone.broken(if adopted {
+        "another installation's server was adopted"
+    } else {
+        "it was deleted"
+    }))
 }

@@ -1,276 +1,385 @@
-//! One walk: a workspace from spawn to rest, with an owner who changes their mind, machines that fail, and a provider
-//! that has bad spells.
+//! One walk: a workspace from spawn to rest, with an owner who changes their mind, machines that fail, providers that
+//! have bad spells and a platform that evicts, oversleeps and goes away.
 
 use super::cloud::Outside;
+use super::dice::{Dice, Disruption, Kind};
 use super::machine::{Machine, Says, Trouble};
-use super::object::Object;
-use super::promises::{all_is_at_rest, nothing_bills_for_ever, restores_the_newest, work_is_never_lost};
-use super::{EPOCH_MS, Odds, at};
-use ebbtide_api::vm::Wish;
-use ebbtide_api::workspace::{Hold, Ingress, OnUnsaved, Persistence};
-use ebbtide_api::{Duration, TenantId, WorkspaceId};
-use ebbtide_cloud_sim::model::{
-    ActionTimes, CapacityShape, Cloud, Config, FaultKind, MachineFault, Provider, Rule, ServerStatus,
+use super::object::{Object, Taken, Trace};
+use super::promises::{
+    Broken, Promise, all_is_at_rest, image_goes_only_when_spared, loss_is_told, nothing_bills_unseen,
+    others_are_left_alone, restores_the_newest, work_is_kept,
 };
+use super::report::Report;
+use super::{EPOCH_MS, MINUTE_MS, ODDS, at, setting};
+use ebbtide_api::Duration;
+use ebbtide_api::vm::{DrainPhase, Wish};
+use ebbtide_api::workspace::{Hold, OnUnsaved, State};
+use ebbtide_cloud_sim::model::{Activity, MachineFault, Request, ServerStatus};
 use ebbtide_control::decide::{Command, Context, Input};
-use ebbtide_control::policy::Policy;
-use ebbtide_control::record::{NewWorkspace, Phase, Placement, Record, Spec};
+use ebbtide_control::record::{Phase, Wanted};
 use ebbtide_control::view;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-const MINUTE_MS: i64 = 60_000;
 /// A walk that takes more steps than this is stuck.
-const MOST_STEPS: u32 = 60_000;
+const MOST_STEPS: u64 = 60_000;
+/// How often the sweep runs.
+const SWEEP_MS: i64 = 5 * MINUTE_MS;
 
-/// What walks came to, summed up.
-#[derive(Debug, Default, Clone)]
-pub struct Report {
-    pub lifecycles: u64,
-    pub machines: u64,
-    pub decisions: u64,
-    pub effects: u64,
-    pub crashes: u64,
-    pub faults: u64,
-    pub rescued: u64,
-    pub told_lost: u64,
-    pub slept: u64,
-    pub states: BTreeMap<&'static str, u64>,
+/// What a walk came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub report: Report,
+    /// What struck, in order.
+    pub struck: Vec<Disruption>,
+    pub broken: Option<Broken>,
+    /// A line a step, where one was asked for.
+    pub trace: Vec<String>,
 }
 
-impl Report {
-    /// Adds another walk's figures.
-    pub fn add(&mut self, other: &Self) {
-        self.lifecycles += other.lifecycles;
-        self.machines += other.machines;
-        self.decisions += other.decisions;
-        self.effects += other.effects;
-        self.crashes += other.crashes;
-        self.faults += other.faults;
-        self.rescued += other.rescued;
-        self.told_lost += other.told_lost;
-        self.slept += other.slept;
-        for (state, count) in &other.states {
-            *self.states.entry(state).or_default() += count;
-        }
+/// Walks walks.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Walker;
+
+impl Walker {
+    /// Walks the workspace of a seed from spawn to rest, with whatever strikes it.
+    pub fn walk(&self, seed: u64) -> Outcome {
+        Walk::new(seed, None, Trace::default()).finish()
+    }
+
+    /// The same, traced, with those disruptions alone.
+    pub fn replay(&self, seed: u64, only: BTreeSet<Disruption>) -> Outcome {
+        Walk::new(seed, Some(only), Trace { lines: Some(Vec::new()) }).finish()
     }
 }
 
-/// A broken promise, with everything that led to it.
-#[derive(Debug)]
-pub struct Violation {
-    pub seed: u64,
-    pub what: String,
-    pub history: Vec<String>,
+/// What is promised for the end of a machine on top of its hard end: a lost effect is noticed, and repeated.
+pub fn latency_secs() -> u64 {
+    let policy = setting::policy();
+    policy.effect_timeout.plus(policy.retry_cap).as_secs()
 }
 
 struct Walk {
-    rng: fastrand::Rng,
-    odds: Odds,
+    dice: Dice,
     outside: Outside,
     object: Object,
     machines: BTreeMap<u64, Machine>,
+    /// Rescue images that the record counts on, with the work that each holds.
+    images: BTreeMap<u64, u64>,
+    /// Machines that somebody else deleted, until the owner must have been told.
+    vanished: Vec<Machine>,
+    pace: fastrand::Rng,
     owner_until_ms: i64,
     next_command_ms: i64,
-    trouble_from_ms: i64,
+    /// When spells of trouble begin and end.
+    spells_ms: Vec<i64>,
     trouble_until_ms: i64,
-    excused_ms: i64,
+    outage: Option<(i64, i64)>,
+    /// When the control plane last found that it had overslept.
+    lapse_ms: Option<i64>,
+    /// When something last went wrong.
+    calm_since_ms: i64,
+    state: (State, i64),
+    /// When the sweep last poked.
+    swept_ms: i64,
+    over: (u64, u64),
     report: Report,
 }
 
-/// Walks one workspace from spawn to rest.
-///
-/// # Errors
-/// The promise that was broken, with its history.
-pub fn walk(seed: u64, odds: Odds) -> Result<Report, Violation> {
-    let mut walk = Walk::new(seed, odds);
-    let outcome = walk.run();
-    let mut report = walk.report;
-    report.lifecycles = 1;
-    report.effects = walk.object.effects;
-    report.crashes = walk.object.crashes;
-    report.told_lost = u64::from(walk.object.record.lost.is_some());
-    report.rescued = u64::from(walk.object.record.rescue_image.is_some());
-    *report.states.entry(walk.object.record.state().as_str()).or_default() += 1;
-    match outcome {
-        Ok(()) => Ok(report),
-        Err(what) => Err(Violation { seed, what, history: walk.object.history }),
-    }
-}
-
-fn policy(rng: &mut fastrand::Rng) -> Policy {
-    Policy {
-        lifetime: Duration::from_mins(rng.u64(20..240)),
-        drain_ceiling: Duration::from_mins(30),
-        rescue_ceiling: Duration::from_mins(10),
-        silence_budget: Duration::from_mins(40),
-        undo: Duration::from_mins(30),
-        ..Policy::default()
-    }
-}
-
 impl Walk {
-    fn new(seed: u64, odds: Odds) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let policy = policy(&mut rng);
-        let placement =
-            |size: &str, location: &str| Placement { size: size.to_owned(), location: location.to_owned() };
-        let spec = Spec {
-            repo: Some("https://example.org/r.git".to_owned()),
-            branch: None,
-            placement: placement("cx23", "fsn1"),
-            fallbacks: if rng.bool() { vec![placement("cx33", "nbg1")] } else { vec![] },
-            image: "debian-12".to_owned(),
-            agents: vec![],
-            idle_timeout: Duration::from_mins(10),
-            lifetime: policy.lifetime,
-            ingress: Ingress::Direct,
-            on_unsaved: if rng.u32(..10) == 0 { OnUnsaved::Hold } else { OnUnsaved::Destroy },
-            persistence: if rng.u32(..20) == 0 { Persistence::None } else { Persistence::Backup },
-            env: vec![],
-        };
-        let id = WorkspaceId::from_random(rng.u64(..));
-        let host = format!("r-{id}.ebb.localhost");
-        let new = NewWorkspace {
-            id,
-            tenant: TenantId::owner(),
-            name: "r".to_owned(),
-            host,
-            spec,
-            worst_case: None,
-        };
-        let config = Config { times: ActionTimes::REALISTIC, seed, ..Config::default() };
-        let trouble = rng.u32(..1000) < odds.trouble;
-        let trouble_from_ms = if trouble { rng.i64(0..120 * MINUTE_MS) } else { i64::MAX };
-        let trouble_until_ms = if trouble { trouble_from_ms + rng.i64(1..25) * MINUTE_MS } else { i64::MAX };
+    fn new(seed: u64, only: Option<BTreeSet<Disruption>>, trace: Trace) -> Self {
+        let mut dice = Dice::new(seed, only);
+        let record = setting::record(&mut dice);
+        let mut outside = Outside::new(dice.plain(1));
+        setting::neighbour(&record, &mut outside, &mut dice);
+        let mut pace = dice.plain(2);
+        let owner_until_ms = pace.i64(10..300) * MINUTE_MS;
+        let next_command_ms = pace.i64(1..90) * MINUTE_MS;
+        let spells_ms = (0..2).map(|_| pace.i64(0..150) * MINUTE_MS).collect();
+        let outage = dice.strike(Kind::Outage, 120).map(|mut rng| {
+            let from = rng.i64(0..180) * MINUTE_MS;
+            (from, from + rng.i64(1..100) * MINUTE_MS)
+        });
         Self {
-            odds,
-            outside: Outside {
-                cloud: RefCell::new(Cloud::new(config)),
-                now_ms: Cell::new(0),
-                packs: RefCell::default(),
-                storage_down_until: Cell::new(0),
-                shredded: Cell::new(false),
-            },
+            dice,
+            outside,
+            state: (record.state(), 0),
             object: Object {
-                record: Record::new(new, at(0)),
-                policy,
+                record,
+                policy: setting::policy(),
                 alarm_ms: None,
                 alarm_due_ms: None,
+                alarm_lost: false,
                 heard_ms: None,
-                history: Vec::new(),
-                crashes: 0,
+                late: Vec::new(),
+                crashed: false,
+                refused: false,
                 effects: 0,
+                decisions: 0,
+                trace,
             },
             machines: BTreeMap::new(),
-            owner_until_ms: rng.i64(10..400) * MINUTE_MS,
-            next_command_ms: rng.i64(1..90) * MINUTE_MS,
-            trouble_from_ms,
-            trouble_until_ms,
-            excused_ms: 0,
-            report: Report::default(),
-            rng,
+            images: BTreeMap::new(),
+            vanished: Vec::new(),
+            pace,
+            owner_until_ms,
+            next_command_ms,
+            spells_ms,
+            trouble_until_ms: 0,
+            outage,
+            lapse_ms: None,
+            calm_since_ms: 0,
+            swept_ms: 0,
+            over: (0, 0),
+            report: Report { lifecycles: 1, ..Report::default() },
         }
     }
 
-    fn run(&mut self) -> Result<(), String> {
-        self.decide(Input::Tick { due_at: None })?;
+    fn finish(mut self) -> Outcome {
+        let broken = self.run().err();
+        let mut report = self.report;
+        report.effects = self.object.effects;
+        report.decisions = self.object.decisions;
+        report.calls_struck = self.outside.struck.get();
+        report.told_lost = u64::from(self.object.record.lost.is_some());
+        report.count(&self.dice.struck);
+        *report.states.entry(self.object.record.state().as_str()).or_default() += 1;
+        if let Some(broken) = &broken {
+            *report.broken.entry(broken.promise.as_str()).or_default() += 1;
+        }
+        let trace = self.object.trace.lines.take().unwrap_or_default();
+        Outcome { report, struck: self.dice.struck, broken, trace }
+    }
+
+    fn run(&mut self) -> Result<(), Broken> {
+        // Whoever creates it hears of a failure and asks again.
+        while let Taken::Lost = self.decide(Input::Tick { due_at: None })? {}
         for _ in 0..MOST_STEPS {
             let Some(next_ms) = self.next_event() else { return all_is_at_rest(&self.object, &self.outside) };
-            self.outside.now_ms.set(next_ms.max(self.outside.now_ms.get()));
+            self.report.steps += 1;
+            let before = self.now();
+            let struck = self.dice.struck.len();
+            self.account(before, next_ms.max(before))?;
+            self.outside.now_ms.set(next_ms.max(before));
             self.look_at_provider()?;
             self.turn()?;
-            // An alarm that is late at this moment excuses as much as one that was.
-            let overdue = self.object.alarm_due_ms.map_or(0, |due| (self.now() - due).max(0));
-            nothing_bills_for_ever(&self.object, &self.outside, self.excused_ms + overdue)?;
+            nothing_bills_unseen(&self.object, &self.outside)?;
+            others_are_left_alone(&self.object, &self.outside)?;
+            self.converge(struck);
         }
-        Err(format!("still not at rest after {MOST_STEPS} steps"))
+        let record = &self.object.record;
+        let stuck = format!("{}, still not at rest after {MOST_STEPS} steps", record.state());
+        Err(Promise::EverythingRests.broken(stuck))
     }
 
     fn now(&self) -> i64 {
         self.outside.now_ms.get()
     }
 
+    fn is_away(&self) -> bool {
+        self.outage.is_some_and(|(from, until)| (from..until).contains(&self.now()))
+    }
+
     /// When something happens next; `None` at rest.
     fn next_event(&self) -> Option<i64> {
         let now = self.now();
         let command = (self.next_command_ms < self.owner_until_ms).then_some(self.next_command_ms);
-        let spell = [self.trouble_from_ms, self.trouble_until_ms]
-            .into_iter()
-            .filter(|ms| *ms > now && *ms != i64::MAX);
+        let spells = self.spells_ms.iter().copied();
         let machines = self.machines.values().map(|machine| machine.next_ms);
+        let late = self.object.late.iter().map(|(at_ms, ..)| *at_ms);
         let provider = self.outside.cloud.borrow().next_due_ms().map(|ms| ms - EPOCH_MS);
-        let all = machines.chain(spell).chain(command).chain(provider).chain(self.object.alarm_ms);
-        all.min()
+        let alarm = self.object.alarm_ms.or_else(|| self.poke_ms());
+        let all = machines.chain(spells).chain(late).chain(command).chain(provider).chain(alarm);
+        all.min().map(|next| next.max(now))
+    }
+
+    /// When the sweep finds an object whose alarm was lost.
+    fn poke_ms(&self) -> Option<i64> {
+        let due = self.object.alarm_due_ms.filter(|_| self.object.alarm_lost)?;
+        let policy = &self.object.policy;
+        let overdue_ms = policy.sweep_overdue.as_secs() as i64 * 1000;
+        let ends_at = self.object.record.phase_ends_at(policy);
+        // An object with no deadline in the index is found when somebody looks at the workspace.
+        let ends_ms = ends_at.map_or(due + 1440 * MINUTE_MS, |at| at.as_millisecond() - EPOCH_MS);
+        let found = (ends_ms + overdue_ms).max(self.swept_ms + 1);
+        Some((found + SWEEP_MS - 1) / SWEEP_MS * SWEEP_MS)
     }
 
     /// Everything whose time has come, one after the other.
-    fn turn(&mut self) -> Result<(), String> {
+    fn turn(&mut self) -> Result<(), Broken> {
         let now = self.now();
-        if now == self.trouble_from_ms {
-            self.begin_trouble();
+        let begun = self.spells_ms.iter().filter(|ms| **ms <= now).count();
+        self.spells_ms.retain(|ms| *ms > now);
+        (0..begun).for_each(|_| self.begin_trouble());
+        if self.is_away() {
+            self.calm_since_ms = now;
         }
-        if now == self.trouble_until_ms {
-            self.outside.cloud.borrow_mut().faults_mut().clear();
-            self.excused_ms += self.trouble_until_ms - self.trouble_from_ms;
+        self.alarm()?;
+        while let Some(n) = self.object.late.iter().position(|(at_ms, ..)| *at_ms <= now) {
+            let (_, attempt_id, outcome) = self.object.late.swap_remove(n);
+            if self.is_away() {
+                self.object.crashed = true;
+            } else {
+                self.decide(Input::Finished { attempt_id, outcome })?;
+            }
         }
-        if let (Some(alarm), Some(due)) = (self.object.alarm_ms, self.object.alarm_due_ms)
-            && alarm <= now
-        {
-            self.excused_ms += alarm - due;
-            self.object.alarm_ms = None;
-            self.decide(Input::Tick { due_at: Some(at(due)) })?;
-        }
-        let due: Vec<u64> = self
-            .machines
-            .values()
-            .filter(|machine| machine.next_ms <= now)
-            .map(|machine| machine.server_id)
-            .collect();
+        let due = |machine: &&Machine| machine.next_ms <= now;
+        let due: Vec<u64> = self.machines.values().filter(due).map(|machine| machine.server_id).collect();
         for server_id in due {
             self.machine_turn(server_id)?;
         }
+        // Whoever chose to keep unsaved work at any price ends that one day.
+        let held = self.object.record.held_until.is_some();
+        if held && now > self.owner_until_ms + 6 * 60 * MINUTE_MS && !self.is_away() {
+            self.decide(Input::Ask(Command::Discard))?;
+        }
         if self.next_command_ms <= now && self.next_command_ms < self.owner_until_ms {
             self.command()?;
-            self.next_command_ms = now + self.rng.i64(1..120) * MINUTE_MS;
+            self.next_command_ms = now + self.pace.i64(1..120) * MINUTE_MS;
         }
         Ok(())
     }
 
-    fn decide(&mut self, input: Input) -> Result<bool, String> {
-        self.report.decisions += 1;
+    fn alarm(&mut self) -> Result<(), Broken> {
+        let now = self.now();
+        let fires = self.object.alarm_ms.or_else(|| self.poke_ms());
+        let poked = self.object.alarm_ms.is_none() && self.object.alarm_lost;
+        let (Some(fires), Some(due)) = (fires, self.object.alarm_due_ms) else { return Ok(()) };
+        if fires > now {
+            return Ok(());
+        }
+        if let Some((_, until)) = self.outage.filter(|_| self.is_away()) {
+            (self.object.alarm_ms, self.object.alarm_lost) = (Some(until), false);
+            return Ok(());
+        }
+        if poked {
+            self.swept_ms = now;
+            self.object.trace.note(now, || "the sweep pokes it".to_owned());
+        }
+        self.object.alarm_ms = None;
+        if let Taken::Lost = self.decide(Input::Tick { due_at: Some(at(due)) })? {
+            // The runtime tries again.
+            (self.object.alarm_ms, self.object.alarm_lost) = (Some(now + 2_000), false);
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, input: Input) -> Result<Taken, Broken> {
         let before = self.object.record.state();
-        let refusal = self.object.input(input, &self.outside, self.odds, &mut self.rng);
-        if before != self.object.record.state() && self.object.record.state().as_str() == "asleep" {
+        let (image, salvages) = (self.object.record.rescue_image, self.object.record.salvages);
+        let lateness_ms = self.object.policy.alarm_lateness.as_secs() as i64 * 1000;
+        if self.object.alarm_due_ms.is_some_and(|due| self.now() - due >= lateness_ms) {
+            // Whatever comes by, the platform had not woken us for so long.
+            self.lapse_ms = Some(self.now());
+        }
+        let taken = self.object.input(input, &self.outside, &mut self.dice);
+        let record = &self.object.record;
+        if before != record.state() && record.state() == State::Asleep {
             self.report.slept += 1;
         }
+        self.report.rescued += u64::from(record.rescue_image.is_some() && image.is_none());
+        let spared = salvages.is_some() && image.is_some() && record.rescue_image.is_none();
+        self.report.salvaged += u64::from(spared && record.lost.is_none());
+        if record.wanted == Wanted::Discarded && matches!(record.phase, Phase::Destroying { .. }) {
+            // Undoing the deletion later brings no machine back.
+            self.machines.values_mut().for_each(|machine| machine.discarded = true);
+        }
+        let over =
+            |machine: &Machine| record.generation.0 != machine.generation || !record.phase.may_have_machine();
+        for machine in self.vanished.extract_if(.., |machine| over(machine)) {
+            loss_is_told(&machine, &self.object, &self.outside)?;
+        }
         self.look_at_provider()?;
-        Ok(refusal.is_some())
+        Ok(taken)
+    }
+
+    /// Counts what a machine costs, and whose fault the time beyond its hard end is.
+    fn account(&mut self, from: i64, to: i64) -> Result<(), Broken> {
+        let cloud = self.outside.cloud.borrow();
+        let live = self.outside.ours(&cloud).find(|server| server.status != ServerStatus::Deleting);
+        let Some(id) = live.map(|server| server.id) else { return Ok(()) };
+        drop(cloud);
+        self.report.machine_ms += (to - from).unsigned_abs();
+        let (record, policy) = (&self.object.record, &self.object.policy);
+        let kept_by_choice = matches!(record.phase, Phase::Rescuing { .. }) || record.held_until.is_some();
+        if record.spec.on_unsaved == OnUnsaved::Hold && kept_by_choice {
+            return Ok(());
+        }
+        // Reckoned here and not asked of the record: a mistake in its arithmetic must show.
+        let ms = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(0) * 1000;
+        let woke_ms = record.woke_at.as_millisecond() - EPOCH_MS;
+        let regular = woke_ms + ms(record.spec.lifetime) + ms(policy.drain_ceiling);
+        let lapsed = self.lapse_ms.map_or(regular, |lapse| regular.max(lapse + ms(policy.drain_grace)));
+        let beyond = (to - from.max(lapsed + ms(policy.rescue_ceiling))).max(0).unsigned_abs();
+        if beyond == 0 {
+            return Ok(());
+        }
+        let overslept =
+            self.object.alarm_due_ms.is_some_and(|due| due < to && self.object.alarm_ms != Some(due));
+        if self.object.refused || !self.object.late.is_empty() {
+            self.report.refused_ms += beyond;
+        } else if self.object.crashed || overslept || self.is_away() {
+            self.report.asleep_ms += beyond;
+        } else {
+            self.over = (id, beyond + if self.over.0 == id { self.over.1 } else { 0 });
+            self.report.worst_over_ms = self.report.worst_over_ms.max(self.over.1);
+            if self.over.1 > latency_secs() * 1000 {
+                self.report.over_ms += self.over.1;
+                let over = self.over.1 / 1000;
+                let what = format!("server {id} lives {over} s past its hard end");
+                return Err(Promise::NothingBillsForEver.broken(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// How long passing states take once nothing goes wrong any more.
+    fn converge(&mut self, struck: usize) {
+        let now = self.now();
+        let troubled = self.dice.struck.len() > struck || now < self.trouble_until_ms;
+        if troubled || self.object.alarm_due_ms.is_some_and(|due| due < now) {
+            self.calm_since_ms = now;
+        }
+        let state = self.object.record.state();
+        if state != self.state.0 {
+            let passing = matches!(
+                self.state.0,
+                State::Requested | State::Provisioning | State::Rescuing | State::Destroying
+            );
+            let held = self.object.record.spec.on_unsaved == OnUnsaved::Hold;
+            if passing && !(held && self.state.0 == State::Rescuing) {
+                let waited = (now - self.state.1.max(self.calm_since_ms)).max(0).unsigned_abs();
+                self.report.worst_converge_ms = self.report.worst_converge_ms.max(waited);
+            }
+            self.state = (state, now);
+        }
     }
 
     /// Lets the provider's own work happen, and meets machines that appear, reboot or go.
-    fn look_at_provider(&mut self) -> Result<(), String> {
+    fn look_at_provider(&mut self) -> Result<(), Broken> {
         let now = self.now();
         self.outside.cloud.borrow_mut().advance(EPOCH_MS + now);
-        let seen: Vec<(u64, ServerStatus, u32)> = self
-            .outside
-            .cloud
-            .borrow()
-            .servers()
-            .map(|server| (server.id, server.status, server.boots))
-            .collect();
-        let gone: Vec<u64> = self
-            .machines
-            .keys()
-            .filter(|id| {
-                !seen.iter().any(|(seen, status, _)| seen == *id && *status != ServerStatus::Deleting)
-            })
-            .copied()
-            .collect();
-        for id in gone {
-            if let Some(machine) = self.machines.remove(&id) {
-                work_is_never_lost(&machine, &self.object, &self.outside)?;
+        let cloud = self.outside.cloud.borrow();
+        let seen: Vec<(u64, ServerStatus, u32)> =
+            self.outside.ours(&cloud).map(|server| (server.id, server.status, server.boots)).collect();
+        drop(cloud);
+        let here =
+            |id: u64| seen.iter().any(|(seen, status, _)| *seen == id && *status != ServerStatus::Deleting);
+        let gone: Vec<Machine> = self.machines.extract_if(.., |id, _| !here(*id)).map(|(_, m)| m).collect();
+        for machine in gone {
+            if machine.vanished {
+                self.vanished.push(machine);
+                continue;
             }
+            work_is_kept(&machine, &self.object, &self.outside)?;
+            if let (Some(image), None) = (self.object.record.rescue_image, machine.salvages) {
+                self.images.insert(image, machine.work);
+            }
+        }
+        // Work in an image counts as saved, until the record lets the image go.
+        let (object, outside) = (&self.object, &self.outside);
+        let gone = self.images.extract_if(.., |image, _| object.record.rescue_image != Some(*image));
+        for (image, work) in gone {
+            image_goes_only_when_spared(image, work, object, outside)?;
         }
         for (id, status, boots) in seen {
             if status != ServerStatus::Running {
@@ -278,7 +387,11 @@ impl Walk {
             }
             match self.machines.get_mut(&id) {
                 Some(machine) if machine.boots_seen != boots => {
+                    if machine.is_alive(now) && machine.reboots == 0 {
+                        return Err(Promise::TheLivingAreLeft.broken("a living machine was rebooted"));
+                    }
                     machine.boots_seen = boots;
+                    machine.reboots += 1;
                     machine.rebooted(now);
                 }
                 Some(_) => {}
@@ -294,92 +407,120 @@ impl Walk {
     fn meet(&mut self, server_id: u64, boots: u32) {
         let now = self.now();
         self.report.machines += 1;
-        let bad = self.rng.u32(..1000) < self.odds.bad_machine;
-        let trouble = match self.rng.u32(..5) {
-            _ if !bad => Trouble::None,
-            0 => Trouble::CutOff { until_ms: now + self.rng.i64(5..400) * MINUTE_MS },
-            1 => Trouble::Dead,
-            2 => Trouble::Hung,
-            3 => Trouble::NeverBoots,
-            _ => Trouble::CannotUpload,
+        let mut rng = self.dice.plain(10 + self.report.machines);
+        let (mut trouble, mut trouble_at_ms) = (Trouble::None, now);
+        if let Some(mut rng) = self.dice.strike(Kind::Machine, ODDS.bad_machine) {
+            trouble_at_ms = now + rng.i64(0..150) * MINUTE_MS;
+            let until_ms = trouble_at_ms + rng.i64(1..400) * MINUTE_MS;
+            trouble = match rng.u32(..8) {
+                0 | 1 => Trouble::CutOff { until_ms, quiet: rng.bool() },
+                2 => Trouble::CutOff { until_ms: i64::MAX, quiet: rng.bool() },
+                3 => Trouble::Dead,
+                4 => Trouble::Hung,
+                5 => Trouble::Off,
+                6 => Trouble::NeverBoots,
+                _ => Trouble::CannotUpload,
+            };
+            if trouble == Trouble::NeverBoots {
+                trouble_at_ms = now;
+            }
+            self.object
+                .trace
+                .note(now, || format!("server {server_id} runs: {trouble:?} at {trouble_at_ms} ms"));
+        }
+        let mut sometime = |kind, per_mille| {
+            self.dice.strike(kind, per_mille).map(|mut rng| now + rng.i64(1..120) * MINUTE_MS)
         };
-        let trouble_at_ms = match trouble {
-            Trouble::NeverBoots => now,
-            _ => now + self.rng.i64(0..150) * MINUTE_MS,
-        };
+        let (reboots_ms, vanishes_ms, impostor_ms) =
+            (sometime(Kind::Reboots, 40), sometime(Kind::Vanishes, 25), sometime(Kind::Impostor, 50));
+        let salvages = self.object.record.salvages;
         let machine = Machine {
             server_id,
             generation: self.object.record.generation.0,
+            salvages,
             trouble,
             trouble_at_ms,
-            next_ms: now + self.rng.i64(5_000..60_000),
+            next_ms: now + rng.i64(5_000..60_000),
+            pace_ms: 50_000 + rng.i64(0..8_000),
+            reboots_ms,
+            vanishes_ms,
+            impostor_ms,
+            shown: false,
             enrolled: false,
             steps: 0,
-            steps_needed: self.rng.u64(2..20),
+            steps_needed: rng.u64(2..12),
             ready: false,
             open: false,
             fenced: false,
-            boot_fails: self.rng.u32(..40) == 0,
-            work: 0,
+            boot_fails: self.dice.strike(Kind::BootFails, 25).is_some(),
+            // A salvage machine holds what the image holds, and nobody works on it.
+            work: salvages.and_then(|image| self.images.get(&image).copied()).unwrap_or(0),
             snapshot: None,
             phase: None,
             wish: Wish::Run,
-            works_until_ms: now + self.rng.i64(1..200) * MINUTE_MS,
+            works_until_ms: now + rng.i64(1..150) * MINUTE_MS,
             last_work_ms: now,
             idle_after_ms: 10 * MINUTE_MS,
-            unreadable: self.rng.u32(..40) == 0,
+            unreadable: self.dice.strike(Kind::Unreadable, 25).is_some(),
             upload_left: 0,
             boots_seen: boots,
-            last_heard_truth_ms: now,
+            reboots: 0,
+            idle_since_ms: None,
+            vanished: false,
+            discarded: false,
+            rng,
         };
         self.machines.insert(server_id, machine);
     }
 
-    fn machine_turn(&mut self, server_id: u64) -> Result<(), String> {
-        let now = self.now();
+    fn machine_turn(&mut self, server_id: u64) -> Result<(), Broken> {
+        let (now, answered) = (self.now(), !self.is_away());
         let Some(machine) = self.machines.get_mut(&server_id) else { return Ok(()) };
-        machine.next_ms = now + 45_000;
+        machine.next_ms = now + machine.pace_ms;
         let generation = machine.generation;
-        // The provider's metrics show what the machine does.
-        if !machine.is_alive(now) && machine.trouble != Trouble::None {
-            let fault = if machine.trouble == Trouble::NeverBoots {
-                MachineFault::NeverBoot
-            } else {
-                MachineFault::Die
-            };
-            let known = self
-                .outside
-                .cloud
-                .borrow()
-                .server(server_id)
-                .is_some_and(|server| server.fault == Some(fault));
-            if !known {
-                self.outside.cloud.borrow_mut().machine_fault(server_id, fault);
+        show(machine, &self.outside, now);
+        if machine.reboots_ms.take_if(|at| *at <= now).is_some() {
+            let frozen = matches!(machine.phase, Some(DrainPhase::Frozen | DrainPhase::Done));
+            if !frozen && machine.is_alive(now) {
+                self.object.trace.note(now, || "the machine reboots by itself".to_owned());
+                machine.rebooted(now);
             }
         }
-        let says = machine.act(now, &mut self.rng, &mut self.outside.packs.borrow_mut());
+        if machine.vanishes_ms.take_if(|at| *at <= now).is_some() && self.is_live(generation) {
+            self.vanish(server_id);
+            return self.look_at_provider();
+        }
+        let Some(machine) = self.machines.get_mut(&server_id) else { return Ok(()) };
+        let impostor = machine.enrolled && machine.impostor_ms.take_if(|at| *at <= now).is_some();
+        let says = machine.act(now, answered, &mut self.dice, &mut self.outside.packs.borrow_mut());
         match says {
             Says::Silence => return Ok(()),
             _ if !self.is_live(generation) => return self.fence(server_id),
             Says::Enrol => {
-                let refused = self.decide(Input::Enrolled { machine_key: format!("key {server_id}") })?;
-                if let (false, Some(machine)) = (refused, self.machines.get_mut(&server_id)) {
+                let taken = self.decide(Input::Enrolled { machine_key: format!("key {server_id}") })?;
+                if let (Taken::Yes, Some(machine)) = (taken, self.machines.get_mut(&server_id)) {
                     machine.enrolled = true;
                 }
             }
             Says::Heartbeat(heard) => {
+                let idle = heard.idle.is_some();
                 self.object.heard_ms = Some((generation, now));
-                self.decide(Input::Heard(heard))?;
+                let taken = self.decide(Input::Heard(heard))?;
+                self.keeps_no_idle_hour(server_id, idle, &taken)?;
             }
             Says::Deliver { receipt, last } => {
                 self.object.heard_ms = Some((generation, now));
-                self.decide(Input::Delivered { receipt, last })?;
-                let refused =
-                    self.object.record.pending.is_none() && self.object.record.receipt_problem.is_some();
-                if let (true, Some(machine)) = (refused, self.machines.get_mut(&server_id)) {
+                let taken = self.decide(Input::Delivered { receipt, last })?;
+                let record = &self.object.record;
+                let refused = record.pending.is_none() && record.receipt_problem.is_some();
+                if let (true, Taken::Yes, Some(machine)) = (refused, taken, self.machines.get_mut(&server_id))
+                {
                     machine.refused();
                 }
             }
+        }
+        if impostor && self.is_live(generation) {
+            self.impostor()?;
         }
         if !self.is_live(generation) {
             return self.fence(server_id);
@@ -392,6 +533,58 @@ impl Walk {
         Ok(())
     }
 
+    /// An idle machine may be kept warm while its started hour is paid anyway, and not a minute of the next one.
+    fn keeps_no_idle_hour(&mut self, server_id: u64, idle: bool, taken: &Taken) -> Result<(), Broken> {
+        const HOUR_MS: i64 = 60 * MINUTE_MS;
+        let now = self.now();
+        let record = &self.object.record;
+        let held = record.holds.iter().any(|hold| hold.ends_at > at(now));
+        let Some(machine) = self.machines.get_mut(&server_id) else { return Ok(()) };
+        if !idle || held || record.phase != Phase::Running || record.wanted != Wanted::Awake {
+            machine.idle_since_ms = None;
+            return Ok(());
+        }
+        // Silence in between was a question of its own.
+        let (since, seen) = machine.idle_since_ms.unwrap_or((now, now));
+        let since = if now - seen > 2 * MINUTE_MS { now } else { since };
+        machine.idle_since_ms = Some((since, now));
+        let cloud = self.outside.cloud.borrow();
+        let Some(server) = cloud.server(server_id) else { return Ok(()) };
+        let created = server.created_ms - EPOCH_MS;
+        // A verdict that comes within the margin is too late for this hour.
+        let margin = i64::try_from(self.object.policy.paid_hour_margin.as_secs()).unwrap_or(0) * 1000;
+        let paid_until = created + ((since + margin - created) / HOUR_MS + 1) * HOUR_MS;
+        if matches!(taken, Taken::Yes) && now > paid_until {
+            let over = (now - paid_until) / 1000;
+            return Err(Promise::NothingBillsForEver
+                .broken(format!("an idle machine is kept {over} s into an hour that was not paid yet")));
+        }
+        Ok(())
+    }
+
+    /// Somebody with another key and a valid token wants to be this machine.
+    fn impostor(&mut self) -> Result<(), Broken> {
+        let bound = self.object.record.machine_key.clone();
+        self.decide(Input::Enrolled { machine_key: "an impostor's".to_owned() })?;
+        let now = &self.object.record.machine_key;
+        if bound.is_some() && now.is_some() && *now != bound {
+            return Err(Promise::OneKeyEnrols.broken("a second key took the place of the first"));
+        }
+        Ok(())
+    }
+
+    /// Somebody deletes the server at the provider, past us.
+    fn vanish(&mut self, server_id: u64) {
+        let now = self.now();
+        let url = format!("{}/{server_id}", super::cloud::servers_url());
+        let request = Request::new("DELETE", &url).header("authorization", "Bearer hetzner-token");
+        let (answer, _) = self.outside.cloud.borrow_mut().apply(&request, EPOCH_MS + now);
+        if let (200..300, Some(machine)) = (answer.status, self.machines.get_mut(&server_id)) {
+            self.object.trace.note(now, || "somebody deletes the server at the provider".to_owned());
+            machine.vanished = true;
+        }
+    }
+
     /// Whether a machine of that generation is answered at all, as the object decides it.
     fn is_live(&self, generation: u32) -> bool {
         let record = &self.object.record;
@@ -400,74 +593,83 @@ impl Walk {
     }
 
     /// 410: the machine stops.
-    fn fence(&mut self, server_id: u64) -> Result<(), String> {
+    fn fence(&mut self, server_id: u64) -> Result<(), Broken> {
         if let Some(machine) = self.machines.get_mut(&server_id) {
             machine.fenced = true;
         }
         Ok(())
     }
 
-    fn command(&mut self) -> Result<(), String> {
+    fn command(&mut self) -> Result<(), Broken> {
         let now = self.now();
-        let lifetime = Some(Duration::from_mins(self.rng.u64(30..400)));
-        let command = match self.rng.u32(..20) {
+        let Some(mut rng) = self.dice.strike(Kind::Owner, 1000) else { return Ok(()) };
+        let command = match rng.u32(..20) {
             0..5 => Command::Sleep,
             5..11 => Command::Wake { snapshot: None },
             11..13 => Command::Retry,
             13 => Command::Delete,
             14 => Command::Discard,
             15 => Command::Undelete,
-            16 => Command::Change { idle_timeout: None, lifetime, worst_case: None },
+            16 => Command::Change {
+                idle_timeout: None,
+                lifetime: Some(Duration::from_mins(rng.u64(30..300))),
+                worst_case: None,
+            },
             17 => Command::TakeHold(Hold {
                 id: "h".to_owned(),
                 reason: "training".to_owned(),
-                ends_at: at(now + self.rng.i64(1..60) * MINUTE_MS),
+                ends_at: at(now + rng.i64(1..60) * MINUTE_MS),
             }),
             18 => Command::ReleaseHold { id: "h".to_owned() },
             _ => Command::Snapshot,
         };
-        self.object.history.push(format!("{now:>9} the owner: {command:?}"));
-        self.decide(Input::Ask(command)).map(drop)
+        if self.is_away() { Ok(()) } else { self.decide(Input::Ask(command)).map(drop) }
     }
 
     fn begin_trouble(&mut self) {
-        let (hetzner, cloudflare) = (Provider::Hetzner, Provider::Cloudflare);
-        let down =
-            || FaultKind::Refuse { status: 503, code: "unavailable".to_owned(), message: "down".to_owned() };
-        let locked =
-            || FaultKind::Refuse { status: 423, code: "locked".to_owned(), message: "locked".to_owned() };
-        let capacity = |shape| Rule::new(FaultKind::Capacity { shape }).on(hetzner, "POST", "/servers");
-        let everything = |fault| Rule { provider: None, ..Rule::new(fault) };
-        let not_found = || FaultKind::Refuse {
-            status: 404,
-            code: "not_found".to_owned(),
-            message: "not found".to_owned(),
-        };
-        let rule = match self.rng.u32(..16) {
-            0 => everything(down()),
-            1 => {
-                Rule::new(FaultKind::LandedThenError { status: 500 }).on(hetzner, "POST", "/servers").times(2)
-            }
-            2 => Rule::new(FaultKind::LostResponse).on(hetzner, "POST", "/servers").times(2),
-            3 => everything(FaultKind::LostRequest).per_mille(400),
-            4 => everything(FaultKind::LostResponse).per_mille(400),
-            5 => capacity(CapacityShape::ResourceUnavailable),
-            6 => capacity(CapacityShape::UnsupportedLocation),
-            7 => capacity(CapacityShape::ResourceLimitExceeded),
-            8 => Rule::new(locked()).on(hetzner, "DELETE", "/servers/*"),
-            9 => everything(FaultKind::RateLimited { retry_after_secs: 30 }).per_mille(700),
-            10 => Rule::new(down()).on(cloudflare, "POST", "/**"),
-            11 => Rule::new(FaultKind::LandedThenError { status: 502 }).on(hetzner, "DELETE", "/servers/*"),
-            12 => Rule::new(not_found()).on(hetzner, "PUT", "/servers/*").per_mille(500),
-            13 => Rule::new(not_found()).on(hetzner, "GET", "/servers/*").per_mille(500),
-            14 => everything(FaultKind::Slow { ms: 30_000 }).per_mille(300),
-            _ => {
-                self.outside.storage_down_until.set(self.trouble_until_ms);
-                everything(FaultKind::Duplicate).per_mille(300)
-            }
-        };
-        self.object.history.push(format!("{:>9} trouble: {rule:?}", self.now()));
-        self.report.faults += 1;
-        self.outside.cloud.borrow_mut().faults_mut().add(rule);
+        let now = self.now();
+        let Some(mut rng) = self.dice.strike(Kind::Trouble, ODDS.trouble) else { return };
+        let (name, spell, until_ms) = setting::trouble(&mut rng, now);
+        self.object.trace.note(now, || format!("trouble for {} min: {name}", (until_ms - now) / MINUTE_MS));
+        *self.report.troubles.entry(name).or_default() += 1;
+        self.trouble_until_ms = self.trouble_until_ms.max(until_ms);
+        match spell {
+            Some(spell) => self.outside.spells.borrow_mut().push(spell),
+            None if name == "storage refuses" => self.outside.storage_down_until.set(until_ms),
+            None => self.outside.all_silent_until.set(until_ms),
+        }
     }
+}
+
+/// Lets the provider's status and metrics show what a machine's trouble is.
+fn show(machine: &mut Machine, outside: &Outside, now: i64) {
+    if now < machine.trouble_at_ms {
+        return;
+    }
+    let mut cloud = outside.cloud.borrow_mut();
+    let listening =
+        Activity { cpu_percent: 0.05, network_in_bytes_per_sec: 500.0, network_out_bytes_per_sec: 500.0 };
+    let busy = Activity { cpu_percent: 8.0, ..listening };
+    let mut fault = |fault| drop(cloud.machine_fault(machine.server_id, fault));
+    match machine.trouble {
+        Trouble::CutOff { until_ms, quiet } if now >= until_ms => {
+            machine.trouble = Trouble::None;
+            if quiet {
+                cloud.record_activity(machine.server_id, busy, EPOCH_MS + now);
+            } else {
+                fault(MachineFault::RestoreNetwork);
+            }
+        }
+        _ if machine.shown => {}
+        Trouble::CutOff { quiet: true, .. } => {
+            cloud.record_activity(machine.server_id, listening, EPOCH_MS + now);
+        }
+        Trouble::CutOff { quiet: false, .. } => fault(MachineFault::LoseNetwork),
+        Trouble::Dead => fault(MachineFault::Die),
+        Trouble::Hung => fault(MachineFault::Hang),
+        Trouble::Off => fault(MachineFault::SwitchOff),
+        Trouble::NeverBoots => fault(MachineFault::NeverBoot),
+        Trouble::None | Trouble::CannotUpload => {}
+    }
+    machine.shown = true;
 }

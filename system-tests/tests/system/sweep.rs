@@ -136,6 +136,21 @@ fn at_rest(stack: &Stack) -> Result<()> {
     })
 }
 
+/// Sweeps until the index knows a workspace again that it has lost.
+fn indexed(stack: &Stack, id: &str) -> Result<()> {
+    let path = format!("/v1/workspaces/{id}");
+    stack.api.call("GET", &path, None)?.expect(404)?;
+    let mut last = None;
+    for _ in 0..10 {
+        last = Some(sweep(stack)?);
+        if stack.api.call("GET", &path, None)?.status == 200 {
+            return Ok(());
+        }
+    }
+    let report = last.context("no slice was run")?;
+    anyhow::bail!("{id} has no row: {:?}", part(&report, SweepPart::Objects)?)
+}
+
 /// Sweeps until a server is gone: one slice takes its image, a later one ends it.
 fn ends(stack: &Stack, server: u64) -> Result<SweepReport> {
     let mut last = None;
@@ -220,22 +235,77 @@ fn labels_end_machines_even_where_the_index_is_lost_and_objects_that_live_outwei
         stack.hetzner("PUT", &path, Some(&stale))?.expect(200)?;
         let over = plant_server(stack, "local", UNKNOWN[1], &seconds_from_now(-60))?;
         let young = plant_server(stack, "local", UNKNOWN[2], &seconds_from_now(9_999))?;
-        stack.change_index("DELETE FROM workspaces;")?;
+        // It stays as lost as it is: no workspace gets its row back.
+        stack.change_index(
+            "CREATE TRIGGER keeps_out BEFORE INSERT ON workspaces BEGIN SELECT RAISE(IGNORE); END;
+            DELETE FROM workspaces;",
+        )?;
         ends(stack, over)?;
         ensure!(images_of(stack, UNKNOWN[1])?.len() == 1, "it ended without an image");
         swept(stack)?;
         ensure!(!is_gone(stack, young)?, "a server ended before its label said so, with no index to say why");
-        // The object wrote the label anew, and nothing of it was touched. Its row is gone, so it is asked by nobody.
+        // The object wrote the label anew, and nothing of it was touched.
         let server = stack.hetzner("GET", &path, None)?.expect(200)?.json();
         let expires = server["server"]["labels"]["ebbtide-expires"].as_str().unwrap_or_default();
         ensure!(expires.parse::<i64>()? > now(), "the label is still {expires}");
         let names = stack.cloud.inventory()?.names_of(&ours.0);
         ensure!(names.len() == 2, "{names:?}");
         // Where the index knows somebody again, what nobody knows ends.
+        stack.change_index(&format!(
+            "DROP TRIGGER keeps_out;
+            CREATE TRIGGER keeps_out BEFORE INSERT ON workspaces WHEN NEW.id = '{}'
+                BEGIN SELECT RAISE(IGNORE); END;",
+            ours.0
+        ))?;
         let other = booting(stack)?;
         ends(stack, young)?;
         ensure!(status(stack, ours.1)? != "deleted", "a live workspace without a row has lost its server");
+        stack.change_index("DROP TRIGGER keeps_out;")?;
+        indexed(stack, &ours.0)?;
+        is_untouched(stack, &ours)?;
+        discarded(stack, &ours.0)?;
         discarded(stack, &other.0)
+    });
+}
+
+#[test]
+fn a_workspace_asleep_comes_back_into_a_lost_index_and_wakes() {
+    SYSTEM.run(|stack| {
+        let (id, _) = booting(stack)?;
+        stack.api.act(&id, "sleep")?;
+        stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+        stack.change_index("DELETE FROM workspaces;")?;
+        indexed(stack, &id)?;
+        let workspace = stack.api.get(&id)?;
+        ensure!(workspace.state == State::Asleep, "{}", shown(&workspace));
+        let list = stack.api.call("GET", "/v1/workspaces", None)?.expect(200)?.text();
+        ensure!(list.contains(&id), "{list}");
+        stack.api.act(&id, "wake")?;
+        stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_machine_that_nobody_may_image_goes_only_beyond_every_deadline() {
+    SYSTEM.run(|stack| {
+        let ours = booting(stack)?;
+        let refusal = json!({ "kind": "refuse", "status": 422, "code": "invalid_input", "message": "no" });
+        stack.cloud.fault("hetzner", "POST /servers/*/actions/create_image", 1_000, &refusal)?;
+        let old = plant_server(stack, "local", UNKNOWN[4], &seconds_from_now(-999_999))?;
+        let young = plant_server(stack, "local", UNKNOWN[5], &seconds_from_now(9_999))?;
+        ends(stack, old)?;
+        let report = swept(stack)?;
+        let findings = &part(&report, SweepPart::Servers)?.findings;
+        let finding = findings.iter().find(|finding| finding.id == format!("server {young}"));
+        ensure!(finding.is_some_and(|finding| finding.done.contains("invalid_input")), "{findings:?}");
+        ensure!(!is_gone(stack, young)?, "a server ended without its image");
+        let audit = stack.api.call("GET", "/v1/audit", None)?.expect(200)?.text();
+        ensure!(audit.contains("sweep.server.unimaged"), "{audit}");
+        stack.cloud.clear_faults()?;
+        ends(stack, young)?;
+        is_untouched(stack, &ours)?;
+        discarded(stack, &ours.0)
     });
 }
 
@@ -417,8 +487,9 @@ fn stored_objects_go_with_a_purged_or_unknown_workspace_and_with_no_other() {
         discarded(stack, &purged)?;
         let key = |workspace: &str, path: &str| format!("workspaces/owner/{workspace}/restic/{path}");
         let kept = key(&ours.0, "config");
-        let go = [key(&purged, "config"), key(&purged, "data/00"), key(UNKNOWN[7], "config")];
-        let all = go.iter().chain(std::iter::once(&kept));
+        let go = [key(&purged, "config"), key(&purged, "data/00"), key(UNKNOWN[7], "data/00")];
+        let backup = [key(UNKNOWN[6], "config"), key(UNKNOWN[6], "data/00")];
+        let all = go.iter().chain(std::iter::once(&kept)).chain(&backup);
         all.clone().try_for_each(|key| stack.plant_object(key, "x"))?;
         wait::until("the objects to be swept", LIMIT, || {
             let report = sweep(stack).map_err(|error| format!("{error:#}"))?;
@@ -426,11 +497,15 @@ fn stored_objects_go_with_a_purged_or_unknown_workspace_and_with_no_other() {
             let gone = |workspace: &str, done: &str| {
                 findings.iter().any(|found| found.id.contains(workspace) && found.done == done)
             };
+            let told = findings.iter().any(|found| {
+                let is_it = found.id.contains(UNKNOWN[6]) && found.verdict == SweepVerdict::Leave;
+                is_it && found.because.contains("it holds a backup")
+            });
             let both = gone(&purged, "2 objects deleted") && gone(UNKNOWN[7], "1 objects deleted");
-            if both { Ok(()) } else { Err(format!("{findings:?}")) }
+            if both && told { Ok(()) } else { Err(format!("{findings:?}")) }
         })?;
         let left: Vec<&String> = all.filter(|key| stack.has_object(key)).collect();
-        ensure!(left == [&kept], "{left:?}");
+        ensure!(left == [&kept, &backup[0], &backup[1]], "{left:?}");
         is_untouched(stack, &ours)?;
         discarded(stack, &ours.0)
     });

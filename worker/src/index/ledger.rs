@@ -79,7 +79,7 @@ impl Index {
     pub async fn forget_reservations(&self, before: Timestamp) -> ApiResult<u64> {
         let sql = "DELETE FROM machines WHERE started_at IS NULL AND ended_at IS NULL AND reserved_at < ?1 \
             AND NOT EXISTS (SELECT 1 FROM workspaces WHERE id = machines.workspace \
-              AND generation = machines.generation AND state NOT IN ('asleep', 'failed', 'deleted'))";
+              AND generation <= machines.generation AND state NOT IN ('asleep', 'failed', 'deleted'))";
         self.run(sql, &[millis(before)]).await
     }
 

@@ -71,7 +71,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         }
         Call::Poke => {
             let settled = inner.decide(Input::Tick { due_at: stored.alarm_at }, Alarm::Spent).await?;
-            // A row that was not written when it should have been is what brought the sweep here.
+            // Whatever came of it: a row that was never written, or was lost, may be what brought the sweep here.
             let config = crate::config::Config::from_env(&inner.env)
                 .map_err(|error| Error::RustError(error.to_string()))?;
             let ends_at = settled.record.phase_ends_at(&config.policy);

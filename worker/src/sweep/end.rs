@@ -4,13 +4,11 @@
 
 use super::turn::{Subject, Sweeper, Trouble};
 use ebbtide_api::Timestamp;
-use ebbtide_control::hetzner::{
-    CreateImage, DeleteServer, Image, ImageStatus, Labels, Lookup, Server, ServerId,
-};
+use ebbtide_control::hetzner::{DeleteServer, Labels, Lookup, Server, ServerId};
 use ebbtide_control::names::{self, LABEL_EXPIRES};
 use ebbtide_control::record::plus;
 use ebbtide_control::sweep::First;
-use ebbtide_control::sweep::server::is_same;
+use ebbtide_control::sweep::server::{Imaging, imaging, imaging_answered, is_same};
 
 /// Calls that ending a machine takes at most: read again, look for its image, take it or delete.
 pub const CALLS: u32 = 4;
@@ -53,8 +51,9 @@ pub async fn server(
         First::Nothing => {}
         First::Image | First::ImageIfPossible => {
             match image(sweeper, judged, first, because, subject).await? {
-                Imaged::Yes => {}
-                Imaged::NotYet(why) => return told(why),
+                Imaging::Taken | Imaging::Without => {}
+                Imaging::Take | Imaging::Asked => return told("its image is being taken"),
+                Imaging::Stays(why) => return told(why),
             }
         }
     }
@@ -69,49 +68,34 @@ pub async fn server(
     }
 }
 
-enum Imaged {
-    Yes,
-    NotYet(String),
-}
-
+/// Looks for its image, and asks for one where there is none.
 async fn image(
     sweeper: &mut Sweeper<'_>,
     server: &Server,
     first: First,
     because: &str,
     subject: &Subject,
-) -> Result<Imaged, Trouble> {
+) -> Result<Imaging, Trouble> {
     let config = &sweeper.invocation.config;
     let selector = match names::parse_labels(&server.labels) {
         Some(owner) => names::machine_selector(&config.install_id, &owner.workspace, owner.generation),
         None => names::install_selector(&config.install_id),
     };
     let images = sweeper.hetzner.find_images(&selector).await.outcome?;
-    let of_it = |image: &&Image| image.created_from == Some(server.id);
-    if images.iter().filter(of_it).any(|image| image.status == ImageStatus::Available) {
-        return Ok(Imaged::Yes);
+    let mut stands = imaging(server.id, &images, first);
+    if stands == Imaging::Take {
+        let expires = plus(sweeper.now, config.policy.rescue_image_keep);
+        let labels = image_labels(server, expires);
+        let description = format!("swept: {} ({})", server.name, server.id);
+        let answer = sweeper.hetzner.create_image(server.id, &description, &labels).await;
+        stands = imaging_answered(answer.outcome, first)?;
     }
-    if images.iter().filter(of_it).any(|image| image.status == ImageStatus::Creating) {
-        return Ok(Imaged::NotYet("its image is being written".to_owned()));
+    match stands {
+        Imaging::Asked => sweeper.acted("sweep.server.image", subject, because),
+        Imaging::Without => sweeper.acted("sweep.server.unimaged", subject, because),
+        Imaging::Take | Imaging::Taken | Imaging::Stays(_) => {}
     }
-    let expires = plus(sweeper.now, config.policy.rescue_image_keep);
-    let labels = image_labels(server, expires);
-    let description = format!("swept: {} ({})", server.name, server.id);
-    match sweeper.hetzner.create_image(server.id, &description, &labels).await.outcome? {
-        CreateImage::Started { .. } => {
-            sweeper.acted("sweep.server.image", subject, because);
-            Ok(Imaged::NotYet("its image is being taken".to_owned()))
-        }
-        CreateImage::Gone => Ok(Imaged::NotYet("it is gone".to_owned())),
-        CreateImage::Locked(error) => Ok(Imaged::NotYet(format!("it is locked ({error})"))),
-        CreateImage::LimitExceeded(_) if first == First::ImageIfPossible => {
-            sweeper.acted("sweep.server.unimaged", subject, because);
-            Ok(Imaged::Yes)
-        }
-        CreateImage::LimitExceeded(error) => Ok(Imaged::NotYet(format!(
-            "no image can be taken of it ({error}); it stays until its label ends it"
-        ))),
-    }
+    Ok(stands)
 }
 
 fn image_labels(server: &Server, expires: Timestamp) -> Labels {

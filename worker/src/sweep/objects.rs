@@ -1,11 +1,13 @@
 //! Stored objects of workspaces that were purged, or that nobody has known for long.
 //!
-//! Walks the bucket by workspace. What is kept by anybody is never listed further; deletions go by up to a thousand.
+//! Walks the bucket by workspace. What is kept by anybody is never listed further; deletions go by up to a thousand. Every
+//! workspace has objects here, so this walk is also how one that the index has lost comes back into it.
 
 use super::turn::{Ended, Subject, Sweeper, Trouble};
+use crate::object::Call;
 use crate::storage::Storage;
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
-use ebbtide_control::sweep::leftover::judge_leftover;
+use ebbtide_control::sweep::leftover::{Below, judge_leftover, shows_repository};
 use ebbtide_control::sweep::state::{Cursor, PartState};
 use ebbtide_control::sweep::{Asked, Judged, Row, Site, Verdict};
 
@@ -13,10 +15,10 @@ use ebbtide_control::sweep::{Asked, Judged, Row, Site, Verdict};
 const ROOT: &str = "workspaces/";
 /// Workspaces looked at together.
 const AT_ONCE: u32 = 200;
-/// Calls for a stretch: the tenant, its workspaces, their rows, and one workspace that goes.
-const STRETCH: u32 = 7;
-/// Calls for one workspace: the question, its objects, and their deletion.
-const ONE: u32 = 3;
+/// Calls for a stretch: the tenant, its workspaces, their rows, whether there are any at all, and one workspace that goes.
+const STRETCH: u32 = 4 + ONE;
+/// Calls for one workspace: the question, its objects, the keys of its repository, and the deletion.
+const ONE: u32 = 4;
 
 /// Walks on through the bucket.
 ///
@@ -49,7 +51,8 @@ pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<En
             .filter_map(|directory| directory.strip_prefix(&home)?.strip_suffix('/')?.parse().ok())
             .collect();
         let rows = sweeper.index()?.rows_of(&workspaces).await?;
-        let site = sweeper.site(false);
+        let doubt = sweeper.doubts_index(&rows, &workspaces).await?;
+        let site = sweeper.site(doubt);
         let tenant = TenantId(tenant);
         for workspace in &workspaces {
             let prefix = format!("{home}{workspace}/");
@@ -92,7 +95,7 @@ async fn one(
     found: &Found<'_>,
     site: &Site<'_>,
 ) -> Result<bool, Trouble> {
-    let mut judged = judge_leftover(found.row, &Asked::NotYet, None, site);
+    let mut judged = judge_leftover(found.row, &Asked::NotYet, &Below::default(), site);
     if judged.verdict != Verdict::Ask {
         return Ok(true);
     }
@@ -104,7 +107,7 @@ async fn one(
     match sweeper.ask(found.workspace).await {
         Err(because) => judged = Judged { verdict: Verdict::Leave, because },
         Ok(asked) => {
-            judged = judge_leftover(found.row, &asked, None, site);
+            judged = judge_leftover(found.row, &asked, &Below::default(), site);
             let is_candidate =
                 matches!(judged.verdict, Verdict::End(_)) || (asked == Asked::Unknown && found.row.is_none());
             if is_candidate {
@@ -115,8 +118,15 @@ async fn one(
                     let millis = i64::try_from(object.uploaded().as_millis()).ok()?;
                     Timestamp::from_millisecond(millis).ok()
                 });
-                judged = judge_leftover(found.row, &asked, newest.max(), site);
+                let newest = newest.max();
                 keys = objects.iter().map(worker::Object::key).collect();
+                let mut repository = keys.iter().any(|key| shows_repository(found.prefix, key));
+                // What comes after a thousand packs is not on this page.
+                if asked == Asked::Unknown && !repository && more {
+                    let prefix = format!("{}restic/keys/", found.prefix);
+                    repository = !storage.list_some(&prefix, None, 1).await?.objects().is_empty();
+                }
+                judged = judge_leftover(found.row, &asked, &Below { newest, repository }, site);
             }
         }
     }
@@ -128,7 +138,9 @@ async fn one(
     };
     let done = match judged.verdict {
         Verdict::Fine => return Ok(true),
-        Verdict::Leave | Verdict::Ask | Verdict::Poke | Verdict::Relabel => String::new(),
+        Verdict::Leave | Verdict::Ask | Verdict::Relabel => String::new(),
+        // Whatever it finds, it writes its row.
+        Verdict::Poke => sweeper.tell(found.tenant, found.workspace, Call::Poke).await,
         Verdict::End(_) => match sweeper.may_end() {
             Err(instead) => instead.to_owned(),
             Ok(()) if sweeper.limit_left == 0 || !sweeper.has(1) => return Ok(false),

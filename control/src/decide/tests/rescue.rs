@@ -417,3 +417,116 @@ fn a_deletion_is_undone_from_every_state_and_the_next_machine_is_a_new_generatio
         assert_eq!(world.refusal, None, "{begun}: a new machine has a key of its own");
     }
 }
+
+/// A machine past its end whose backup did not finish.
+fn past_its_end(change: impl FnOnce(&mut Spec)) -> World {
+    let mut world = World::running();
+    change(&mut world.record.spec);
+    world.record.phase = Phase::Draining { reason: DrainReason::Lifetime, trouble: None, frozen: false };
+    world.now = 26 * HOUR;
+    world.heard = Some(world.now);
+    world.tick();
+    world
+}
+
+#[test]
+fn what_is_kept_past_its_end_does_not_wake_itself_at_once_again() {
+    let later = || EffectOutcome::Later { waiting_for: "x".into(), maybe_landed: false, not_before: None };
+    let soon = |world: &World| {
+        let ahead = world.wake_at.unwrap().duration_since(at(world.now)).as_secs();
+        assert!((1..=60).contains(&ahead), "{:?}: {ahead} s", world.record.phase);
+    };
+    let mut refused = past_its_end(|spec| {
+        spec.on_unsaved = OnUnsaved::Hold;
+        spec.rescue_image = RescueChoice::Refuse;
+    });
+    refused.state(State::Draining).ends(Effect::UpdateLabels, EffectOutcome::Done);
+    soon(&refused);
+    let mut tried = past_its_end(|spec| spec.on_unsaved = OnUnsaved::Hold);
+    tried.state(State::Rescuing).ends(Effect::PowerOff, EffectOutcome::Done);
+    tried.ends(Effect::TakeImage, later());
+    tried.now += 31 * 60;
+    tried.tick().state(State::Rescuing);
+    tried.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    tried.ends(Effect::TakeImage, later());
+    soon(&tried);
+    let mut purging = rescued();
+    purging.ask(Command::Delete).state(State::Deleted);
+    purging.at(purging.now + 8 * DAY);
+    purging.ends(Effect::Purge, later());
+    soon(&purging);
+}
+
+#[test]
+fn a_rescue_that_we_slept_through_is_looked_at_before_its_work_is_given_up() {
+    let mut world = past_its_end(|_| {});
+    world.ends(Effect::PowerOff, EffectOutcome::Done);
+    world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
+    world.effect = None;
+    world.record.in_flight = None;
+    let due_at = world.wake_at;
+    world.now += 2 * HOUR;
+    world.input(Input::Tick { due_at }).state(State::Rescuing);
+    assert!(
+        world.record.rescue_ends_at(at(26 * HOUR), &world.policy) <= world.record.hard_end_at(&world.policy)
+    );
+    world.ends(Effect::AwaitImage, EffectOutcome::Done);
+    assert_eq!((world.record.rescue_image, &world.record.lost), (Some(9), &None));
+}
+
+#[test]
+fn an_image_that_a_rescue_ends_without_is_not_forgotten_at_the_provider() {
+    let writing = || {
+        let mut world = World::running();
+        world.record.snapshots = vec![backup('c')];
+        world.now = 26 * HOUR;
+        world.record.phase = Phase::Draining { reason: DrainReason::Lifetime, trouble: None, frozen: false };
+        world.tick().state(State::Rescuing);
+        world.ends(Effect::PowerOff, EffectOutcome::Done);
+        world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
+        world
+    };
+    let mut discarded = writing();
+    discarded.ask(Command::Discard).state(State::Destroying);
+    assert_eq!(
+        discarded.record.old_images.first().map(|old| (old.image, old.delete_at)),
+        Some((9, at(26 * HOUR)))
+    );
+
+    let mut late = writing();
+    late.now += 2 * HOUR;
+    late.tick().state(State::Destroying);
+    let keep = late.policy.rescue_image_keep;
+    let old = late.record.old_images.first().map(|old| (old.image, old.delete_at));
+    assert_eq!(old, Some((9, plus(at(late.now), keep))), "it may yet be completed, and then it has an end");
+    assert_eq!(late.record.rescue_image, None, "no wake counts on it");
+}
+
+#[test]
+fn a_chosen_snapshot_that_was_removed_while_the_wake_waited_is_not_restored() {
+    let mut world = rescued();
+    let newest = world.record.snapshots.first().map(|newest| newest.snapshot.clone());
+    world.record.chosen = Some("d".repeat(64));
+    world.ask(Command::Retry).state(State::Provisioning);
+    assert_eq!(
+        world.record.salvages,
+        Some(9),
+        "the image still comes first: nothing was chosen instead of it"
+    );
+    assert_ne!(world.record.restore, newest);
+    assert!(world.notes.join("\n").contains("was removed before the wake began"), "{:?}", world.notes);
+}
+
+#[test]
+fn nothing_is_undone_once_the_shredding_may_have_begun() {
+    let mut world = rescued();
+    world.ask(Command::Delete).state(State::Deleted);
+    let Phase::Deleted { purge_at, .. } = world.record.phase else { panic!("{:?}", world.record.phase) };
+    world.now = purge_at.as_second() - at(0).as_second();
+    world.ask(Command::Undelete).state(State::Deleted);
+    assert!(
+        world.refusal.as_ref().is_some_and(|refusal| refusal.message.contains("shredded")),
+        "{:?}",
+        world.refusal
+    );
+}
