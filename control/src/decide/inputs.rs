@@ -94,7 +94,17 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
             (Phase::Deleted { purge_at, .. }, _) if *purge_at <= context.now => {
                 draft.refuse(ErrorCode::WrongState, "the days to undo are over; its keys are being shredded");
             }
-            (_, Wanted::Deleted | Wanted::Discarded) => draft.record.wanted = Wanted::Asleep,
+            (_, Wanted::Deleted | Wanted::Discarded) => {
+                if let (Phase::Destroying { .. }, Wanted::Discarded) =
+                    (&draft.record.phase, draft.record.wanted)
+                {
+                    draft.note(
+                        "the deletion is undone, but the machine was being deleted already: what was in no backup \
+                         goes with it, as was asked for",
+                    );
+                }
+                draft.record.wanted = Wanted::Asleep;
+            }
             (_, Wanted::Awake | Wanted::Asleep) => draft.refuse(ErrorCode::WrongState, "it is not deleted"),
         },
         Command::Change { lifetime: Some(_), .. }

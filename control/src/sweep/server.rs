@@ -52,11 +52,11 @@ fn judge_owned(
             ),
         },
         (std::cmp::Ordering::Greater, _) => Judged::new(
-            Verdict::End(if fate.refuses_image { First::Nothing } else { First::Image }),
+            Verdict::End(if fate.refuses_image { First::Nothing } else { first_for(overstayed, site) }),
             format!("its workspace has gone on to machine {}", fate.generation),
         ),
         (std::cmp::Ordering::Equal, false) => Judged::new(
-            Verdict::End(fate.first(First::Image)),
+            Verdict::End(fate.first(first_for(overstayed, site))),
             format!("its workspace is {} and wants no machine", fate.state),
         ),
         (std::cmp::Ordering::Equal, true) => judge_live(server, owner, fate, site),

@@ -519,3 +519,16 @@ fn an_image_that_came_to_nothing_is_not_taken_again_in_every_turn() {
         stays(&[image(2, SERVER, "new_word")], first, "new_word");
     }
 }
+
+#[test]
+fn a_machine_that_nobody_wants_and_that_has_outlived_its_label_needs_no_image_to_go() {
+    let went_on = || Asked::Known(Fate { generation: Generation(4), ..fate() });
+    let unsaved = || Asked::Known(Fate { state: State::Failed, may_have_machine: false, ..fate() });
+    let answers: [&dyn Fn() -> Asked; 2] = [&went_on, &unsaved];
+    for asked in answers {
+        let fresh = Case { server: labelled_until(ahead(hours(1))), asked: asked(), ..case() };
+        check(&fresh, Verdict::End(First::Image), "its workspace");
+        let long_over = Case { server: labelled_until(ago(hours(24))), asked: asked(), ..case() };
+        check(&long_over, Verdict::End(First::ImageIfPossible), "its workspace");
+    }
+}

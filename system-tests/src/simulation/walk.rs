@@ -270,6 +270,7 @@ impl Walk {
         if self.object.alarm_due_ms.is_some_and(|due| self.now() - due >= lateness_ms) {
             // Whatever comes by, the platform had not woken us for so long.
             self.lapse_ms = Some(self.now());
+            self.calm_since_ms = self.now();
         }
         let taken = self.object.input(input, &self.outside, &mut self.dice);
         let record = &self.object.record;

@@ -230,6 +230,7 @@ fn an_unknown_server_is_imaged_before_it_ends_and_its_neighbour_is_not_touched()
 fn labels_end_machines_even_where_the_index_is_lost_and_objects_that_live_outweigh_them() {
     SYSTEM.run(|stack| {
         let ours = booting(stack)?;
+        stack.plant_object(&format!("workspaces/owner/{}/key.json", ours.0), "x")?;
         let path = format!("/servers/{}", ours.1);
         let stale = json!({ "labels": labels("local", &ours.0, &seconds_from_now(-9_999)) });
         stack.hetzner("PUT", &path, Some(&stale))?.expect(200)?;
@@ -272,6 +273,7 @@ fn labels_end_machines_even_where_the_index_is_lost_and_objects_that_live_outwei
 fn a_workspace_asleep_comes_back_into_a_lost_index_and_wakes() {
     SYSTEM.run(|stack| {
         let (id, _) = booting(stack)?;
+        stack.plant_object(&format!("workspaces/owner/{id}/restic/config"), "x")?;
         stack.api.act(&id, "sleep")?;
         stack.api.wait_for(&id, State::Asleep, LIMIT)?;
         stack.change_index("DELETE FROM workspaces;")?;
@@ -341,7 +343,13 @@ fn the_switch_and_the_dry_run_end_nothing() {
         ensure!(before == after, "servers were compared while the sweep is off");
         nothing_ended(stack)?;
         set_mode(stack, SweepMode::DryRun)?;
-        let report = swept(stack)?;
+        // A server is looked at once it is a second old.
+        let report = wait::until("the server to be reported", LIMIT, || {
+            let report = swept(stack).map_err(|error| format!("{error:#}"))?;
+            let findings = &part(&report, SweepPart::Servers).map_err(|error| format!("{error:#}"))?.findings;
+            let is_told = findings.iter().any(|finding| finding.id == format!("server {stray}"));
+            if is_told { Ok(report) } else { Err(format!("{findings:?}")) }
+        })?;
         nothing_ended(stack)?;
         for (of, id) in
             [(SweepPart::Servers, format!("server {stray}")), (SweepPart::Names, format!("record A {name}"))]

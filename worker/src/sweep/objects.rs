@@ -1,7 +1,7 @@
 //! Stored objects of workspaces that were purged, or that nobody has known for long.
 //!
 //! Walks the bucket by workspace. What is kept by anybody is never listed further; deletions go by up to a thousand. Every
-//! workspace has objects here, so this walk is also how one that the index has lost comes back into it.
+//! workspace whose machine has enrolled has objects here: so one that the index has lost comes back into it.
 
 use super::turn::{Ended, Subject, Sweeper, Trouble};
 use crate::object::Call;

@@ -530,3 +530,13 @@ fn nothing_is_undone_once_the_shredding_may_have_begun() {
         world.refusal
     );
 }
+
+#[test]
+fn undoing_a_discard_under_way_says_that_what_was_unsaved_is_gone_all_the_same() {
+    let mut world = World::running();
+    world.ask(Command::Discard).state(State::Destroying);
+    world.ask(Command::Undelete).state(State::Destroying);
+    assert_eq!(world.refusal, None);
+    assert!(world.notes.join("\n").contains("what was in no backup goes with it"), "{:?}", world.notes);
+    world.destroyed().state(State::Asleep);
+}
