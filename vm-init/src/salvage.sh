@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs before anything else at every start of a machine that was made from a rescue image. $1 is its generation.
 # What the image holds is backed up as it stands: the earlier machine's idle-agent loses its key, state and unit, and
 # nothing of the user's is started. Done once, so that this machine's own idle-agent keeps its key over a reboot.

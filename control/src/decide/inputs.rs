@@ -303,6 +303,17 @@ fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
             return;
         }
     }
+    // What is done between a backup and the freeze is in no receipt: one that comes before the machine has said that
+    // it is frozen ends nothing, whatever it claims. It is delivered again.
+    if last
+        && matches!(
+            draft.record.phase,
+            Phase::Draining { frozen: false, .. } | Phase::Silent { draining: Some(_), .. }
+        )
+    {
+        draft.refuse(ErrorCode::WrongState, "the machine has not reported that it is frozen");
+        return;
+    }
     let same = draft
         .record
         .pending

@@ -150,6 +150,14 @@ impl World {
     }
 
     fn deliver(&mut self, receipt: Receipt, last: bool) -> &mut Self {
+        // As the idle-agent does: it says that it is frozen before it takes its last backup.
+        if last && self.record.state() == State::Draining {
+            self.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+        }
+        self.deliver_at_once(receipt, last)
+    }
+
+    fn deliver_at_once(&mut self, receipt: Receipt, last: bool) -> &mut Self {
         self.heard = Some(self.now);
         self.input(Input::Delivered { receipt, last })
     }
@@ -578,6 +586,8 @@ fn a_final_receipt_of_a_drain_that_was_taken_back_ends_nothing_later() {
     world.deliver(receipt(), true);
     let later = EffectOutcome::Later { waiting_for: "storage".into(), maybe_landed: false, not_before: None };
     world.ends(Effect::CheckReceipt, later);
+    // Its agent has restarted and found nothing frozen.
+    world.hear(Heard { ready: true, drain: Some(DrainPhase::Snapshot), ..Heard::default() });
     world.ask(Command::Wake { snapshot: None }).state(State::Running);
     world.ask(Command::Sleep).state(State::Draining);
     world.now += 5;
@@ -665,3 +675,18 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
 mod grants;
 mod money;
 mod rescue;
+
+#[test]
+fn a_last_receipt_from_before_the_freeze_ends_nothing() {
+    let mut world = World::running();
+    world.ask(Command::Sleep).state(State::Draining);
+    world.deliver_at_once(receipt(), true).state(State::Draining);
+    assert!(
+        world.refusal.as_ref().is_some_and(|refusal| refusal.code == ErrorCode::WrongState),
+        "{:?}",
+        world.refusal
+    );
+    assert_eq!((world.effect, &world.record.pending), (None, &None));
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 }).state(State::Destroying);
+}
