@@ -4,7 +4,8 @@
 //! A generation *stands on* the snapshot that it restored. Seen from a snapshot, an object counts where its generation
 //! is the snapshot's and it arrived no later than the snapshot itself, or where it counts for the snapshot that this
 //! generation stands on, and so on down. What a generation left unproved therefore never counts for a later one.
-//! Only one clock is read, that of storage. Must never hide what the owner wrote: that has no generation.
+//! Only one clock is read, that of storage. Must never hide what the owner wrote: that has no generation; nor a pack:
+//! nothing reads one but by an index, and an owner's prune writes indexes that name packs of every generation.
 
 use crate::restic_paths::Kind;
 use serde::{Deserialize, Serialize};
@@ -67,7 +68,8 @@ impl View {
                 mark.generation == config.generation && mark.at_ms <= config.at_ms
             }
             (Some(Kind::Locks), _) if self.locks == Locks::Hidden => mark.generation.is_none(),
-            (Some(Kind::Keys | Kind::Data | Kind::Index | Kind::Snapshots | Kind::Locks), _) => counts(),
+            (Some(Kind::Data), _) => true,
+            (Some(Kind::Keys | Kind::Index | Kind::Snapshots | Kind::Locks), _) => counts(),
         }
     }
 }
@@ -86,7 +88,13 @@ fn standing(from: Mark, lineage: &Lineage) -> BTreeMap<u32, i64> {
         match base.generation {
             // Generations only rise; anything else would be a loop.
             Some(below) if below < generation => (generation, at) = (below, base.at_ms),
-            _ => return until,
+            Some(_) => return until,
+            // The owner's: as seen from that snapshot itself.
+            None => {
+                let below = lineage.keys().filter(|below| **below < generation);
+                until.extend(below.map(|below| (*below, base.at_ms)));
+                return until;
+            }
         }
     }
 }
@@ -123,7 +131,7 @@ mod tests {
         let shown = [mark(1, 10), mark(1, 3), mark(2, 99), owner(99)];
         check(&machine, Kind::Index, &shown, &[mark(1, 11), mark(3, 1), mark(4, 1)]);
         let later = View::as_of(mark(2, 40), &lineage(), None);
-        check(&later, Kind::Data, &[mark(1, 10), mark(2, 40), owner(99)], &[mark(1, 11), mark(2, 41)]);
+        check(&later, Kind::Index, &[mark(1, 10), mark(2, 40), owner(99)], &[mark(1, 11), mark(2, 41)]);
         check(&View::as_of(mark(1, 10), &lineage(), None), Kind::Snapshots, &[mark(1, 10)], &[mark(2, 3)]);
     }
 
@@ -158,6 +166,25 @@ mod tests {
     #[test]
     fn a_lineage_that_goes_upwards_is_not_followed() {
         let wrong: Lineage = [(2, Some(mark(2, 5))), (1, Some(mark(2, 5)))].into();
-        check(&View::of_machine(2, &wrong, None), Kind::Data, &[mark(2, 9)], &[mark(1, 1)]);
+        check(&View::of_machine(2, &wrong, None), Kind::Index, &[mark(2, 9)], &[mark(1, 1)]);
+    }
+
+    #[test]
+    fn packs_of_other_branches_stay_readable_because_an_owner_s_prune_may_keep_theirs_of_two_copies() {
+        // 3 stands on the older snapshot. The owner's index, which everybody sees, now names a pack of 2.
+        let machine = View::of_machine(3, &lineage(), None);
+        check(&machine, Kind::Index, &[owner(99)], &[mark(2, 6)]);
+        check(&machine, Kind::Data, &[mark(1, 6), mark(2, 6), owner(99)], &[]);
+        check(&View::as_of(mark(3, 50), &lineage(), None), Kind::Data, &[mark(2, 6), mark(1, 11)], &[]);
+    }
+
+    #[test]
+    fn a_machine_on_a_snapshot_of_the_owner_is_shown_what_that_snapshot_shows() {
+        let mut lineage = lineage();
+        lineage.insert(5, Some(owner(60)));
+        let machine = View::of_machine(5, &lineage, None);
+        let (shown, hidden) = ([mark(1, 60), mark(2, 31), mark(5, 99)], [mark(2, 61), mark(6, 1)]);
+        check(&machine, Kind::Index, &shown, &hidden);
+        check(&View::as_of(owner(60), &lineage, None), Kind::Index, &shown[..2], &hidden);
     }
 }

@@ -4,11 +4,12 @@
 use super::progress::Agent;
 use super::turns::{Line, Seen, Status};
 use crate::ports::diag::{Connection, Diag};
+use rustix::fs::OFlags;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Less than this between two looks is a ping: one of a TLS connection has 39 bytes, two have 78.
@@ -184,11 +185,18 @@ fn status(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Option<St
     let configuration = known.and_then(|path| path.ancestors().nth(3)).map(Path::to_owned);
     let configuration = configuration.or_else(|| home.map(|home| home.join(".claude")))?;
     agent.own.iter().find_map(|pid| {
-        let file = std::fs::File::open(configuration.join(format!("sessions/{pid}.json"))).ok()?;
+        let file = open_file(&configuration.join(format!("sessions/{pid}.json")))?;
         let mut text = String::new();
         file.take(STATUS_BYTES).read_to_string(&mut text).ok()?;
         parse_status(&text, (*pid == agent.pid).then_some(agent.started))
     })
+}
+
+/// Opens a file that its user may have put anything in the place of: a pipe would keep the whole watch waiting.
+fn open_file(path: &Path) -> Option<std::fs::File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
 }
 
 fn parse_status(text: &str, started: Option<u64>) -> Option<Status> {
@@ -233,6 +241,20 @@ mod tests {
         assert_eq!(parse_status(r#"{"status":"shell"}"#, Some(9)), Some(Status::Shell));
         assert_eq!(parse_status(r#"{"status":"dreaming"}"#, None), None);
         assert_eq!(parse_status(r#"{"status":"bu"#, None), None, "torn");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_session_file_keeps_nobody_waiting() {
+        let home = tempfile::tempdir().unwrap();
+        let sessions = home.path().join(".claude/sessions");
+        std::fs::create_dir_all(&sessions).unwrap();
+        let file = sessions.join(format!("{}.json", std::process::id()));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(status(&agent("claude"), Some(home.path()), None), None);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, r#"{"status":"idle"}"#).unwrap();
+        assert_eq!(status(&agent("claude"), Some(home.path()), None), Some(Status::Idle));
     }
 
     #[test]

@@ -111,7 +111,16 @@ impl Machine {
         Ok(name)
     }
 
+    /// As the idle-agent does: it says that it is frozen before it delivers the last one.
     fn deliver(&self, to: &str, snapshot: &str, packs: &[(&str, u64)]) -> Result<Answer> {
+        if to == "drained" {
+            let frozen = json!({ "generation": self.generation(), "ready": true, "drain": "frozen" });
+            self.api.call("POST", "/v1/vm/heartbeat", Some(&frozen))?;
+        }
+        self.deliver_at_once(to, snapshot, packs)
+    }
+
+    fn deliver_at_once(&self, to: &str, snapshot: &str, packs: &[(&str, u64)]) -> Result<Answer> {
         let packs: Vec<Value> =
             packs.iter().map(|(name, size)| json!({ "name": name, "size": size })).collect();
         let receipt = json!({
@@ -295,6 +304,8 @@ fn a_receipt_for_what_is_not_in_storage_lets_no_machine_go() {
         let pack = machine.store("data", b"a pack")?;
         stack.api.act(&id, "sleep")?;
         stack.api.wait(&id, "draining", LIMIT, |workspace| workspace.state == State::Draining)?;
+        let early = machine.deliver_at_once("drained", &snapshot, &[(&pack, 6)])?;
+        check("a last receipt from before the freeze", &early, 409, "wrong_state")?;
         let absent = "ab".repeat(32);
         for (what, snapshot, packs) in [
             ("a snapshot that is not there", &absent, vec![(pack.as_str(), 6)]),

@@ -8,6 +8,7 @@ use super::store::Ancestry;
 use super::{Alarm, Inner, now, refuse};
 use crate::config::Config;
 use crate::restic_view::{Lineage, Mark};
+use ebbtide_api::workspace::State;
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::decide::{Command, Input};
 use ebbtide_control::record::Record;
@@ -97,7 +98,11 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             enter(inner, record)?;
             let quota = quota(inner)?;
             let stored = store.stored_bytes()?;
-            let fits = stored.bytes.saturating_add(bytes) <= quota;
+            // Snapshots on a timer stop at the quota; the last one before a machine goes has a tenth more, for it may be
+            // all that stands between the work and its loss.
+            let is_last = record.state() == State::Draining;
+            let limit = if is_last { quota.saturating_add(quota / 10) } else { quota };
+            let fits = stored.bytes.saturating_add(bytes) <= limit;
             if fits {
                 store.save_stored_bytes(stored.plus(bytes))?;
             }

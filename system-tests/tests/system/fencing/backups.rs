@@ -89,7 +89,7 @@ fn what_a_generation_left_unproved_is_shown_to_no_reader_after_it() {
         let snapshot = old.store("snapshots", b"a snapshot")?;
         let answer = old.deliver("receipts", &snapshot, &[])?.expect(200)?.json();
         ensure!(answer["status"] == "verified", "{answer}");
-        let planted: Vec<(&str, String)> = ["index", "snapshots", "data", "locks"]
+        let planted: Vec<(&str, String)> = ["index", "snapshots", "locks"]
             .into_iter()
             .map(|kind| Ok((kind, old.store(kind, format!("planted in {kind}").as_bytes())?)))
             .collect::<Result<_>>()?;

@@ -37,12 +37,16 @@ impl Repository<'_> {
         let now = self.invocation.now().as_millisecond();
         let to = trash_path(now, self.tenant, self.workspace, &path);
         // Deleting what is not there, after an answer that was lost, is done.
-        if let Some(bytes) = self.storage.copy(&self.key(&path), &to, Some(name.bytes())).await? {
+        let copied = self.storage.copy(&self.key(&path), &to, Some(name.bytes())).await?;
+        // No wake may choose what is gone, also where this ends half-way: it can be taken back from here on.
+        if kind == Kind::Snapshots {
+            let _: Held = self.ask(BackupCall::Forget { snapshot: name.hex().to_owned() }).await?;
+        }
+        if let Some(bytes) = copied {
             self.storage.delete(vec![self.key(&path)]).await?;
             let _: Held = self.ask(BackupCall::Return { bytes }).await?;
         }
         if kind == Kind::Snapshots {
-            let _: Held = self.ask(BackupCall::Forget { snapshot: name.hex().to_owned() }).await?;
             let subject = format!("{}:{}", self.workspace, name.hex());
             note(self.invocation, context, "backups.forget", &subject).await;
         }

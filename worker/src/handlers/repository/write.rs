@@ -50,7 +50,7 @@ impl Repository<'_> {
                 ErrorCode::QuotaReached,
                 format!("the backups hold {bytes} of {quota} bytes; {} more do not fit", new.length),
             )
-            .hint("Put it to sleep and remove snapshots with restic forget --prune, or raise repository_quota_bytes."));
+            .hint("Raise repository_quota_bytes and the backup goes on. Otherwise a rescue image ends it: then make room with restic forget --prune, and retry."));
         }
         self.store(new, Marked::Machine(generation.0), request).await
     }
