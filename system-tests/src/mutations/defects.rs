@@ -109,6 +109,13 @@ pub const DEFECTS: &[Defect] = &[
         caught_by: Test("decide::tests::a_final_receipt_of_a_drain_that_was_taken_back_ends_nothing_later"),
     },
     Defect {
+        name: "a last receipt from before the freeze ends a machine",
+        file: "decide/inputs.rs",
+        old: "            Phase::Draining { frozen: false, .. } | Phase::Silent { draining: Some(_), .. }\n        )",
+        new: "            Phase::Silent { draining: Some(_), .. }\n        )",
+        caught_by: Test("decide::tests::a_last_receipt_from_before_the_freeze_ends_nothing"),
+    },
+    Defect {
         name: "a final receipt outlives a reboot",
         file: "decide/effects.rs",
         old: "                pending.last = false;",
