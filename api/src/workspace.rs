@@ -180,6 +180,20 @@ impl State {
         Self::Deleted,
     ];
 
+    /// Whether the provider may bill for a machine in this state.
+    pub const fn may_have_machine(self) -> bool {
+        match self {
+            Self::Requested | Self::Asleep | Self::Failed | Self::Deleted => false,
+            Self::Provisioning
+            | Self::Booting
+            | Self::Running
+            | Self::Silent
+            | Self::Draining
+            | Self::Rescuing
+            | Self::Destroying => true,
+        }
+    }
+
     /// The stable text form.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -230,16 +230,7 @@ impl Phase {
 
     /// Whether the provider may bill for a machine in this phase.
     pub fn may_have_machine(&self) -> bool {
-        match self {
-            Self::Requested | Self::Asleep | Self::Failed { .. } | Self::Deleted { .. } => false,
-            Self::Provisioning { .. }
-            | Self::Booting { .. }
-            | Self::Running
-            | Self::Silent { .. }
-            | Self::Draining { .. }
-            | Self::Rescuing { .. }
-            | Self::Destroying { .. } => true,
-        }
+        self.state().may_have_machine()
     }
 }
 

@@ -38,16 +38,7 @@ pub struct Row {
 impl Row {
     /// Whether the provider may bill for a machine, as far as the index knows.
     pub fn may_have_machine(&self) -> bool {
-        match self.state {
-            State::Provisioning
-            | State::Booting
-            | State::Running
-            | State::Silent
-            | State::Draining
-            | State::Rescuing
-            | State::Destroying => true,
-            State::Requested | State::Asleep | State::Failed | State::Deleted => false,
-        }
+        self.state.may_have_machine()
     }
 }
 

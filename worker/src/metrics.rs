@@ -85,7 +85,8 @@ fn workspaces(page: &mut Page, states: &[StateFigures], now: Timestamp) {
     let by_state: Vec<Sample<'_>> =
         State::ALL.iter().map(|state| (vec![("state", state.as_str())], count(*state).to_string())).collect();
     page.gauge("workspaces", "Workspaces by state.", &by_state);
-    let machines = State::ALL.iter().filter(|state| may_bill(**state)).map(|state| count(*state)).sum();
+    let machines =
+        State::ALL.iter().filter(|state| state.may_have_machine()).map(|state| count(*state)).sum();
     page.one("machines", "Workspaces whose machine exists, or may exist, at the provider.", Some(machines));
     let images = states.iter().map(|figures| figures.rescue_images).sum();
     page.one(
@@ -158,20 +159,6 @@ fn provider(page: &mut Page, levels: &Levels) {
     page.gauge("provider_calls_left", help, &left);
     let pause = by_provider(&|level| level.paused_secs);
     page.gauge("provider_pause_seconds", "How long the provider has asked us to pause.", &pause);
-}
-
-/// Whether a workspace in that state may have a machine.
-fn may_bill(state: State) -> bool {
-    match state {
-        State::Provisioning
-        | State::Booting
-        | State::Running
-        | State::Silent
-        | State::Draining
-        | State::Rescuing
-        | State::Destroying => true,
-        State::Requested | State::Asleep | State::Failed | State::Deleted => false,
-    }
 }
 
 fn seconds_since(at: Timestamp, now: Timestamp) -> u64 {
