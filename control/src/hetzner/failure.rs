@@ -51,9 +51,10 @@ impl Failure {
         }
     }
 
-    /// Whether the call may have had its effect although it failed.
+    /// Whether the call may have had its effect although it failed. A spent budget counts as that too: it can be a
+    /// gateway's, about an answer rather than the request, and a look costs less than a server that nobody knows.
     pub fn may_have_landed(&self) -> bool {
-        matches!(self, Self::Unknown { .. })
+        matches!(self, Self::Unknown { .. } | Self::RateLimited { .. })
     }
 
     /// The provider's own error, where it gave one.

@@ -29,18 +29,24 @@ pub struct Process {
     pub arguments: Vec<String>,
 }
 
-/// Reads `/proc/{pid}/stat`. The name may hold anything, spaces and parentheses included.
+/// Reads `/proc/{pid}/stat`. The name may hold anything, spaces and parentheses included. One that has ended and that
+/// nobody has waited for yet (`Z`, or `X`) is none: its parent may take for ever, and nothing can be read of it. Where
+/// its first thread has ended and others have not, their time counts, but it is no agent any more.
 pub fn parse_stat(text: &str) -> Option<Process> {
     let (head, rest) = text.rsplit_once(')')?;
     let (pid, comm) = head.split_once('(')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let has_ended = matches!(*fields.first()?, "Z" | "X" | "x");
+    if has_ended && fields.get(17)?.parse::<u64>().ok()? <= 1 {
+        return None;
+    }
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     // utime, stime, cutime, cstime: a tick is counted with the process while it lives and with its parent afterwards.
     let ticks = number(11)? + number(12)? + number(13)? + number(14)?;
     Some(Process {
         pid: pid.trim().parse().ok()?,
         parent: u32::try_from(number(1)?).ok()?,
-        comm: comm.to_owned(),
+        comm: if has_ended { format!("{comm} (ending)") } else { comm.to_owned() },
         uid: 0,
         has_terminal: fields.get(4)?.parse::<i64>().ok()? != 0,
         started: number(19)?,
@@ -137,6 +143,7 @@ fn read_io(process: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::agent_name;
     use super::*;
 
     #[test]
@@ -154,6 +161,26 @@ mod tests {
         ] {
             assert_eq!(parse_stat(torn), None, "{torn}");
         }
+    }
+
+    #[test]
+    fn what_has_ended_is_no_process_and_no_agent_although_its_parent_has_not_waited_for_it() {
+        let stat = |state: &str, threads: u32| {
+            format!("42 (claude) {state} 1 42 42 34817 42 0 0 0 0 0 5 0 0 0 20 0 {threads} 0 777 0 0")
+        };
+        let name = |text: &str| parse_stat(text).map(|process| agent_name(&process));
+        assert_eq!(name(&stat("S", 9)), Some(Some("claude")));
+        assert_eq!(name(&stat("Z", 1)), None);
+        assert_eq!(name(&stat("X", 0)), None);
+        assert_eq!(name(&stat("Z", 3)), Some(None), "threads of it run on");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let begun = std::time::Instant::now();
+        // Nobody waits for it yet.
+        while read_one(Path::new("/proc"), child.id()).is_some() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it is still taken for alive");
+            std::thread::yield_now();
+        }
+        assert!(child.wait().unwrap().success());
     }
 
     #[test]

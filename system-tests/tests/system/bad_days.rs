@@ -5,7 +5,7 @@
 
 mod machines;
 
-use crate::common::{LIMIT, nothing_bills, quick_with, servers_ever, without_machines};
+use crate::common::{LIMIT, nothing_bills, quick_with, servers_ever, settled, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{Failure, State, Workspace};
@@ -17,7 +17,7 @@ use stack::{Stack, wait};
 use std::time::Duration;
 
 static SYSTEM: Turns = Turns::bringing_up(|| {
-    let policy = quick_with(json!({ "provision_budget": "12s", "effect_timeout": "6s" }));
+    let policy = quick_with(json!({ "provision_budget": "20s", "effect_timeout": "6s" }));
     without_machines("bad-days", policy)
 });
 
@@ -43,16 +43,6 @@ fn booting(stack: &Stack) -> Result<String> {
     let id = spawn(stack, &json!({}))?;
     settled(stack, &id)?;
     Ok(id)
-}
-
-/// Waits until a workspace has its server and its names and waits for nobody but its machine.
-fn settled(stack: &Stack, id: &str) -> Result<()> {
-    wait::until("booting, with its names", LIMIT, || {
-        let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
-        let names = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.names_of(id).len();
-        let there = workspace.state == State::Booting && names == 2;
-        if there { Ok(()) } else { Err(format!("{names} names, {}", shown(&workspace))) }
-    })
 }
 
 /// Waits for `failed`, and says why it is so.
@@ -104,7 +94,13 @@ fn a_creation_that_fails_after_landing_or_gets_lost_or_comes_twice_is_one_server
             // Only what the provider calls our own mistake may fail; then its server is gone.
             let live = stack.cloud.inventory()?.live_of(&id).len();
             ensure!(live == usize::from(end.state == State::Booting), "{live} servers while {}", shown(&end));
-            servers_ever(stack, &id, 1)?;
+            // On a slow machine its time may be over before the first call gets through.
+            let ever = stack.cloud.inventory()?.of(&id).len();
+            ensure!(
+                ever == 1 || (ever == 0 && end.state == State::Failed),
+                "{ever} servers, {}",
+                shown(&end)
+            );
             discarded(stack, &id)?;
         }
         Ok(())

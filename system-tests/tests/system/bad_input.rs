@@ -1,7 +1,7 @@
 //! What people and programs send that cannot be used. Each refusal has its status and stable code, a sentence and a
 //! hint; nothing comes of it, neither at the vendors nor in the list.
 
-use crate::common::{quick_with, without_machines};
+use crate::common::{quick_with, settled, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, bail, ensure};
 use ebbtide_api::workspace::State;
@@ -17,7 +17,7 @@ static SYSTEM: Turns = Turns::bringing_up(|| {
 });
 
 /// How long a workspace without a machine may take from one rest to the next.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 /// An id of the right form that no workspace has.
 const NOBODY: &str = "a2a2a2a2a2";
 
@@ -75,10 +75,10 @@ fn refused(stack: &Stack, status: u16, code: &str, requests: &[Value]) -> Result
     Ok(())
 }
 
-/// A workspace without a machine behind its server, at rest in `booting`.
+/// A workspace without a machine behind its server, at rest in `booting`: its names are made too.
 fn booting(stack: &Stack, request: &Value) -> Result<String> {
     let id = stack.api.create(request)?.id.to_string();
-    stack.api.wait_for(&id, State::Booting, LIMIT)?;
+    settled(stack, &id)?;
     Ok(id)
 }
 

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Longest wait for one thing to happen; far above what it takes, for a loaded machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(120);
 /// What machines clone.
 pub const REPOSITORY: &str = "http://git.ebbtide.test/ebbtide.git";
 
@@ -66,6 +66,16 @@ pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
 pub fn ready(stack: &Stack, request: &Value) -> Result<Workspace> {
     let id = stack.api.create(request)?.id.to_string();
     stack.api.wait_for(&id, State::Running, LIMIT)
+}
+
+/// Waits until a workspace has its server and its names and waits for nobody but its machine.
+pub fn settled(stack: &Stack, id: &str) -> Result<()> {
+    wait::until("booting, with its names", LIMIT, || {
+        let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
+        let names = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.names_of(id).len();
+        let there = workspace.state == State::Booting && names == 2;
+        if there { Ok(()) } else { Err(format!("{names} names, {}", stack::api::shown(&workspace))) }
+    })
 }
 
 /// A request that clones this repository.
