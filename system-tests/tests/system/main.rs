@@ -24,3 +24,4 @@ mod restarts;
 mod sweep;
 
 mod turns;
+mod whole_path;
