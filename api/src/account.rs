@@ -69,6 +69,10 @@ pub struct ApiKeyInfo {
     /// The workspace whose backups it reads, for the key of a restore kit; such a key does nothing else.
     #[serde(default)]
     pub repository: Option<WorkspaceId>,
+    /// When it ends by itself; only the key of a restore kit does.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A key just made. `key` is shown this once.
@@ -315,6 +319,7 @@ mod tests {
             created_at: at,
             last_used_at: None,
             repository: None,
+            expires_at: None,
         };
         let key = CreatedApiKey { key: "hunter2".into(), info };
         let link = PortLink { url: "https://h/?ebb_access=hunter2".into(), expires_at: at };

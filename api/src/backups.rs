@@ -3,8 +3,50 @@
 //! A restore kit holds secrets and is answered once; its `Debug` shows none.
 
 use crate::account::ApiKeyInfo;
-use crate::{TenantId, Timestamp, WorkspaceId};
+use crate::{Duration, TenantId, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
+
+/// Which verified snapshots are kept: the newest ones, and the newest of each of so many hours, days and weeks (in UTC)
+/// that have any. The newest of all is always kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Retention {
+    /// So many of the newest.
+    pub keep_last: u32,
+    /// One for each of so many hours.
+    pub hourly: u32,
+    /// One for each of so many days.
+    pub daily: u32,
+    /// One for each of so many weeks.
+    pub weekly: u32,
+}
+
+impl Retention {
+    /// More than these together no record lists.
+    pub const MOST: u32 = 150;
+
+    /// How many snapshots it keeps at most.
+    pub fn most(&self) -> u32 {
+        [self.hourly, self.daily, self.weekly].into_iter().fold(self.keep_last, u32::saturating_add)
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { keep_last: 10, hourly: 24, daily: 14, weekly: 8 }
+    }
+}
+
+/// The body of `POST /v1/workspaces/{id}/restore-kit`; it may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateRestoreKit {
+    /// How long the kit's credential is good; 90 days where absent. The password in it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#for: Option<Duration>,
+}
 
 /// All that restic needs to bring a workspace's files back, without Ebbtide's programs. Keep it as a password is kept.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -141,6 +141,7 @@ fn schemas() -> Result<Map<String, Value>, serde_json::Error> {
         ErrorCode,
         account::ApiKeyList,
         backups::MasterKeyRotation,
+        backups::CreateRestoreKit,
         backups::RestoreKit,
         backups::UndoneDeletions,
         account::AuditList,

@@ -42,6 +42,9 @@ pub struct Enrolled {
     pub secrets: Vec<NamedSecret>,
     /// Durations that the machine works by.
     pub policy: VmPolicy,
+    /// Whether the workspace is backed up: with `none` the machine writes nothing to the repository.
+    #[serde(default)]
+    pub persistence: crate::workspace::Persistence,
     /// How ports are named.
     pub ingress: IngressPlan,
 }
@@ -128,6 +131,11 @@ pub enum StepAction {
         directory: String,
         /// As whom.
         user: String,
+    },
+    /// Removes old snapshots from the repository, and what nothing needs then. Its failure stops no boot.
+    Tidy {
+        /// How long it may take, in seconds.
+        limit_secs: u64,
     },
     /// Restores a snapshot to `/`.
     Restore {
@@ -292,6 +300,35 @@ pub enum Wish {
     DrainNow,
 }
 
+/// The body of `POST /v1/vm/tidy`: the machine begins to remove old snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeginTidy {
+    /// Fencing token.
+    pub generation: Generation,
+}
+
+/// The answer: what the machine is to remove, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TidyOrder {
+    /// Ids of snapshots.
+    pub snapshots: Vec<String>,
+}
+
+/// The body of `POST /v1/vm/tidied`: the machine removes nothing from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TidyReport {
+    /// Fencing token.
+    pub generation: Generation,
+    /// Whether all that was named is gone, with what nothing needs any more.
+    pub complete: bool,
+    /// Snapshots removed.
+    pub snapshots: u64,
+    /// Packs removed.
+    pub packs: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
 /// Proof that a snapshot is complete in storage, made by a fresh reader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -313,6 +350,22 @@ pub struct Receipt {
     pub skipped: Vec<String>,
     /// Paths that could not be read; not empty makes the receipt partial.
     pub unreadable: Vec<Unreadable>,
+    /// What the owner's own rules left out, where they left something out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<Excluded>,
+}
+
+/// What the owner's `.ebbignore` files left out of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Set where not everything was counted.
+    pub at_least: bool,
+    /// The first paths that a rule matched.
+    pub first: Vec<String>,
 }
 
 impl Receipt {

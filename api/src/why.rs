@@ -3,6 +3,7 @@
 //! The idle-agent makes it, everybody else shows it. `because` holds sentences ready for a person; the fields beside
 //! it are for scripts. Times in it are durations measured by the machine, never its wall clock.
 
+use crate::workspace::Persistence;
 use serde::{Deserialize, Serialize};
 
 /// What the idle-agent concludes.
@@ -79,6 +80,32 @@ pub struct Budget {
     pub used_secs: u64,
 }
 
+/// What a backup taken now would be like: an estimate, made by looking at names and sizes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BackupEstimate {
+    /// Bytes of all files in it.
+    pub bytes: u64,
+    /// Bytes of the files that changed since the last backup; what is sent is compressed and so mostly less.
+    pub new_bytes: u64,
+    /// How long it would take, in seconds, at the rate of earlier ones.
+    pub secs: u64,
+    /// Set where not everything could be looked at in time: there is more.
+    #[serde(default)]
+    pub at_least: bool,
+}
+
+/// What becomes of the files when the machine goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Keeping {
+    /// `none`: they go with the machine, as was chosen when the workspace was created.
+    pub persistence: Persistence,
+    /// What a backup taken now would be like, once the machine has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<BackupEstimate>,
+}
+
 /// Why the workspace is awake, and when it will sleep.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -97,6 +124,9 @@ pub struct Why {
     pub leases: Vec<Lease>,
     /// Bounds and their use.
     pub budgets: Vec<Budget>,
+    /// What becomes of the files; absent from machines that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeping: Option<Keeping>,
 }
 
 #[cfg(test)]
@@ -118,6 +148,7 @@ mod tests {
             }],
             leases: vec![],
             budgets: vec![],
+            keeping: None,
         };
         assert_eq!(
             serde_json::to_string(&why).unwrap(),

@@ -2,6 +2,7 @@
 //!
 //! Requests deny unknown fields (a misspelt `idle_timout` must not become a default); answers may grow.
 
+use crate::backups::Retention;
 use crate::why::Why;
 use crate::{Duration, Generation, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub struct CreateWorkspace {
     /// Whether the workspace is backed up at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
+    /// Which backups are kept; the installation's rule where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 /// The body of `PATCH /v1/workspaces/{id}`: what may change while a machine runs.
@@ -63,6 +67,9 @@ pub struct PatchWorkspace {
     /// New lifetime, counted from the last wake; up to the installation's ceiling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Duration>,
+    /// Which backups are kept from the next one on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 /// The body of `POST /v1/workspaces/{id}/holds`.
@@ -251,6 +258,9 @@ pub struct Workspace {
     pub idle_timeout: Duration,
     /// How long after a wake it is drained whatever happens.
     pub lifetime: Duration,
+    /// Whether it is backed up: with `none` its files end with every machine.
+    #[serde(default)]
+    pub persistence: Persistence,
     /// When it was created.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
@@ -506,6 +516,15 @@ pub struct SnapshotList {
     pub stored_bytes: u64,
     /// Bytes that it may hold; past them backups are refused.
     pub quota_bytes: u64,
+    /// Which snapshots are kept.
+    #[serde(default)]
+    pub retention: Retention,
+    /// How many are kept no longer, and go when the workspace wakes next or later.
+    #[serde(default)]
+    pub due: u32,
+    /// What its owner should do about it before backups stop.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 #[cfg(test)]

@@ -16,13 +16,16 @@ mod silence;
 #[cfg(test)]
 mod tests;
 
+pub use grants::crowding;
 pub use silence::Neighbours;
 
 use crate::policy::Policy;
 use crate::record::{Record, Server, ServerStatus};
-use ebbtide_api::vm::{DrainPhase, Receipt};
+use ebbtide_api::backups::Retention;
+use ebbtide_api::vm::{DrainPhase, Receipt, TidyReport};
+use ebbtide_api::why::BackupEstimate;
 use ebbtide_api::workspace::{Cost, Failure, Hold, State};
-use ebbtide_api::{Duration, ErrorCode, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, Generation, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What surrounds a decision.
@@ -105,8 +108,22 @@ pub enum Command {
         /// Its id.
         id: String,
     },
+    /// Keep other snapshots from now on.
+    Retain(Retention),
     /// Take a snapshot now.
     Snapshot,
+    /// A machine begins to remove what it was told to.
+    BeginTidying {
+        /// Which machine.
+        generation: Generation,
+    },
+    /// It is done with that.
+    EndTidying {
+        /// Which machine.
+        generation: Generation,
+        /// What came of it.
+        report: TidyReport,
+    },
     /// Take or renew the exclusive right to change the repository.
     TakeGrant {
         /// Who asks.
@@ -116,6 +133,11 @@ pub enum Command {
     EndGrant {
         /// Whose it was.
         by: String,
+    },
+    /// So many objects of a kind were found in the repository.
+    Crowded {
+        /// How many.
+        objects: u32,
     },
     /// A verified snapshot was removed from the repository.
     Forget {
@@ -163,12 +185,18 @@ pub struct Heard {
     pub drain: Option<DrainPhase>,
     /// What keeps the backup from finishing.
     pub backup_trouble: Option<String>,
+    /// What a backup taken now would be like.
+    pub estimate: Option<BackupEstimate>,
+    /// How many bytes the repository holds, where that is known.
+    pub stored_bytes: Option<u64>,
 }
 
 /// Something to do outside, safe to repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
+    /// Reserve the money for the machine after this one, which waited or was not asked for by itself.
+    Reserve,
     /// Find the server of this generation by its labels, or create it.
     EnsureServer,
     /// Make both DNS records point at the server.
@@ -211,6 +239,8 @@ pub enum Effect {
 pub enum EffectOutcome {
     /// It is as it should be.
     Done,
+    /// The next machine's worst case is reserved, at these rates where they are known.
+    Reserved(Option<crate::money::Quote>),
     /// The server exists, created now or before.
     Exists(Server),
     /// This placement has no room; another might.
@@ -296,7 +326,7 @@ pub struct Decision {
 
 /// Decides what follows from an input.
 pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision {
-    let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None };
+    let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None, may_begin: false };
     let billing = match &input {
         Input::Finished { outcome: EffectOutcome::Deleting, .. } => money::Billing::Ends,
         _ => money::Billing::AsBefore,
@@ -315,6 +345,9 @@ struct Draft {
     record: Record,
     notes: Vec<Note>,
     refusal: Option<Refusal>,
+    /// The next machine's worst case was reserved for this very decision. Never stored: what was reserved for a wake that
+    /// has to wait may be gone when the wait is over.
+    may_begin: bool,
 }
 
 impl Draft {
@@ -327,6 +360,7 @@ impl Draft {
         self.record.phase = phase;
         self.record.since = now;
         self.record.pause = None;
+        self.record.image_missed_at = None;
         self.note(because.clone());
         self.record.because = because;
     }

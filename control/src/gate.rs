@@ -66,7 +66,11 @@ impl Need {
             Effect::DeleteServer => need(2, 0, Urgency::End),
             Effect::DeleteDns => need(0, 3, Urgency::End),
             Effect::DeleteImage { .. } => need(1, 0, Urgency::End),
-            Effect::CheckReceipt | Effect::CheckSpending | Effect::Purge | Effect::LookAround => None,
+            Effect::Reserve
+            | Effect::CheckReceipt
+            | Effect::CheckSpending
+            | Effect::Purge
+            | Effect::LookAround => None,
         }
     }
 

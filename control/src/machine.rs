@@ -65,7 +65,7 @@ pub fn user_data(
 
 /// The steps of a record's machine: its snapshot where it has one to restore, its repository otherwise; almost none where
 /// it is there to be backed up.
-pub fn boot_plan(record: &Record) -> BootPlan {
+pub fn boot_plan(record: &Record, policy: &Policy) -> BootPlan {
     if record.salvages.is_some() {
         return ebbtide_vm_init::salvage_plan();
     }
@@ -73,6 +73,7 @@ pub fn boot_plan(record: &Record) -> BootPlan {
         repo: record.spec.repo.as_deref(),
         branch: record.spec.branch.as_deref(),
         snapshot: record.restore.as_deref(),
+        tidy_secs: record.tidying.as_ref().map(|_| policy.tidy_limit.as_secs()),
     })
 }
 
@@ -107,7 +108,7 @@ pub fn enrolled(
         vm_token: vm_token(record, site, now)?.expose().clone(),
         vm_token_expires_in_secs: site.policy.vm_token.as_secs(),
         name: record.name.clone(),
-        boot_plan: boot_plan(record),
+        boot_plan: boot_plan(record, site.policy),
         repository: Repository {
             path: "/v1/vm/backup/".to_owned(),
             password: password.expose().clone(),
@@ -115,6 +116,7 @@ pub fn enrolled(
         },
         secrets,
         policy: view::vm_policy(record, site.policy),
+        persistence: record.spec.persistence,
         ingress: IngressPlan {
             host: record.host.clone(),
             port_url_template: site.port_url_template.replace("{host}", &port_host_template),

@@ -211,6 +211,8 @@ pub struct MachineMoney {
     pub quote: Option<Quote>,
     /// Rates for the machine after this one, as the request for it was reserved.
     pub next: Option<Quote>,
+    /// Since when the next machine waits for its reservation.
+    pub reserving_since: Option<Timestamp>,
     /// Where it is, once that is known; stays when the server is gone.
     pub placement: Option<Placement>,
     /// Since when the provider bills for it.
@@ -229,6 +231,15 @@ pub struct MachineMoney {
     pub last_ended_at: Option<Timestamp>,
     /// How long the last drain took, of this machine or the one before.
     pub last_drain_secs: Option<u64>,
+}
+
+/// What came of asking for the money of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reserved {
+    /// It is reserved, at these rates where they are known.
+    Stands(Option<Quote>),
+    /// A cap does not allow it.
+    Refused(ebbtide_api::workspace::Failure),
 }
 
 /// What a request for a machine, or for more of one, has to reserve.

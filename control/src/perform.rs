@@ -12,6 +12,7 @@ use crate::hetzner::{
     UpdateLabels, VendorError,
 };
 use crate::http::{Http, Retry};
+use crate::money::Reserved;
 use crate::money::caps::Spending;
 use crate::names;
 use crate::policy::Policy;
@@ -59,6 +60,12 @@ pub trait Vault {
     /// A sentence, where the index does not answer.
     async fn neighbours(&self, record: &Record) -> Result<Neighbours, String>;
 
+    /// Reserves what the workspace's next machine costs at worst. Repeatable: what stands is left as it is.
+    ///
+    /// # Errors
+    /// A sentence, where the index or the provider's prices are not to be had.
+    async fn reserve(&self, record: &Record) -> Result<Reserved, String>;
+
     /// What the workspace's owner has spent; `None` where nobody keeps account.
     ///
     /// # Errors
@@ -92,6 +99,11 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
     /// Performs an effect for a record that was saved with it in flight.
     pub async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
         let outcome = match effect {
+            Effect::Reserve => match self.vault.reserve(record).await {
+                Ok(Reserved::Stands(quote)) => Ok(EffectOutcome::Reserved(quote)),
+                Ok(Reserved::Refused(failure)) => Ok(EffectOutcome::Refused(failure)),
+                Err(reason) => Err(put_off(format!("its worst case to be reserved: {reason}"))),
+            },
             Effect::EnsureServer => self.ensure_server(record).await,
             Effect::EnsureDns => self.ensure_dns(record).await,
             Effect::UpdateLabels => self.update_labels(record).await,

@@ -6,6 +6,7 @@
 use crate::money::Amount;
 use crate::money::caps::Caps;
 use ebbtide_api::Duration;
+use ebbtide_api::backups::Retention;
 use serde::{Deserialize, Serialize};
 
 /// Durations and limits; see each field.
@@ -84,10 +85,22 @@ pub struct Policy {
     pub background: Duration,
     /// How often a snapshot is taken while something changes.
     pub snapshot_every: Duration,
+    /// From how many stored objects of a kind on the owner is warned: 36 000 can be listed.
+    pub crowded_objects: u32,
     /// How many bytes a workspace's repository may hold.
     pub repository_quota_bytes: u64,
     /// How long the right to change a repository lasts after its last use.
     pub grant_idle: Duration,
+    /// Which verified snapshots are kept where the owner chose nothing else.
+    pub retention: Retention,
+    /// So many snapshots that are due are removed at the next wake, whenever the last were.
+    pub tidy_least: u32,
+    /// How long fewer of them may wait.
+    pub tidy_every: Duration,
+    /// How long a removal that did not end well is left before another is tried.
+    pub tidy_again: Duration,
+    /// How long their removal may delay a wake.
+    pub tidy_limit: Duration,
     /// How old a resource has to be before the sweep touches it.
     pub sweep_min_age: Duration,
     /// How long after the end on its label a machine is left to its workspace.
@@ -157,8 +170,14 @@ impl Default for Policy {
             agent_silence: Duration::from_mins(30),
             background: Duration::from_hours(2),
             snapshot_every: Duration::from_mins(15),
+            crowded_objects: 20_000,
             repository_quota_bytes: 200_000_000_000,
             grant_idle: Duration::from_mins(10),
+            retention: Retention::default(),
+            tidy_least: 20,
+            tidy_every: Duration::from_hours(7 * 24),
+            tidy_again: Duration::from_hours(24),
+            tidy_limit: Duration::from_mins(3),
             sweep_min_age: Duration::from_mins(15),
             sweep_label_grace: Duration::from_mins(10),
             sweep_overdue: Duration::from_mins(10),

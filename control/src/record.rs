@@ -43,6 +43,9 @@ pub struct Spec {
     /// Names of the stored environment values.
     #[serde(default)]
     pub env: Vec<String>,
+    /// Which snapshots are kept, where the owner chose; the installation's rule otherwise.
+    #[serde(default)]
+    pub retention: Option<ebbtide_api::backups::Retention>,
 }
 
 /// A size at a location.
@@ -311,8 +314,24 @@ pub struct OldImage {
 pub struct Grant {
     /// Who holds it: an actor of the audit log.
     pub by: String,
+    /// When it was given.
+    #[serde(default)]
+    pub since: Timestamp,
     /// When it ends by itself; every use moves this on.
     pub until: Timestamp,
+}
+
+/// What a machine may remove from the repository before it is ready: the named snapshots, and what nothing needs then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tidying {
+    /// Ids of the snapshots.
+    pub snapshots: Vec<String>,
+    /// When its time is over; `None` until the machine begins, which it does once.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+    /// Whether the machine has said that it is done, or is ready.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// A workspace. Saved before every effect.
@@ -338,6 +357,9 @@ pub struct Record {
     pub since: Timestamp,
     /// Why, a sentence.
     pub because: String,
+    /// What the next backup would not fit into, as its owner was told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strain: Option<crate::strain::Strain>,
     /// What is wanted of it.
     pub wanted: Wanted,
     /// Number of the current or last machine; 0 before the first.
@@ -372,6 +394,9 @@ pub struct Record {
     /// When the provider first said that a server we count on does not exist; believed after a second look.
     #[serde(default)]
     pub vanished_at: Option<Timestamp>,
+    /// When the provider first said that the rescue image in use does not exist; believed after a second look.
+    #[serde(default)]
+    pub image_missed_at: Option<Timestamp>,
     /// The effect in flight.
     #[serde(default)]
     pub in_flight: Option<InFlight>,
@@ -396,7 +421,22 @@ pub struct Record {
     /// Verified snapshots, newest first, at most [`Record::SNAPSHOTS_KEPT`].
     #[serde(default)]
     pub snapshots: Vec<SnapshotSummary>,
-    /// Verified snapshots that the owner removed from the repository; kept so that the removal can be undone.
+    /// Verified snapshots that the rule keeps no longer, oldest first; a machine removes them when it wakes.
+    #[serde(default)]
+    pub due: Vec<SnapshotSummary>,
+    /// What the machine of this generation may remove before it is ready. Stays while it lives.
+    #[serde(default)]
+    pub tidying: Option<Tidying>,
+    /// Before this no machine is told to remove anything: the last one did not come to an end.
+    #[serde(default)]
+    pub tidy_again_at: Option<Timestamp>,
+    /// So many objects of one kind were found in the repository, where that is near to too many.
+    #[serde(default)]
+    pub crowded: Option<u32>,
+    /// When a machine last removed all that it was told to.
+    #[serde(default)]
+    pub tidied_at: Option<Timestamp>,
+    /// Verified snapshots that were removed from the repository; kept so that the removal can be undone.
     #[serde(default)]
     pub forgotten: Vec<SnapshotSummary>,
     /// The owner's exclusive right to change the repository; machines wait for its end.
@@ -444,8 +484,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// How many verified snapshots the record lists; storage may hold more.
-    pub const SNAPSHOTS_KEPT: usize = 50;
+    /// How many verified snapshots the record lists; storage may hold more. More than any rule that is accepted keeps.
+    pub const SNAPSHOTS_KEPT: usize = 200;
+    /// How many it lists that are due to be removed, and that were: four days of snapshots every 15 minutes.
+    pub const DUE_KEPT: usize = 400;
 
     /// A workspace that was just asked for; its first machine is generation 1.
     pub fn new(new: NewWorkspace, now: Timestamp) -> Self {
@@ -460,6 +502,7 @@ impl Record {
             phase: Phase::Requested,
             since: now,
             because: "the owner asked for it".to_owned(),
+            strain: None,
             wanted: Wanted::Awake,
             generation: Generation(1),
             woke_at: now,
@@ -473,6 +516,7 @@ impl Record {
             chosen: None,
             last_heard_at: None,
             vanished_at: None,
+            image_missed_at: None,
             in_flight: None,
             attempts: 0,
             pause: None,
@@ -481,6 +525,11 @@ impl Record {
             receipt_problem: None,
             final_snapshot: None,
             snapshots: Vec::new(),
+            due: Vec::new(),
+            tidying: None,
+            tidy_again_at: None,
+            crowded: None,
+            tidied_at: None,
             forgotten: Vec::new(),
             grant: None,
             snapshots_wanted: 0,
@@ -507,6 +556,17 @@ impl Record {
     /// The grant in force.
     pub fn live_grant(&self, now: Timestamp) -> Option<&Grant> {
         self.grant.as_ref().filter(|grant| grant.until > now)
+    }
+
+    /// Whether a machine of this generation may remove from the repository now: before it is ready, in the time that
+    /// its tidying was given, and never beside an owner.
+    pub fn may_tidy(&self, generation: Generation, now: Timestamp) -> bool {
+        let boots = matches!(self.phase, Phase::Provisioning { .. } | Phase::Booting { .. });
+        let begun = self.tidying.as_ref().filter(|tidying| !tidying.ended).and_then(|tidying| tidying.until);
+        boots
+            && generation == self.generation
+            && begun.is_some_and(|until| now < until)
+            && self.live_grant(now).is_none()
     }
 
     /// Whether a machine of this generation may add to the repository now.

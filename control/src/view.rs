@@ -46,6 +46,7 @@ pub fn workspace(
         location: record.spec.placement.location.clone(),
         idle_timeout: record.spec.idle_timeout,
         lifetime: record.spec.lifetime,
+        persistence: record.spec.persistence,
         created_at: record.created_at,
         lifetime_ends_at: record.phase.may_have_machine().then(|| record.lifetime_ends_at()),
         hard_end_at: record.phase.may_have_machine().then(|| record.hard_end_at(context.policy)),
@@ -188,5 +189,7 @@ pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
         busy,
         drain: heartbeat.drain,
         backup_trouble: heartbeat.backup_trouble.as_deref().map(cut),
+        estimate: why.and_then(|why| why.keeping.as_ref()).and_then(|keeping| keeping.estimate),
+        stored_bytes: None,
     }
 }

@@ -142,6 +142,7 @@ impl Typed {
             on_unsaved: None,
             rescue_image: None,
             persistence: None,
+            retention: None,
         };
         if refusals.is_empty() { Ok(request) } else { Err(refusals) }
     }

@@ -7,6 +7,7 @@ pub mod action;
 pub mod boot;
 pub mod create;
 pub mod list;
+pub mod snapshots;
 pub mod why;
 pub mod workspace;
 

@@ -54,6 +54,8 @@ pub struct Facts {
     pub backup_progress: u64,
     /// What a failing backup waits for.
     pub backup_trouble: Option<String>,
+    /// What the last backup had to remark; told in the log when it changes.
+    pub backup_remarks: Vec<String>,
 }
 
 /// The board.

@@ -7,6 +7,7 @@ pub mod command;
 mod git;
 mod record;
 mod steps;
+mod tidy;
 
 pub use steps::workspace_of;
 
@@ -143,7 +144,10 @@ impl Boot {
         let before = self.board.read(|facts| facts.boot.get(place).map(|step| step.state));
         let was_done = matches!(before, Some(StepState::Done | StepState::Skipped));
         if was_done {
-            let is_once = matches!(planned.action, StepAction::Clone { .. } | StepAction::Restore { .. });
+            let is_once = matches!(
+                planned.action,
+                StepAction::Clone { .. } | StepAction::Restore { .. } | StepAction::Tidy { .. }
+            );
             // A frozen terminal does not answer, and nothing of the user's may start beside it.
             let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })
                 && Freezer::new(&self.places.state).is_frozen();

@@ -1,12 +1,15 @@
 //! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
 
+use crate::backup::{SurveyOrder, size, survey};
 use crate::config::Places;
-use crate::local::{Asked, Reply, ask};
+use crate::local::{Asked, Reply, TraceWish, ask};
 use clap::{Parser, Subcommand};
 use ebbtide_api::Duration;
-use ebbtide_api::why::{SignalState, Verdict, Why};
+use ebbtide_api::why::{Keeping, SignalState, Verdict, Why};
+use ebbtide_api::workspace::Persistence;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
 /// The idle-agent of an Ebbtide machine.
@@ -19,6 +22,9 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Where Docker, and Podman as root, keep named volumes. Podman without root keeps them in the home directory.
+const VOLUMES: [&str; 2] = ["/var/lib/docker/volumes", "/var/lib/containers/storage/volumes"];
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -64,6 +70,27 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Records what the verdict rests on, to have a wrong one looked into: names of programs, times and counts; no
+    /// arguments, paths or texts.
+    Trace {
+        #[command(subcommand)]
+        wish: Trace,
+    },
+    /// Takes a snapshot now, or says what one would hold.
+    Snapshot {
+        /// Only says what it would hold and what is left out, the largest first. Nothing is stored.
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where the directories are found.
+        #[arg(long, default_value = "/", hide = true)]
+        root: PathBuf,
+        /// Which directories; those of a workspace where absent.
+        #[arg(long, hide = true)]
+        include: Vec<PathBuf>,
+    },
     /// Backs the workspace up and lets it sleep now.
     Sleep {
         /// As JSON.
@@ -88,6 +115,9 @@ enum Command {
         /// What restored files are put below.
         #[arg(long, default_value = "/", hide = true)]
         restore_target: PathBuf,
+        /// Where containers keep named volumes; backed up where it exists.
+        #[arg(long, hide = true, default_values = VOLUMES)]
+        volumes: Vec<PathBuf>,
         /// Where programs are looked for first.
         #[arg(long, hide = true)]
         programs_dir: Option<PathBuf>,
@@ -97,17 +127,35 @@ enum Command {
     Backup(Box<crate::backup::Command>),
 }
 
+#[derive(Debug, Subcommand)]
+enum Trace {
+    /// Begins a recording; an earlier one is lost. It ends by itself at 8 MB.
+    Start,
+    /// Notes in it where you are, for example `must_sleep` once all work is over.
+    Mark {
+        /// Up to 40 letters, digits, - and _.
+        name: String,
+    },
+    /// Ends it.
+    Stop,
+    /// Writes it to a file.
+    Save {
+        /// Where to; `-` for standard output.
+        file: PathBuf,
+    },
+}
+
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let socket = cli.run_dir.join("agent.sock");
     let (asked, json) = match cli.command {
-        Command::Run { config, state_dir, etc_dir, restore_target, programs_dir } => {
+        Command::Run { config, state_dir, etc_dir, restore_target, volumes, programs_dir } => {
             if let Some(directory) = programs_dir {
                 crate::boot::command::look_first_in(directory);
             }
             let places = Places { config, state: state_dir, run: cli.run_dir, etc: etc_dir };
-            return run(places, restore_target);
+            return run(places, restore_target, volumes);
         }
         Command::Backup(command) => return crate::backup::main(*command),
         Command::Hook => return hook(socket),
@@ -118,9 +166,58 @@ pub fn main() -> ExitCode {
         }
         Command::KeepAlive { pid, length, json } => (Asked::KeepAlive { pid, length }, json),
         Command::Release { id, json } => (Asked::Release { id }, json),
+        Command::Snapshot { dry_run: true, json, root, include } => return preview(root, include, json),
+        Command::Snapshot { dry_run: false, json, .. } => (Asked::Snapshot, json),
         Command::Sleep { json } => (Asked::Sleep, json),
+        Command::Trace { wish: Trace::Save { file } } => return save(&socket, &file),
+        Command::Trace { wish: Trace::Start } => (Asked::Trace(TraceWish::Start), false),
+        Command::Trace { wish: Trace::Mark { name } } => (Asked::Trace(TraceWish::Mark(name)), false),
+        Command::Trace { wish: Trace::Stop } => (Asked::Trace(TraceWish::Stop), false),
     };
     print(ask(&socket, &asked), json)
+}
+
+/// Writes a recording to a file.
+fn save(socket: &Path, file: &Path) -> ExitCode {
+    let text = match ask(socket, &Asked::Trace(TraceWish::Save)) {
+        Ok(Reply::Trace(text)) => text,
+        other => return print(other, false),
+    };
+    let written = if file == Path::new("-") {
+        std::io::stdout().write_all(text.as_bytes())
+    } else {
+        std::fs::write(file, text)
+    };
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ebb: {}: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what a backup would hold. Asks nobody: who calls it sees what it can see.
+fn preview(root: PathBuf, mut include: Vec<PathBuf>, json: bool) -> ExitCode {
+    if include.is_empty() {
+        include.extend(std::env::var_os("HOME").map(PathBuf::from));
+        include.push(PathBuf::from("/workspaces"));
+    }
+    let order = SurveyOrder { root, include, optional: vec![], since: None, within_secs: 3600 };
+    match survey(&order) {
+        Ok(found) if json => {
+            println!("{}", serde_json::to_string_pretty(&found).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Ok(found) => {
+            print!("{}", found.shown());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("ebb: {failure}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Passes a report on. Whatever happens it succeeds, says nothing and is over within a second: the agent waits for it.
@@ -146,7 +243,7 @@ const HOOK_WITHIN: std::time::Duration = std::time::Duration::from_millis(900);
 /// and not a daemon that lives on 2 MB; it reads this when a process starts, so the process starts over once.
 const FRUGAL: &str = "MIMALLOC_ARENA_EAGER_COMMIT";
 
-fn run(places: Places, restore_target: PathBuf) -> ExitCode {
+fn run(places: Places, restore_target: PathBuf, volumes: Vec<PathBuf>) -> ExitCode {
     if std::env::var_os(FRUGAL).is_none()
         && let Ok(program) = std::env::current_exe()
     {
@@ -161,7 +258,7 @@ fn run(places: Places, restore_target: PathBuf) -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    match crate::daemon::run(places, restore_target) {
+    match crate::daemon::run(places, restore_target, volumes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -185,6 +282,10 @@ fn print(reply: std::io::Result<Reply>, json: bool) -> ExitCode {
             Reply::Held { .. }
             | Reply::Released { .. }
             | Reply::Heard
+            | Reply::Snapshotting
+            | Reply::Recording { .. }
+            | Reply::Recorded { .. }
+            | Reply::Trace(_)
             | Reply::Sleeping
             | Reply::Error(_) => serde_json::to_string_pretty(&reply),
         };
@@ -211,6 +312,12 @@ fn shown(reply: &Reply) -> String {
         Reply::Released { released: 1 } => "Released 1 hold.\n".to_owned(),
         Reply::Released { released } => format!("Released {released} holds.\n"),
         Reply::Heard => String::new(),
+        Reply::Snapshotting => "A snapshot is being taken; work goes on.\n".to_owned(),
+        Reply::Recording { .. } => "Recording. End it with: ebb trace stop\n".to_owned(),
+        Reply::Recorded { bytes } => {
+            format!("Recorded {bytes} bytes. Write them with: ebb trace save FILE\n")
+        }
+        Reply::Trace(text) => text.clone(),
         Reply::Sleeping => "The workspace is backed up now and then sleeps.\n".to_owned(),
         Reply::Error(error) => format!("ebb: {error}\n"),
     }
@@ -242,17 +349,36 @@ fn shown_why(why: &Why) -> String {
         let since = signal.quiet_for_secs.map_or(String::new(), |secs| format!(" for {}", span(secs)));
         text += &format!("  {:15} {state}{since}: {}\n", signal.name, signal.detail);
     }
+    if let Some(keeping) = &why.keeping {
+        text += &shown_keeping(keeping);
+    }
     for lease in &why.leases {
         text += &format!("  hold {:10} {} left: {}\n", lease.id, span(lease.expires_in_secs), lease.reason);
     }
     text
 }
 
+fn shown_keeping(keeping: &Keeping) -> String {
+    match (keeping.persistence, &keeping.estimate) {
+        (Persistence::None, _) => {
+            "Nothing here is backed up, as was chosen: when the machine goes, all files go.\n".to_owned()
+        }
+        (Persistence::Backup, None) => String::new(),
+        (Persistence::Backup, Some(estimate)) => format!(
+            "A backup now: {}{} in changed files of {}, about {}.\n",
+            if estimate.at_least { "at least " } else { "" },
+            size(estimate.new_bytes),
+            size(estimate.bytes),
+            Duration::from_secs(estimate.secs)
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
-    use ebbtide_api::why::{Lease, Signal};
+    use ebbtide_api::why::{BackupEstimate, Lease, Signal};
 
     #[test]
     fn the_arguments_hold_together() {
@@ -283,6 +409,15 @@ mod tests {
                 expires_in_secs: 3600,
             }],
             budgets: vec![],
+            keeping: Some(Keeping {
+                persistence: Persistence::Backup,
+                estimate: Some(BackupEstimate {
+                    bytes: 3_400_000_000,
+                    new_bytes: 120_000_000,
+                    secs: 61,
+                    at_least: false,
+                }),
+            }),
         };
         insta::assert_snapshot!(shown(&Reply::Why(Box::new(why))));
     }

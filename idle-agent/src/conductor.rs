@@ -1,6 +1,7 @@
 //! The daemon's one loop: events in, the pure parts asked, their actions carried out. It waits for nothing but events
 //! and time; backups and deliveries run in threads of their own and come back as events.
 
+mod forecast;
 mod jobs;
 
 use crate::access::Access;
@@ -14,13 +15,16 @@ use crate::host::User;
 use crate::idle::Idle;
 use crate::idle::countdown::Countdown;
 use crate::idle::hook::Happened;
-use crate::local::{Asked, Reply};
+use crate::local::{Asked, Reply, TraceWish};
+use crate::outlook::Found;
 use crate::ports::Servers;
 use crate::session::{CallError, Session};
 use crate::snapshot::Schedule;
 use crate::sync::lock;
 use ebbtide_api::vm::{DrainPhase, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy, Wish};
 use ebbtide_api::why::Verdict;
+use ebbtide_api::workspace::Persistence;
+use forecast::{Begun, Forecast};
 use jobs::Jobs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +47,8 @@ pub enum Event {
     Local(Asked, Sender<Reply>),
     /// The backup with this number ended.
     BackedUp(u64, Result<Box<Receipt>, ChildError>),
+    /// A look at what a backup would hold ended.
+    Surveyed(Option<Found>),
     /// The answer to the drain's receipt.
     Answered(Result<ReceiptAnswer, CallError>),
     /// The last answer to a receipt that was delivered while work goes on.
@@ -58,6 +64,14 @@ enum Purpose {
     Drain,
 }
 
+/// The backup that runs.
+#[derive(Debug)]
+struct Running {
+    number: u64,
+    purpose: Purpose,
+    begun: Begun,
+}
+
 /// The loop's state.
 pub struct Conductor {
     board: Arc<Board>,
@@ -69,7 +83,8 @@ pub struct Conductor {
     freezer: Freezer,
     schedule: Schedule,
     jobs: Jobs,
-    running: Option<(u64, Purpose)>,
+    running: Option<Running>,
+    forecast: Forecast,
     user: Option<User>,
     snapshot_file: PathBuf,
 }
@@ -88,6 +103,8 @@ pub struct Parts {
     pub children: Arc<Children>,
     /// Durations.
     pub policy: VmPolicy,
+    /// Whether backups are taken at all.
+    pub persistence: Persistence,
     /// Where state is kept.
     pub state: PathBuf,
     /// Directories that are backed up.
@@ -122,6 +139,7 @@ impl Conductor {
                 parts.events,
             ),
             running: None,
+            forecast: Forecast::load(&parts.state, parts.persistence),
             user: None,
             snapshot_file,
             board: parts.board,
@@ -143,6 +161,7 @@ impl Conductor {
             }
             self.drain_step(drain::Event::Tick);
             self.snapshot_if_due(now);
+            self.survey_if_due(now);
             let until =
                 if self.drain.phase().is_some() { look_at.min(now.plus(DRAIN_TICK)) } else { look_at };
             match events.recv_timeout(until.since(Moment::now())) {
@@ -171,6 +190,7 @@ impl Conductor {
                 let _ = reply.send(answer);
             }
             Event::BackedUp(number, result) => self.backed_up(number, result, now),
+            Event::Surveyed(found) => self.forecast.surveyed(found, now),
             Event::Answered(Ok(answer)) => {
                 if answer.status == ReceiptStatus::Refused {
                     let problem = answer.problem.as_deref().unwrap_or("it did not say why");
@@ -189,7 +209,7 @@ impl Conductor {
 
     fn instruct(&mut self, instruction: &Instruction, now: Moment) {
         if let Some(policy) = &instruction.policy {
-            self.idle.set_policy(policy.clone());
+            self.idle.set_policy(policy.clone(), now);
             self.schedule.set_every(Duration::from_secs(policy.snapshot_every_secs));
         }
         self.idle.set_holds(&instruction.holds, now);
@@ -213,7 +233,8 @@ impl Conductor {
     fn look(&mut self, now: Moment) {
         let ready = self.board.read(|facts| facts.ready);
         let servers = lock(&self.servers).clone();
-        let why = self.idle.tick(now, ready, self.access.people(), &servers);
+        let mut why = self.idle.tick(now, ready, self.access.people(), &servers);
+        why.keeping = Some(self.forecast.keeping());
         if why.verdict == Verdict::Active && ready {
             self.schedule.stirred();
         }
@@ -223,8 +244,12 @@ impl Conductor {
             tracing::info!(verdict = ?why.verdict, because = %why.because.join("; "), "verdict");
         }
         if ready && let Some(left) = self.countdown.warning(why.sleeps_in_secs, self.idle.timeout_secs()) {
+            let then = match self.forecast.persistence {
+                Persistence::Backup => "sleeps",
+                Persistence::None => "ends, with all its files and without a backup,",
+            };
             let text =
-                format!("This workspace sleeps in {left} if nothing happens. To stay: ebb hold 30m \"why\"");
+                format!("This workspace {then} in {left} if nothing happens. To stay: ebb hold 30m \"why\"");
             tell_terminals(self.user.as_ref(), &text);
         }
         self.board.update(urgency, |facts| facts.why = Some(why));
@@ -257,8 +282,8 @@ impl Conductor {
             }
             drain::Action::Backup => match &mut self.running {
                 // A snapshot that runs already is the bulk.
-                Some((_, purpose)) => *purpose = Purpose::Drain,
-                None => self.running = Some((self.jobs.back_up(), Purpose::Drain)),
+                Some(running) => running.purpose = Purpose::Drain,
+                None => self.back_up(Purpose::Drain),
             },
             drain::Action::StopBackup => {
                 self.running = None;
@@ -282,10 +307,14 @@ impl Conductor {
     }
 
     fn backed_up(&mut self, number: u64, result: Result<Box<Receipt>, ChildError>, now: Moment) {
-        let Some((_, purpose)) = self.running.take_if(|(running, _)| *running == number) else {
+        let Some(running) = self.running.take_if(|running| running.number == number) else {
             // Stopped meanwhile: nobody waits for it.
             return;
         };
+        let purpose = running.purpose;
+        if let Ok(receipt) = &result {
+            self.forecast.backed_up(receipt, running.begun, now);
+        }
         match (&result, purpose) {
             (Ok(_), _) => self.board.update(Urgency::Now, |facts| facts.backup_trouble = None),
             (Err(error), _) => self.trouble(&format!("the backup failed: {error}")),
@@ -326,9 +355,27 @@ impl Conductor {
 
     fn snapshot_if_due(&mut self, now: Moment) {
         let is_ready = self.board.read(|facts| facts.ready);
-        if is_ready && self.running.is_none() && self.drain.phase().is_none() && self.schedule.is_due(now) {
+        let is_kept = self.forecast.persistence == Persistence::Backup;
+        let is_free = self.running.is_none() && self.drain.phase().is_none();
+        if is_kept && is_ready && is_free && self.schedule.is_due(now) {
             self.schedule.begin(now);
-            self.running = Some((self.jobs.back_up(), Purpose::Snapshot(self.schedule.wanted())));
+            self.back_up(Purpose::Snapshot(self.schedule.wanted()));
+        }
+    }
+
+    fn back_up(&mut self, purpose: Purpose) {
+        let begun = Begun::now();
+        self.running = Some(Running { number: self.jobs.back_up(), purpose, begun });
+    }
+
+    /// Looks, now and then, at what a backup would hold.
+    fn survey_if_due(&mut self, now: Moment) {
+        if self.running.is_some() || self.drain.phase().is_some() {
+            return;
+        }
+        let forecast = &mut self.forecast;
+        if let Some(since) = self.board.read(|facts| forecast.begin_survey(now, facts)) {
+            self.jobs.survey(since);
         }
     }
 
@@ -352,6 +399,16 @@ impl Conductor {
                 }
             });
         }
+    }
+
+    fn trace(&mut self, wish: TraceWish, now: Moment) -> Reply {
+        let done = match wish {
+            TraceWish::Start => self.idle.start_trace(now).map(|()| Reply::Recording { at: now }),
+            TraceWish::Mark(name) => self.idle.mark_trace(&name, now).map(|()| Reply::Recording { at: now }),
+            TraceWish::Stop => self.idle.stop_trace().map(|bytes| Reply::Recorded { bytes }),
+            TraceWish::Save => self.idle.trace().map(Reply::Trace),
+        };
+        done.unwrap_or_else(|error| Reply::Error(error.to_string()))
     }
 
     fn answer(&mut self, asked: Asked, now: Moment) -> Reply {
@@ -388,6 +445,14 @@ impl Conductor {
                 let released = self.idle.release(id.as_deref(), now);
                 self.look(now);
                 Reply::Released { released }
+            }
+            Asked::Trace(wish) => self.trace(wish, now),
+            Asked::Snapshot if self.forecast.persistence == Persistence::None => Reply::Error(
+                "this workspace is never backed up, as was chosen when it was created".to_owned(),
+            ),
+            Asked::Snapshot => {
+                self.schedule.ask();
+                Reply::Snapshotting
             }
             Asked::Sleep => {
                 self.idle.ask_to_sleep(now);

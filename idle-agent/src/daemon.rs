@@ -30,7 +30,7 @@ const CADDY_EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The configuration cannot be read, or a directory, socket or thread cannot be made.
-pub fn run(places: Places, restore_target: PathBuf) -> anyhow::Result<()> {
+pub fn run(places: Places, restore_target: PathBuf, volumes: Vec<PathBuf>) -> anyhow::Result<()> {
     let mut config = Config::read(&places.config)?;
     places.create().context("making the directories")?;
     let key = MachineKey::load_or_create(&places.state.join("machine.key")).context("the machine key")?;
@@ -47,12 +47,13 @@ pub fn run(places: Places, restore_target: PathBuf) -> anyhow::Result<()> {
             park(&error.to_string())
         }
     };
-    start(places, restore_target, session, enrolled)
+    start(places, restore_target, volumes, session, enrolled)
 }
 
 fn start(
     places: Places,
     restore_target: PathBuf,
+    volumes: Vec<PathBuf>,
     session: Arc<Session>,
     enrolled: Enrolled,
 ) -> anyhow::Result<()> {
@@ -77,6 +78,7 @@ fn start(
         places.clone(),
         restore_target,
         include.clone(),
+        volumes,
     ));
     let (events, heard) = channel();
     local::serve(&places.socket(), events.clone()).context("the local socket")?;
@@ -90,6 +92,7 @@ fn start(
         session,
         children: Arc::clone(&children),
         policy: enrolled.policy,
+        persistence: enrolled.persistence,
         state: places.state.clone(),
         include,
         events: events.clone(),

@@ -1,16 +1,23 @@
-//! Whether anything still goes on: samples the machine, feeds the pure verdict, keeps its clocks on disk.
+//! Whether anything still goes on: reads the machine, has it judged, keeps the clocks on disk.
 //!
-//! `process`, `witness` and `terminal` read; `hook`, `progress`, `turns`, `leases` and `verdict` decide. What a restart, a suspension or a slow
-//! disk hides is not counted as quiet.
+//! `process`, `witness`, `cloudcli`, `terminal` and `scenery` read, which gives `facts`; `judge` with `sights`, `progress`, `turns`,
+//! `leases` and `verdict` is pure; `trace` writes down what was read, `replay` judges it again.
 
+pub mod cloudcli;
 pub mod countdown;
+pub mod facts;
 pub mod hook;
+pub mod judge;
 pub mod leases;
-mod process;
+pub mod process;
 pub mod progress;
-mod terminal;
-mod turns;
-mod verdict;
+pub mod replay;
+mod scenery;
+pub mod sights;
+pub mod terminal;
+pub mod trace;
+pub mod turns;
+pub mod verdict;
 mod witness;
 
 use crate::clock::{Moment, boot_id};
@@ -18,23 +25,18 @@ use crate::durable;
 use crate::host::User;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::{Verdict, Why};
-use hook::{Happened, Hook};
-use leases::Leases;
-use process::{Process, Reader};
-use progress::{Agent, Sampler};
-use serde::{Deserialize, Serialize};
+use facts::Facts;
+use hook::Hook;
+use judge::{Judge, Kept};
+use process::Reader;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use turns::{Standing, Turns};
-use verdict::{Clocks, Evidence, Reading};
-use witness::Witness;
+use terminal::Marks;
+use trace::{Entry, RecordError, Recorder};
 
 /// How often the state is stored at least.
 const STORE_EVERY: Duration = Duration::from_secs(60);
-
-/// The kernel tells starts of processes in ticks of 10 ms.
-const MILLIS_PER_TICK: u64 = 10;
 
 /// Why a process cannot be kept alive.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,58 +49,35 @@ pub enum KeepError {
     TooMany(#[from] leases::TooMany),
 }
 
-/// What is kept over a restart.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    clocks: Clocks,
-    leases: Leases,
-    #[serde(default)]
-    turns: Turns,
-    asked_to_sleep: bool,
-    /// To which boot the moments belong, and when it was written.
-    boot: String,
-    at: Moment,
-}
-
 /// The watch over activity.
 #[derive(Debug)]
 pub struct Idle {
-    kept: Kept,
-    file: PathBuf,
+    judge: Judge,
+    state: PathBuf,
     policy: VmPolicy,
     user: Option<User>,
     reader: Reader,
-    sampler: Sampler,
-    witness: Witness,
-    marks: Option<terminal::Marks>,
-    people: u64,
-    last: Option<Moment>,
+    cloudcli: cloudcli::Asker,
+    recorder: Option<Recorder>,
     told: Option<Verdict>,
 }
 
 impl Idle {
     /// Goes on with the clocks of an earlier life, or starts them.
     pub fn load(state: &Path, policy: VmPolicy, now: Moment) -> Self {
-        let file = state.join("idle.json");
-        let mut kept: Kept = durable::read_json(&file).unwrap_or_default();
-        let boot = boot_id();
-        if kept.boot != boot {
-            kept.leases.rebase(kept.at, now);
-            // No process of another boot lives.
-            kept.turns = Turns::default();
-            kept.boot = boot;
-        }
+        let kept: Kept = durable::read_json(&file(state)).unwrap_or_default();
+        let recorder = Recorder::resume(state, &policy, now).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a recording does not go on");
+            None
+        });
         Self {
-            kept,
-            file,
+            judge: Judge::resume(kept, &boot_id(), now),
+            state: state.to_owned(),
             policy,
             user: None,
             reader: Reader::default(),
-            sampler: Sampler::default(),
-            witness: Witness::default(),
-            marks: None,
-            people: 0,
-            last: None,
+            cloudcli: cloudcli::Asker::new(state),
+            recorder,
             told: None,
         }
     }
@@ -111,7 +90,10 @@ impl Idle {
     }
 
     /// New durations.
-    pub fn set_policy(&mut self, policy: VmPolicy) {
+    pub fn set_policy(&mut self, policy: VmPolicy, now: Moment) {
+        if self.policy != policy {
+            self.record(|recorder| recorder.write(now, &Entry::Policy(policy.clone())));
+        }
         self.policy = policy;
     }
 
@@ -120,59 +102,47 @@ impl Idle {
         self.policy.idle_timeout_secs
     }
 
-    /// How often to look: a few times within the idle timeout, and not more often than the kernel's marks are worth.
+    /// How often to look.
     pub fn every(&self) -> Duration {
-        Duration::from_secs((self.policy.idle_timeout_secs / 6).clamp(1, 10))
+        judge::every(&self.policy)
     }
 
     /// Looks at the machine and says why it is awake.
     pub fn tick(&mut self, now: Moment, ready: bool, people: u64, servers: &BTreeSet<u32>) -> Why {
-        let passed = self.last.map_or(Duration::ZERO, |last| now.since(last));
-        let uid = self.user.as_ref().map(|user| user.uid);
-        let processes =
-            self.reader.read_all(Path::new("/proc"), uid).map_err(|error| format!("/proc: {error}"));
-        let counted = credit(passed, self.every());
-        let (progress, agents) = match &processes {
-            Ok(processes) => {
-                let seen = self.sampler.sample(processes, servers, uid, passed);
-                let ended = self.kept.leases.drop_ended(|pid, started| is_there(processes, pid, started));
-                let works = ended.map(|reason| format!("what was kept alive has ended: {reason}"));
-                let reading = match works.or(seen.works) {
-                    Some(works) => Reading::Active(works),
-                    None => Reading::Quiet("no agent, build or test works".to_owned()),
-                };
-                (reading, seen.agents)
-            }
-            Err(error) => (Reading::Unreadable(error.clone()), Vec::new()),
-        };
-        let standing = match processes {
-            Ok(_) => self.turns(counted, &agents),
-            Err(error) => Standing { reading: Reading::Unreadable(error), asking: None },
-        };
-        let terminal = self.terminals(Path::new("/dev/pts"));
-        let http = if people > self.people {
-            Reading::Active("somebody uses a page of the workspace".to_owned())
-        } else {
-            Reading::Quiet("nobody uses a page".to_owned())
-        };
-        self.people = people;
-        let evidence = Evidence {
-            ready,
-            progress,
-            turn: standing.reading,
-            asking: standing.asking,
-            terminal,
-            http,
-            agents: agents.iter().map(|agent| format!("{} ({})", agent.name, agent.pid)).collect(),
-            leases: self.kept.leases.in_force(now),
-            asked_to_sleep: self.kept.asked_to_sleep,
-        };
-        self.last = Some(now);
-        let why = self.kept.clocks.tick(counted, &evidence, &self.policy);
-        if self.told.replace(why.verdict) != Some(why.verdict) || now.since(self.kept.at) >= STORE_EVERY {
+        let facts = self.read(ready, people, servers);
+        if self.recorder.is_some() {
+            let home = self.user.as_ref().map(|user| Path::new(&user.home));
+            let scenery = scenery::look(facts.processes.as_deref().unwrap_or_default(), home, now);
+            self.record(|recorder| recorder.look(now, &facts, scenery));
+        }
+        let why = self.judge.judge(now, &facts, &self.policy);
+        if self.told.replace(why.verdict) != Some(why.verdict)
+            || now.since(self.judge.kept_at()) >= STORE_EVERY
+        {
             self.store(now);
         }
         why
+    }
+
+    fn read(&mut self, ready: bool, people: u64, servers: &BTreeSet<u32>) -> Facts {
+        let uid = self.user.as_ref().map(|user| user.uid);
+        let processes =
+            self.reader.read_all(Path::new("/proc"), uid).map_err(|error| format!("/proc: {error}"));
+        let agents = progress::agents_among(processes.as_deref().unwrap_or_default(), servers, uid);
+        let home = |uid: u32| match &self.user {
+            Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
+            _ => (uid == 0).then(|| PathBuf::from("/root")),
+        };
+        Facts {
+            ready,
+            user: uid,
+            servers: servers.clone(),
+            terminals: terminals(Path::new("/dev/pts")),
+            people,
+            sights: witness::look(&agents, home, |process| self.judge.transcript(process)),
+            cloudcli: self.cloudcli.look(),
+            processes,
+        }
     }
 
     /// Takes a lease on the machine; says its name. Whoever holds does not want sleep any more.
@@ -180,8 +150,8 @@ impl Idle {
     /// # Errors
     /// There are too many.
     pub fn hold(&mut self, length: Duration, reason: &str, now: Moment) -> Result<String, leases::TooMany> {
-        let id = self.kept.leases.take(length, reason, now)?;
-        self.kept.asked_to_sleep = false;
+        let id = self.judge.hold(length, reason, now)?;
+        self.record(|recorder| recorder.write(now, &Entry::Hold { secs: length.as_secs() }));
         self.store(now);
         Ok(id)
     }
@@ -191,165 +161,118 @@ impl Idle {
     /// # Errors
     /// There is no such process, or there are too many leases.
     pub fn keep_alive(&mut self, pid: u32, length: Duration, now: Moment) -> Result<String, KeepError> {
-        let process = process::read_one(Path::new("/proc"), pid).ok_or(KeepError::NoProcess(pid))?;
-        let reason = format!("{} ({pid}) runs", process.comm);
-        let id = self.kept.leases.keep((pid, process.started), length, &reason, now)?;
-        self.kept.asked_to_sleep = false;
+        let found = process::read_one(Path::new("/proc"), pid).ok_or(KeepError::NoProcess(pid))?;
+        let reason = format!("{} ({pid}) runs", found.comm);
+        let process = (pid, found.started);
+        let id = self.judge.keep_alive(process, length, &reason, now)?;
+        self.record(|recorder| recorder.write(now, &Entry::KeepAlive { process, secs: length.as_secs() }));
         self.store(now);
         Ok(id)
     }
 
     /// Takes a report of an agent in; `process` is whose it is.
     pub fn hear(&mut self, hook: &Hook, process: (u32, u64), now: Moment) {
-        self.kept.turns.hear(hook, process, now.0 / MILLIS_PER_TICK);
-        match hook.happened {
-            // What a restart of ours must not forget.
-            Happened::Prompted | Happened::Asks(_) | Happened::Stopped(_) => self.store(now),
-            Happened::Started
-            | Happened::Went
-            | Happened::SubagentEnded
-            | Happened::Parked
-            | Happened::Ended => {}
+        self.judge.hear(hook, process, now);
+        self.record(|recorder| recorder.hook(hook, process, now));
+        if hook.happened.is_worth_storing() {
+            self.store(now);
         }
     }
 
     /// Gives leases of the machine back; says how many.
     pub fn release(&mut self, id: Option<&str>, now: Moment) -> usize {
-        let released = self.kept.leases.release(id);
+        let released = self.judge.release(id);
+        self.record(|recorder| recorder.write(now, &Entry::Release { id: id.map(str::to_owned) }));
         self.store(now);
         released
     }
 
     /// Somebody on the machine wants it to sleep: leases taken here end.
     pub fn ask_to_sleep(&mut self, now: Moment) {
-        self.kept.leases.release(None);
-        self.kept.asked_to_sleep = true;
+        self.judge.ask_to_sleep();
+        self.record(|recorder| recorder.write(now, &Entry::SleepAsked));
         self.store(now);
     }
 
     /// A wish to sleep is over: the control plane decided to go on.
     pub fn forget_sleep(&mut self, now: Moment) {
-        if std::mem::take(&mut self.kept.asked_to_sleep) {
+        if self.judge.forget_sleep() {
+            self.record(|recorder| recorder.write(now, &Entry::SleepForgotten));
             self.store(now);
         }
     }
 
     /// Takes over the holds that the control plane names.
     pub fn set_holds(&mut self, holds: &[VmHold], now: Moment) {
-        self.kept.leases.set_holds(holds, now);
+        self.judge.set_holds(holds, now);
+        self.record(|recorder| recorder.holds(holds, now));
     }
 
-    fn turns(&mut self, counted: Duration, agents: &[Agent]) -> Standing {
-        let Self { kept, witness, user, policy, .. } = self;
-        let home = |uid: u32| match &*user {
-            Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
-            _ => (uid == 0).then(|| PathBuf::from("/root")),
-        };
-        let seen = witness.look(agents, home, |process| kept.turns.transcript(process));
-        kept.turns.tick(counted, &seen, policy)
+    /// Begins to record a trace; an earlier one is lost.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    pub fn start_trace(&mut self, now: Moment) -> Result<(), RecordError> {
+        // Ended first: the file of one that goes on is about to be removed.
+        self.recorder = None;
+        self.recorder = Some(Recorder::start(&self.state, &self.policy, now)?);
+        Ok(())
     }
 
-    fn terminals(&mut self, pts: &Path) -> Reading {
-        match terminal::read(pts) {
-            Ok(marks) => {
-                let typed = self.marks.as_ref().and_then(|before| terminal::typed_on(before, &marks));
-                let reading = match typed {
-                    Some(name) => Reading::Active(format!("somebody types (pts/{name})")),
-                    None => Reading::Quiet("nobody types".to_owned()),
-                };
-                self.marks = Some(marks);
-                reading
-            }
-            // A machine without ptys has nobody at one.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Reading::Quiet("there is no terminal".to_owned())
-            }
-            Err(error) => Reading::Unreadable(format!("{}: {error}", pts.display())),
+    /// Ends the recording; says how long it became.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be kept.
+    pub fn stop_trace(&mut self) -> Result<u64, RecordError> {
+        let recorder = self.recorder.take().ok_or(RecordError::NotRecording)?;
+        let bytes = recorder.bytes();
+        recorder.stop()?;
+        Ok(bytes)
+    }
+
+    /// Writes into the recording where a scene is.
+    ///
+    /// # Errors
+    /// Nothing is recorded, or the mark is not usable.
+    pub fn mark_trace(&mut self, name: &str, now: Moment) -> Result<(), RecordError> {
+        self.recorder.as_mut().ok_or(RecordError::NotRecording)?.mark(name, now)
+    }
+
+    /// The recording that goes on or ended last.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn trace(&self) -> Result<String, RecordError> {
+        Recorder::text(&self.state)
+    }
+
+    /// Records, where that is wanted. What cannot be written ends the recording.
+    fn record(&mut self, write: impl FnOnce(&mut Recorder) -> std::io::Result<()>) {
+        let Some(recorder) = &mut self.recorder else { return };
+        if let Err(error) = write(recorder) {
+            tracing::warn!(%error, "the recording ends");
+            self.recorder = None;
         }
     }
 
     fn store(&mut self, now: Moment) {
-        self.kept.at = now;
-        if let Err(error) = durable::write_json(&self.file, &self.kept, 0o600) {
+        if let Err(error) = durable::write_json(&file(&self.state), self.judge.keep(now), 0o600) {
             tracing::error!(%error, "cannot store the idle clocks");
         }
     }
 }
 
-fn is_there(processes: &[Process], pid: u32, started: u64) -> bool {
-    processes.iter().any(|process| (process.pid, process.started) == (pid, started))
+fn file(state: &Path) -> PathBuf {
+    state.join("idle.json")
 }
 
-/// How much of the time between two looks counts as seen: a machine that was suspended or stalled saw little of it.
-fn credit(passed: Duration, every: Duration) -> Duration {
-    passed.min(every * 2)
+fn terminals(pts: &Path) -> Result<Option<Marks>, String> {
+    match terminal::read(pts) {
+        Ok(marks) => Ok(Some(marks)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", pts.display())),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POLICY: VmPolicy = VmPolicy {
-        heartbeat_secs: 15,
-        idle_timeout_secs: 60,
-        unknown_grace_secs: 600,
-        waiting_for_human_secs: 7200,
-        agent_silence_secs: 1800,
-        background_secs: 7200,
-        snapshot_every_secs: 900,
-    };
-
-    fn quiet_secs(why: &Why) -> u64 {
-        why.budgets.iter().find(|budget| budget.name == "idle_timeout").unwrap().used_secs
-    }
-
-    /// A watch that sees no user's processes, so that only the scene counts.
-    fn watch(directory: &Path, now: u64) -> Idle {
-        Idle::load(directory, POLICY, Moment(now))
-    }
-
-    #[test]
-    fn a_suspended_machine_does_not_become_idle_by_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut idle = watch(directory.path(), 0);
-        idle.marks = Some(terminal::Marks::new());
-        idle.tick(Moment(0), true, 0, &BTreeSet::new());
-        let before = idle.kept.clocks.clone();
-        idle.kept.clocks = before;
-        assert_eq!(credit(Duration::from_secs(3600), idle.every()), Duration::from_secs(20));
-    }
-
-    #[test]
-    fn a_restart_keeps_leases_and_clocks_and_a_reboot_keeps_what_was_left() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut idle = watch(directory.path(), 1_000_000);
-        idle.hold(Duration::from_secs(100), "demo", Moment(1_000_000)).unwrap();
-        let mut again = watch(directory.path(), 1_030_000);
-        assert_eq!(again.kept.leases.in_force(Moment(1_030_000))[0].expires_in_secs, 70);
-        // Another boot: its clock begins again, and nobody knows how long the machine was off.
-        again.kept.boot = "another".into();
-        durable::write_json(&again.file, &again.kept, 0o600).unwrap();
-        let mut rebooted = watch(directory.path(), 5_000);
-        assert_eq!(rebooted.kept.leases.in_force(Moment(5_000))[0].expires_in_secs, 100);
-    }
-
-    #[test]
-    fn time_without_the_agent_is_not_counted() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut idle = watch(directory.path(), 0);
-        idle.tick(Moment(0), true, 0, &BTreeSet::new());
-        let mut again = watch(directory.path(), 900_000);
-        let why = again.tick(Moment(900_000), true, 0, &BTreeSet::new());
-        assert_eq!(quiet_secs(&why), 0);
-    }
-
-    #[test]
-    fn a_hold_takes_back_a_wish_to_sleep() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut idle = watch(directory.path(), 0);
-        idle.ask_to_sleep(Moment(0));
-        assert_eq!(idle.tick(Moment(1), true, 0, &BTreeSet::new()).verdict, Verdict::Idle);
-        idle.hold(Duration::from_secs(5), "wait", Moment(2)).unwrap();
-        assert_ne!(idle.tick(Moment(3), true, 0, &BTreeSet::new()).verdict, Verdict::Idle);
-    }
-}
+mod tests;

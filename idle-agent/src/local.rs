@@ -1,6 +1,7 @@
 //! The machine's own command line talks to the daemon here: one line of JSON each way over a Unix socket that the
 //! workspace's user may reach. It can ask, hold, release, report and ask for sleep; nothing else.
 
+use crate::clock::Moment;
 use crate::conductor::Event;
 use crate::idle::hook::Hook;
 use crate::idle::progress::agent_above;
@@ -9,13 +10,16 @@ use ebbtide_api::Duration;
 use ebbtide_api::why::Why;
 use ebbtide_api::workspace::Port;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
 
 /// Longest line that is read.
-const LINE_BYTES: u64 = 8 << 10;
+const LINE_BYTES: usize = 8 << 10;
+/// How long one connection may take to say its line, and again to take the answer: all others wait meanwhile.
+const TURN: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long either side waits for the other.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -54,8 +58,26 @@ pub enum Asked {
         /// Which.
         id: Option<String>,
     },
+    /// Record what the watch over activity sees.
+    Trace(TraceWish),
+    /// Take a snapshot now.
+    Snapshot,
     /// Back up and sleep.
     Sleep,
+}
+
+/// What is to be done about a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceWish {
+    /// Begin one; an earlier one is lost.
+    Start,
+    /// Write into it where a scene is.
+    Mark(String),
+    /// End it.
+    Stop,
+    /// Hand over the one that goes on or ended last.
+    Save,
 }
 
 /// What is answered.
@@ -78,6 +100,20 @@ pub enum Reply {
         /// How many.
         released: usize,
     },
+    /// It is being recorded.
+    Recording {
+        /// The machine's moment of what was asked.
+        at: Moment,
+    },
+    /// The recording has ended.
+    Recorded {
+        /// How long it became.
+        bytes: u64,
+    },
+    /// A recording.
+    Trace(String),
+    /// A snapshot is taken.
+    Snapshotting,
     /// A report was taken in.
     Heard,
     /// The control plane will be told that nothing keeps the machine awake.
@@ -107,11 +143,8 @@ pub fn serve(socket: &Path, events: Sender<Event>) -> std::io::Result<()> {
 }
 
 fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
-    connection.set_read_timeout(Some(std::time::Duration::from_secs(1)))?;
-    connection.set_write_timeout(Some(std::time::Duration::from_secs(1)))?;
-    let mut line = String::new();
-    BufReader::new((&connection).take(LINE_BYTES)).read_line(&mut line)?;
-    let reply = match serde_json::from_str(&line) {
+    let line = read_line(&mut connection, Instant::now() + TURN)?;
+    let reply = match serde_json::from_slice(&line) {
         Ok(mut asked) => {
             if let Asked::Hook { process, .. } = &mut asked {
                 *process = agent_that_asks(&connection);
@@ -125,8 +158,34 @@ fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result
         }
         Err(error) => Reply::Error(format!("not understood: {error}")),
     };
-    serde_json::to_writer(&mut connection, &reply)?;
-    connection.write_all(b"\n")
+    let mut reply = serde_json::to_vec(&reply)?;
+    reply.push(b'\n');
+    // The kernel takes an answer whole, unless somebody does not read: it is then not repeated for the rest.
+    connection.set_write_timeout(Some(TURN))?;
+    match connection.write(&reply)? {
+        written if written == reply.len() => Ok(()),
+        _ => Err(ErrorKind::WriteZero.into()),
+    }
+}
+
+/// Reads up to the end of a line or of what is said. The deadline is one for all of it: a byte now and then is no line.
+fn read_line(connection: &mut UnixStream, deadline: Instant) -> std::io::Result<Vec<u8>> {
+    let (mut line, mut part) = (Vec::new(), [0; 1024]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        connection.set_read_timeout(Some(left))?;
+        let read = connection.read(&mut part)?;
+        line.extend(part.iter().take(read));
+        if read == 0 || line.contains(&b'\n') {
+            return Ok(line);
+        }
+        if line.len() >= LINE_BYTES {
+            return Err(ErrorKind::InvalidData.into());
+        }
+    }
 }
 
 /// The agent to which the process at the other end belongs.
@@ -149,4 +208,44 @@ pub fn ask(socket: &Path, asked: &Asked) -> std::io::Result<Reply> {
     let mut reply = String::new();
     BufReader::new(connection).read_line(&mut reply)?;
     Ok(serde_json::from_str(&reply)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn one_that_says_a_byte_now_and_then_is_not_waited_for() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let drip = std::thread::spawn(move || {
+            let begun = Instant::now();
+            // Ends when the other end is closed; bounded in case it never is.
+            while theirs.write_all(b"x").is_ok() && begun.elapsed() < Duration::from_secs(30) {
+                std::thread::yield_now();
+                let _ = rustix::event::poll(
+                    &mut [],
+                    Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 5_000_000 }),
+                );
+            }
+            begun.elapsed()
+        });
+        let read = read_line(&mut ours, Instant::now() + Duration::from_millis(300));
+        // The kernel says the second where the time is over within a read.
+        assert!([ErrorKind::TimedOut, ErrorKind::WouldBlock].contains(&read.unwrap_err().kind()));
+        drop(ours);
+        assert!(drip.join().unwrap() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_line_in_parts_is_read_and_one_without_end_is_not() {
+        let soon = || Instant::now() + Duration::from_secs(30);
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"{\"ask\":").unwrap();
+        theirs.write_all(b"\"why\"}\nrest").unwrap();
+        let line = read_line(&mut ours, soon()).unwrap();
+        assert!(line.starts_with(b"{\"ask\":\"why\"}\n"), "{line:?}");
+        theirs.write_all(&[b'x'; 2 * LINE_BYTES]).unwrap();
+        assert_eq!(read_line(&mut ours, soon()).unwrap_err().kind(), ErrorKind::InvalidData);
+    }
 }

@@ -17,6 +17,10 @@ pub struct Schedule {
     /// How many snapshots had been asked for when the last one was begun.
     answered: u64,
     wanted: u64,
+    /// One was asked for on the machine itself.
+    asked_here: bool,
+    /// The one that was begun last was.
+    answers_here: bool,
     failures: u32,
     not_before: Moment,
 }
@@ -24,7 +28,17 @@ pub struct Schedule {
 impl Schedule {
     /// A schedule that begins now. What an earlier life of the agent saw stir is not known, so something has.
     pub fn new(every: Duration, answered: u64, now: Moment) -> Self {
-        Self { every, changed: true, last: now, answered, wanted: answered, failures: 0, not_before: now }
+        Self {
+            every,
+            changed: true,
+            last: now,
+            answered,
+            wanted: answered,
+            asked_here: false,
+            answers_here: false,
+            failures: 0,
+            not_before: now,
+        }
     }
 
     /// Changes the rhythm.
@@ -37,6 +51,11 @@ impl Schedule {
         self.wanted = wanted;
     }
 
+    /// One is asked for on the machine itself.
+    pub fn ask(&mut self) {
+        self.asked_here = true;
+    }
+
     /// Something stirred.
     pub fn stirred(&mut self) {
         self.changed = true;
@@ -44,7 +63,7 @@ impl Schedule {
 
     /// Whether one is due.
     pub fn is_due(&self, now: Moment) -> bool {
-        let asked = self.wanted > self.answered;
+        let asked = self.wanted > self.answered || self.asked_here;
         let by_time = self.changed && now.since(self.last) >= self.every;
         (asked || by_time) && now >= self.not_before
     }
@@ -53,6 +72,7 @@ impl Schedule {
     pub fn begin(&mut self, now: Moment) {
         self.last = now;
         self.changed = false;
+        self.answers_here = std::mem::take(&mut self.asked_here);
     }
 
     /// One is complete that was begun when so many had been asked for.
@@ -64,6 +84,7 @@ impl Schedule {
     /// One failed: it is tried again, later each time.
     pub fn failed(&mut self, now: Moment) {
         self.changed = true;
+        self.asked_here |= std::mem::take(&mut self.answers_here);
         self.last = Moment(0);
         self.not_before = now.plus(FIRST_WAIT.saturating_mul(1 << self.failures.min(8)).min(LONGEST_WAIT));
         self.failures = self.failures.saturating_add(1);
@@ -106,6 +127,17 @@ mod tests {
         assert!(schedule.is_due(Moment(2)), "another was asked for meanwhile");
         schedule.succeeded(4);
         assert!(!schedule.is_due(Moment(3)));
+    }
+
+    #[test]
+    fn one_that_is_asked_for_on_the_machine_is_taken_once() {
+        let mut schedule = Schedule::new(EVERY, 0, Moment(0));
+        schedule.ask();
+        assert!(schedule.is_due(Moment(1)));
+        schedule.begin(Moment(1));
+        assert!(!schedule.is_due(Moment(2)));
+        schedule.failed(Moment(2));
+        assert!(schedule.is_due(Moment(6_000)), "a failed one is tried again by itself");
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Agents {
         let off = r#"mkdir -p .claude && echo '{"disableAllHooks":true}' > .claude/settings.json"#;
         machine.shell("ebb", &format!("cd {DIRECTORY} && {off}"))?;
         machine.shell("ebb", &format!("tmux new-window -d 'exec python3 ~/model.py {PORT} ~/model.log'"))?;
-        wait::until("the model to listen", Duration::from_secs(20), || {
+        wait::until("the model to listen", Duration::from_secs(60), || {
             if machine.listens(PORT) { Ok(()) } else { Err("it does not".to_owned()) }
         })?;
         Ok(Self { machine })
@@ -82,10 +82,18 @@ impl Agents {
         self.machine.shell("ebb", "tmux new-window -d 'exec python3 ~/codex.py'").map(drop)
     }
 
+    /// Whether the model has answered all that a prompt had it do.
+    ///
+    /// # Errors
+    /// Where the machine does not answer.
+    pub fn is_done(&self) -> Result<bool> {
+        Ok(self.machine.shell("ebb", "cat ~/model.log")?.contains("all done"))
+    }
+
     /// What the terminals show and the model was asked, for a failure.
     pub fn last_words(&self) -> String {
         let screens = "for w in $(tmux list-windows -F '#I'); do tmux capture-pane -p -t :$w | grep -v '^$' | tail -15; done";
-        let look = format!("{screens}; cat ~/model.log; ebb why");
+        let look = format!("{screens}; cat ~/model.log; ps -eo pid,ppid,stat,etimes,wchan:20,comm; ebb why");
         self.machine.shell("ebb", &look).unwrap_or_else(|error| format!("{error:#}"))
     }
 }

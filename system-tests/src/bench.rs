@@ -3,6 +3,7 @@
 //! A figure is measured, or says that it is derived and from what. A missed target is shown as missed. Nothing here is
 //! asserted: figures depend on the machine and on what else it does.
 
+mod backup;
 mod clock;
 mod day;
 mod lives;
@@ -11,12 +12,14 @@ mod ports;
 pub mod report;
 mod rest;
 mod sweep;
+mod watching;
 mod worker;
 
 use crate::api::Discard;
 use crate::machine;
 use crate::{Machines, Options, Stack, place};
 use anyhow::{Result, ensure};
+pub use backup::Kind as BackupSet;
 use clap::Parser;
 use ebbtide_api::workspace::State;
 use log::Log;
@@ -37,12 +40,36 @@ pub struct Plan {
     /// Work in a workspace before it sleeps, in megabytes, beside the clone.
     #[arg(long, default_value_t = 32)]
     pub work_mb: usize,
+    /// Size of each set of files whose backups are measured, in megabytes.
+    #[arg(long, default_value_t = 200)]
+    pub backup_mb: u64,
+    /// Measures backups of these files alone.
+    #[arg(long)]
+    pub backup_set: Option<BackupSet>,
+    /// How often each of these backups is measured.
+    #[arg(long, default_value_t = 3)]
+    pub backup_rounds: usize,
     /// Writes the tables into docs/benchmarks.md.
-    #[arg(long, conflicts_with = "only")]
+    #[arg(long)]
     pub write: bool,
     /// Measures this alone, and prints its table.
     #[arg(long)]
     pub only: Option<Only>,
+}
+
+impl Plan {
+    /// What the figures depend on, as it is said on the command line.
+    fn arguments(&self) -> String {
+        let Self { runs, rest_secs, work_mb, backup_mb, backup_rounds, .. } = self;
+        match self.only {
+            Some(Only::Sweep) => "--only sweep".to_owned(),
+            Some(Only::IdleCost) => format!("--only idle-cost --rest-secs {rest_secs}"),
+            Some(Only::Backup) => {
+                format!("--only backup --backup-mb {backup_mb} --backup-rounds {backup_rounds}")
+            }
+            None => format!("--runs {runs} --rest-secs {rest_secs} --work-mb {work_mb}"),
+        }
+    }
 }
 
 /// What can be measured alone.
@@ -50,6 +77,10 @@ pub struct Plan {
 pub enum Only {
     /// The sweep over 10 000 workspaces, in a system of its own.
     Sweep,
+    /// What watching a busy machine costs, in a system of its own.
+    IdleCost,
+    /// Backups against stock restic and `tar | zstd | age`, in a system of its own.
+    Backup,
 }
 
 /// A system under measurement.
@@ -68,8 +99,11 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// # Errors
 /// Where something cannot be measured; the system is taken down in any case.
 pub fn run(plan: &Plan, say: fn(&str)) -> Result<String> {
-    if let Some(Only::Sweep) = plan.only {
-        return Ok(sweep::run(say)?.render());
+    match plan.only {
+        Some(Only::Sweep) => return Ok(sweep::run(say)?.render()),
+        Some(Only::Backup) => return backups(plan, say),
+        Some(Only::IdleCost) => return watching(plan, say),
+        None => {}
     }
     let agent = place::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
     ensure!(agent.exists(), "{} is missing; run scripts/build release", agent.display());
@@ -99,6 +133,20 @@ pub fn run(plan: &Plan, say: fn(&str)) -> Result<String> {
     let stopped = stack.stop();
     let sections = measured?;
     stopped?;
+    let mut text = before.render(plan, &Surroundings::now());
+    sections.iter().for_each(|section| text += &section.render());
+    Ok(text)
+}
+
+fn watching(plan: &Plan, say: fn(&str)) -> Result<String> {
+    let before = Surroundings::now();
+    let section = watching::run(Duration::from_secs(plan.rest_secs), say)?;
+    Ok(before.render(plan, &Surroundings::now()) + &section.render())
+}
+
+fn backups(plan: &Plan, say: fn(&str)) -> Result<String> {
+    let before = Surroundings::now();
+    let sections = backup::run(plan.backup_mb, plan.backup_rounds, plan.backup_set, say)?;
     let mut text = before.render(plan, &Surroundings::now());
     sections.iter().for_each(|section| text += &section.render());
     Ok(text)
@@ -176,17 +224,27 @@ impl Surroundings {
         format!(
             "Measured {date} on {cores} cores ({}), {} of memory, Linux {}. Commit {}{changed}, release builds of the idle-agent and \
              the Worker, unoptimised local cloud. Load of the machine before: {}; after: {} (1, 5, 15 minutes; this run's own work \
-             included).\n\nCommand: `scripts/bench --runs {} --rest-secs {} --work-mb {} --write`.\n\n",
+             included).\n\nCommand: `scripts/bench {} --write`.\n\n",
             field(&read("/proc/cpuinfo"), "model name"),
             crate::figures::bytes(memory * 1024),
             read("/proc/sys/kernel/osrelease").trim(),
             git(&["rev-parse", "--short", "HEAD"]),
             self.load,
             after.load,
-            plan.runs,
-            plan.rest_secs,
-            plan.work_mb,
+            plan.arguments(),
         )
+    }
+}
+
+impl Plan {
+    /// Which part of that document the figures replace.
+    pub fn block(&self) -> report::Block {
+        match self.only {
+            None => report::Block::All,
+            Some(Only::Sweep) => report::Block::Sweep,
+            Some(Only::Backup) => report::Block::Backups,
+            Some(Only::IdleCost) => report::Block::Watching,
+        }
     }
 }
 

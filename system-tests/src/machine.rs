@@ -75,6 +75,16 @@ impl Machine {
         self.shell("root", &text)
     }
 
+    /// Everything about the files below a directory that a backup must bring back (`facts.py`), a line a path.
+    ///
+    /// # Errors
+    /// Where the machine does not answer.
+    pub fn facts(&self, directory: &str) -> Result<Vec<String>> {
+        let look =
+            format!("python3 - {directory} <<'END-OF-FILE'\n{}\nEND-OF-FILE\n", include_str!("facts.py"));
+        Ok(self.shell("root", &look)?.lines().map(str::to_owned).collect())
+    }
+
     /// Whether something in the machine listens on a TCP port.
     pub fn listens(&self, port: u16) -> bool {
         let wanted = format!(":{port:04X}");

@@ -51,6 +51,8 @@ pub struct Options {
     pub policy: Value,
     /// Git repositories that machines find at `http://git.ebbtide.test/{name}.git`.
     pub repositories: Option<PathBuf>,
+    /// Programs that machines find in `/usr/local/bin`, one file each; those of the cache where not given.
+    pub programs: Option<PathBuf>,
     /// How often the Worker's cron runs.
     pub cron_every: Duration,
     /// Preferred ports of the Worker and of the edge; others where they are taken.
@@ -76,6 +78,7 @@ impl Default for Options {
             machines: Machines::None,
             policy: Value::Object(<_>::default()),
             repositories: None,
+            programs: None,
             cron_every: Duration::from_secs(5),
             ports: None,
             machine_calls: None,
@@ -514,7 +517,8 @@ fn start_cloud(
     arguments.extend(["--cron".into(), cron.into(), "--cron-every".into()]);
     arguments.push(format!("{}s", options.cron_every.as_secs().max(1)).into());
     if options.machines == Machines::Process {
-        arguments.extend(["--machine-bin".into(), place::machine_bin()?.into()]);
+        let programs = options.programs.clone().map_or_else(place::machine_bin, Ok)?;
+        arguments.extend(["--machine-bin".into(), programs.into()]);
     }
     if let Some(calls) = options.machine_calls {
         arguments.extend(["--hetzner-budget", calls].map(OsString::from));

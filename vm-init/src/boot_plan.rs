@@ -23,6 +23,8 @@ pub struct BootSpec<'a> {
     pub branch: Option<&'a str>,
     /// The snapshot to restore; where present nothing is cloned.
     pub snapshot: Option<&'a str>,
+    /// How many seconds the removal of old snapshots may take, where any are to be removed: before anything is restored.
+    pub tidy_secs: Option<u64>,
 }
 
 /// Lists the steps of a boot, in order.
@@ -39,6 +41,14 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
             Limits { timeout_secs: 900, retries: 3 },
         ),
     ];
+    if let Some(limit_secs) = spec.tidy_secs {
+        steps.push(step(
+            "tidy",
+            "Tidying old backups",
+            StepAction::Tidy { limit_secs },
+            Limits { timeout_secs: limit_secs, retries: 0 },
+        ));
+    }
     if let Some(snapshot) = spec.snapshot {
         steps.push(step(
             "restore",
@@ -136,14 +146,28 @@ mod tests {
 
     #[test]
     fn a_first_boot_clones() {
-        let spec = BootSpec { repo: Some("https://h/a/demo.git"), branch: Some("$(id)"), snapshot: None };
+        let spec = BootSpec {
+            repo: Some("https://h/a/demo.git"),
+            branch: Some("$(id)"),
+            snapshot: None,
+            ..BootSpec::default()
+        };
         insta::assert_snapshot!(shown(spec));
     }
 
     #[test]
     fn a_wake_restores_and_never_clones() {
-        let spec = BootSpec { repo: Some("https://h/a/demo.git"), snapshot: Some("5f1c"), branch: None };
+        let spec =
+            BootSpec { repo: Some("https://h/a/demo.git"), snapshot: Some("5f1c"), ..BootSpec::default() };
         insta::assert_snapshot!(shown(spec));
+    }
+
+    #[test]
+    fn old_backups_are_removed_before_anything_of_the_user_s_is_there() {
+        let plan =
+            boot_plan(&BootSpec { snapshot: Some("5f1c"), tidy_secs: Some(180), ..BootSpec::default() });
+        let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["user", "programs", "tidy", "restore", "terminal", "caddy"]);
     }
 
     #[test]

@@ -144,6 +144,11 @@ pub async fn sign_in(invocation: &Invocation, credential: &str) -> ApiResult<Con
     if let Ok(key) = ApiKey::parse(credential) {
         let index = invocation.index()?;
         if let Some(row) = index.key(key.id()).await?.filter(|row| key.matches(&row.digest)) {
+            if row.expires_at.is_some_and(|at| at <= now) {
+                return Err(ApiError::new(ErrorCode::TokenExpired, "this restore kit has ended")
+                    .hint("POST …/restore-kit makes another; `for` says how long it is good.")
+                    .header("www-authenticate", BEARER));
+            }
             let idle = row.last_used_at.map(|at| now.duration_since(at));
             if idle.is_none_or(|idle| idle >= TOUCH_EVERY.into()) {
                 // A plan that has no rows left must not lock out whoever wants to put things to sleep.

@@ -17,6 +17,7 @@ use crate::index::Intent;
 use crate::invocation::Invocation;
 use crate::object::Call;
 use crate::reserve;
+use ebbtide_api::backups::Retention;
 use ebbtide_api::workspace::{Cost, CreateWorkspace, Ingress, Workspace};
 use ebbtide_api::{Duration, Timestamp, WorkspaceId};
 use ebbtide_control::money::Quote;
@@ -129,6 +130,7 @@ fn check_fields(request: &CreateWorkspace, policy: &Policy) -> ApiResult<()> {
         return Err(ApiError::field("agents", format!("there is no agent {shown}")).hint(hint));
     }
     check_durations(request.idle_timeout, request.lifetime, policy)?;
+    check_retention(request.retention)?;
     check_env(&request.env)
 }
 
@@ -156,6 +158,20 @@ pub fn check_durations(
         }
     }
     Ok(())
+}
+
+/// Says which rule of retention cannot be kept to.
+///
+/// # Errors
+/// `invalid_field`.
+pub fn check_retention(retention: Option<Retention>) -> ApiResult<()> {
+    match retention {
+        Some(rule) if rule.most() > Retention::MOST => {
+            Err(ApiError::field("retention", format!("it keeps {} snapshots", rule.most()))
+                .hint(format!("The four numbers add up to at most {}.", Retention::MOST)))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_env(env: &BTreeMap<String, String>) -> ApiResult<()> {
@@ -212,6 +228,7 @@ fn complete(
         on_unsaved,
         rescue_image,
         persistence,
+        retention,
     } = request;
     let policy = &config.policy;
     let lifetime = lifetime.unwrap_or(policy.lifetime);
@@ -244,6 +261,7 @@ fn complete(
             rescue_image: rescue_image.unwrap_or_default(),
             persistence: persistence.unwrap_or_default(),
             env: env.keys().cloned().collect(),
+            retention,
         },
         env,
     })

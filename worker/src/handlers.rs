@@ -86,6 +86,8 @@ pub async fn dispatch(
         Endpoint::Heartbeat => machine::heartbeat(invocation, caller.machine()?, &request).await,
         Endpoint::Receipt => machine::receipt(invocation, caller.machine()?, &request).await,
         Endpoint::Drained => machine::drained(invocation, caller.machine()?, &request).await,
+        Endpoint::BeginTidy => repository::begin_tidying(invocation, &caller.machine()?, &request).await,
+        Endpoint::EndTidy => repository::end_tidying(invocation, &caller.machine()?, &request).await,
         Endpoint::MachineRepository => {
             repository::machine(invocation, &caller.machine()?, params, &request).await
         }

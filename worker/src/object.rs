@@ -168,6 +168,7 @@ impl Inner {
             || ends_at != before.phase_ends_at(&config.policy)
             || next.snapshots.first() != before.snapshots.first()
             || next.rescue_image != before.rescue_image
+            || (alarm == Alarm::Spent && is_last_in_its_hour(now, alarm_at))
         {
             // Not awaited: the index may be slow, and what follows must not wait for it. The row with the later `since`
             // wins, and the sweep mends one that was never written.
@@ -209,6 +210,13 @@ impl Inner {
     }
 }
 
+/// Whether this alarm is the last of its hour: then the row is compared, so that one that the index has lost comes back
+/// although nothing changes. A row that is right is not written.
+fn is_last_in_its_hour(now: Timestamp, next: Option<Timestamp>) -> bool {
+    let hour = |at: Timestamp| at.as_second().div_euclid(3600);
+    next.is_none_or(|next| hour(next) > hour(now))
+}
+
 /// The control plane's clock.
 fn now() -> Timestamp {
     i64::try_from(worker::Date::now().as_millis())
@@ -220,4 +228,20 @@ fn now() -> Timestamp {
 fn refuse(code: ErrorCode, message: &str) -> Result<Response> {
     let refusal = ObjectRefusal { code, message: message.to_owned() };
     Ok(Response::from_json(&refusal)?.with_status(code.status()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_is_compared_once_an_hour_however_often_the_alarm_fires() {
+        let at = |secs| Timestamp::from_second(1_800_000_000 + secs).ok();
+        let fired: Vec<i64> = (0..6 * 3600).step_by(120).collect();
+        let compared = fired
+            .iter()
+            .filter(|secs| at(**secs).is_some_and(|now| is_last_in_its_hour(now, at(**secs + 120))));
+        assert_eq!(compared.count(), 6);
+        assert!(at(0).is_some_and(|now| is_last_in_its_hour(now, None)));
+    }
 }

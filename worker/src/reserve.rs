@@ -7,15 +7,15 @@
 use crate::auth::Context;
 use crate::catalog;
 use crate::error::{ApiError, ApiResult};
-use crate::index::{AuditNote, Intent, Reservation, Reserved};
+use crate::index::{AuditNote, Intent, Reservation, Reserved as Found};
 use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use crate::object::Call;
-use ebbtide_api::workspace::Cost;
-use ebbtide_api::{Duration, ErrorCode, Generation, WorkspaceId};
+use ebbtide_api::workspace::{Cost, Failure};
+use ebbtide_api::{Duration, ErrorCode, Generation, TenantId, WorkspaceId};
 use ebbtide_control::money::caps::Wish;
-use ebbtide_control::money::{Amount, Quote, Terms, Worst, reserved};
-use ebbtide_control::record::{Placement, Spec, minus};
+use ebbtide_control::money::{Amount, Quote, Reserved, Terms, Worst, reserved, terms};
+use ebbtide_control::record::{Placement, Record, Spec, minus};
 use serde_json::Value;
 
 /// Workspaces whose account is mended in a run of the sweep.
@@ -60,6 +60,31 @@ pub struct Ticket {
 /// As [`new_workspace`]; or the object does not answer.
 pub async fn next_machine(invocation: &Invocation, context: &Context, id: &WorkspaceId) -> ApiResult<Ticket> {
     let terms: Terms = invocation.ask(&context.tenant, id, Call::Terms).await?;
+    begin(invocation, &context.tenant, id, terms).await
+}
+
+/// The same for a machine that its object begins by itself: after a wait, or after a salvage. A cap refuses it as it
+/// would refuse its owner.
+///
+/// # Errors
+/// The index or the provider's prices are not to be had.
+pub async fn waited_for(invocation: &Invocation, record: &Record) -> ApiResult<Reserved> {
+    match begin(invocation, &record.tenant, &record.id, terms(record)).await {
+        Ok(ticket) => Ok(Reserved::Stands(ticket.quote)),
+        Err(error) if error.code() == ErrorCode::CapReached => {
+            let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&invocation.request_id);
+            Ok(Reserved::Refused(Failure { code: error.code().as_str().to_owned(), message, hint }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn begin(
+    invocation: &Invocation,
+    tenant: &TenantId,
+    id: &WorkspaceId,
+    terms: Terms,
+) -> ApiResult<Ticket> {
     let (Some(generation), Some(placement)) = (terms.next, terms.placements.first()) else {
         return Ok(Ticket { quote: None, made: None });
     };
@@ -68,7 +93,7 @@ pub async fn next_machine(invocation: &Invocation, context: &Context, id: &Works
     let wish = Reservation {
         workspace: id,
         generation,
-        tenant: &context.tenant,
+        tenant,
         worst: worst(invocation, quote.as_ref(), terms.lifetime)?,
         quote: quote.as_ref(),
         placement,
@@ -200,7 +225,7 @@ fn worst(invocation: &Invocation, quote: Option<&Quote>, lifetime: Duration) -> 
     }
 }
 
-fn granted(invocation: &Invocation, found: &Reserved, wish: Wish) -> ApiResult<()> {
+fn granted(invocation: &Invocation, found: &Found, wish: Wish) -> ApiResult<()> {
     if found.stands {
         return Ok(());
     }

@@ -115,14 +115,20 @@ impl Place {
 pub enum AsOf {
     /// The newest that is verified.
     Latest,
+    /// All that are verified, together: what may be relied on when something is removed.
+    Verified,
     /// That of a snapshot.
     Snapshot(Name),
 }
 
 impl AsOf {
-    /// Reads `latest` or a snapshot's whole id.
+    /// Reads `latest`, `verified` or a snapshot's whole id.
     pub fn parse(text: &str) -> Option<Self> {
-        if text == "latest" { Some(Self::Latest) } else { Name::parse(text).map(Self::Snapshot) }
+        match text {
+            "latest" => Some(Self::Latest),
+            "verified" => Some(Self::Verified),
+            name => Name::parse(name).map(Self::Snapshot),
+        }
     }
 }
 

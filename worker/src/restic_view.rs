@@ -6,6 +6,10 @@
 //! generation stands on, and so on down. What a generation left unproved therefore never counts for a later one.
 //! Only one clock is read, that of storage. Must never hide what the owner wrote: that has no generation; nor a pack:
 //! nothing reads one but by an index, and an owner's prune writes indexes that name packs of every generation.
+//!
+//! What counts for *any* verified snapshot is proved: that is how far the repository *reaches*. An owner's prune may keep
+//! one branch's index as the only one that names another's blob; so its first deletion *vouches* for what was proved by
+//! then, and from there on every view shows those indexes. What no receipt ever proved is vouched for by nobody.
 
 use crate::restic_paths::Kind;
 use serde::{Deserialize, Serialize};
@@ -23,11 +27,16 @@ pub struct Mark {
 /// What each generation stands on: `None` where it restored nothing.
 pub type Lineage = BTreeMap<u32, Option<Mark>>;
 
+/// Until when the objects of each generation count, in milliseconds since 1970.
+pub type Reach = BTreeMap<u32, i64>;
+
 /// What a reader is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// Until when objects of a generation count.
-    until: BTreeMap<u32, i64>,
+    until: Reach,
+    /// Until when indexes of a generation count beyond that.
+    vouched: Reach,
     /// The repository's configuration, which closes `keys/`.
     config: Option<Mark>,
     /// Whether locks of machines are shown.
@@ -47,19 +56,31 @@ impl View {
     /// What a machine is shown: its own generation's objects and those that count for the snapshot it stands on.
     pub fn of_machine(generation: u32, lineage: &Lineage, config: Option<Mark>) -> Self {
         let until = standing(Mark { generation: Some(generation), at_ms: i64::MAX }, lineage);
-        Self { until, config, locks: Locks::Shown }
+        Self { until, vouched: Reach::new(), config, locks: Locks::Shown }
     }
 
     /// What is seen from a snapshot.
     pub fn as_of(snapshot: Mark, lineage: &Lineage, config: Option<Mark>) -> Self {
-        Self { until: standing(snapshot, lineage), config, locks: Locks::Hidden }
+        let until = standing(snapshot, lineage);
+        Self { until, vouched: Reach::new(), config, locks: Locks::Hidden }
+    }
+
+    /// What is seen from all verified snapshots together.
+    pub fn as_far_as(reach: Reach, config: Option<Mark>) -> Self {
+        Self { until: reach, vouched: Reach::new(), config, locks: Locks::Hidden }
+    }
+
+    /// Shows indexes that a prune vouched for besides.
+    #[must_use]
+    pub fn vouching(self, vouched: Reach) -> Self {
+        Self { vouched, ..self }
     }
 
     /// Whether an object is shown. `None` is the configuration, of which there is never a second.
     pub fn shows(&self, kind: Option<Kind>, mark: Mark) -> bool {
-        let counts = || match mark.generation {
+        let within = |reach: &Reach| match mark.generation {
             None => true,
-            Some(generation) => self.until.get(&generation).is_some_and(|until| mark.at_ms <= *until),
+            Some(generation) => reach.get(&generation).is_some_and(|until| mark.at_ms <= *until),
         };
         match (kind, &self.config) {
             (None, _) => true,
@@ -69,15 +90,31 @@ impl View {
             }
             (Some(Kind::Locks), _) if self.locks == Locks::Hidden => mark.generation.is_none(),
             (Some(Kind::Data), _) => true,
-            (Some(Kind::Keys | Kind::Index | Kind::Snapshots | Kind::Locks), _) => counts(),
+            (Some(Kind::Index), _) => within(&self.until) || within(&self.vouched),
+            (Some(Kind::Keys | Kind::Snapshots | Kind::Locks), _) => within(&self.until),
         }
     }
 }
 
+/// How far a repository is proved: what counts for a verified snapshot that is there, for one that was there
+/// (`proved`), or for one that a generation stands on.
+pub fn reach(verified: impl IntoIterator<Item = Mark>, proved: &Reach, lineage: &Lineage) -> Reach {
+    let mut reach = Reach::new();
+    let gone = proved.iter().map(|(generation, at_ms)| Mark { generation: Some(*generation), at_ms: *at_ms });
+    let bases = lineage.values().flatten().copied();
+    for mark in verified.into_iter().chain(gone).chain(bases) {
+        for (generation, at_ms) in standing(mark, lineage) {
+            let until = reach.entry(generation).or_insert(at_ms);
+            *until = at_ms.max(*until);
+        }
+    }
+    reach
+}
+
 /// Until when each generation's objects count, seen from an object. From a snapshot that the owner wrote, everything
 /// that was there is seen: whoever wrote it has seen all of it.
-fn standing(from: Mark, lineage: &Lineage) -> BTreeMap<u32, i64> {
-    let mut until = BTreeMap::new();
+fn standing(from: Mark, lineage: &Lineage) -> Reach {
+    let mut until = Reach::new();
     let Some(mut generation) = from.generation else {
         return lineage.keys().map(|generation| (*generation, from.at_ms)).collect();
     };
@@ -186,5 +223,38 @@ mod tests {
         let (shown, hidden) = ([mark(1, 60), mark(2, 31), mark(5, 99)], [mark(2, 61), mark(6, 1)]);
         check(&machine, Kind::Index, &shown, &hidden);
         check(&View::as_of(owner(60), &lineage, None), Kind::Index, &shown[..2], &hidden);
+    }
+
+    #[test]
+    fn what_is_proved_reaches_over_all_branches_and_no_further_than_their_receipts() {
+        // 2's newest receipt was of 35, 3's of 50; 4 has none, but stands on 2's of 30. 1 was proved until 10 by 2.
+        let all = reach([mark(2, 35), mark(3, 50)], &Reach::new(), &lineage());
+        assert_eq!(all, Reach::from([(1, 10), (2, 35), (3, 50)]));
+        // A snapshot that was removed proved what it proved, and the machines that stand on it still do.
+        let removed = reach([mark(3, 50)], &Reach::from([(1, 20)]), &lineage());
+        assert_eq!(removed, Reach::from([(1, 20), (2, 30), (3, 50)]));
+        let view = View::as_far_as(removed, None);
+        let shown = [mark(1, 20), mark(2, 30), mark(3, 50), owner(99)];
+        check(&view, Kind::Index, &shown, &[mark(1, 21), mark(2, 31), mark(3, 51), mark(4, 1)]);
+        check(&view, Kind::Snapshots, &shown, &[mark(1, 21), mark(4, 1)]);
+    }
+
+    /// restic from 0.17 on leaves index files that are full as they are when it prunes. Two branches hold the same blob; the
+    /// prune keeps the pack and the full index of the other branch, and deletes ours.
+    #[test]
+    fn a_prune_that_kept_another_branch_s_full_index_leaves_every_snapshot_readable_as_of_itself() {
+        let (full, planted) = (mark(2, 20), mark(2, 36));
+        let before = View::as_of(mark(3, 50), &lineage(), None);
+        assert!(!before.shows(Some(Kind::Index), full), "this is the case");
+        let vouched = reach([mark(2, 35), mark(3, 50)], &Reach::new(), &lineage());
+        for view in [
+            View::as_of(mark(3, 50), &lineage(), None),
+            View::of_machine(3, &lineage(), None),
+            View::of_machine(5, &lineage(), None),
+        ] {
+            let view = view.vouching(vouched.clone());
+            check(&view, Kind::Index, &[full], &[planted, mark(4, 1)]);
+            check(&view, Kind::Snapshots, &[], &[full, planted]);
+        }
     }
 }

@@ -49,6 +49,8 @@ pub enum Endpoint {
     Heartbeat,
     Receipt,
     Drained,
+    BeginTidy,
+    EndTidy,
     MachineRepository,
 }
 
@@ -133,6 +135,8 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/vm/heartbeat", Endpoint::Heartbeat, Access::Machine),
     route("POST", "/v1/vm/receipts", Endpoint::Receipt, Access::Machine),
     route("POST", "/v1/vm/drained", Endpoint::Drained, Access::Machine),
+    route("POST", "/v1/vm/tidy", Endpoint::BeginTidy, Access::Machine),
+    route("POST", "/v1/vm/tidied", Endpoint::EndTidy, Access::Machine),
     route("GET", "/v1/vm/backup/{path*}", Endpoint::MachineRepository, Access::Machine),
     route("POST", "/v1/vm/backup/{path*}", Endpoint::MachineRepository, Access::Machine),
     route("PUT", "/v1/vm/backup/{path*}", Endpoint::MachineRepository, Access::Machine),

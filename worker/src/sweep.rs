@@ -2,9 +2,10 @@
 //! how far it came.
 //!
 //! Parts are isolated: one that fails stops no other and carries its error into the report. Nothing ends without the
-//! lease, in a turn whose listing is not believed, or before its own id was read again. Calls stay within 40 an
-//! invocation. Where the index does not answer nothing runs: without it there is no switch, no limit and no lease.
+//! lease, in a turn whose listing is not believed, or before its own id was read again. Calls stay within 28 an
+//! invocation. Where the index does not answer, `blind` enforces what labels say and nothing else runs.
 
+mod blind;
 mod end;
 mod images;
 mod listing;
@@ -19,16 +20,21 @@ use crate::error::ApiResult;
 use crate::index::StoredSweep;
 use crate::invocation::Invocation;
 use crate::log::{self, Level};
+use ebbtide_api::ErrorCode;
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
 use ebbtide_control::gate::Need;
 use ebbtide_control::sweep::state::{PartState, SweepState};
 use ebbtide_control::sweep::turn::{order, turn_ends_at};
 use turn::{Ended, Sweeper, Trouble};
 
+pub use blind::keep_switch;
+
 /// Calls that are kept for storing what was done and for telling the provider gate.
 const KEPT: u32 = 2;
 /// A part does not begin a turn with fewer: a page, its rows, a question, and what it takes to end one thing.
 const TURN_MIN: u32 = 8;
+/// A run that has made more calls before the index fell silent leaves labels to the next one.
+const BLIND_MAX: u32 = 10;
 /// What a run may ask of the providers at most.
 const LOOKS: (u32, u32) = (30, 15);
 
@@ -42,6 +48,9 @@ pub async fn run(invocation: &Invocation) {
             ("cause", error.logged_cause().unwrap_or_default()),
         ];
         log::write(Level::Error, "the sweep did not run", &fields);
+        if error.code() == ErrorCode::StorageUnavailable && invocation.calls.total() < BLIND_MAX {
+            blind::run(invocation).await;
+        }
     }
 }
 

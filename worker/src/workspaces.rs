@@ -4,7 +4,7 @@
 //! again), asks the object, and writes the audit line of what changed.
 
 use crate::auth::Context;
-use crate::create::check_durations;
+use crate::create::{check_durations, check_retention};
 use crate::error::{ApiError, ApiResult};
 use crate::index::Cursor;
 use crate::invocation::Invocation;
@@ -166,9 +166,11 @@ pub async fn patch(
 ) -> ApiResult<Workspace> {
     let policy = &invocation.config.policy;
     if patch == PatchWorkspace::default() {
-        return Err(ApiError::field("body", "nothing to change").hint("Name `idle_timeout` or `lifetime`."));
+        return Err(ApiError::field("body", "nothing to change")
+            .hint("Name `idle_timeout`, `lifetime` or `retention`."));
     }
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
+    check_retention(patch.retention)?;
     let extension = match patch.lifetime {
         Some(lifetime) => reserve::lifetime(invocation, context, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },

@@ -315,7 +315,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         method: "POST",
         access: WRITE,
-        request: NO_FIELDS,
+        request: Some((JSON, "CreateRestoreKit", false)),
         answers: &[(
             201,
             JSON,
@@ -465,6 +465,22 @@ pub const OPERATIONS: &[Operation] = &[
             "deliverLastReceipt",
             "Takes a machine's last receipt, after which it may go.",
         )
+    },
+    Operation {
+        method: "POST",
+        tag: "machines",
+        access: Access::Machine,
+        request: Some((JSON, "", true)),
+        answers: &[(200, JSON, "", "The snapshots that are to go.")],
+        ..get("/v1/vm/tidy", "beginTidying", "Lets a machine remove old backups, once, before it is ready.")
+    },
+    Operation {
+        method: "POST",
+        tag: "machines",
+        access: Access::Machine,
+        request: Some((JSON, "", true)),
+        answers: &[(200, JSON, "", "How full the repository is.")],
+        ..get("/v1/vm/tidied", "endTidying", "Ends that.")
     },
     Operation {
         tag: "machines",

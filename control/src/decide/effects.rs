@@ -22,6 +22,9 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
                 pending.last = false;
             }
         }
+        Effect::Reserve => {
+            record.money.reserving_since.get_or_insert(context.now);
+        }
         // Set again by whatever moves the expiry while this one is under way.
         Effect::UpdateLabels => record.labels_stale = false,
         _ => {}
@@ -89,7 +92,10 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
             }
         }
         Phase::Deleted { purge_at, purged } => (!purged && *purge_at <= context.now).then_some(Effect::Purge),
-        Phase::Requested | Phase::Asleep | Phase::Failed { .. } => None,
+        Phase::Asleep | Phase::Failed { .. } => {
+            super::money::must_reserve(record, context).then_some(Effect::Reserve)
+        }
+        Phase::Requested => None,
     }
 }
 

@@ -164,6 +164,13 @@ pub(super) fn told(record: &Record, failure: Failure) -> Failure {
     }
 }
 
+/// Whether the image was missed before, and not just now: one not-found is looked into, the second is believed.
+pub(super) fn is_missed_twice(draft: &mut Draft, context: &Context<'_>) -> bool {
+    let now = context.now;
+    let first = *draft.record.image_missed_at.get_or_insert(now);
+    first < now && now >= plus(first, context.policy.poll)
+}
+
 /// The provider has no such image any more: what only it held is lost, which is told, and waited for by nobody.
 pub(super) fn image_vanished(draft: &mut Draft, message: &str) -> Failure {
     let image = draft.record.rescue_image.take().unwrap_or_default();

@@ -7,8 +7,10 @@ use super::phases::{destroy, drain_idle, leave_provisioning};
 use super::silence;
 use super::{Command, Context, Draft, Effect, EffectOutcome, Heard, Input, PortAccess, failure};
 use crate::record::{Dns, DrainReason, Pause, PendingReceipt, Phase, RescueStep, Wanted, plus};
+use crate::strain;
 use ebbtide_api::vm::{DrainPhase, Receipt};
-use ebbtide_api::workspace::{Failure, SnapshotSummary};
+use ebbtide_api::why::BackupEstimate;
+use ebbtide_api::workspace::{Failure, Persistence, SnapshotSummary};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 
 /// Holds that a workspace may have: every decision parses them.
@@ -73,7 +75,10 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         },
         Command::Wake { snapshot } => wake(draft, snapshot),
         Command::Retry => match draft.record.phase {
-            Phase::Failed { .. } => draft.record.wanted = Wanted::Awake,
+            Phase::Failed { .. } => {
+                draft.record.wanted = Wanted::Awake;
+                draft.may_begin = true;
+            }
             _ => draft.refuse(
                 ErrorCode::WrongState,
                 format!("only a failed workspace is retried; this one is {state}"),
@@ -171,13 +176,26 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
                 draft.refuse(ErrorCode::NotFound, "there is no such hold");
             }
         }
+        Command::Snapshot if draft.record.spec.persistence == Persistence::None => draft.refuse(
+            ErrorCode::WrongState,
+            "this workspace is never backed up, as was chosen when it was created",
+        ),
         Command::Snapshot => match draft.record.phase {
             Phase::Running => draft.record.snapshots_wanted = draft.record.snapshots_wanted.saturating_add(1),
             _ => draft
                 .refuse(ErrorCode::WrongState, format!("snapshots are taken while running; it is {state}")),
         },
+        Command::Retain(rule) => {
+            draft.record.spec.retention = Some(rule);
+            draft.note("other snapshots are kept from now on, and no others from the next backup on");
+        }
+        Command::BeginTidying { generation } => grants::begin_tidying(draft, generation, context),
+        Command::EndTidying { generation, report } => {
+            grants::end_tidying(draft, generation, &report, context);
+        }
         Command::TakeGrant { by } => grants::take(draft, by, context),
         Command::EndGrant { by } => grants::end(draft, &by),
+        Command::Crowded { objects } => grants::crowded(draft, objects, context),
         Command::Forget { snapshot } => grants::forget(draft, &snapshot),
         Command::Recall { snapshot } => grants::recall(draft, &snapshot),
         Command::SetPublic { port, access } => {
@@ -215,6 +233,7 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
         Phase::Asleep | Phase::Failed { .. } => {
             draft.record.chosen = snapshot;
             draft.record.wanted = Wanted::Awake;
+            draft.may_begin = true;
         }
         _ if snapshot.is_some() => {
             draft.refuse(ErrorCode::WrongState, "a snapshot is chosen while asleep; put it to sleep first");
@@ -242,10 +261,20 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
                 let phase = Phase::Draining { reason: DrainReason::Salvage, trouble: None, frozen: false };
                 draft.enter(phase, "what it holds is being backed up", now);
             } else if heard.ready {
-                draft.enter(Phase::Running, "the boot plan is through", now);
+                let because = match draft.record.spec.persistence {
+                    Persistence::Backup => "the boot plan is through",
+                    Persistence::None => {
+                        "the boot plan is through; nothing in it is backed up, as was chosen: its files end with this \
+                         machine"
+                    }
+                };
+                draft.enter(Phase::Running, because, now);
             }
         }
         Phase::Running => {
+            if let Some(estimate) = heard.estimate {
+                strained(draft, &estimate, heard.stored_bytes.unwrap_or(0), context);
+            }
             let held = draft.record.holds.iter().any(|hold| hold.ends_at > now);
             match (heard.idle, held, draft.record.wanted) {
                 (Some(because), false, Wanted::Awake) => {
@@ -265,6 +294,20 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
             }
         }
         _ => {}
+    }
+}
+
+/// Tells once when the next backup would not fit, and once when it fits again.
+fn strained(draft: &mut Draft, estimate: &BackupEstimate, stored_bytes: u64, context: &Context<'_>) {
+    let was = draft.record.strain;
+    let strain = strain::strain(estimate, stored_bytes, context.policy, was);
+    if strain == was || draft.record.spec.persistence == Persistence::None {
+        return;
+    }
+    draft.record.strain = strain;
+    match strain {
+        Some(strain) => draft.note(strain::told(strain, estimate, stored_bytes, context.policy)),
+        None => draft.note("the next backup fits again"),
     }
 }
 
@@ -341,6 +384,10 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
             draft.record.pause = failures;
             later(draft, effect, waiting_for, maybe_landed, not_before, context);
         }
+        (Effect::Reserve, EffectOutcome::Reserved(quote)) => super::money::reserved(draft, quote),
+        (Effect::Reserve, EffectOutcome::Refused(failure)) => {
+            super::money::reservation_refused(draft, failure, context);
+        }
         (Effect::EnsureServer, EffectOutcome::Exists(server)) => {
             draft.record.spec.placement = server.placement.clone();
             draft.record.server = Some(server);
@@ -348,8 +395,12 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
         (Effect::EnsureServer, EffectOutcome::NoRoom { message }) => no_room(draft, &message, context),
         (Effect::EnsureServer, EffectOutcome::Refused(failure)) => refused(draft, failure, context),
         (Effect::EnsureServer, EffectOutcome::ImageImpossible { message }) => {
-            let failure = images::image_vanished(draft, &message);
-            refused(draft, failure, context);
+            if images::is_missed_twice(draft, context) {
+                let failure = images::image_vanished(draft, &message);
+                refused(draft, failure, context);
+            } else {
+                wait(draft, "a second look whether the rescue image is gone", context);
+            }
         }
         (Effect::EnsureDns, EffectOutcome::Done) => {
             draft.record.dns = Dns::Ready;
@@ -374,6 +425,11 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
             rescue_step(draft, RescueStep::AwaitImage { image })
         }
         (Effect::AwaitImage, EffectOutcome::Done) => image_written(draft, context),
+        (Effect::AwaitImage, EffectOutcome::ImageImpossible { .. })
+            if !images::is_missed_twice(draft, context) =>
+        {
+            wait(draft, "a second look whether the rescue image is gone", context);
+        }
         (Effect::TakeImage | Effect::AwaitImage, EffectOutcome::ImageImpossible { message }) => {
             let rescues = matches!(draft.record.phase, Phase::Rescuing { .. });
             if !rescues || !give_up_rescue(draft, &message, context) {
@@ -399,7 +455,7 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
             super::money::checked(draft, Some(&spending), context);
         }
         (Effect::CheckSpending, EffectOutcome::Done) => super::money::checked(draft, None, context),
-        (Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs }) => checked(draft, packs, now),
+        (Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs }) => checked(draft, packs, context),
         (Effect::CheckReceipt, EffectOutcome::ReceiptWrong { problem }) => {
             draft.record.pending = None;
             draft.note(format!("a receipt was refused: {problem}"));
@@ -409,6 +465,7 @@ fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &
             if let Phase::Deleted { purged, .. } = &mut draft.record.phase {
                 *purged = true;
                 draft.record.snapshots.clear();
+                draft.record.due.clear();
                 draft.note("its keys are shredded");
                 images::give_over_all(draft, now);
             }
@@ -544,7 +601,7 @@ fn not_found(draft: &mut Draft, context: &Context<'_>) {
         Some(Pause { until, failures: 0, waiting_for: "a second look that the server is gone".to_owned() });
 }
 
-fn checked(draft: &mut Draft, packs: usize, now: Timestamp) {
+fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
     let Some(pending) = &mut draft.record.pending else { return };
     let left = pending.unchecked.len().saturating_sub(packs);
     pending.unchecked.truncate(left);
@@ -556,15 +613,16 @@ fn checked(draft: &mut Draft, packs: usize, now: Timestamp) {
     let partial = receipt.is_partial();
     let summary = SnapshotSummary {
         snapshot: receipt.snapshot.clone(),
-        verified_at: now,
+        verified_at: context.now,
         generation: draft.record.generation,
         files: receipt.files,
         bytes: receipt.bytes_total,
         partial,
     };
     draft.record.snapshots.retain(|known| known.snapshot != summary.snapshot);
+    draft.record.due.retain(|known| known.snapshot != summary.snapshot);
     draft.record.snapshots.insert(0, summary);
-    draft.record.snapshots.truncate(crate::record::Record::SNAPSHOTS_KEPT);
+    crate::retention::thin(&mut draft.record, context.policy);
     if partial {
         let first = receipt.unreadable.first().map_or("", |unreadable| unreadable.path.as_str());
         let first: String = first.chars().take(PATH_SHOWN).collect();
@@ -572,7 +630,12 @@ fn checked(draft: &mut Draft, packs: usize, now: Timestamp) {
         draft.note(text.clone());
         draft.record.receipt_problem = Some(text);
     } else {
-        draft.note(format!("a backup of {} files is verified in storage", receipt.files));
+        let excluded = receipt.excluded.as_ref().map_or(String::new(), |excluded| {
+            let at_least = if excluded.at_least { "at least " } else { "" };
+            let (files, bytes) = (excluded.files, excluded.bytes);
+            format!("; the owner's rules leave out {at_least}{files} files of {bytes} bytes")
+        });
+        draft.note(format!("a backup of {} files is verified in storage{excluded}", receipt.files));
         if pending.last
             && matches!(draft.record.phase, Phase::Draining { .. } | Phase::Silent { draining: Some(_), .. })
         {

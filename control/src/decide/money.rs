@@ -5,11 +5,11 @@
 //! than an hour. The caps themselves are enforced where machines are asked for, before this module ever runs.
 
 use super::phases::{destroy, drain};
-use super::{Context, Draft, Effect};
+use super::{Context, Draft, Effect, failure};
 use crate::money::caps::{Alert, Spending, alerts};
-use crate::money::{MachineMoney, Warm};
+use crate::money::{MachineMoney, Quote, Warm};
 use crate::record::{DrainReason, Phase, Record, Wanted, minus, plus};
-use ebbtide_api::workspace::Persistence;
+use ebbtide_api::workspace::{Failure, Persistence};
 use ebbtide_api::{Duration, Timestamp};
 
 const HOUR_SECS: i64 = 3600;
@@ -72,6 +72,57 @@ fn begin(record: &mut Record, context: &Context<'_>) {
         last_drain_secs: last.last_drain_secs,
         ..MachineMoney::default()
     };
+}
+
+/// Whether the money for the next machine has to be reserved before it may begin: the wake waited for something, so that
+/// what was reserved for it may be gone, or nobody reserved anything (a salvage goes on into an ordinary wake).
+pub(super) fn must_reserve(record: &Record, context: &Context<'_>) -> bool {
+    record.wanted == Wanted::Awake && record.live_grant(context.now).is_none()
+}
+
+/// It is reserved: the machine begins in this same decision.
+pub(super) fn reserved(draft: &mut Draft, quote: Option<Quote>) {
+    stop_reserving(&mut draft.record);
+    let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
+    if !rests || draft.record.wanted != Wanted::Awake {
+        return;
+    }
+    draft.may_begin = true;
+    if quote.is_some() {
+        draft.record.money.next = quote;
+    }
+}
+
+/// A cap does not allow it: the workspace rests, and says so.
+pub(super) fn reservation_refused(draft: &mut Draft, failure: Failure, context: &Context<'_>) {
+    stop_reserving(&mut draft.record);
+    let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
+    if rests && draft.record.wanted == Wanted::Awake {
+        draft.record.wanted = Wanted::Asleep;
+        let because = format!("it does not wake: {}", failure.message);
+        draft.enter(Phase::Failed { failure }, because, context.now);
+    }
+}
+
+/// Ends a wake for which nothing could be reserved for as long as creating a server may take.
+pub(super) fn give_up_reserving(draft: &mut Draft, context: &Context<'_>) -> bool {
+    let Some(since) = draft.record.money.reserving_since else { return false };
+    let budget = context.policy.provision_budget;
+    if context.now < plus(since, budget) || draft.record.in_flight.is_some() {
+        return false;
+    }
+    let waited_for = draft.record.pause.as_ref().map_or("an answer", |pause| pause.waiting_for.as_str());
+    let message = format!("what it costs could not be reserved within {budget}: {waited_for}");
+    let failure = failure("not_reserved", message, "Wake it again with POST …/wake.");
+    reservation_refused(draft, failure, context);
+    true
+}
+
+/// Nothing is to be reserved any more.
+pub(super) fn stop_reserving(record: &mut Record) {
+    if record.money.reserving_since.take().is_some() {
+        record.pause = None;
+    }
 }
 
 /// Whether a machine that counts as idle is kept, since the hour that has started is paid.

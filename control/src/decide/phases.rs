@@ -64,13 +64,17 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         }
         Phase::Asleep | Phase::Failed { .. } => match wanted {
             Wanted::Awake if draft.record.live_grant(now).is_some() => false,
+            Wanted::Awake if !draft.may_begin => super::money::give_up_reserving(draft, context),
             Wanted::Awake => {
                 wake(draft, context);
                 draft.enter(Phase::Requested, "the owner wakes it", now);
                 true
             }
             Wanted::Deleted | Wanted::Discarded => rest(draft, None, context),
-            Wanted::Asleep => false,
+            Wanted::Asleep => {
+                super::money::stop_reserving(&mut draft.record);
+                false
+            }
         },
         Phase::Deleted { purged, .. } => {
             let undone = !purged
@@ -156,6 +160,9 @@ fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
     }
     if now >= draft.record.lifetime_ends_at() {
         draft.record.wanted = Wanted::Asleep;
+        if draft.record.spec.persistence == Persistence::None {
+            return destroy(draft, None, "its lifetime is over, and it is not persisted, as was chosen", now);
+        }
         return drain(draft, DrainReason::Lifetime, "its lifetime is over", now);
     }
     if let Some(because) = super::money::paid_hour_over(&draft.record, now) {
@@ -288,6 +295,7 @@ fn wake(draft: &mut Draft, context: &Context<'_>) {
     record.warnings_given = 0;
     record.lost = None;
     images::choose_start(draft, context);
+    draft.record.tidying = crate::retention::order(&draft.record, context.policy, context.now);
 }
 
 /// Warns of the end of the lifetime, each warning once.
@@ -304,7 +312,9 @@ fn warn(draft: &mut Draft, context: &Context<'_>) {
         // A lifetime shorter than a warning's lead is known to whoever chose it.
         if at > draft.record.woke_at {
             let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-            let then = if draft.record.state() == State::Silent {
+            let then = if draft.record.spec.persistence == Persistence::None {
+                "then it goes with all its files: nothing in it is backed up, as was chosen"
+            } else if draft.record.state() == State::Silent {
                 "then an image is taken of what is not backed up"
             } else {
                 "then it is backed up and put to sleep"

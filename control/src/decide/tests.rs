@@ -36,6 +36,7 @@ fn new_record() -> Record {
         rescue_image: RescueChoice::Take,
         persistence: Persistence::Backup,
         env: vec![],
+        retention: None,
     };
     let new = NewWorkspace {
         id: WorkspaceId::from_random(1),
@@ -197,6 +198,7 @@ fn receipt() -> Receipt {
         bytes_sent: 30,
         skipped: vec![],
         unreadable: vec![],
+        excluded: None,
     }
 }
 
@@ -522,7 +524,8 @@ fn wake_during_a_drain_takes_it_back_or_wakes_afterwards() {
     world.ask(Command::Wake { snapshot: None }).state(State::Draining);
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
-    world.destroyed().state(State::Provisioning);
+    world.destroyed().state(State::Asleep);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
     assert_eq!(world.record.generation, Generation(2));
 }
 
@@ -563,7 +566,8 @@ fn a_wake_restores_the_newest_snapshot_and_not_what_the_last_wake_restored() {
     world.ask(Command::Wake { snapshot: None }).state(State::Draining);
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
-    world.destroyed().state(State::Provisioning);
+    world.destroyed().state(State::Asleep);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
     assert_eq!(world.record.restore, Some(receipt().snapshot));
 }
 
@@ -673,6 +677,7 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
 }
 
 mod grants;
+mod keeping;
 mod money;
 mod rescue;
 

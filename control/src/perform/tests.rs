@@ -25,6 +25,10 @@ impl Vault for Nowhere {
     async fn neighbours(&self, _record: &Record) -> Result<Neighbours, String> {
         Err("the index is away".to_owned())
     }
+
+    async fn reserve(&self, _record: &Record) -> Result<Reserved, String> {
+        Err("the index is away".to_owned())
+    }
 }
 
 fn salvage() -> Record {
@@ -42,6 +46,7 @@ fn salvage() -> Record {
         rescue_image: RescueChoice::Take,
         persistence: Persistence::Backup,
         env: vec![],
+        retention: None,
     };
     let new = NewWorkspace {
         id: WorkspaceId::from_random(1),

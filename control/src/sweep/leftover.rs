@@ -4,6 +4,7 @@
 //! that is known and has no row is told to write it again: without a row nobody can look at it or wake it.
 
 use super::{Asked, First, Judged, Row, Site, Verdict};
+use ebbtide_api::workspace::State;
 use jiff::Timestamp;
 
 /// What was seen below the prefix of one workspace.
@@ -23,7 +24,7 @@ pub fn shows_repository(prefix: &str, key: &str) -> bool {
 
 /// Judges what lies below one workspace's prefix.
 pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Site<'_>) -> Judged {
-    let kept = row.is_some_and(|row| row.state != ebbtide_api::workspace::State::Deleted);
+    let kept = row.is_some_and(|row| row.state != State::Deleted);
     match asked {
         Asked::NotYet if kept => Judged::new(Verdict::Fine, "its workspace is kept"),
         Asked::NotYet => {
@@ -35,6 +36,10 @@ pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Si
         Asked::Known(fate) if row.is_none() => Judged::new(
             Verdict::Poke,
             format!("its workspace is {} and the index has no row of it", fate.state),
+        ),
+        Asked::Known(fate) if fate.state != State::Deleted => Judged::new(
+            Verdict::Poke,
+            format!("its workspace is {} and the index has it deleted", fate.state),
         ),
         Asked::Known(fate) => Judged::new(Verdict::Fine, format!("its workspace is {}", fate.state)),
         Asked::Unknown if row.is_some() => {

@@ -59,8 +59,53 @@ fn judge_owned(
             Verdict::End(fate.first(first_for(overstayed, site))),
             format!("its workspace is {} and wants no machine", fate.state),
         ),
-        (std::cmp::Ordering::Equal, true) => judge_live(server, owner, fate, site),
+        (std::cmp::Ordering::Equal, true) => {
+            let judged = judge_live(server, owner, fate, site);
+            // Whatever it finds, it writes its row: without one nobody can look at it.
+            let knows = |row: &Row| row.may_have_machine() && row.generation == fate.generation;
+            if judged.verdict == Verdict::Fine && !row.is_some_and(knows) {
+                let known = row.map_or("does not know it".to_owned(), |row| {
+                    format!("has it {} at machine {}", row.state, row.generation)
+                });
+                return Judged::new(
+                    Verdict::Poke,
+                    format!("its workspace is {} and the index {known}", fate.state),
+                );
+            }
+            judged
+        }
     }
+}
+
+/// Judges one server where the index does not answer: by the end on its label and the word of its workspace alone. What
+/// its label lets be is let be.
+pub fn judge_by_label(server: &Server, asked: &Asked, site: &Site<'_>) -> Judged {
+    if label_ended_at(server, site).is_none() {
+        return Judged::new(Verdict::Fine, "its label has not ended it");
+    }
+    judge_server(server, None, asked, &Site { index_in_doubt: true, ..*site })
+}
+
+/// The same where its workspace does not answer either, and why: only what outlived its label by the time in which every
+/// deadline is enforced goes, and an image is tried first.
+pub fn judge_by_label_alone(server: &Server, why: &str, site: &Site<'_>) -> Judged {
+    let screened = judge_by_label(server, &Asked::NotYet, site);
+    match (screened.verdict, label_ended_at(server, site)) {
+        (Verdict::Ask, Some(at)) if first_for(Some(at), site) == First::ImageIfPossible => {
+            let because =
+                format!("neither the index nor its workspace answers, and its label ended it at {at}");
+            Judged::new(Verdict::End(First::ImageIfPossible), because)
+        }
+        (Verdict::Ask, _) => Judged::new(Verdict::Leave, why),
+        _ => screened,
+    }
+}
+
+/// When its label ended it, where that is longer ago than a workspace takes to act on it.
+fn label_ended_at(server: &Server, site: &Site<'_>) -> Option<Timestamp> {
+    let seconds = server.labels.get(LABEL_EXPIRES)?.parse().ok()?;
+    let at = Timestamp::from_second(seconds).ok()?;
+    site.is_past(at, site.policy.sweep_label_grace).then_some(at)
 }
 
 /// What can be said without the object: that all is well, or that it has to be asked.
@@ -141,9 +186,7 @@ fn judge_live(server: &Server, owner: &ResourceOwner, fate: &Fate, site: &Site<'
 }
 
 fn judge_unreadable(server: &Server, site: &Site<'_>) -> Judged {
-    let expires = server.labels.get(LABEL_EXPIRES).and_then(|text| text.parse().ok());
-    let expires = expires.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    match expires.filter(|at| site.is_past(*at, site.policy.sweep_label_grace)) {
+    match label_ended_at(server, site) {
         Some(at) => Judged::new(
             Verdict::End(first_for(Some(at), site)),
             format!("its labels do not say whose it is, and its label ended it at {at}"),

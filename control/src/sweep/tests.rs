@@ -4,7 +4,9 @@ use super::address::judge_address;
 use super::image::judge_image;
 use super::leftover::{Below, judge_leftover, shows_repository};
 use super::name::judge_name;
-use super::server::{Imaging, imaging, imaging_answered, is_same, judge_server};
+use super::server::{
+    Imaging, imaging, imaging_answered, is_same, judge_by_label, judge_by_label_alone, judge_server,
+};
 use super::*;
 use crate::hetzner::{
     CreateImage, Failure, Image, ImageId, ImageStatus, PrimaryIp, PrimaryIpId, Server, ServerId,
@@ -210,10 +212,46 @@ fn an_object_that_lives_outweighs_a_stale_label() {
 #[test]
 fn a_restored_index_destroys_nothing() {
     for row in every_row() {
+        // It is told to write its row anew, and that is all.
+        let knows = row.as_ref().is_some_and(|row| row.may_have_machine() && row.generation == Generation(3));
         let case = Case { row, asked: Asked::Known(fate()), ..case() };
-        check(&case, Verdict::Fine, "running");
+        check(&case, if knows { Verdict::Fine } else { Verdict::Poke }, "running");
     }
     check(&Case { asked: Asked::Unknown, ..case() }, Verdict::Leave, "restored or lost");
+}
+
+/// Where the index does not answer: what its label lets be is let be, whatever an object says.
+#[test]
+fn without_an_index_only_what_its_label_ended_is_looked_at_and_its_workspace_is_asked() {
+    let policy = Policy::default();
+    let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: false };
+    let mut foreign = labelled_until(ago(hours(99)));
+    foreign.labels.insert(names::LABEL_INSTALL.into(), "another".into());
+    for asked in every_answer() {
+        for server in [server(), labelled_until(ago(Duration::from_mins(5)))] {
+            assert_eq!(judge_by_label(&server, &asked, &site).verdict, Verdict::Fine, "{asked:?}");
+        }
+        assert_eq!(judge_by_label(&foreign, &asked, &site).verdict, Verdict::Leave, "{asked:?}");
+    }
+    let over = labelled_until(ago(hours(1)));
+    let judge = |server: &Server, asked: &Asked| judge_by_label(server, asked, &site).verdict;
+    assert_eq!(judge(&over, &Asked::NotYet), Verdict::Ask);
+    assert_eq!(judge(&over, &Asked::Unknown), Verdict::End(First::Image));
+    assert_eq!(judge(&over, &Asked::Known(fate())), Verdict::Relabel, "who lives says so");
+    assert_eq!(judge(&over, &Asked::Known(asleep())), Verdict::End(First::Nothing));
+}
+
+#[test]
+fn where_nobody_answers_a_machine_goes_only_beyond_every_deadline_and_an_image_is_tried() {
+    let policy = Policy::default();
+    let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: true };
+    let judge = |server: &Server| judge_by_label_alone(server, "no answer", &site).verdict;
+    assert_eq!(judge(&server()), Verdict::Fine);
+    assert_eq!(judge(&labelled_until(ago(hours(1)))), Verdict::Leave);
+    assert_eq!(judge(&labelled_until(ago(hours(3)))), Verdict::End(First::ImageIfPossible));
+    let mut unlabelled = server();
+    unlabelled.labels.remove(LABEL_EXPIRES);
+    assert_eq!(judge(&unlabelled), Verdict::Fine);
 }
 
 #[test]
@@ -411,6 +449,8 @@ fn stored_objects_go_only_when_purged_or_long_unknown() {
     assert_eq!(judge(None, &Asked::NotYet, None), Verdict::Ask);
     assert_eq!(judge(Some(deleted.clone()), &undoable, old), Verdict::Fine);
     assert_eq!(judge(None, &undoable, old), Verdict::Poke, "a lost index deletes no backup");
+    let alive = Asked::Known(asleep());
+    assert_eq!(judge(Some(deleted.clone()), &alive, old), Verdict::Poke, "a restored row is mended");
     assert_eq!(judge(Some(deleted.clone()), &purged, None), ended);
     assert_eq!(judge(None, &Asked::Unknown, old), ended);
     assert_eq!(judge(None, &Asked::Unknown, Some(ago(hours(24)))), Verdict::Leave);
@@ -460,7 +500,9 @@ fn a_workspace_without_a_row_is_told_to_write_it() {
         };
         assert_eq!(judge(None, asleep()), Verdict::Poke);
         assert_eq!(judge(None, fate()), Verdict::Poke);
-        assert_eq!(judge(Some(&Row { state: State::Deleted, ..row() }), asleep()), Verdict::Fine);
+        let deleted = Row { state: State::Deleted, ..row() };
+        assert_eq!(judge(Some(&deleted), asleep()), Verdict::Poke, "a restored row is wrong");
+        assert_eq!(judge(Some(&deleted), Fate { state: State::Deleted, ..asleep() }), Verdict::Fine);
     }
 }
 

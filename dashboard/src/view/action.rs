@@ -4,7 +4,7 @@
 
 use crate::text;
 use ebbtide_api::Timestamp;
-use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_api::workspace::{Persistence, State, Workspace};
 
 /// One button.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,12 @@ const HOLD: ActionView = ActionView {
     tone: "plain",
     hint: "Keeps the workspace awake for an hour whatever happens in it; its lifetime still ends it.",
 };
+const BACK_UP: ActionView = ActionView {
+    path: "snapshot",
+    label: "Back up now",
+    tone: "plain",
+    hint: "Takes a backup while everything runs on.",
+};
 const RETRY: ActionView = ActionView {
     path: "retry",
     label: "Try again",
@@ -57,9 +63,10 @@ const UNDELETE: ActionView = ActionView {
 };
 
 /// The buttons of a state, most likely wanted first.
-pub fn actions(state: State) -> Vec<ActionView> {
+pub fn actions(state: State, persistence: Persistence) -> Vec<ActionView> {
     match state {
         State::Requested | State::Provisioning => vec![SLEEP],
+        State::Running if persistence == Persistence::Backup => vec![HOLD, BACK_UP, SLEEP],
         State::Booting | State::Running | State::Silent => vec![HOLD, SLEEP],
         State::Draining => vec![KEEP_AWAKE, HOLD],
         State::Rescuing | State::Destroying => Vec::new(),

@@ -1,7 +1,7 @@
 //! The overview: every workspace in a line, and what it costs at worst.
 
 use crate::text::{self, Time};
-use crate::view::workspace::{RepoView, repository};
+use crate::view::workspace::{self, RepoView, repository};
 use crate::view::{StateView, at_rest, sentence, state};
 use ebbtide_api::Timestamp;
 use ebbtide_api::usage::{UsageCaps, UsageSpending};
@@ -106,11 +106,9 @@ fn current(entry: &Entry) -> State {
     entry.full.as_ref().map_or(entry.summary.state, |full| full.state)
 }
 
-/// Why it is as it is. While it runs, what keeps it awake says more than how it came to run.
-fn because(entry: &Entry) -> &str {
-    let Some(full) = &entry.full else { return &entry.summary.because };
-    let awake = full.why.as_ref().filter(|_| full.state == State::Running);
-    awake.and_then(|why| why.because.first()).unwrap_or(&full.because)
+/// Why it is as it is, as its own page says it.
+fn because(entry: &Entry) -> String {
+    entry.full.as_ref().map_or_else(|| sentence(&entry.summary.because), workspace::because)
 }
 
 fn row(entry: &Entry, now: Timestamp) -> RowView {
@@ -125,7 +123,7 @@ fn row(entry: &Entry, now: Timestamp) -> RowView {
             .map(|repo| repository(repo, full.and_then(|full| full.branch.as_deref()))),
         state: state(current(entry)),
         since: text::passed(full.map_or(summary.since, |full| full.since), now),
-        because: sentence(because(entry)),
+        because: because(entry),
         backup: full
             .and_then(|full| full.last_backup.as_ref())
             .map(|backup| text::time(backup.verified_at, now)),

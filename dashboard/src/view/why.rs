@@ -2,7 +2,8 @@
 
 use crate::text;
 use crate::view::sentence;
-use ebbtide_api::why::{Budget, Signal, SignalState, Verdict, Why};
+use ebbtide_api::why::{Budget, Keeping, Signal, SignalState, Verdict, Why};
+use ebbtide_api::workspace::Persistence;
 
 /// The panel that says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct WhyView {
     pub budgets: Vec<BudgetView>,
     /// Claims that the machine counts and the page does not list under its holds.
     pub leases: Vec<LeaseView>,
+    /// What a backup taken now would be like.
+    pub keeping: Option<String>,
 }
 
 /// One signal.
@@ -72,18 +75,13 @@ pub fn why(why: &Why) -> WhyView {
         Verdict::Unknown => ("Unknown", "trouble"),
         Verdict::Idle => ("Idle", "ending"),
     };
-    let sleeps = match (why.verdict, why.sleeps_in_secs) {
-        (Verdict::Idle, _) | (_, Some(0)) => "Goes to sleep now.".to_owned(),
-        (_, Some(secs)) => format!("Sleeps in {} if nothing changes.", text::seconds(secs)),
-        (_, None) => "Stays awake while this goes on.".to_owned(),
-    };
     WhyView {
         title: if why.verdict == Verdict::Idle { "Why it goes to sleep" } else { "Why it is awake" },
         verdict,
         tone,
         since: format!("for {}", text::seconds(why.since_secs)),
         because: why.because.iter().map(|reason| sentence(reason)).collect(),
-        sleeps,
+        sleeps: sleeps(why),
         signals: why.signals.iter().map(signal).collect(),
         budgets: why.budgets.iter().filter(|budget| budget.total_secs > 0).map(budget).collect(),
         leases: why
@@ -95,6 +93,27 @@ pub fn why(why: &Why) -> WhyView {
                 ends: format!("ends in {}", text::seconds(lease.expires_in_secs)),
             })
             .collect(),
+        keeping: why.keeping.as_ref().and_then(keeping),
+    }
+}
+
+fn keeping(keeping: &Keeping) -> Option<String> {
+    let estimate = keeping.estimate.filter(|_| keeping.persistence == Persistence::Backup)?;
+    Some(format!(
+        "A backup now: {}{} in changed files of {}, about {}.",
+        if estimate.at_least { "at least " } else { "" },
+        text::bytes(estimate.new_bytes),
+        text::bytes(estimate.bytes),
+        text::seconds(estimate.secs)
+    ))
+}
+
+/// When it sleeps, a sentence.
+pub(super) fn sleeps(why: &Why) -> String {
+    match (why.verdict, why.sleeps_in_secs) {
+        (Verdict::Idle, _) | (_, Some(0)) => "Goes to sleep now.".to_owned(),
+        (_, Some(secs)) => format!("Sleeps in {} if nothing changes.", text::seconds(secs)),
+        (_, None) => "Stays awake while this goes on.".to_owned(),
     }
 }
 

@@ -3,10 +3,13 @@
 use crate::text::{self, Time};
 use crate::view::action::{ActionView, actions};
 use crate::view::boot::{BootView, ProgressView, boot, progress};
-use crate::view::why::{WhyView, why};
+use crate::view::snapshots::{SnapshotsView, snapshots};
+use crate::view::why::{WhyView, sleeps, why};
 use crate::view::{StateView, at_rest, sentence, state};
 use ebbtide_api::Timestamp;
-use ebbtide_api::workspace::{Event, Hold, Port, SnapshotSummary, State, StepState, Workspace};
+use ebbtide_api::workspace::{
+    Event, Hold, Persistence, Port, SnapshotList, SnapshotSummary, State, StepState, Workspace,
+};
 
 /// A workspace, ready to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,10 @@ pub struct WorkspaceView {
     pub progress: Option<ProgressView>,
     /// The last verified backup.
     pub backup: Option<BackupView>,
+    /// Whether it is backed up at all.
+    pub kept: bool,
+    /// All verified backups, where one can be chosen: while no machine exists.
+    pub snapshots: Option<SnapshotsView>,
     /// Holds in force.
     pub holds: Vec<HoldView>,
     /// The machine and its bounds.
@@ -156,7 +163,7 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         repo: workspace.repo.as_deref().map(|repo| repository(repo, workspace.branch.as_deref())),
         state: state(workspace.state),
         since: text::passed(workspace.since, now),
-        because: sentence(&workspace.because),
+        because: because(workspace),
         waiting_for: workspace.waiting_for.as_deref().map(|what| sentence(&format!("waiting for {what}"))),
         failure: workspace.failure.as_ref().map(|failure| FailureView {
             message: sentence(&failure.message),
@@ -164,7 +171,7 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
             code: failure.code.clone(),
         }),
         announcement: announcement(workspace),
-        actions: actions(workspace.state),
+        actions: actions(workspace.state, workspace.persistence),
         deletable: workspace.state != State::Deleted,
         boot: boot(&workspace.boot, workspace.state),
         why: workspace.why.as_ref().map(why),
@@ -172,10 +179,35 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         ports: workspace.ports.iter().map(|each| port(workspace, each)).collect(),
         progress: workspace.backup.as_ref().map(progress),
         backup: workspace.last_backup.as_ref().map(|last| backup(last, now)),
+        kept: workspace.persistence == Persistence::Backup,
+        snapshots: None,
         holds: workspace.holds.iter().map(|each| hold(each, now)).collect(),
         facts: facts(workspace, now),
         events: history(events, now),
         refresh_ms: if at_rest(workspace.state) { REFRESH_AT_REST_MS } else { REFRESH_MOVING_MS },
+    }
+}
+
+/// Whether one of its backups can be chosen for a wake.
+pub const fn chooses(state: State) -> bool {
+    matches!(state, State::Asleep | State::Failed)
+}
+
+impl WorkspaceView {
+    /// Adds the list of backups, where one was looked up.
+    #[must_use]
+    pub fn with_snapshots(self, list: Option<&SnapshotList>, now: Timestamp) -> Self {
+        Self { snapshots: list.and_then(|list| snapshots(list, now)), ..self }
+    }
+}
+
+/// Why it is as it is, in one line. While it runs, what keeps it awake and when it sleeps say more than how it came to
+/// run.
+pub(super) fn because(workspace: &Workspace) -> String {
+    let awake = workspace.why.as_ref().filter(|_| workspace.state == State::Running);
+    match awake.and_then(|why| Some((why.because.first()?, sleeps(why)))) {
+        Some((reason, sleeps)) => format!("{} {sleeps}", sentence(reason)),
+        None => sentence(&workspace.because),
     }
 }
 

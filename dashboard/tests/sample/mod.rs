@@ -2,10 +2,12 @@
 //! looks at is what is tested.
 
 use ebbtide_api::account::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
-use ebbtide_api::why::{Budget, Lease, Signal, SignalState, Verdict, Why};
+use ebbtide_api::backups::Retention;
+use ebbtide_api::usage::{UsageCaps, UsageCount, UsageSpending};
+use ebbtide_api::why::{BackupEstimate, Budget, Keeping, Lease, Signal, SignalState, Verdict, Why};
 use ebbtide_api::workspace::{
-    BackupProgress, BootStep, Cost, Event, Failure, Hold, Machine, Port, SnapshotSummary, State, StepState,
-    Workspace, WorkspaceSummary,
+    BackupProgress, BootStep, Cost, Event, Failure, Hold, Machine, Persistence, Port, SnapshotList,
+    SnapshotSummary, State, StepState, Workspace, WorkspaceSummary,
 };
 use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Timestamp, WorkspaceId};
 use ebbtide_dashboard::form::{Refusal, Typed};
@@ -46,6 +48,7 @@ fn asleep() -> Workspace {
         location: "fsn1".into(),
         idle_timeout: Duration::from_mins(30),
         lifetime: Duration::from_hours(24),
+        persistence: Persistence::Backup,
         created_at: "2026-11-19T09:12:00Z".parse().expect("a sample time"),
         lifetime_ends_at: None,
         hard_end_at: None,
@@ -197,6 +200,15 @@ fn why() -> Why {
             Budget { name: "idle_timeout".into(), total_secs: 1_800, used_secs: 0 },
             Budget { name: "lifetime".into(), total_secs: 86_400, used_secs: 8_880 },
         ],
+        keeping: Some(Keeping {
+            persistence: Persistence::Backup,
+            estimate: Some(BackupEstimate {
+                bytes: 402_000_000,
+                new_bytes: 38_200_000,
+                secs: 21,
+                at_least: false,
+            }),
+        }),
     }
 }
 
@@ -212,6 +224,7 @@ fn quiet() -> Workspace {
             leases: vec![],
             signals: vec![],
             budgets: vec![Budget { name: "idle_timeout".into(), total_secs: 1_800, used_secs: 1_320 }],
+            keeping: None,
         }),
         ..running()
     }
@@ -242,6 +255,7 @@ fn draining() -> Workspace {
 fn failed() -> Workspace {
     Workspace {
         state: State::Failed,
+        persistence: Persistence::None,
         since: at("14:21:00"),
         because: "cloning the repository failed".into(),
         failure: Some(Failure {
@@ -432,8 +446,33 @@ fn refusal(code: ErrorCode, message: &str) -> view::ErrorView {
 
 fn page(workspace: &Workspace) -> String {
     let events = events();
-    let w = view::workspace(workspace, &events, now());
+    let list = view::workspace::chooses(workspace.state).then(|| backups(workspace));
+    let w = view::workspace(workspace, &events, now()).with_snapshots(list.as_ref(), now());
     WorkspacePage { shell: &shell(&workspace.name), w: &w, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+/// Three backups, the oldest with files missing.
+fn backups(workspace: &Workspace) -> SnapshotList {
+    let older = |newest: &SnapshotSummary, clock: &str, id: &str, partial: bool| SnapshotSummary {
+        snapshot: id.repeat(16),
+        verified_at: at(clock),
+        bytes: newest.bytes / 2,
+        partial,
+        ..newest.clone()
+    };
+    let all = workspace.last_backup.clone().map(|newest| {
+        let second = older(&newest, "07:02:00", "4be1", false);
+        let third = older(&newest, "06:47:00", "90fd", true);
+        vec![newest, second, third]
+    });
+    SnapshotList {
+        snapshots: all.unwrap_or_default(),
+        stored_bytes: 402_000_000,
+        quota_bytes: 200_000_000_000,
+        retention: Retention::default(),
+        due: 1,
+        warning: None,
+    }
 }
 
 fn shell(title: &str) -> Shell {
@@ -468,6 +507,19 @@ pub fn hostile_others() -> Vec<String> {
 fn list_page(entries: &[Entry]) -> String {
     let list =
         view::list(entries, "/".to_owned(), (!entries.is_empty()).then(|| "/?cursor=abc".to_owned()), now());
+    let spent = |spent: &str, cap: &str| UsageSpending {
+        spent: spent.into(),
+        reserved: "0.70".into(),
+        cap: Some(cap.into()),
+    };
+    let caps = UsageCaps {
+        workspaces: UsageCount { used: 6, cap: Some(20) },
+        machines: UsageCount { used: 3, cap: Some(8) },
+        day: spent("0.41", "10.00"),
+        month: spent("3.10", "100.00"),
+        currency: Some("EUR".into()),
+    };
+    let list = list.with_caps((!entries.is_empty()).then_some(&caps));
     ListPage { shell: &shell("Workspaces"), list: &list }.render().expect("a page")
 }
 

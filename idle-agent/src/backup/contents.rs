@@ -4,7 +4,7 @@
 //! a disk is full. Here each of a few threads fetches one pack, writes what the snapshot needs of it, and lets it go. Every
 //! piece is checked against its name before it is written. Metadata but the modification time is not set here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind as IoErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
 use super::events::Events;
-use super::failure::Failure;
+use super::failure::{Failure, show_path};
 use super::rest::lock;
 use super::store::Store;
 
@@ -27,6 +27,9 @@ const AT_ONCE: usize = 3;
 const GAP: u32 = 1 << 20;
 /// No fetch is larger than this, save a single piece.
 const FETCH: u32 = 12 << 20;
+
+/// Files of a damaged pack that are named.
+const NAMED: usize = 5;
 
 /// A place in a file where a blob goes.
 #[derive(Debug, Clone, Copy)]
@@ -150,10 +153,13 @@ impl Contents {
 
 /// The modification time of an entry, as the system counts: the fraction forwards, also before 1970.
 pub fn modified(node: &Node) -> Option<(i64, i64)> {
-    node.meta.mtime.map(|time| {
-        let (second, nanos) = (time.as_second(), i64::from(time.subsec_nanosecond()));
-        if nanos < 0 { (second - 1, nanos + 1_000_000_000) } else { (second, nanos) }
-    })
+    node.meta.mtime.map(|time| seconds_and_nanos(time.as_second(), time.subsec_nanosecond()))
+}
+
+/// A time as the library counts it, with the sign of both parts alike, as the system counts it.
+pub fn seconds_and_nanos(second: i64, nanos: i32) -> (i64, i64) {
+    let nanos = i64::from(nanos);
+    if nanos < 0 { (second - 1, nanos + 1_000_000_000) } else { (second, nanos) }
 }
 
 struct Writer<'a> {
@@ -165,6 +171,27 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn pack(&self, pack: PackId, pieces: BTreeMap<u32, Piece>) -> Result<(), Failure> {
+        let places = pieces.values().flat_map(|piece| &piece.places);
+        let files: BTreeSet<usize> = places.map(|place| place.file).collect();
+        self.pieces(pack, pieces).map_err(|failure| match failure {
+            Failure::Damaged { object, detail } => Failure::Damaged {
+                object,
+                detail: format!("{detail}; it holds parts of {}", self.named(&files)),
+            },
+            failure => failure,
+        })
+    }
+
+    /// The first of some files by name.
+    fn named(&self, files: &BTreeSet<usize>) -> String {
+        let paths = files.iter().filter_map(|file| self.files.get(*file));
+        let named: Vec<String> = paths.take(NAMED).map(|file| show_path(&file.path)).collect();
+        let more = files.len().saturating_sub(named.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", named.join(", "))
+    }
+
+    fn pieces(&self, pack: PackId, pieces: BTreeMap<u32, Piece>) -> Result<(), Failure> {
         let mut run: Vec<Piece> = Vec::new();
         for piece in pieces.into_values() {
             let begin = run.first().map_or(piece.offset, |first| first.offset);

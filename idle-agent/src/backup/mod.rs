@@ -1,21 +1,29 @@
 //! Backups of a workspace as a standard restic repository behind the control plane, run in a process of their own.
 //!
 //! The daemon starts `ebb-agent backup …`, reads JSON lines from its standard output (`events.rs`) and its exit code
-//! (`failure.rs`). `rest.rs` speaks the protocol, `store.rs` shows it to the library, `source.rs` reads the machine,
-//! `receipt.rs` proves the result, `restore.rs` brings it back. Nothing here deletes a stored object, writes a secret to
-//! its output, or counts a file as saved because nobody complained.
+//! (`failure.rs`). `rest.rs` speaks the protocol, `store.rs` shows it to the library, `scope.rs`, `source.rs` and
+//! `steady.rs` read the machine, `receipt.rs` proves the result, `restore.rs` brings it back. Nothing but `retention.rs`
+//! deletes a stored object; nothing writes a secret to its output, or counts a file as saved because nobody complained.
 
+mod advice;
 mod contents;
+mod ebbignore;
 mod events;
 mod excludes;
 mod failure;
+mod findings;
 mod receipt;
 mod repository;
 mod rest;
 mod restore;
+mod retention;
 mod run;
+mod scope;
 mod source;
+mod steady;
 mod store;
+mod survey;
+mod uploads;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +34,7 @@ use serde::Serialize;
 use url::Url;
 
 pub use self::failure::Failure;
+pub use self::survey::{Order as SurveyOrder, Survey, run as survey, size};
 
 use self::events::{Bars, Event, Events, Line, Warnings, emit};
 use self::rest::{Address, Patience, Rest};
@@ -49,6 +58,18 @@ pub enum Command {
         as_of: AsOf,
         #[command(flatten)]
         order: restore::Order,
+    },
+    /// Says what a snapshot would hold, without the store.
+    Survey {
+        #[command(flatten)]
+        order: survey::Order,
+    },
+    /// Removes the snapshots that were named, and the packs that nothing needs then.
+    Tidy {
+        #[command(flatten)]
+        access: Access,
+        #[command(flatten)]
+        order: retention::Order,
     },
     /// Prints the snapshots as a JSON list.
     Snapshots {
@@ -164,6 +185,12 @@ pub fn main(command: Command) -> ExitCode {
             let access = Access { as_of: as_of.as_of, ..access };
             finish(restore::run(&access, &order, &events))
         }
+        Command::Survey { order } => {
+            // Whatever else the machine does comes first.
+            let _ = rustix::process::setpriority_process(None, 19);
+            finish(survey::run(&order))
+        }
+        Command::Tidy { access, order } => finish(retention::run(&access, &order, &events)),
         Command::Snapshots { access, as_of } => {
             let access = Access { as_of: as_of.as_of, ..access };
             match snapshots(&access).and_then(|listed| {

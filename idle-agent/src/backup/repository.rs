@@ -23,8 +23,9 @@ use super::store::Store;
 
 /// A repository key shorter than this could be guessed, and its master key is derived without stretching.
 const LEAST_KEY: usize = 32;
-/// Packs of 16 MiB (restic's own size): a broken line costs little, and little is held in memory. 1.4 GB make 90 objects.
-const PACK_SIZE: &str = "16MiB";
+/// Half of restic's own size. A broken line costs little, and ten packs are in memory while four are on their way
+/// (docs/decisions/0003). 1 GB makes 128 objects.
+const PACK_SIZE: &str = "8MiB";
 
 /// Opens the repository behind `store`; `cache` keeps index and trees between runs.
 ///
@@ -49,7 +50,16 @@ pub fn open(
     {
         return Ok(repository);
     }
-    attempt(&Credentials::password(key)).map_err(|error| store.explain(&error))
+    attempt(&Credentials::password(key)).map_err(|error| {
+        // The key files opened, or there would be another error: what cannot be decrypted now is `config`. The library
+        // wraps the error with this code into one without.
+        if error.display_log().contains("C001") {
+            let detail = "it cannot be decrypted, and without it nothing here can be read; bring it back from a copy \
+                          of the bucket, or from the bucket's own versions";
+            return Failure::Damaged { object: "config".to_owned(), detail: detail.to_owned() };
+        }
+        store.explain(&error)
+    })
 }
 
 /// Creates the repository when there is none. Repeatable, also after it was cut short at any point.

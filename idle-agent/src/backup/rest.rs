@@ -8,7 +8,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -62,23 +62,8 @@ impl Rest {
             let path = format!("{}/", address.base.path());
             address.base.set_path(&path);
         }
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent(concat!("ebb-agent/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(Duration::from_secs(20)))
-            .timeout_connect(Some(Duration::from_secs(20)))
-            // A body may take as long as it moves; silence is what ends a transfer.
-            .timeout_per_read(Some(Duration::from_secs(60)))
-            .timeout_per_write(Some(Duration::from_secs(60)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
-            .max_idle_connections_per_host(8)
-            .build()
-            .new_agent();
         Self {
-            agent,
+            agent: agent(),
             address,
             patience,
             fatal: Mutex::new(None),
@@ -90,6 +75,11 @@ impl Rest {
 
     pub fn base(&self) -> &Url {
         &self.address.base
+    }
+
+    /// Whether what is read cannot change any more: what one whole snapshot's receipt knew.
+    pub fn is_settled(&self) -> bool {
+        self.address.as_of.as_ref().is_some_and(|as_of| as_of.parse::<rustic_core::Id>().is_ok())
     }
 
     /// The failure that ended this run, if one did.
@@ -208,6 +198,10 @@ impl Rest {
             .send(ureq::SendBody::from_reader(&mut reader))
     }
 
+    pub fn delete(&self, token: &str, path: &str) -> Result<Answer, ureq::Error> {
+        self.agent.delete(self.url(path, false)).header("authorization", bearer(token)).call()
+    }
+
     fn url(&self, path: &str, reading: bool) -> String {
         let mut url = format!("{}{path}", self.address.base);
         if let (true, Some(receipt)) = (reading, &self.address.as_of) {
@@ -218,6 +212,29 @@ impl Rest {
         }
         url
     }
+}
+
+/// One set of connections for the whole process: its fresh reader opens no new ones.
+fn agent() -> ureq::Agent {
+    static AGENT: OnceLock<ureq::Agent> = OnceLock::new();
+    let new = || {
+        ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(concat!("ebb-agent/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(Duration::from_secs(20)))
+            .timeout_connect(Some(Duration::from_secs(20)))
+            // A body may take as long as it moves; silence is what ends a transfer.
+            .timeout_per_read(Some(Duration::from_secs(60)))
+            .timeout_per_write(Some(Duration::from_secs(60)))
+            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .max_idle_connections_per_host(8)
+            .build()
+            .new_agent()
+    };
+    AGENT.get_or_init(new).clone()
 }
 
 /// Judges a status that the request itself has no use for.

@@ -17,11 +17,12 @@ use rustic_core::{IndexedFullStatus, LocalDestination, LsOptions, Repository, Re
 use serde::Serialize;
 
 use super::Access;
+use super::advice::advise;
 use super::contents::{Contents, modified};
 use super::events::{Bars, Events, Phase, Warnings};
 use super::failure::{Failure, show_path};
+use super::findings::Reasoned;
 use super::repository;
-use super::source::Reasoned;
 use super::store::Store;
 
 /// What to restore.
@@ -57,6 +58,17 @@ pub struct Outcome {
 /// # Errors
 /// Any [`Failure`]: `Damaged` names the object; `Incomplete` the first path that is not as it should be.
 pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outcome, Failure> {
+    restore(access, order, events).map_err(|failure| match failure {
+        Failure::Damaged { object, detail } => {
+            let advice = advise(access, &order.snapshot, &object);
+            let detail = advice.map_or(detail.clone(), |advice| format!("{detail}; {advice}"));
+            Failure::Damaged { object, detail }
+        }
+        failure => failure,
+    })
+}
+
+fn restore(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outcome, Failure> {
     let begun = Instant::now();
     let store = access.store();
     let cache = access.cache()?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustic_core::repofile::SnapshotId;
+use rustic_core::repofile::{SnapshotFile, SnapshotId};
 use rustic_core::{BackupOptions, FileType, Id, ParentOptions, SnapshotOptions};
 use serde::Serialize;
 
@@ -16,9 +16,15 @@ use super::Access;
 use super::events::{Bars, Events, Phase, Warnings};
 use super::excludes::Excludes;
 use super::failure::Failure;
+use super::findings::{Findings, OwnExcluded, Reasoned};
 use super::receipt::{self, Receipt};
 use super::repository;
-use super::source::{Findings, Reasoned, Source};
+use super::scope::Scope;
+use super::source::Source;
+use super::store::Store;
+
+/// How often everything is looked through at most, as long as files are written to while they are read.
+const PASSES: u32 = 3;
 
 /// What to back up.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,6 +41,9 @@ pub struct Order {
     /// A directory to back up, as an absolute path.
     #[arg(long, required = true)]
     pub include: Vec<PathBuf>,
+    /// A directory to back up where it exists.
+    #[arg(long)]
+    pub optional: Vec<PathBuf>,
     /// More exclude rules, read after the published ones.
     #[arg(long)]
     pub exclude_file: Option<PathBuf>,
@@ -69,6 +78,8 @@ pub struct Outcome {
     pub dirs: u64,
     pub skipped: Vec<Reasoned>,
     pub skipped_more: u64,
+    /// What the owner's own rules left out.
+    pub excluded: OwnExcluded,
     pub unreadable: Vec<Reasoned>,
     pub vanished: Vec<String>,
     pub unsteady: Vec<String>,
@@ -92,30 +103,24 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     events.phase(Phase::Scan);
     let created = order.init && repository::ensure(&store, &key)?;
     let cache = access.cache()?;
-    let source = Source::new(&order.root, &order.include, excludes, Arc::clone(&store), Arc::clone(events))?;
-    let findings = source.findings();
-
-    let explain = |error: Box<rustic_core::RusticError>| store.explain(&error);
-    let repository = repository::open(&store, &key, cache.path(), Bars::Shown(Arc::clone(events)))?
-        .to_indexed_ids()
-        .map_err(explain)?;
-    let mut options =
-        SnapshotOptions::default().host(order.host.clone()).command("ebb-agent backup run".to_owned());
-    for tag in &order.tag {
-        options = options.add_tags(tag).map_err(explain)?;
-    }
-    let snapshot = options.to_snapshot().map_err(explain)?;
-    let parent = ParentOptions::default().skip_if_unchanged(true);
-    let snapshot = repository
-        .archive(&BackupOptions::default().parent_opts(parent), &source, snapshot, &order.include)
-        .map_err(explain)?;
-    // The library goes on after errors of single files, and a store that fails looks like one to it.
-    if let Some(failure) = store.rest().fatal() {
-        return Err(failure);
-    }
-    drop(repository);
-    let changed = *snapshot.id != Id::default();
-    let id: SnapshotId = if changed { snapshot.id } else { snapshot.parent.unwrap_or(snapshot.id) };
+    let scope = Scope::new(&order.root, &order.include, &order.optional, excludes)?;
+    let writer = Writer { store: &store, key: &key, cache: cache.path(), order, events };
+    let mut changed = false;
+    let mut passes = 0;
+    let (id, tree, findings) = loop {
+        passes += 1;
+        let source = Source::new(scope.clone(), Arc::clone(&store), Arc::clone(events));
+        let snapshot = writer.pass(&source)?;
+        let is_new = *snapshot.id != Id::default();
+        changed |= is_new;
+        let id: SnapshotId = if is_new { snapshot.id } else { snapshot.parent.unwrap_or(snapshot.id) };
+        let findings = source.findings();
+        // Another pass reads what has changed since, above all what was torn.
+        if passes == PASSES || !findings.is_torn() {
+            findings.admit_torn(events);
+            break (id, snapshot.tree, findings);
+        }
+    };
 
     // A store of its own: nothing the writer remembers can stand in for what is stored. It reads as of this snapshot, so
     // that it proves exactly what a wake will be shown.
@@ -124,7 +129,7 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
         return Err(Failure::Incomplete { what: "the repository", detail: "it has no key file".to_owned() });
     }
     let receipt = receipt::read(&fresh, &key, id, events)?;
-    compare(&receipt, &findings, snapshot.tree)?;
+    compare(&receipt, &findings, tree)?;
 
     let packs_new = match known {
         Some(known) => receipt.packs.iter().filter(|(name, _)| !known.contains(*name)).map(pack).collect(),
@@ -148,6 +153,7 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
         dirs: receipt.counts.dirs,
         skipped,
         skipped_more,
+        excluded: findings.own(),
         unreadable,
         vanished: findings.vanished(),
         unsteady: findings.unsteady(),
@@ -155,6 +161,40 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
         bytes_sent: store.rest().bytes_sent(),
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// Takes snapshots.
+struct Writer<'a> {
+    store: &'a Arc<Store>,
+    key: &'a str,
+    cache: &'a Path,
+    order: &'a Order,
+    events: &'a Arc<Events>,
+}
+
+impl Writer<'_> {
+    /// Reads everything once. The newest snapshot of the same host and includes is the parent: files that stand as it has
+    /// them are not read.
+    fn pass(&self, source: &Source) -> Result<SnapshotFile, Failure> {
+        let explain = |error: Box<rustic_core::RusticError>| self.store.explain(&error);
+        let bars = Bars::Shown(Arc::clone(self.events));
+        let repository =
+            repository::open(self.store, self.key, self.cache, bars)?.to_indexed_ids().map_err(explain)?;
+        let mut options = SnapshotOptions::default()
+            .host(self.order.host.clone())
+            .command("ebb-agent backup run".to_owned());
+        for tag in &self.order.tag {
+            options = options.add_tags(tag).map_err(explain)?;
+        }
+        let snapshot = options.to_snapshot().map_err(explain)?;
+        let parent = ParentOptions::default().skip_if_unchanged(true);
+        let options = BackupOptions::default().parent_opts(parent);
+        // Named whether they exist or not: with other paths the parent would not be found.
+        let paths = [self.order.include.as_slice(), &self.order.optional].concat();
+        let snapshot = repository.archive(&options, source, snapshot, &paths).map_err(explain)?;
+        // The library goes on after errors of single files, and a store that fails looks like one to it.
+        self.store.rest().fatal().map_or(Ok(snapshot), Err)
+    }
 }
 
 /// Checks the fresh reader's findings against the writer's.

@@ -2,11 +2,12 @@
 //!
 //! Every object but `config` is named after the SHA-256 of its content: what is read whole is checked against its name, and
 //! an object that exists already with the right size was written by an earlier attempt. A restore opens windows: stretches
-//! of packs that are fetched once and then read piece by piece. Must never delete anything: machines may not.
+//! of packs that are fetched once and then read piece by piece. The library deletes nothing through it. A few packs
+//! are on their way at once (`uploads.rs`); whatever names them is written when they have all arrived.
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
@@ -15,13 +16,14 @@ use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
 use super::rest::{Answer, Attempt, Rest, judge, lock, unanswered};
+use super::uploads::Uploads;
 
 const LIST_V2: &str = "application/vnd.x.restic.rest.v2";
 const ANYTHING: &str = "application/octet-stream";
 /// A whole object that does not match its name is read this often before it counts as damaged at rest, not in transit.
 const READS_BEFORE_DAMAGED: u32 = 3;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Listed {
     name: String,
     size: u64,
@@ -29,7 +31,14 @@ struct Listed {
 
 /// The repository's objects.
 pub struct Store {
+    /// Itself, for uploads that outlive the call that began them.
+    this: Weak<Self>,
     rest: Rest,
+    uploads: Uploads,
+    /// `config`, which is written once.
+    config: Mutex<Option<Bytes>>,
+    /// Lists that cannot change any more, by the directory.
+    settled: Mutex<BTreeMap<String, Vec<(Id, u64)>>>,
     written_packs: Mutex<BTreeMap<String, u64>>,
     damage: Mutex<Option<Failure>>,
     windows: Mutex<BTreeMap<Id, (u32, Bytes)>>,
@@ -37,8 +46,12 @@ pub struct Store {
 
 impl Store {
     pub fn new(rest: Rest) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             rest,
+            uploads: Uploads::default(),
+            config: Mutex::default(),
+            settled: Mutex::default(),
             written_packs: Mutex::default(),
             damage: Mutex::default(),
             windows: Mutex::default(),
@@ -72,9 +85,13 @@ impl Store {
     /// Lists objects of one type with their sizes. A type that nothing was stored under yet is empty.
     pub fn list(&self, kind: FileType) -> Result<Vec<(Id, u64)>, Failure> {
         if kind == FileType::Config {
-            return Ok(self.size_of("config")?.map(|size| (Id::default(), size)).into_iter().collect());
+            let config = self.config()?;
+            return Ok(config.map(|config| (Id::default(), config.len() as u64)).into_iter().collect());
         }
         let path = format!("{}/", kind.dirname());
+        if let Some(listed) = lock(&self.settled).get(&path) {
+            return Ok(listed.clone());
+        }
         let what = format!("list {}", kind.dirname());
         let mut reads = 0;
         let listed: Result<Vec<Listed>, Failure> = self.rest.persist(&what, |token| {
@@ -103,12 +120,35 @@ impl Store {
         });
         let listed = self.remember(listed)?;
         // Names that are no object names cannot have been written by a backup program: they are nobody's.
-        Ok(listed.iter().filter_map(|entry| Some((entry.name.parse::<Id>().ok()?, entry.size))).collect())
+        let listed: Vec<(Id, u64)> =
+            listed.iter().filter_map(|entry| Some((entry.name.parse::<Id>().ok()?, entry.size))).collect();
+        if self.rest.is_settled() {
+            lock(&self.settled).insert(path, listed.clone());
+        }
+        Ok(listed)
     }
 
-    /// Asks for the size of an object; `None` when there is no such object.
-    pub fn size_of(&self, path: &str) -> Result<Option<u64>, Failure> {
-        self.rest.persist(&format!("look for {path}"), |token| self.look_for(token, path))
+    /// `config`, asked for until it is there; `None` where there is no repository.
+    fn config(&self) -> Result<Option<Bytes>, Failure> {
+        if let Some(config) = &*lock(&self.config) {
+            return Ok(Some(config.clone()));
+        }
+        let found = self.rest.persist("read config", |token| {
+            let answer = match self.rest.get(token, "config", ANYTHING, None) {
+                Ok(answer) => answer,
+                Err(error) => return unanswered(&error),
+            };
+            match answer.status().as_u16() {
+                200 => match read_body(answer) {
+                    Ok(body) => Attempt::Done(Some(Bytes::from(body))),
+                    Err(reason) => Attempt::Again { reason, after: None },
+                },
+                404 => Attempt::Done(None),
+                _ => judge("config", answer),
+            }
+        })?;
+        lock(&self.config).clone_from(&found);
+        Ok(found)
     }
 
     fn look_for(&self, token: &str, path: &str) -> Attempt<Option<u64>> {
@@ -131,6 +171,10 @@ impl Store {
     /// Reads a whole object and checks it against its name.
     pub fn read(&self, kind: FileType, id: &Id) -> Result<Bytes, Failure> {
         let path = path_of(kind, id);
+        if kind == FileType::Config {
+            let missing = || Failure::Damaged { object: path, detail: "it is missing".to_owned() };
+            return self.config()?.ok_or_else(missing);
+        }
         let mut reads = 0;
         let result = self.rest.persist(&format!("read {path}"), |token| {
             let answer = match self.rest.get(token, &path, ANYTHING, None) {
@@ -139,10 +183,7 @@ impl Store {
             };
             match answer.status().as_u16() {
                 200 => match read_body(answer) {
-                    Ok(body)
-                        if kind == FileType::Config
-                            || hex::encode(Sha256::digest(&body)) == id.to_hex().as_str() =>
-                    {
+                    Ok(body) if hex::encode(Sha256::digest(&body)) == id.to_hex().as_str() => {
                         Attempt::Done(Bytes::from(body))
                     }
                     Ok(_) if reads + 1 < READS_BEFORE_DAMAGED => {
@@ -246,6 +287,31 @@ impl Store {
         Ok(())
     }
 
+    /// Removes an object; one that is not there is removed. Granted to a machine that tidies, refused to every other.
+    pub fn remove_object(&self, kind: FileType, id: &Id) -> Result<(), Failure> {
+        let path = path_of(kind, id);
+        let what = format!("remove {path}");
+        self.rest.persist(&what, |token| match self.rest.delete(token, &path) {
+            Ok(answer) => match answer.status().as_u16() {
+                200 | 204 | 404 => Attempt::Done(()),
+                _ => judge(&what, answer),
+            },
+            Err(error) => unanswered(&error),
+        })
+    }
+
+    /// Writes an index that stands for another, which is still there: readers are shown it where they were shown that one.
+    pub fn replace_index(&self, old: &Id, id: &Id, content: &BytesList) -> Result<(), Failure> {
+        let path = format!("{}?replaces={}", path_of(FileType::Index, id), old.to_hex().as_str());
+        self.rest.persist("replace an index", |token| match self.rest.post(token, &path, content) {
+            Ok(answer) => match answer.status().as_u16() {
+                200 | 201 | 204 => Attempt::Done(()),
+                _ => judge("replace an index", answer),
+            },
+            Err(error) => unanswered(&error),
+        })
+    }
+
     /// Tells the store that a repository begins here. Repeatable.
     pub fn begin(&self) -> Result<(), Failure> {
         self.rest.persist("create the repository", |token| {
@@ -347,7 +413,15 @@ impl WriteBackend for Store {
     }
 
     fn write_bytes(&self, kind: FileType, id: &Id, _cacheable: bool, content: BytesList) -> RusticResult<()> {
-        self.write(kind, id, &content).map_err(|failure| library(&failure))
+        let written = match (kind, self.this.upgrade()) {
+            (FileType::Pack, Some(store)) => {
+                let id = *id;
+                self.uploads.begin(move || store.write(FileType::Pack, &id, &content))
+            }
+            // An index that names a pack which is not stored yet would be a promise.
+            _ => self.uploads.all_done().and_then(|()| self.write(kind, id, &content)),
+        };
+        written.map_err(|failure| library(&failure))
     }
 
     fn remove(&self, kind: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {

@@ -2,7 +2,7 @@
 
 use super::Event;
 use crate::board::{Board, Urgency};
-use crate::child::{Children, News, Order, receipt};
+use crate::child::{Children, News, Order, receipt, remarks};
 use crate::session::{CallError, Session};
 use crate::sync::spawn;
 use ebbtide_api::vm::{DeliverReceipt, Receipt, ReceiptAnswer, ReceiptStatus};
@@ -46,9 +46,24 @@ impl Jobs {
         self.run("backup", move || {
             let result = children.run(&Order::Run { include }, &mut |news| tell(&board, news));
             board.update(Urgency::Now, |facts| facts.backup = None);
+            if let Ok(result) = &result {
+                remark(&board, remarks(result));
+            }
             Event::BackedUp(number, result.and_then(receipt).map(Box::new))
         });
         number
+    }
+
+    /// Looks at what a backup would hold; what changed since then counts as new.
+    pub fn survey(&self, since: Option<i64>) {
+        let (children, include) = (Arc::clone(&self.children), self.include.clone());
+        self.run("survey", move || {
+            let found = children.survey(&include, since);
+            if let Err(error) = &found {
+                tracing::warn!(%error, "no estimate of the next backup");
+            }
+            Event::Surveyed(found.ok())
+        });
     }
 
     /// Ends the backup that runs.
@@ -109,6 +124,17 @@ impl Jobs {
 
 fn deliver(session: &Session, path: &str, receipt: &Receipt) -> Result<ReceiptAnswer, CallError> {
     session.post(path, &DeliverReceipt { generation: session.generation(), receipt: receipt.clone() })
+}
+
+/// Says what a backup had to remark, once until it is something else.
+fn remark(board: &Board, remarks: Vec<String>) {
+    if board.read(|facts| facts.backup_remarks == remarks) {
+        return;
+    }
+    for line in &remarks {
+        board.log(&format!("backup: {line}"));
+    }
+    board.update(Urgency::Whenever, |facts| facts.backup_remarks = remarks);
 }
 
 fn tell(board: &Board, news: News) {

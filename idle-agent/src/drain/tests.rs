@@ -13,6 +13,7 @@ fn receipt() -> Box<Receipt> {
         bytes_sent: 0,
         skipped: vec![],
         unreadable: vec![],
+        excluded: None,
     })
 }
 

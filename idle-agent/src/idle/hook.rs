@@ -43,6 +43,16 @@ pub enum Happened {
     Ended,
 }
 
+impl Happened {
+    /// Whether a restart of ours must not forget it.
+    pub fn is_worth_storing(self) -> bool {
+        match self {
+            Self::Prompted | Self::Asks(_) | Self::Stopped(_) => true,
+            Self::Started | Self::Went | Self::SubagentEnded | Self::Parked | Self::Ended => false,
+        }
+    }
+}
+
 /// What an agent wants of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

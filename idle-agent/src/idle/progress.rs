@@ -15,6 +15,24 @@ const AGENTS: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cu
 const INTERPRETERS: [&str; 5] = ["node", "MainThread", "python", "bun", "deno"];
 /// Shells, through which agents run commands.
 const SHELLS: [&str; 4] = ["bash", "sh", "zsh", "dash"];
+/// Beginnings of the names of programs that an agent starts to talk to and that live as long as it does: language and
+/// tool servers, and what runs these.
+const HELPERS: [&str; 12] = [
+    "npm",
+    "npx",
+    "uv",
+    "java",
+    "gopls",
+    "clangd",
+    "rust-analyzer",
+    "pyright",
+    "pylsp",
+    "typescript-lang",
+    "mcp",
+    "lsp",
+];
+/// Daemons of the system under which containers run: what is in these is the workspace's, whoever its user is.
+const CONTAINERS: [&str; 4] = ["containerd-shim", "dockerd", "buildkitd", "conmon"];
 /// What carries terminals: it is busy when they repaint.
 const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "screen"];
 
@@ -22,8 +40,17 @@ const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "sc
 const TICKS_PER_SEC: u64 = 100;
 /// Share of one core, in percent, that an agent's processes use while it works. A parked one repaints with 1-2 %.
 const AGENT_PERCENT: u64 = 4;
+/// Over which time that is judged: a parked one may use more within a second or two.
+const AGENT_MILLIS: u64 = 10_000;
 /// The same of all jobs together; several polling watchers stay below.
 const JOB_PERCENT: u64 = 10;
+/// Over how many looks jobs are remembered: five minutes with the usual timeout.
+const JOB_LOOKS: u64 = 30;
+/// So finely it is counted what is forgotten.
+const FINE: u64 = 100;
+/// What jobs must have used within these, in percent of a core times looks: three looks at the least that counts. A
+/// small job that a timer starts every few minutes stays below.
+const JOB_LATELY: u64 = 3 * JOB_PERCENT;
 /// The same of one server; a rebuild or a load passes, polling for changes does not.
 const SERVER_PERCENT: u64 = 50;
 /// Storage traffic of an agent's processes, bytes a second: a transcript and edited files, not a log line now and then.
@@ -78,15 +105,19 @@ pub struct Child {
     pub started: u64,
     /// Whether something that it started listens on a port; what listens itself is a server, and no child.
     pub is_server: bool,
-    /// Whether it is a shell that runs a command.
-    pub is_shell: bool,
+    /// Whether it is a command, or the shell of one, rather than a helper. Shells put a single command in their place.
+    pub is_command: bool,
 }
 
 /// The sample before, to take differences from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sampler {
     before: BTreeMap<(u32, u64), (u64, u64)>,
     primed: bool,
+    /// What each agent has used lately: hundredths of a percent of a core, and of a byte a second.
+    agents: BTreeMap<u32, (u64, u64)>,
+    /// What jobs have used lately, in hundredths of a percent of a core times looks: each look a thirtieth is forgotten.
+    jobs: u64,
 }
 
 impl Sampler {
@@ -115,18 +146,30 @@ impl Sampler {
         self.primed = true;
         let named = |pid: u32| processes.iter().find(|process| process.pid == pid);
         let mut agents = agents(processes, &kinds, servers);
+        let mut lately = BTreeMap::new();
         for agent in &mut agents {
             let (ticks, bytes) = used.get(&Kind::Agent(agent.pid)).copied().unwrap_or_default();
-            agent.works = is_agents_work(percent_of_core(ticks, passed), per_second(bytes, passed));
+            let now = (percent_of_core(ticks, passed), per_second(bytes, passed));
+            let before = self.agents.get(&agent.pid).copied().unwrap_or_default();
+            let smooth = |before, now| smoothed(before, now * FINE, passed);
+            let mean = (smooth(before.0, now.0), smooth(before.1, now.1));
+            lately.insert(agent.pid, mean);
+            agent.works = is_agents_work(now.0.min(mean.0 / FINE), now.1.min(mean.1 / FINE));
         }
+        self.agents = lately;
+        let (ticks, _) = used.get(&Kind::Job).copied().unwrap_or_default();
+        self.jobs = self.jobs - self.jobs / JOB_LOOKS + percent_of_core(ticks, passed).min(100) * FINE;
+        let is_lasting = self.jobs >= JOB_LATELY * FINE;
         let works = used.iter().find_map(|(kind, (ticks, bytes))| {
             let share = percent_of_core(*ticks, passed);
             let rate = per_second(*bytes, passed);
             let what = match kind {
-                Kind::Agent(pid) if is_agents_work(share, rate) => {
+                Kind::Agent(pid) if agents.iter().any(|agent| agent.pid == *pid && agent.works) => {
                     format!("{} works", named(*pid).and_then(agent_name).unwrap_or("an agent"))
                 }
-                Kind::Job if share >= JOB_PERCENT || rate >= JOB_BYTES_PER_SEC => "a job runs".to_owned(),
+                Kind::Job if (share >= JOB_PERCENT && is_lasting) || rate >= JOB_BYTES_PER_SEC => {
+                    "a job runs".to_owned()
+                }
                 Kind::Server(pid) if share >= SERVER_PERCENT => {
                     format!("the server {} is busy", named(*pid).map_or("", |process| &process.comm))
                 }
@@ -136,6 +179,20 @@ impl Sampler {
         });
         Progress { works, agents }
     }
+}
+
+/// The agents among these processes, with what belongs to each; none of them is known to work.
+pub fn agents_among(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Agent> {
+    if processes.iter().all(|process| agent_name(process).is_none()) {
+        return Vec::new();
+    }
+    agents(processes, &classify(processes, servers, user), servers)
+}
+
+/// A mean over the last [`AGENT_MILLIS`], of samples that may be shorter.
+fn smoothed(before: u64, now: u64, passed: Duration) -> u64 {
+    let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).min(AGENT_MILLIS);
+    (before.saturating_mul(AGENT_MILLIS - millis) + now.saturating_mul(millis)) / AGENT_MILLIS
 }
 
 fn is_agents_work(share: u64, rate: u64) -> bool {
@@ -180,7 +237,7 @@ fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec
             agent.children.push(Child {
                 started: process.started,
                 is_server: serving.contains(&process.pid),
-                is_shell: SHELLS.contains(&stem(&process.comm)),
+                is_command: !is_helper(process),
             });
         }
     }
@@ -205,6 +262,21 @@ pub fn agent_above(proc: &Path, pid: u32) -> Option<(u32, u64)> {
     found
 }
 
+/// Whether an agent starts a process to talk to it, by its name, or by its script's and how it is told to talk.
+pub fn is_helper(process: &Process) -> bool {
+    let is_named = |name: &str| HELPERS.iter().any(|helper| name.starts_with(helper));
+    let comm = stem(&process.comm);
+    if SHELLS.contains(&comm) {
+        return false;
+    }
+    let script = process.arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
+    let script = script.map_or("", |script| stem(script));
+    let is_server = ["mcp", "lsp", "language-server", "langserver"].iter().any(|part| script.contains(part));
+    is_named(comm)
+        || process.arguments.iter().any(|argument| argument == "--stdio")
+        || is_server && INTERPRETERS.iter().any(|one| comm.starts_with(one))
+}
+
 fn percent_of_core(ticks: u64, passed: Duration) -> u64 {
     let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
     ticks.saturating_mul(1000 / TICKS_PER_SEC * 100) / millis
@@ -217,26 +289,29 @@ fn per_second(bytes: u64, passed: Duration) -> u64 {
 
 /// The nearest of itself and its ancestors that is a server or an agent says what a process is.
 fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Kind> {
-    let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
+    let by_pid: BTreeMap<u32, (&Process, bool)> =
+        processes.iter().map(|process| (process.pid, (process, agent_name(process).is_some()))).collect();
     let kind_of = |process: &Process| {
         let mut current = process;
+        let mut is_contained = false;
         // Longer chains than this are loops in a table that changed while it was read.
         for _ in 0..64 {
             // An agent that listens (for its editor, or as its own server) is still an agent.
-            if agent_name(current).is_some() {
+            if by_pid.get(&current.pid).is_some_and(|(_, is_agent)| *is_agent) {
                 // The topmost of several nested ones (a shim and its program) stands for all.
                 return Kind::Agent(topmost_agent(current, &by_pid));
             }
             if servers.contains(&current.pid) && (Some(current.uid) == user || current.has_terminal) {
                 return Kind::Server(current.pid);
             }
+            is_contained |= CONTAINERS.contains(&current.comm.as_str());
             match by_pid.get(&current.parent) {
-                Some(parent) if parent.pid != current.pid && parent.pid > 1 => current = parent,
+                Some((parent, _)) if parent.pid != current.pid && parent.pid > 1 => current = parent,
                 _ => break,
             }
         }
         let is_carrier = CARRIERS.contains(&process.comm.as_str());
-        if !is_carrier && (process.has_terminal || Some(process.uid) == user) {
+        if !is_carrier && (process.has_terminal || is_contained || Some(process.uid) == user) {
             Kind::Job
         } else {
             Kind::Other
@@ -245,25 +320,28 @@ fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -
     processes.iter().map(kind_of).collect()
 }
 
-fn topmost_agent(process: &Process, by_pid: &BTreeMap<u32, &Process>) -> u32 {
+fn topmost_agent(process: &Process, by_pid: &BTreeMap<u32, (&Process, bool)>) -> u32 {
     let mut top = process;
-    while let Some(parent) =
-        by_pid.get(&top.parent).filter(|parent| parent.pid < top.pid && agent_name(parent).is_some())
+    while let Some((parent, _)) =
+        by_pid.get(&top.parent).filter(|(parent, is_agent)| parent.pid < top.pid && *is_agent)
     {
         top = parent;
     }
     top.pid
 }
 
-/// Which agent a process is. Its name must be an agent's exactly: CloudCLI's server has "claude" in its path only.
-fn agent_name(process: &Process) -> Option<&'static str> {
-    let agent = |name: &str| AGENTS.into_iter().find(|agent| *agent == stem(name));
-    let first = process.arguments.first().map_or("", String::as_str);
-    if let Some(name) = agent(&process.comm).or_else(|| agent(first)) {
+/// Which agent a process is, by its name and arguments. Its name must be an agent's exactly: CloudCLI's server has
+/// "claude" in its path only.
+pub fn agent_name(process: &Process) -> Option<&'static str> {
+    let named = |stem: &str| AGENTS.into_iter().find(|agent| *agent == stem);
+    let agent = |name: &str| named(stem(name));
+    let first = process.arguments.first().map_or("", |first| stem(first));
+    let comm = stem(&process.comm);
+    if let Some(name) = named(comm).or_else(|| named(first)) {
         return Some(name);
     }
-    let is_interpreter = |name: &str| INTERPRETERS.iter().any(|one| stem(name).starts_with(one));
-    if !is_interpreter(&process.comm) && !is_interpreter(first) {
+    let is_interpreter = |stem: &str| INTERPRETERS.iter().any(|one| stem.starts_with(one));
+    if !is_interpreter(comm) && !is_interpreter(first) {
         return None;
     }
     let mut rest = process.arguments.iter().skip(1);

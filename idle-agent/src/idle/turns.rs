@@ -2,70 +2,28 @@
 //!
 //! A report alone keeps nothing awake: a turn counts while its process lives and something else shows it (progress, a
 //! growing transcript, a connection, a tool that runs), and everything but progress is bounded. A report that is lost
-//! therefore costs a bounded time, in either direction.
+//! therefore costs a bounded time, in either direction; and so does one that is repeated without end.
+
+mod seen;
 
 use super::hook::{Asks, Happened, Hook, Left};
 use super::progress::Child;
 use super::verdict::{Asking, Reading};
 use ebbtide_api::vm::VmPolicy;
+pub use seen::{Line, Seen, Status};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Most sessions that are kept.
 const SESSIONS: usize = 200;
-/// A command that an agent of which we know no turns starts so long after its own start (in ticks of 10 ms) is its
+/// A command that an agent, whose first turn we did not see begin, starts so long after itself (in ticks of 10 ms) is its
 /// work; what starts with it are helpers that live as long as it does.
-const HELPERS_TICKS: u64 = 30 * 100;
-
-/// What an agent looks like from outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Its process.
-    pub pid: u32,
-    /// When that started, in ticks.
-    pub started: u64,
-    /// Which agent.
-    pub name: String,
-    /// It uses processor time or storage.
-    pub works: bool,
-    /// Its transcript has grown.
-    pub writes: bool,
-    /// Its connections.
-    pub line: Line,
-    /// What it started.
-    pub children: Vec<Child>,
-    /// What it says of itself in its session file.
-    pub status: Option<Status>,
-}
-
-/// The most that an agent's connections show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line {
-    /// There is none.
-    Absent,
-    /// It is open.
-    Open,
-    /// Something was asked and nothing has come since.
-    Asked,
-    /// Content comes in.
-    Moving,
-    /// It cannot be read.
-    Unreadable,
-}
-
-/// What Claude Code says of a session in `sessions/{pid}.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
-    /// In a turn.
-    Busy,
-    /// A shell runs in the background.
-    Shell,
-    /// At its prompt.
-    Idle,
-    /// For a person.
-    Waiting,
-}
+const HELPERS_TICKS: u64 = 5 * 100;
+/// The part of `unknown_grace` for which a report of a turn outweighs a session file that says "at the prompt", where
+/// nothing was asked of the model and no command runs: a file that lags behind is late by less than a minute of ten. A
+/// turn that a person interrupts is reported nowhere else.
+const DOUBT_PART: u64 = 10;
 
 /// How a session stands, by its own reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,8 +52,14 @@ struct Session {
     heard: bool,
     /// How long it has shown no progress.
     silent_ms: u64,
-    /// How long it has been waiting for a person.
+    /// For how long its reports alone have kept it going, since it last showed something itself.
+    #[serde(default)]
+    unconfirmed_ms: u64,
+    /// How long it has been waiting for a person, since it last got on by itself.
     asking_ms: u64,
+    /// A question was reported that does not follow another, and it has shown nothing since.
+    #[serde(default)]
+    asks_anew: bool,
 }
 
 /// All sessions; kept over a restart.
@@ -126,17 +90,17 @@ impl Turns {
         }
         let phase = match hook.happened {
             Happened::Started | Happened::SubagentEnded => session.phase,
-            Happened::Prompted => {
+            // What goes on within a turn tells of its beginning, where that was lost.
+            Happened::Prompted | Happened::Went => {
                 session.prompted.get_or_insert(ticks);
                 Phase::Turn
             }
-            Happened::Went => Phase::Turn,
             Happened::Asks(asks) => {
                 // A notification that follows a request is no second question, and no other one.
                 if let Phase::Asks(_) = session.phase {
                     session.phase
                 } else {
-                    session.asking_ms = 0;
+                    session.asks_anew = true;
                     Phase::Asks(asks)
                 }
             }
@@ -213,7 +177,9 @@ impl Turns {
                 prompted: None,
                 heard: false,
                 silent_ms: 0,
+                unconfirmed_ms: 0,
                 asking_ms: 0,
+                asks_anew: false,
             });
             self.sessions.len() - 1
         });
@@ -223,24 +189,42 @@ impl Turns {
 
 impl Session {
     fn tick(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>) {
+        let shows = seen.works || seen.writes;
         let heard = std::mem::take(&mut self.heard);
-        if seen.works || seen.writes || heard {
-            self.silent_ms = 0;
-        } else {
-            self.silent_ms = self.silent_ms.saturating_add(passed_ms);
+        // Whoever can report can do so for ever: what reports buy is counted, and is no more than a silence in all.
+        if shows {
+            self.unconfirmed_ms = 0;
+        } else if heard {
+            let bought_ms = self.silent_ms.saturating_add(passed_ms);
+            self.unconfirmed_ms = self.unconfirmed_ms.saturating_add(bought_ms);
         }
+        let heard = heard && self.unconfirmed_ms <= policy.agent_silence_secs.saturating_mul(1000);
+        self.silent_ms = if shows || heard { 0 } else { self.silent_ms.saturating_add(passed_ms) };
         let phase = self.believed(seen.status);
+        let asks = matches!(phase, Phase::Asks(_));
+        if asks || phase == Phase::Parked {
+            // At its prompt it need not show anything.
+            self.silent_ms = 0;
+        }
+        // A new question has a new budget only where the agent got on between the two.
+        if shows && (std::mem::take(&mut self.asks_anew) || !asks) {
+            self.asking_ms = 0;
+        }
         if let Phase::Asks(asks) = phase {
             self.asking_ms = self.asking_ms.saturating_add(passed_ms);
             return self.asks(asks, heard, seen, policy);
         }
-        self.asking_ms = 0;
+        self.asks_anew = false;
         let name = &seen.name;
         let reading = if heard {
             Reading::Active(format!("{name} reports what it does"))
         } else {
             match phase {
                 Phase::Turn => self.turn(seen, policy),
+                // The beginning of a turn was not reported, and what goes on in the background goes on.
+                Phase::Left(left) if seen.status == Some(Status::Busy) => {
+                    stronger(self.turn(seen, policy), self.left(left, seen, policy))
+                }
                 Phase::Left(left) => self.left(left, seen, policy),
                 Phase::Untold => self.untold(seen, policy),
                 Phase::Parked | Phase::Asks(_) => Reading::Quiet(format!("{name} is at its prompt")),
@@ -274,9 +258,23 @@ impl Session {
         if seen.line == Line::Moving && is_within(policy.background_secs) {
             return Reading::Active(format!("{name} receives its model's answer"));
         }
+        let mut commands = seen.children.iter().filter(|child| child.started >= since && !child.is_server);
         // The reports say one thing and the file another: neither is believed alone.
         if seen.status == Some(Status::Idle) {
-            return Reading::Unreadable(format!("{name} reported a turn, and says that it is at its prompt"));
+            let shows_one = matches!(seen.line, Line::Asked | Line::Moving) || commands.next().is_some();
+            let doubt_ms = policy.unknown_grace_secs.saturating_mul(1000) / DOUBT_PART;
+            return if shows_one || self.silent_ms < doubt_ms {
+                Reading::Unreadable(format!("{name} reported a turn, and says that it is at its prompt"))
+            } else {
+                Reading::Quiet(format!("{name} reported no end of its turn, and is at its prompt"))
+            };
+        }
+        if seen.status == Some(Status::Shell) {
+            return if commands.next().is_some() {
+                self.left(Left { shells: 1, ..Left::default() }, seen, policy)
+            } else {
+                Reading::Unreadable(format!("{name} reported a turn, and says that only a command is left"))
+            };
         }
         if is_within(policy.agent_silence_secs) {
             match seen.line {
@@ -285,7 +283,7 @@ impl Session {
                 }
                 Line::Absent | Line::Unreadable | Line::Moving => {}
             }
-            if seen.children.iter().any(|child| child.started >= since && !child.is_server) {
+            if commands.next().is_some() {
                 return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
             }
         }
@@ -336,8 +334,8 @@ impl Session {
                 Line::Moving => return Reading::Active(format!("{name} receives an answer")),
                 Line::Absent | Line::Open | Line::Unreadable => {}
             }
-            let late = seen.started.saturating_add(HELPERS_TICKS);
-            let is_command = |child: &Child| child.is_shell && !child.is_server && child.started >= late;
+            // A quick model has it start a command as soon as it starts its helpers: here only their names tell them apart.
+            let is_command = |child: &Child| child.is_command && !child.is_server;
             if seen.children.iter().any(is_command) {
                 return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
             }
@@ -359,6 +357,14 @@ impl Session {
         // The question itself is the last that happened.
         let reading = if heard { Reading::Active(what.clone()) } else { Reading::Quiet(what.clone()) };
         (reading, (left_ms > 0).then_some(Asking { what, left_ms, total_ms }))
+    }
+}
+
+/// The one that keeps the machine awake for longer.
+pub fn stronger(one: Reading, other: Reading) -> Reading {
+    match (&one, &other) {
+        (Reading::Active(_), _) | (Reading::Unreadable(_), Reading::Quiet(_)) => one,
+        (Reading::Unreadable(_) | Reading::Quiet(_), _) => other,
     }
 }
 

@@ -175,6 +175,7 @@ impl Clocks {
             signals,
             leases: evidence.leases.clone(),
             budgets,
+            keeping: None,
         }
     }
 }

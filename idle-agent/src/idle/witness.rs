@@ -1,21 +1,23 @@
 //! Looks for what vouches for an agent: its connections, its transcripts' growth, its session file. Reads sizes and
-//! small files only; never what is in a transcript, and nothing where no agent is there.
+//! small files only; never what is in a transcript, and nothing where no agent is there. `sights` compares.
 
 use super::progress::Agent;
-use super::turns::{Line, Seen, Status};
+use super::sights::{Sight, Sockets};
+use super::turns::Status;
 use crate::ports::diag::{Connection, Diag};
 use rustix::fs::OFlags;
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Less than this between two looks is a ping: one of a TLS connection has 39 bytes, two have 78.
-const CONTENT_BYTES: u64 = 100;
 /// Most files that one look goes through.
 const FILES: usize = 2000;
+/// Most names that are read of one directory; the newest of them are looked at.
+const NAMES: usize = 20_000;
 /// How deep transcripts lie: Codex has year, month and day.
 const DEPTH: usize = 5;
 /// What transcripts end in; logs do not count.
@@ -23,57 +25,28 @@ const TRANSCRIPTS: [&str; 6] = [".jsonl", ".json", ".zst", ".db", ".db-wal", ".m
 /// Longest session file that is read.
 const STATUS_BYTES: u64 = 64 << 10;
 
-/// What the look before saw, to take differences from.
-#[derive(Debug, Default)]
-pub struct Witness {
-    received: BTreeMap<(u32, u64), u64>,
-    grown: BTreeMap<(u32, u64), u64>,
-}
-
-impl Witness {
-    /// Looks at all agents. `home` says where a user's files are, `transcript` where a session's are known to be.
-    pub fn look<'a>(
-        &mut self,
-        agents: &[Agent],
-        home: impl Fn(u32) -> Option<PathBuf>,
-        transcript: impl Fn((u32, u64)) -> Option<&'a Path>,
-    ) -> Vec<Seen> {
-        if agents.is_empty() {
-            *self = Self::default();
-            return Vec::new();
-        }
-        let connections = connections();
-        let (mut received, mut grown) = (BTreeMap::new(), BTreeMap::new());
-        let mut seen = Vec::with_capacity(agents.len());
-        for agent in agents {
-            let key = (agent.pid, agent.started);
-            let (line, bytes) =
-                match connections.as_deref().map(|all| of_agent(Path::new("/proc"), agent, all)) {
-                    Some(Some(own)) => {
-                        let bytes = own.iter().map(|one| one.received_bytes).sum();
-                        (judge(&own, bytes, self.received.get(&key).copied()), bytes)
-                    }
-                    _ => (Line::Unreadable, 0),
-                };
-            received.insert(key, bytes);
-            let (home, known) = (home(agent.uid), transcript(key));
-            let mark = mark(&places(agent, home.as_deref(), known));
-            let writes = self.grown.get(&key).is_some_and(|before| *before != mark);
-            grown.insert(key, mark);
-            seen.push(Seen {
-                pid: agent.pid,
-                started: agent.started,
-                name: agent.name.to_owned(),
-                works: agent.works,
-                writes,
-                line,
-                children: agent.children.clone(),
-                status: status(agent, home.as_deref(), known),
-            });
-        }
-        (self.received, self.grown) = (received, grown);
-        seen
+/// Looks at all agents. `home` says where a user's files are, `transcript` where a session's are known to be.
+pub fn look<'a>(
+    agents: &[Agent],
+    home: impl Fn(u32) -> Option<PathBuf>,
+    transcript: impl Fn((u32, u64)) -> Option<&'a Path>,
+) -> Vec<Sight> {
+    if agents.is_empty() {
+        return Vec::new();
     }
+    let connections = connections();
+    let sight = |agent: &Agent| {
+        let process = (agent.pid, agent.started);
+        let own = connections.as_deref().and_then(|all| of_agent(Path::new("/proc"), agent, all));
+        let (home, known) = (home(agent.uid), transcript(process));
+        Sight {
+            process,
+            sockets: own.as_deref().map(sum),
+            grown: mark(&places(agent, home.as_deref(), known)),
+            status: status(agent, home.as_deref(), known),
+        }
+    };
+    agents.iter().map(sight).collect()
 }
 
 /// All connections that this machine opened: not those that somebody opened to a server on it.
@@ -107,15 +80,11 @@ fn of_agent(proc: &Path, agent: &Agent, all: &[Connection]) -> Option<Vec<Connec
     is_readable.then(|| all.iter().filter(|one| inodes.contains(&one.inode)).copied().collect())
 }
 
-fn judge(own: &[Connection], bytes: u64, before: Option<u64>) -> Line {
-    if before.is_some_and(|before| bytes.saturating_sub(before) >= CONTENT_BYTES) {
-        Line::Moving
-    } else if own.iter().any(|one| one.is_asked) {
-        Line::Asked
-    } else if own.is_empty() {
-        Line::Absent
-    } else {
-        Line::Open
+fn sum(own: &[Connection]) -> Sockets {
+    Sockets {
+        open: u32::try_from(own.len()).unwrap_or(u32::MAX),
+        is_asked: own.iter().any(|one| one.is_asked),
+        received_bytes: own.iter().map(|one| one.received_bytes).sum(),
     }
 }
 
@@ -156,16 +125,25 @@ fn add(path: &Path, depth: usize, left: &mut usize, hasher: &mut DefaultHasher) 
             (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()).hash(hasher);
         }
     } else if metadata.is_dir() && depth > 0 {
-        let mut entries: Vec<PathBuf> =
-            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        // The newest names last in every known layout: they are looked at even where there are too many.
-        entries.sort_unstable_by(|one, other| other.cmp(one));
-        for entry in entries {
+        for name in newest_names(path, *left) {
             let Some(rest) = left.checked_sub(1) else { return };
             *left = rest;
-            add(&entry, depth - 1, left, hasher);
+            add(&path.join(name), depth - 1, left, hasher);
         }
     }
+}
+
+/// So many names of a directory, the last first: in every known layout these are the newest. Anybody may have put any
+/// number of files there, so that neither time nor memory depends on how many there are.
+fn newest_names(directory: &Path, most: usize) -> impl Iterator<Item = OsString> {
+    let mut newest = BTreeSet::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten().take(NAMES) {
+        newest.insert(entry.file_name());
+        if newest.len() > most {
+            newest.pop_first();
+        }
+    }
+    newest.into_iter().rev()
 }
 
 /// `sessions/{pid}.json`; what else is in it changes from version to version.
@@ -281,13 +259,15 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_judged_by_what_moves_on_them() {
-        let one = |received_bytes, is_asked| Connection { inode: 1, local_port: 2, received_bytes, is_asked };
-        assert_eq!(judge(&[], 0, Some(0)), Line::Absent);
-        assert_eq!(judge(&[one(500, false)], 500, None), Line::Open, "the first look knows no difference");
-        assert_eq!(judge(&[one(539, false)], 539, Some(500)), Line::Open, "a ping");
-        assert_eq!(judge(&[one(700, false)], 700, Some(500)), Line::Moving);
-        assert_eq!(judge(&[one(500, true)], 500, Some(500)), Line::Asked);
+    fn of_a_directory_without_end_the_newest_names_are_looked_at_and_no_more_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..50 {
+            std::fs::write(directory.path().join(format!("session-{number:03}.json")), "x").unwrap();
+        }
+        let names: Vec<OsString> = newest_names(directory.path(), 3).collect();
+        assert_eq!(names, ["session-049.json", "session-048.json", "session-047.json"]);
+        assert_eq!(newest_names(directory.path(), 0).count(), 0);
+        assert_eq!(newest_names(&directory.path().join("missing"), 3).count(), 0);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Action {
     CutBody,
     /// This status; nothing was stored.
     Status(u16),
+    /// Status 429 and a pause to keep, in seconds; nothing was stored.
+    Busy(u64),
     /// Stored, but the answer is 500.
     LandedThen500,
     /// Stored, but the connection ends without an answer.
@@ -51,6 +53,7 @@ struct State {
     token: String,
     faults: Vec<Fault>,
     seen: Vec<Seen>,
+    tidies: bool,
 }
 
 pub struct Server {
@@ -95,6 +98,11 @@ impl Server {
         self.state().faults.clear();
     }
 
+    /// Lets whoever comes with a Bearer token delete, as a machine that tidies may.
+    pub fn let_tidy(&self) {
+        self.state().tidies = true;
+    }
+
     pub fn set_token(&self, token: &str) {
         self.state().token = token.to_owned();
     }
@@ -120,9 +128,9 @@ impl Server {
         self.state().objects.insert(name.to_owned(), content);
     }
 
-    /// Waits until a request was answered that `wanted` accepts; panics after half a minute.
+    /// Waits until a request was answered that `wanted` accepts; panics after a minute.
     pub fn wait_for(&self, wanted: impl Fn(&Seen) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut state = self.state();
         while !state.seen.iter().any(&wanted) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -146,6 +154,7 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
     let (status, mut body) = match fault {
         Some(Action::Cut | Action::Hang) => (0, Vec::new()),
         Some(Action::Status(status)) => (status, b"as the test wants it".to_vec()),
+        Some(Action::Busy(_)) => (429, b"later".to_vec()),
         Some(Action::LandedThen500) => {
             answer(&mut shared.0.lock().unwrap(), &request);
             (500, b"landed".to_vec())
@@ -181,8 +190,9 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
     } else {
         "application/octet-stream"
     };
+    let pause = if let Some(Action::Busy(secs)) = fault { secs } else { 0 };
     let head = format!(
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\ncontent-type: {kind}\r\nconnection: close\r\nretry-after: 0\r\n\r\n",
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\ncontent-type: {kind}\r\nconnection: close\r\nretry-after: {pause}\r\n\r\n",
         body.len()
     );
     let _ = stream.write_all(head.as_bytes());
@@ -246,7 +256,9 @@ fn answer(state: &mut State, request: &Request) -> (u16, Vec<u8>) {
             state.objects.insert(name.to_owned(), request.body.clone());
             (200, Vec::new())
         }
-        "DELETE" if owner => (if state.objects.remove(name).is_some() { 200 } else { 404 }, Vec::new()),
+        "DELETE" if owner || state.tidies => {
+            (if state.objects.remove(name).is_some() { 200 } else { 404 }, Vec::new())
+        }
         "DELETE" => (403, b"machines delete nothing".to_vec()),
         "GET" if name.ends_with('/') => {
             let listed: Vec<_> = state

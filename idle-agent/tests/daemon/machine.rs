@@ -3,6 +3,7 @@
 
 use crate::control::{Control, secret};
 use ebbtide_api::vm::{BootPlan, Enrolled, IngressPlan, PlannedStep, Repository, StepAction, VmPolicy};
+use ebbtide_api::workspace::Persistence;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -84,6 +85,7 @@ impl Machine {
             },
             secrets: vec![secret("API_KEY", SECRET)],
             policy: policy(),
+            persistence: Persistence::Backup,
             ingress: IngressPlan {
                 host: "demo-k3v7q2mzab.ebb.localhost".into(),
                 port_host_template: "{port}.demo-k3v7q2mzab.ebb.localhost".into(),
@@ -135,6 +137,7 @@ impl Machine {
         ] {
             command.arg(option).arg(self.path(place));
         }
+        command.arg("--volumes").arg(self.path("volumes"));
         command.arg("--programs-dir").arg(self.programs()).args(&self.extra);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("TMPDIR", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
@@ -240,6 +243,7 @@ fn name_of(action: &StepAction) -> &'static str {
         StepAction::Restore { .. } => "restore",
         StepAction::StartCaddy => "caddy",
         StepAction::StartTerminal { .. } => "terminal",
+        StepAction::Tidy { .. } => "tidy",
         StepAction::Unknown => "unknown",
     }
 }

@@ -3,8 +3,39 @@
 use anyhow::{Context, Result};
 use std::path::Path;
 
-const BEGIN: &str = "<!-- figures: written by scripts/bench --write -->";
-const END: &str = "<!-- end of figures -->";
+/// A part of the document that a run replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// What a whole run measures.
+    All,
+    /// What `--only sweep` measures.
+    Sweep,
+    /// What `--only backup` measures.
+    Backups,
+    /// What `--only idle-cost` measures.
+    Watching,
+}
+
+impl Block {
+    /// The lines before and after it.
+    fn marks(self) -> (&'static str, &'static str) {
+        match self {
+            Self::All => ("<!-- figures: written by scripts/bench --write -->", "<!-- end of figures -->"),
+            Self::Sweep => (
+                "<!-- figures of the sweep: written by scripts/bench --only sweep --write -->",
+                "<!-- end of the sweep's figures -->",
+            ),
+            Self::Backups => (
+                "<!-- figures of backups: written by scripts/bench --only backup --write -->",
+                "<!-- end of the figures of backups -->",
+            ),
+            Self::Watching => (
+                "<!-- figures of watching: written by scripts/bench --only idle-cost --write -->",
+                "<!-- end of the figures of watching -->",
+            ),
+        }
+    }
+}
 
 /// A title, what was done, a table, remarks.
 #[derive(Debug, Default)]
@@ -133,19 +164,20 @@ pub fn secs(ms: f64) -> String {
     format!("{:.2} s", ms / 1000.0)
 }
 
-/// Replaces what is between the marks of a document; makes the document's end of it where there are none.
+/// Replaces what is between a block's marks in a document; appends the block where there is none.
 ///
 /// # Errors
 /// Where the file cannot be read or written.
-pub fn write(file: &Path, figures: &str) -> Result<()> {
+pub fn write(file: &Path, block: Block, figures: &str) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    std::fs::write(file, placed(&text, figures)).with_context(|| format!("writing {}", file.display()))
+    std::fs::write(file, placed(&text, block, figures)).with_context(|| format!("writing {}", file.display()))
 }
 
-fn placed(text: &str, figures: &str) -> String {
-    let before = text.split(BEGIN).next().unwrap_or_default().trim_end();
-    let after = text.split_once(END).map(|(_, after)| after).unwrap_or("\n");
-    format!("{before}\n\n{BEGIN}\n\n{}\n\n{END}{after}", figures.trim())
+fn placed(text: &str, block: Block, figures: &str) -> String {
+    let (begin, end) = block.marks();
+    let (before, rest) = text.split_once(begin).unwrap_or((text, ""));
+    let after = rest.split_once(end).map_or("\n", |(_, after)| after);
+    format!("{}\n\n{begin}\n\n{}\n\n{end}{after}", before.trim_end(), figures.trim())
 }
 
 #[cfg(test)]
@@ -163,10 +195,14 @@ mod tests {
 
     #[test]
     fn figures_replace_those_of_the_last_run_and_nothing_else() {
-        let first = placed("# Benchmarks\n\nHow.\n", "one");
-        let second = placed(&first, "two");
-        assert_eq!(second, format!("# Benchmarks\n\nHow.\n\n{BEGIN}\n\ntwo\n\n{END}\n"));
-        assert_eq!(placed(&second, "two"), second);
+        let first = placed("# Benchmarks\n\nHow.\n", Block::All, "one");
+        let second = placed(&first, Block::All, "two");
+        let (begin, end) = Block::All.marks();
+        assert_eq!(second, format!("# Benchmarks\n\nHow.\n\n{begin}\n\ntwo\n\n{end}\n"));
+        assert_eq!(placed(&second, Block::All, "two"), second);
+        let both = placed(&second, Block::Backups, "three");
+        assert!(both.starts_with(&second) && both.contains("three"), "{both}");
+        assert_eq!(placed(&both, Block::All, "two"), both);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::report::{Section, verdict};
 use crate::{Options, Stack, wait};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::sweep::{SweepPart, SweepReport};
+use ebbtide_api::sweep::{SweepPart, SweepPartReport, SweepReport};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const WORKSPACES: u64 = 10_000;
 /// Servers beside those whose workspace nobody knows; their label has ended.
 const STRAYS: u64 = 3;
 /// Calls that a slice may make.
-const CALLS_MOST: f64 = 40.0;
+const CALLS_MOST: f64 = 28.0;
 /// How often the cron runs in production, in minutes.
 const CRON_MINUTES: f64 = 5.0;
 /// How long all slices may take.
@@ -60,7 +60,7 @@ pub fn run(say: fn(&str)) -> Result<Section> {
 fn measure(stack: &Stack) -> Result<Section> {
     let wanted = [SweepPart::Servers, SweepPart::Machines, SweepPart::Names];
     let (mut slices, mut longest, mut most_calls, mut seen) = (0_u32, Duration::ZERO, 0, [0; 3]);
-    let begun = Instant::now();
+    let (mut swept, mut waited) = (Duration::ZERO, 0_u32);
     wait::until("a whole sweep", LIMIT, || {
         let slice = || -> Result<(SweepReport, Duration)> {
             let asked = Instant::now();
@@ -69,6 +69,19 @@ fn measure(stack: &Stack) -> Result<Section> {
             Ok((report, asked.elapsed()))
         };
         let (report, took): (SweepReport, Duration) = slice().map_err(|error| format!("{error:#}"))?;
+        // The gate learns this vendor's limits as it goes, and at first holds looks back: such a slice sweeps nothing.
+        let shut = |part: &SweepPartReport| {
+            let waits = part.error.as_ref().is_some_and(|error| error.contains("budget"));
+            waits && part.last_run_at == report.last_run_at
+        };
+        if report.parts.iter().any(shut) {
+            waited += 1;
+            return Err(format!("the gate holds looks back; {slices} slices"));
+        }
+        swept += took;
+        slices += 1;
+        longest = longest.max(took);
+        most_calls = most_calls.max(report.calls);
         let mut done = true;
         for (place, part) in wanted.iter().enumerate() {
             let state = report.parts.iter().find(|state| state.part == *part);
@@ -79,12 +92,9 @@ fn measure(stack: &Stack) -> Result<Section> {
             done &= state.rounds > 0;
             seen[place] = seen[place].max(state.seen);
         }
-        slices += 1;
-        longest = longest.max(took);
-        most_calls = most_calls.max(report.calls);
         if done { Ok(()) } else { Err(format!("{slices} slices, {seen:?} seen")) }
     })?;
-    let took = begun.elapsed();
+    eprintln!("bench: {waited} slices besides in which the gate held looks back");
     ensure!(seen[0] >= WORKSPACES && seen[1] >= WORKSPACES && seen[2] >= 2 * WORKSPACES, "saw {seen:?} only");
     let mut section = Section::new(
         "The sweep over 10 000 workspaces",
@@ -99,7 +109,7 @@ fn measure(stack: &Stack) -> Result<Section> {
         verdict(calls, CALLS_MOST, "calls"),
     ]);
     section.row(["slices for everything".into(), slices.to_string(), String::new()]);
-    section.row(["time for all of them".into(), format!("{:.1} s", took.as_secs_f64()), String::new()]);
+    section.row(["time for all of them".into(), format!("{:.1} s", swept.as_secs_f64()), String::new()]);
     section.row(["longest slice".into(), format!("{:.2} s", longest.as_secs_f64()), String::new()]);
     let hours = f64::from(slices) * CRON_MINUTES / 60.0;
     section.remark(format!(

@@ -51,6 +51,20 @@ pub const DEFECTS: &[Defect] = &[
         caught_by: Test("decide::tests::one_false_not_found_deletes_no_living_machine"),
     },
     Defect {
+        name: "one not-found writes a rescue image off",
+        file: "decide/images.rs",
+        old: "first < now && now >= plus(first, context.policy.poll)",
+        new: "now >= first",
+        caught_by: Test("decide::tests::rescue::one_false_not_found_of_an_image_loses_nothing"),
+    },
+    Defect {
+        name: "a wake that waited begins without a reservation",
+        file: "decide/phases.rs",
+        old: "Wanted::Awake if !draft.may_begin =>",
+        new: "Wanted::Awake if draft.record.attempts == u64::MAX =>",
+        caught_by: Walks("caps are kept"),
+    },
+    Defect {
         name: "servers of another installation are found",
         file: "names.rs",
         old: "format!(\"{LABEL_INSTALL}=={install},{LABEL_WORKSPACE}=={workspace}\")",
@@ -207,5 +221,44 @@ pub const DEFECTS: &[Defect] = &[
         old: "let regular = plus(self.lifetime_ends_at(), policy.drain_ceiling);",
         new: "let regular = plus(self.lifetime_ends_at(), policy.drain_ceiling.plus(policy.drain_ceiling));",
         caught_by: Walks("nothing bills for ever"),
+    },
+    Defect {
+        name: "a rule drops the newest backup",
+        file: "retention.rs",
+        old: "            place == 0\n                || Some(place) == newest_whole",
+        new: "            Some(place) == newest_whole",
+        caught_by: Test(
+            "retention::tests::a_rule_keeps_the_newest_changes_nothing_twice_and_a_longer_one_keeps_all_that_a_shorter_keeps",
+        ),
+    },
+    Defect {
+        name: "a rule drops the newest whole backup",
+        file: "retention.rs",
+        old: "position(|snapshot| !snapshot.partial)",
+        new: "position(|snapshot| snapshot.partial)",
+        caught_by: Test(
+            "retention::tests::the_newest_the_newest_whole_one_and_what_is_pinned_are_kept_under_every_rule",
+        ),
+    },
+    Defect {
+        name: "what a wake restores is removed before it",
+        file: "retention.rs",
+        old: "record.due.iter().filter(safe)",
+        new: "record.due.iter().filter(|known| safe(known) || !safe(known))",
+        caught_by: Test("decide::tests::grants::what_a_wake_restores_is_never_tidied"),
+    },
+    Defect {
+        name: "a machine removes backups after it is ready",
+        file: "record.rs",
+        old: "let boots = matches!(self.phase, Phase::Provisioning { .. } | Phase::Booting { .. });",
+        new: "let boots = self.phase.may_have_machine();",
+        caught_by: Test("decide::tests::grants::a_machine_tidies_once_before_it_is_ready_and_never_after"),
+    },
+    Defect {
+        name: "a tidying has no end",
+        file: "record.rs",
+        old: "begun.is_some_and(|until| now < until)",
+        new: "begun.is_some_and(|until| now < until || now >= until)",
+        caught_by: Test("decide::tests::grants::a_tidying_that_hangs_is_over_when_its_time_is"),
     },
 ];

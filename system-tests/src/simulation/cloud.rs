@@ -3,14 +3,17 @@
 
 use super::EPOCH_MS;
 use super::machine::Packs;
+use ebbtide_api::workspace::Failure;
 use ebbtide_cloud_sim::model::wire::{Delivery, HETZNER_PREFIX};
 use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server};
 use ebbtide_control::decide::Neighbours;
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
+use ebbtide_control::money::Reserved;
 use ebbtide_control::perform::Vault;
 use ebbtide_control::record::Record;
 use ebbtide_control::secret::SecretText;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 /// Longest answer that the control plane waits for, as in the Worker.
 const TIMEOUT_MS: u64 = 20_000;
@@ -33,6 +36,10 @@ pub struct Outside {
     pub struck: Cell<u64>,
     /// Storage and the index refuse until this time.
     pub storage_down_until: Cell<i64>,
+    /// A cap of the owner's is reached until this time.
+    pub cap_reached_until: Cell<i64>,
+    /// Machines whose worst case is reserved, by generation, and since when.
+    pub reserved: RefCell<BTreeMap<u32, i64>>,
     /// Other workspaces that are silent at the same time as this one, until then.
     pub all_silent_until: Cell<i64>,
     /// A server of another installation.
@@ -55,8 +62,27 @@ impl Outside {
             struck: Cell::new(0),
             storage_down_until: Cell::new(0),
             all_silent_until: Cell::new(0),
+            cap_reached_until: Cell::new(0),
+            reserved: RefCell::new(BTreeMap::from([(1, 0)])),
             neighbour: None,
         }
+    }
+
+    /// Reserves a machine, as the index does: what stands is left as it is, and a cap refuses what does not.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub fn reserve(&self, generation: u32) -> Result<bool, String> {
+        let now = self.now_ms.get();
+        if now < self.storage_down_until.get() {
+            return Err("D1 answers 503".to_owned());
+        }
+        let mut reserved = self.reserved.borrow_mut();
+        let stands = reserved.contains_key(&generation) || now >= self.cap_reached_until.get();
+        if stands {
+            reserved.entry(generation).or_insert(now);
+        }
+        Ok(stands)
     }
 
     /// The servers of this installation.
@@ -132,6 +158,14 @@ impl Vault for &Outside {
 
     async fn user_data(&self, _record: &Record) -> Result<SecretText, String> {
         Ok("I2Nsb3VkLWNvbmZpZwo=".to_owned().into())
+    }
+
+    async fn reserve(&self, record: &Record) -> Result<Reserved, String> {
+        if Outside::reserve(self, record.generation.next().0)? {
+            return Ok(Reserved::Stands(None));
+        }
+        let (code, message) = ("cap_reached".to_owned(), "10.00 EUR a day".to_owned());
+        Ok(Reserved::Refused(Failure { code, message, hint: String::new() }))
     }
 
     async fn neighbours(&self, _record: &Record) -> Result<Neighbours, String> {

@@ -157,6 +157,8 @@ impl Machine {
             busy: (self.ready && quiet < 60_000).then(|| "a build".to_owned()),
             drain: self.phase,
             backup_trouble: (self.trouble == Trouble::CannotUpload).then(|| "storage refuses".to_owned()),
+            estimate: None,
+            stored_bytes: None,
         }
     }
 
@@ -263,6 +265,7 @@ impl Machine {
             bytes_sent: 1,
             skipped: Vec::new(),
             unreadable,
+            excluded: None,
         };
         self.snapshot = Some((receipt, self.work));
     }

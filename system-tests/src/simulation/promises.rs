@@ -24,18 +24,21 @@ pub enum Promise {
     OneKeyEnrols,
     /// A wake brings back the newest verified backup.
     TheNewestIsRestored,
+    /// No machine begins whose worst case is not reserved at that moment.
+    CapsAreKept,
     /// Everything comes to rest: nothing is left, nothing is stuck.
     EverythingRests,
 }
 
 impl Promise {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::WorkIsKept,
         Self::NothingBillsForEver,
         Self::TheLivingAreLeft,
         Self::OthersAreLeftAlone,
         Self::OneKeyEnrols,
         Self::TheNewestIsRestored,
+        Self::CapsAreKept,
         Self::EverythingRests,
     ];
 
@@ -48,6 +51,7 @@ impl Promise {
             Self::OthersAreLeftAlone => "others are left alone",
             Self::OneKeyEnrols => "one key enrols",
             Self::TheNewestIsRestored => "the newest is restored",
+            Self::CapsAreKept => "caps are kept",
             Self::EverythingRests => "everything rests",
         }
     }
@@ -159,6 +163,15 @@ pub fn image_goes_only_when_spared(
     Err(Promise::WorkIsKept.broken(format!(
         "the image {image} with {work} units of work was let go without receipt or recorded decision"
     )))
+}
+
+/// A machine that begins is reserved at that moment: within the caps, or refused.
+pub fn is_reserved(object: &Object, outside: &Outside) -> Result<(), Broken> {
+    let generation = object.record.generation;
+    if outside.reserved.borrow().contains_key(&generation.0) {
+        return Ok(());
+    }
+    Err(Promise::CapsAreKept.broken(format!("machine {generation} begins and nothing is reserved for it")))
 }
 
 /// What a new machine restores: the newest verified snapshot, since nobody here chooses another.

@@ -52,6 +52,7 @@ pub fn record(dice: &mut Dice) -> Record {
             None => Persistence::Backup,
         },
         env: vec![],
+        retention: None,
     };
     let id = WorkspaceId::from_random(rng.u64(..));
     let host = format!("r-{id}.ebb.localhost");
@@ -88,7 +89,7 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
     let landed = |status| FaultKind::LandedThenError { status };
     let short_ms = rng.i64(1..25) * MINUTE_MS;
     let long_ms = rng.i64(30..360) * MINUTE_MS;
-    let (name, rule, per_mille, lasts_ms) = match rng.u32(..22) {
+    let (name, rule, per_mille, lasts_ms) = match rng.u32(..24) {
         0 => ("everything down", all(down()), 1000, short_ms),
         1 => ("create lands, answers 500", all(landed(500)).on(hetzner, "POST", "/servers"), 700, short_ms),
         2 => {
@@ -132,6 +133,11 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
         18 => ("names cannot be deleted", all(down()).on(cloudflare, "DELETE", "/**"), 1000, short_ms),
         19 => ("answers are no JSON", all(FaultKind::Garbage), 300, short_ms),
         20 => return ("storage refuses", None, now_ms + short_ms),
+        21 => return ("a cap is reached", None, now_ms + long_ms),
+        22 => {
+            let rule = all(refuse(404, "not_found")).on(hetzner, "GET", "/images/*");
+            ("false not-found of an image", rule, 500, short_ms)
+        }
         _ => return ("many silent at once", None, now_ms + short_ms),
     };
     let until_ms = now_ms + lasts_ms;

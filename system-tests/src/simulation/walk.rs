@@ -6,8 +6,8 @@ use super::dice::{Dice, Disruption, Kind};
 use super::machine::{Machine, Says, Trouble};
 use super::object::{Object, Taken, Trace};
 use super::promises::{
-    Broken, Promise, all_is_at_rest, image_goes_only_when_spared, loss_is_told, nothing_bills_unseen,
-    others_are_left_alone, restores_the_newest, work_is_kept,
+    Broken, Promise, all_is_at_rest, image_goes_only_when_spared, is_reserved, loss_is_told,
+    nothing_bills_unseen, others_are_left_alone, restores_the_newest, work_is_kept,
 };
 use super::report::Report;
 use super::{EPOCH_MS, MINUTE_MS, ODDS, at, setting};
@@ -16,6 +16,7 @@ use ebbtide_api::vm::{DrainPhase, Wish};
 use ebbtide_api::workspace::{Hold, OnUnsaved, State};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request, ServerStatus};
 use ebbtide_control::decide::{Command, Context, Input};
+use ebbtide_control::money::terms;
 use ebbtide_control::record::{Phase, Wanted};
 use ebbtide_control::view;
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,6 +267,7 @@ impl Walk {
     fn decide(&mut self, input: Input) -> Result<Taken, Broken> {
         let before = self.object.record.state();
         let (image, salvages) = (self.object.record.rescue_image, self.object.record.salvages);
+        let generation = self.object.record.generation;
         let lateness_ms = self.object.policy.alarm_lateness.as_secs() as i64 * 1000;
         if self.object.alarm_due_ms.is_some_and(|due| self.now() - due >= lateness_ms) {
             // Whatever comes by, the platform had not woken us for so long.
@@ -273,6 +275,10 @@ impl Walk {
             self.calm_since_ms = self.now();
         }
         let taken = self.object.input(input, &self.outside, &mut self.dice);
+        if self.object.record.generation != generation {
+            is_reserved(&self.object, &self.outside)?;
+        }
+        self.forget_reservations();
         let record = &self.object.record;
         if before != record.state() && record.state() == State::Asleep {
             self.report.slept += 1;
@@ -291,6 +297,16 @@ impl Walk {
         }
         self.look_at_provider()?;
         Ok(taken)
+    }
+
+    /// As the sweep does: what was reserved long ago for a workspace that rests belongs to no machine.
+    fn forget_reservations(&self) {
+        let record = &self.object.record;
+        if matches!(record.phase, Phase::Asleep | Phase::Failed { .. } | Phase::Deleted { .. }) {
+            let grace_ms = self.object.policy.reservation_grace.as_secs() as i64 * 1000;
+            let now = self.now();
+            self.outside.reserved.borrow_mut().retain(|_, since| now - *since < grace_ms);
+        }
     }
 
     /// Counts what a machine costs, and whose fault the time beyond its hard end is.
@@ -604,7 +620,7 @@ impl Walk {
     fn command(&mut self) -> Result<(), Broken> {
         let now = self.now();
         let Some(mut rng) = self.dice.strike(Kind::Owner, 1000) else { return Ok(()) };
-        let command = match rng.u32(..20) {
+        let command = match rng.u32(..22) {
             0..5 => Command::Sleep,
             5..11 => Command::Wake { snapshot: None },
             11..13 => Command::Retry,
@@ -622,9 +638,15 @@ impl Walk {
                 ends_at: at(now + rng.i64(1..60) * MINUTE_MS),
             }),
             18 => Command::ReleaseHold { id: "h".to_owned() },
+            19 => Command::TakeGrant { by: "the owner's restic".to_owned() },
+            20 => Command::EndGrant { by: "the owner's restic".to_owned() },
             _ => Command::Snapshot,
         };
-        if self.is_away() { Ok(()) } else { self.decide(Input::Ask(command)).map(drop) }
+        // The API reserves a machine before it asks for one, and asks for none that a cap refuses.
+        let begins = matches!(command, Command::Wake { .. } | Command::Retry);
+        let next = terms(&self.object.record).next.filter(|_| begins);
+        let refused = next.is_some_and(|next| self.outside.reserve(next.0) != Ok(true));
+        if refused || self.is_away() { Ok(()) } else { self.decide(Input::Ask(command)).map(drop) }
     }
 
     fn begin_trouble(&mut self) {
@@ -637,6 +659,7 @@ impl Walk {
         match spell {
             Some(spell) => self.outside.spells.borrow_mut().push(spell),
             None if name == "storage refuses" => self.outside.storage_down_until.set(until_ms),
+            None if name == "a cap is reached" => self.outside.cap_reached_until.set(until_ms),
             None => self.outside.all_silent_until.set(until_ms),
         }
     }

@@ -3,11 +3,12 @@
 use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines};
 use crate::owner_backups::{Restic, kit, snapshot_now};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::workspace::State;
+use ebbtide_api::workspace::{Persistence, State};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use stack::Stack;
 use stack::api::Discard;
+use stack::wait;
 
 /// Stores an object with a real machine's own token, as whoever took the machine over could.
 fn plant(stack: &Stack, id: &str, kind: &str, content: &[u8]) -> Result<u16> {
@@ -109,5 +110,45 @@ fn the_master_key_changes_under_workspaces_that_sleep_and_work() -> Result<()> {
     for action in ["master_key.rotate", "workspace.restore_kit"] {
         ensure!(actions.contains(&action), "{action} is not audited: {actions:?}");
     }
+    stack.stop()
+}
+
+#[test]
+fn who_chose_no_backups_sees_it_everywhere_and_nothing_is_ever_uploaded() -> Result<()> {
+    let stack = with_machines("unkept", quick_with(json!({ "snapshot_every": "1s" })))?;
+    let mut unkept = cloning();
+    unkept["persistence"] = json!("none");
+    let id = ready(&stack, &unkept)?.id.to_string();
+    let kept = ready(&stack, &cloning())?.id.to_string();
+    let seen = stack.api.get(&id)?;
+    ensure!(seen.persistence == Persistence::None, "{seen:?}");
+    ensure!(seen.because.contains("nothing in it is backed up"), "{}", seen.because);
+    // A snapshot is due at once; the other workspace shows how long one takes here.
+    stack
+        .machine_of(&id)?
+        .shell("ebb", "echo gone > /workspaces/ebbtide/gone; ebb why | grep 'Nothing here is backed up'")?;
+    let refused = stack.machine_of(&id)?.shell("ebb", "ebb snapshot 2>&1 || true")?;
+    ensure!(refused.contains("never backed up"), "{refused}");
+    let path = format!("/v1/workspaces/{id}/snapshots");
+    ensure!(stack.api.call("POST", &path, None)?.status == 409, "a snapshot was promised");
+    // The other one says what a backup would be like, and what it leaves out.
+    let machine = stack.machine_of(&kept)?;
+    machine.shell("ebb", "cd /workspaces/ebbtide && echo 'docs/' > .ebbignore && ebb snapshot")?;
+    let preview = machine.shell("ebb", "ebb snapshot --dry-run")?;
+    ensure!(preview.contains("/workspaces/ebbtide/docs  (`docs/` in"), "{preview}");
+    wait::until("a snapshot of the other, with an estimate", LIMIT, || {
+        let other = stack.api.get(&kept).map_err(|error| format!("{error:#}"))?;
+        let estimate = other.why.as_ref().and_then(|why| why.keeping.as_ref()?.estimate);
+        let is_told = stack.api.events(&kept).map_err(|error| format!("{error:#}"))?;
+        let is_told = is_told.iter().any(|event| event.because.contains("the owner's rules leave out"));
+        let ok =
+            other.last_backup.is_some() && is_told && estimate.is_some_and(|estimate| estimate.bytes > 0);
+        if ok { Ok(()) } else { Err(stack::api::shown(&other)) }
+    })?;
+    stack.api.act(&id, "sleep")?;
+    let asleep = stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    ensure!(asleep.last_backup.is_none() && asleep.persistence == Persistence::None, "{asleep:?}");
+    let stored = stack.api.call("GET", &path, None)?.expect(200)?.json();
+    ensure!(stored["stored_bytes"] == 0, "something was uploaded: {stored}");
     stack.stop()
 }

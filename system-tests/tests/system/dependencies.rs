@@ -12,7 +12,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-worker", &["ebbtide-api", "ebbtide-control", "ebbtide-dashboard"]),
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
-    ("ebbtide-system-tests", &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim"]),
+    // Stands in for a published crate, under its name.
+    ("rustic_cdc", &[]),
+    (
+        "ebbtide-system-tests",
+        // The idle-agent for its pure judge alone: traces are judged again.
+        &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim", "ebbtide-idle-agent"],
+    ),
 ];
 
 fn uses() -> Result<BTreeMap<String, BTreeSet<String>>> {

@@ -4,6 +4,7 @@
 //! looks at real ones.
 
 mod backups;
+mod retention;
 mod secrets;
 
 use crate::common::{LIMIT, nothing_bills, quick, servers_ever, without_machines};

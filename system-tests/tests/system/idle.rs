@@ -63,6 +63,11 @@ fn a_hold_keeps_a_workspace_awake_until_it_is_released() -> Result<()> {
     stack.stop()
 }
 
+/// Durations with which what is left of a process that ends slowly cannot stand for an agent for minutes.
+fn clear() -> serde_json::Value {
+    quick_with(json!({ "unknown_grace": "20s" }))
+}
+
 /// A workspace in which Claude Code runs.
 struct Scene {
     id: String,
@@ -86,6 +91,20 @@ impl Scene {
         wait::until(what, LIMIT, look)
     }
 
+    /// Until the model has answered: however slow everything is, the workspace may not sleep before.
+    fn stays_awake_until_done(&self, stack: &Stack) -> Result<()> {
+        let look = || {
+            let workspace = stack.api.get(&self.id).map_err(|error| format!("{error:#}"))?;
+            if workspace.state != State::Running {
+                return Ok(Err(stack::api::shown(&workspace)));
+            }
+            let is_done = self.agents.is_done().map_err(|error| format!("{error:#}"))?;
+            if is_done { Ok(Ok(())) } else { Err("the model thinks".to_owned()) }
+        };
+        let outcome = wait::until("the model's answer", LIMIT, look)?;
+        outcome.map_err(|slept| anyhow!("not awake before the answer: {slept}\n{}", self.agents.last_words()))
+    }
+
     fn sleeps(&self, stack: &Stack) -> Result<()> {
         stack.api.wait_for(&self.id, State::Asleep, LIMIT).with_context(|| self.agents.last_words()).map(drop)
     }
@@ -97,15 +116,15 @@ fn says(why: &Why, text: &str) -> bool {
 
 #[test]
 fn claude_code_that_thinks_silently_three_times_the_idle_timeout_is_not_put_to_sleep() -> Result<()> {
-    let stack = with_machines("thinks", quick())?;
-    let scene = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 35"))?;
+    let stack = with_machines("thinks", clear())?;
+    let scene = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 45"))?;
     scene.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
     // The repository says `disableAllHooks`; ours report all the same.
     let machine = stack.machine_of(&scene.id)?;
     let known = machine.shell("root", "cat /var/lib/ebbtide/idle.json")?;
     let known: serde_json::Value = serde_json::from_str(&known)?;
     ensure!(known["turns"]["sessions"][0]["phase"] == "Turn", "{known}");
-    stays_awake(&stack, &scene.id, Duration::from_secs(28)).with_context(|| scene.agents.last_words())?;
+    scene.stays_awake_until_done(&stack)?;
     scene.sleeps(&stack)?;
     stack.stop()
 }
@@ -113,7 +132,7 @@ fn claude_code_that_thinks_silently_three_times_the_idle_timeout_is_not_put_to_s
 #[test]
 fn an_agent_that_reports_nothing_stays_awake_while_it_waits_for_its_model_and_sleeps_at_its_prompt()
 -> Result<()> {
-    let stack = with_machines("untold", quick())?;
+    let stack = with_machines("untold", clear())?;
     // `--bare` runs no hooks; its session file is there.
     let bare = Scene::begin(&stack, |agents| agents.claude("--bare -p", "do:think 45"))?;
     bare.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
@@ -149,7 +168,7 @@ fn claude_code_at_its_prompt_is_put_to_sleep_after_its_background_command_and_no
     let scene = Scene::begin(&stack, |agents| {
         agents.claude(
             "--permission-mode acceptEdits --allowedTools \"Bash(sleep:*)\"",
-            "do:background sleep 35",
+            "do:background sleep 50",
         )
     })?;
     scene.until_why(&stack, "the background command to show", |why| {
@@ -164,7 +183,8 @@ fn claude_code_at_its_prompt_is_put_to_sleep_after_its_background_command_and_no
 
 #[test]
 fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_not_at_all() -> Result<()> {
-    let stack = with_machines("asks", quick_with(json!({ "waiting_for_human": "25s" })))?;
+    let stack =
+        with_machines("asks", quick_with(json!({ "waiting_for_human": "45s", "unknown_grace": "20s" })))?;
     let killed = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 600"))?;
     killed.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
     stack.machine_of(&killed.id)?.crash("claude")?;
@@ -174,7 +194,9 @@ fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_n
     ensure!(says(&why, "claude asks a question"), "{why:?}");
     let budget = why.budgets.iter().find(|budget| budget.name == "waiting_for_human");
     let left = budget.map(|budget| budget.total_secs - budget.used_secs).ok_or_else(|| anyhow!("{why:?}"))?;
-    stays_awake(&stack, &asks.id, Duration::from_secs(left.saturating_sub(4)))?;
+    // Well beyond the idle timeout, and well within what is left.
+    ensure!(left >= 30, "{left} s are left when the question shows first: {why:?}");
+    stays_awake(&stack, &asks.id, Duration::from_secs(16))?;
     asks.sleeps(&stack)?;
     killed.sleeps(&stack)?;
     stack.stop()

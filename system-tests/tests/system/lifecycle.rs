@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use ebbtide_api::workspace::{State, StepState};
 use serde_json::{Value, json};
 use stack::Stack;
+use stack::agents::Agents;
 use stack::api::Discard;
 use stack::wait;
 
@@ -82,7 +83,15 @@ const WORK: &str = "set -e; cd /workspaces/ebbtide
     mkdir -p target/deep empty; head -c 2000000 /dev/urandom > target/deep/ignored.bin
     printf x > 'with space'; printf y > \"$(printf 'new\\nline')\"; ln -s /nowhere dangling; ln -s README.md link
     printf '#!/bin/sh\\n' > run.sh; chmod 750 run.sh; touch -d '2001-02-03 04:05:06' old
-    mkdir -p ~/.config/x; echo secret > ~/.config/x/token; chmod 600 ~/.config/x/token";
+    mkdir -p ~/.config/x; echo secret > ~/.config/x/token; chmod 600 ~/.config/x/token
+    ln run.sh same-file; ln run.sh ~/.config/x/same-file-too; mkfifo fifo; touch -h -d '1999-12-31 23:59:59.5' dangling
+    truncate -s 20M holes; echo end >> holes; chmod 2770 target; ln -s loop loop; touch -d '2100-01-01' .later
+    python3 -c 'import os; os.setxattr(\"run.sh\", \"user.note\", b\"kept \\x00 whole\")' || true
+    touch -d '2003-04-05 06:07:08.123456789' empty";
+/// What only root can leave behind.
+const ROOTS_WORK: &str =
+    "cd /workspaces/ebbtide; echo theirs > owned; chown 12345:54321 owned; chmod 4750 owned
+    printf x > closed; chmod 000 closed";
 
 #[test]
 fn every_wake_gives_back_the_same_bytes_in_the_middle_of_a_merge() -> Result<()> {
@@ -91,9 +100,15 @@ fn every_wake_gives_back_the_same_bytes_in_the_middle_of_a_merge() -> Result<()>
     let id = workspace.id.to_string();
     let step = |name: &str| workspace.boot.iter().find(|step| step.name == name);
     ensure!(step("clone").is_some_and(|step| step.state == StepState::Done), "{:?}", workspace.boot);
+    let agents = Agents::prepare(stack.machine_of(&id)?)?;
+    converse(&stack, &id, "", "do:think 0, this is about the tide of 1953")?;
     stack.machine_of(&id)?.shell("ebb", WORK)?;
+    // Not every machine's namespace has these owners.
+    let _ = stack.machine_of(&id)?.shell("root", ROOTS_WORK);
+    drop(agents);
     let first = fingerprint(&stack, &id)?;
-    for generation in 2..=3 {
+    let facts = stack.machine_of(&id)?.facts("/workspaces")?;
+    for generation in 2..=4 {
         stack.api.act(&id, "sleep")?;
         let asleep = stack.api.wait_for(&id, State::Asleep, LIMIT)?;
         let backup = asleep.last_backup.unwrap_or_else(|| panic!("asleep without a backup"));
@@ -105,12 +120,42 @@ fn every_wake_gives_back_the_same_bytes_in_the_middle_of_a_merge() -> Result<()>
         let names: Vec<&str> = awake.boot.iter().map(|step| step.name.as_str()).collect();
         ensure!(names.contains(&"restore") && !names.contains(&"clone"), "{names:?}");
         ensure!(first == fingerprint(&stack, &id)?, "the files differ after wake {generation}");
+        let again = stack.machine_of(&id)?.facts("/workspaces")?;
+        let differing: Vec<_> = facts.iter().zip(&again).filter(|(one, other)| one != other).collect();
+        ensure!(facts == again, "after wake {generation}: {differing:#?}");
     }
-    servers_ever(&stack, &id, 3)?;
+    // The agent finds its conversation: what was said before the sleeps is part of what the model is asked now.
+    let machine = stack.machine_of(&id)?;
+    let port = machine.shell("ebb", "grep -o '127.0.0.1:[0-9]*' ~/agents.env | cut -d: -f2")?;
+    let port: u16 = port.trim().parse()?;
+    machine.shell("ebb", &format!("tmux new-window -d 'exec python3 ~/model.py {port} ~/model.log'"))?;
+    wait::until("the model to listen", LIMIT, || {
+        if machine.listens(port) { Ok(()) } else { Err("it does not".to_owned()) }
+    })?;
+    converse(&stack, &id, "--continue", "do:think 0, what was it about?")?;
+    let projects = "cat ~/.claude/projects/*/*.jsonl";
+    let said = stack.machine_of(&id)?.shell("ebb", projects)?;
+    let sessions: std::collections::BTreeSet<&str> = said
+        .lines()
+        .filter(|line| line.contains("tide of 1953") || line.contains("what was it about"))
+        .filter_map(|line| line.split("\"sessionId\":\"").nth(1)?.split('"').next())
+        .collect();
+    ensure!(sessions.len() == 1, "{} conversations instead of one that goes on: {said}", sessions.len());
+    servers_ever(&stack, &id, 4)?;
     stack.api.delete(&id, Discard::Work)?;
     stack.api.wait_for(&id, State::Deleted, LIMIT)?;
     nothing_bills(&stack, &id)?;
     stack.stop()
+}
+
+/// Has Claude Code say something in the terminal's place and end.
+fn converse(stack: &Stack, id: &str, arguments: &str, prompt: &str) -> Result<()> {
+    let claude = format!(
+        "cd /workspaces/ebbtide && . ~/agents.env && timeout 90 claude {arguments} --print -- '{prompt}' </dev/null 2>&1"
+    );
+    let said = stack.machine_of(id)?.shell("ebb", &claude)?;
+    ensure!(said.contains("all done"), "Claude Code said: {said}");
+    Ok(())
 }
 
 fn fingerprint(stack: &Stack, id: &str) -> Result<String> {

@@ -21,6 +21,7 @@ mod owner_backups;
 mod ports;
 mod rescue;
 mod restarts;
+mod retention;
 mod sweep;
 
 mod turns;

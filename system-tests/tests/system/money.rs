@@ -8,6 +8,7 @@ use ebbtide_api::account::{Catalog, CatalogOffer};
 use ebbtide_api::usage::{Usage, UsageCaps, UsageTotal};
 use ebbtide_api::workspace::{State, Workspace};
 use serde_json::{Value, json};
+use sha2::Digest;
 use stack::api::Discard;
 use stack::cloud::Sale;
 use stack::http::Answer;
@@ -212,6 +213,47 @@ fn a_wake_that_is_refused_gives_its_reservation_back() {
         ensure!(answer.status == 404, "{} {}", answer.status, answer.text());
         let held = caps(stack)?;
         ensure!(held.machines.used == 0 && held.day.reserved == "0.00", "{held:?}");
+        discarded(stack, &id)
+    });
+}
+
+/// What was reserved for a wake may be gone when the wait is over: the sweep gives it back, and others take it.
+#[test]
+fn a_wake_that_waited_for_a_grant_is_refused_where_the_cap_was_reached_meanwhile() {
+    SYSTEM.run(|stack| {
+        nothing_reserved(stack)?;
+        let id = booting(stack, &placed(CHEAP))?.id.to_string();
+        asleep(stack, &id)?;
+        nothing_reserved(stack)?;
+        let lock = b"an owner's restic works on the backups";
+        let name = hex::encode(sha2::Sha256::digest(lock));
+        let lock_path = format!("/v1/workspaces/{id}/restic/locks/{name}");
+        stack.api.raw("POST", &lock_path, &[], Some(lock))?.expect(200)?;
+        stack.api.act(&id, "wake")?;
+        ensure!(stack.api.get(&id)?.state == State::Asleep, "it wakes while somebody changes its backups");
+        change_index(
+            stack,
+            &format!(
+                "DELETE FROM machines WHERE workspace = '{id}' AND started_at IS NULL; \
+                 INSERT INTO machines (workspace, generation, tenant, reserved_at, reserved_micros, currency, size, \
+                 location, hourly_micros, hourly_net_micros) \
+                 VALUES ('zzzzzzzzzz', 1, 'owner', 9000000000000, 1000000, 'EUR', 'cx23', 'fsn1', 7616, 6400)"
+            ),
+        )?;
+        stack.api.raw("DELETE", &lock_path, &[], None)?.expect(200)?;
+        let failed = stack.api.wait_for(&id, State::Failed, LIMIT)?;
+        let failure = failed.failure.context("it does not say why")?;
+        ensure!(failure.code == "cap_reached" && failure.message.contains("spend_per_day"), "{failure:?}");
+        ensure!(failed.generation.0 == 1, "a machine began");
+        change_index(stack, "DELETE FROM machines WHERE workspace = 'zzzzzzzzzz'")?;
+        // And where there is room, the wake goes on by itself.
+        stack.api.raw("POST", &lock_path, &[], Some(lock))?.expect(200)?;
+        stack.api.act(&id, "retry")?;
+        change_index(stack, &format!("DELETE FROM machines WHERE workspace = '{id}' AND started_at IS NULL"))?;
+        stack.api.raw("DELETE", &lock_path, &[], None)?.expect(200)?;
+        let woken = stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        ensure!(woken.generation.0 == 2 && woken.worst_case.is_some(), "{woken:?}");
+        ensure!(caps(stack)?.machines.used == 1, "the wake is not counted");
         discarded(stack, &id)
     });
 }

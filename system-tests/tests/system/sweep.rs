@@ -51,7 +51,7 @@ fn report(answer: &stack::http::Answer) -> Result<SweepReport> {
 fn sweep(stack: &Stack) -> Result<SweepReport> {
     let answer = stack.api.call("POST", "/v1/sweep", Some(&json!({})))?.expect(200)?;
     let report = report(&answer)?;
-    ensure!(report.calls <= 40, "{} calls in a slice", report.calls);
+    ensure!(report.calls <= 28, "{} calls in a slice", report.calls);
     Ok(report)
 }
 
@@ -320,7 +320,57 @@ fn a_restored_index_destroys_nothing() {
             stack.change_index(&format!("UPDATE workspaces SET {change} WHERE id = '{}';", ours.0))?;
             swept(stack)?;
             is_untouched(stack, &ours)?;
+            let list = stack.api.call("GET", "/v1/workspaces", None)?.expect(200)?.json();
+            let listed = list["workspaces"].as_array().into_iter().flatten();
+            let states: Vec<&Value> =
+                listed.filter(|row| row["id"] == ours.0).map(|row| &row["state"]).collect();
+            ensure!(states == ["booting"], "after {change} its row was not mended: {list}");
         }
+        discarded(stack, &ours.0)
+    });
+}
+
+/// Slices without an index: they answer that it is away, whatever they enforce.
+fn blind(stack: &Stack) -> Result<()> {
+    let answer = stack.api.call("POST", "/v1/sweep", Some(&json!({})))?;
+    ensure!(answer.status == 503, "{}", answer.text());
+    at_rest(stack)
+}
+
+#[test]
+fn without_an_index_labels_alone_end_what_outlived_them_unless_the_switch_is_off() {
+    const AWAY: &str =
+        "ALTER TABLE sweep RENAME TO sweep_away; ALTER TABLE workspaces RENAME TO workspaces_away;";
+    const BACK: &str =
+        "ALTER TABLE sweep_away RENAME TO sweep; ALTER TABLE workspaces_away RENAME TO workspaces;";
+    SYSTEM.run(|stack| {
+        let ours = booting(stack)?;
+        let over = plant_server(stack, "local", "iiiiiiiiii", &seconds_from_now(-60))?;
+        let young = plant_server(stack, "local", "jjjjjjjjjj", &seconds_from_now(9_999))?;
+        let foreign = plant_server(stack, "another", "kkkkkkkkkk", &seconds_from_now(-60))?;
+        set_mode(stack, SweepMode::Off)?;
+        stack.change_index(AWAY)?;
+        blind(stack)?;
+        blind(stack)?;
+        ensure!(!is_gone(stack, over)?, "it ended although the switch was off");
+        ensure!(images_of(stack, "iiiiiiiiii")?.is_empty(), "an image was taken with the switch off");
+        stack.change_index(BACK)?;
+        set_mode(stack, SweepMode::On)?;
+        stack.change_index(AWAY)?;
+        for _ in 0..10 {
+            blind(stack)?;
+            if is_gone(stack, over)? {
+                break;
+            }
+        }
+        stack.change_index(BACK)?;
+        ensure!(is_gone(stack, over)?, "its label ended it, and it is still there");
+        ensure!(images_of(stack, "iiiiiiiiii")?.len() == 1, "it ended without an image");
+        ensure!(
+            !is_gone(stack, young)? && !is_gone(stack, foreign)?,
+            "a server ended that no label of ours ended"
+        );
+        is_untouched(stack, &ours)?;
         discarded(stack, &ours.0)
     });
 }

@@ -78,6 +78,7 @@ pub async fn create_key(
         created_at: invocation.now(),
         last_used_at: None,
         repository: None,
+        expires_at: None,
     };
     let audit = invocation.audit_note(context, "key.create", &info.id);
     index.put_key(&context.tenant, &info, &key.digest(), &audit).await?;

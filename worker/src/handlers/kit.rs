@@ -1,7 +1,7 @@
 //! `POST /v1/workspaces/{id}/restore-kit`: what stock restic needs to bring a workspace back, and nothing more.
 //!
-//! The kit's credential reads the backups of this workspace alone, as of the newest verified receipt, until it is
-//! revoked. The kit is answered once; only the credential's digest is kept.
+//! The kit's credential reads the backups of this workspace alone, as of the newest verified receipt, until it
+//! ends or is revoked. The kit is answered once; only the credential's digest is kept.
 
 use crate::answer;
 use crate::auth::Context;
@@ -12,11 +12,17 @@ use crate::index::KEYS_MAX;
 use crate::invocation::Invocation;
 use crate::route::Params;
 use crate::workspaces::{own, snapshots, view};
-use ebbtide_api::account::{ApiKeyInfo, NoFields};
-use ebbtide_api::backups::RestoreKit;
-use ebbtide_api::{ErrorCode, PRODUCT, WorkspaceId};
+use ebbtide_api::account::ApiKeyInfo;
+use ebbtide_api::backups::{CreateRestoreKit, RestoreKit};
+use ebbtide_api::{Duration, ErrorCode, PRODUCT, WorkspaceId};
+use ebbtide_control::record::plus;
 use ebbtide_control::tokens::ApiKey;
 use worker::{Request, Response, ResponseBuilder};
+
+/// How long a kit is good where nobody says.
+const KIT_FOR: Duration = Duration::from_hours(90 * 24);
+/// Most kits of a workspace that are good at a time.
+const KITS_MAX: usize = 20;
 
 /// Makes a kit.
 pub async fn create(
@@ -25,9 +31,12 @@ pub async fn create(
     params: &Params,
     request: &Request,
 ) -> ApiResult<Response> {
-    if body::declared_length(request).is_some_and(|length| length > 0) {
-        let _: NoFields = body::read_json(request).await?;
-    }
+    let asked = if body::declared_length(request).is_some_and(|length| length > 0) {
+        body::read_json(request).await?
+    } else {
+        CreateRestoreKit::default()
+    };
+    let good_for = asked.r#for.unwrap_or(KIT_FOR);
     let workspace = own(invocation, context, params.get("id")).await?;
     let name = view(invocation, context, &workspace).await?.name;
     let Some(newest) = snapshots(invocation, context, &workspace).await?.snapshots.into_iter().next() else {
@@ -35,7 +44,15 @@ pub async fn create(
             .hint("Wait for its first verified snapshot: GET …/snapshots lists them."));
     };
     let index = invocation.index()?;
-    if index.keys(&context.tenant).await?.len() >= KEYS_MAX {
+    index.drop_expired_keys(&context.tenant, invocation.now()).await?;
+    let keys = index.keys(&context.tenant).await?;
+    let kits = keys.iter().filter(|key| key.repository.as_ref() == Some(&workspace)).count();
+    if kits >= KITS_MAX {
+        let message = format!("there are {KITS_MAX} restore kits of this workspace already");
+        return Err(ApiError::new(ErrorCode::CapReached, message)
+            .hint("GET /v1/keys lists them; DELETE /v1/keys/{id} ends one."));
+    }
+    if keys.len() >= KEYS_MAX {
         return Err(ApiError::new(ErrorCode::CapReached, format!("there are {KEYS_MAX} keys already"))
             .hint("Revoke one that is not used any more; a kit carries a key of its own."));
     }
@@ -50,12 +67,13 @@ pub async fn create(
         created_at: invocation.now(),
         last_used_at: None,
         repository: Some(workspace.clone()),
+        expires_at: Some(plus(invocation.now(), good_for)),
     };
     let subject = format!("{workspace}:{}", info.id);
     let audit = invocation.audit_note(context, "workspace.restore_kit", &subject);
     index.put_key(&context.tenant, &info, &key.digest(), &audit).await?;
     let repository = repository_url(&invocation.config.control_url, key.text().expose(), &workspace);
-    let instructions = instructions(&name, &newest.snapshot, &repository, &password, &info.id);
+    let instructions = instructions(&name, &newest.snapshot, &repository, &password, &info);
     let kit = RestoreKit {
         workspace,
         name,
@@ -85,7 +103,9 @@ fn repository_url(control_url: &str, key: &str, workspace: &WorkspaceId) -> Stri
 }
 
 /// What a person does with the kit. It runs as a shell script, too: comments say the rest.
-fn instructions(name: &str, snapshot: &str, repository: &str, password: &str, key: &str) -> String {
+fn instructions(name: &str, snapshot: &str, repository: &str, password: &str, key: &ApiKeyInfo) -> String {
+    let until = key.expires_at.map_or_else(|| "it is revoked".to_owned(), |at| at.to_string());
+    let key = &key.id;
     let product = PRODUCT.name;
     format!(
         "# Restore kit of the {product} workspace {name}. Keep it as you keep a password: it reads all of its backups.\n\
@@ -103,7 +123,8 @@ fn instructions(name: &str, snapshot: &str, repository: &str, password: &str, ke
          # take `as-of/latest/` off the end of RESTIC_REPOSITORY.\n\
          # One file to standard output:  restic --no-lock dump SNAPSHOT /path/of/the/file\n\
          # Everything read and checked:  restic --no-lock check --read-data\n\
-         # To end this kit:              DELETE /v1/keys/{key}\n"
+         # Its credential is good until {until}; the password has no end.\n\
+         # To end it sooner:             DELETE /v1/keys/{key}\n"
     )
 }
 
@@ -130,7 +151,12 @@ mod tests {
 
     #[test]
     fn the_instructions_are_a_shell_script_of_restic_alone() {
-        let text = instructions("demo", "abcd", "rest:https://kit:KEY@host/", "PASSWORD", "0011223344");
+        let key: ApiKeyInfo = serde_json::from_str(
+            r#"{"id":"0011223344","prefix":"ebb_","label":"","scopes":[],"created_at":"2026-11-21T05:00:00Z",
+            "last_used_at":null,"expires_at":"2027-02-19T05:00:00Z"}"#,
+        )
+        .unwrap();
+        let text = instructions("demo", "abcd", "rest:https://kit:KEY@host/", "PASSWORD", &key);
         let lines: Vec<&str> =
             text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
         assert_eq!(
@@ -143,5 +169,6 @@ mod tests {
             ]
         );
         assert!(text.contains("DELETE /v1/keys/0011223344"), "{text}");
+        assert!(text.contains("until 2027-02-19T05:00:00Z"), "{text}");
     }
 }

@@ -1,14 +1,18 @@
 //! restic's REST protocol over the bucket, for machines and for owners.
 //!
 //! Every write is create-only and streams from the request into the bucket, which checks its SHA-256; nothing is
-//! buffered. `config` and `keys/` close once the repository is made. Machines delete nothing; an owner changes and
-//! deletes under a grant, while no machine exists. Objects of one workspace are all that a path can name.
+//! buffered. `config` and `keys/` close once the repository is made. An owner changes and deletes under a grant, while no
+//! machine exists; a machine deletes nothing, but what it was told to before it is ready (`tidy`). Objects of one workspace
+//! are all that a path can name.
 //! `sight` says what a reader is shown, `read` shows it, `write` adds, `delete` moves to where it can be taken back.
 
 mod delete;
 mod read;
 mod sight;
+mod tidy;
 mod write;
+
+pub use tidy::{begin as begin_tidying, end as end_tidying};
 
 use crate::auth::Context;
 use crate::error::{ApiError, ApiResult};
@@ -25,7 +29,7 @@ use serde::de::DeserializeOwned;
 use sight::Sight;
 use worker::{Method, Request, Response};
 
-/// Pages of objects that one list may take: the calls of an invocation. At 1 000 a page and 16 MiB a pack this is 570 GB.
+/// Pages of objects that one list may take: the calls of an invocation. At 1 000 a page and 8 MiB a pack this is 300 GB.
 const PAGES_MAX: usize = 36;
 
 /// A workspace's repository in the bucket.
@@ -55,8 +59,11 @@ pub async fn machine(
             let sight = as_of.map_or(Sight::Machine(claims.generation), Sight::AsOf);
             repository.read(&place, &sight, request).await
         }
-        Method::Post | Method::Put => repository.write_as_machine(&place, claims.generation, request).await,
-        _ => Err(ApiError::new(ErrorCode::DeletionRefused, "a machine deletes nothing")),
+        Method::Post | Method::Put => match invocation.query("replaces") {
+            Some(old) => repository.replace(&place, &old, claims.generation, request).await,
+            None => repository.write_as_machine(&place, claims.generation, request).await,
+        },
+        _ => repository.delete_as_machine(&place, claims.generation).await,
     }
 }
 
@@ -106,10 +113,9 @@ fn place(invocation: &Invocation, params: &Params) -> ApiResult<(Option<AsOf>, P
     };
     let (as_of, path) = split_as_of(params.get("path")).ok_or_else(refuse)?;
     let as_of = match invocation.query("as-of") {
-        Some(text) => Some(
-            AsOf::parse(&text)
-                .ok_or_else(|| ApiError::field("as-of", "it is `latest` or the whole id of a snapshot"))?,
-        ),
+        Some(text) => Some(AsOf::parse(&text).ok_or_else(|| {
+            ApiError::field("as-of", "it is `latest`, `verified` or the whole id of a snapshot")
+        })?),
         None => as_of,
     };
     Ok((as_of, Place::parse(path).ok_or_else(refuse)?))

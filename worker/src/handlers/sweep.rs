@@ -27,6 +27,8 @@ pub async fn set(
 ) -> ApiResult<Response> {
     let SetSweep { mode } = body::read_json(request).await?;
     let action = format!("sweep.{}", mode.as_str());
+    // First where it is found without the index: what is said here must hold there too.
+    sweep::keep_switch(invocation, mode).await?;
     invocation.index()?.set_sweep(mode, &invocation.audit_note(context, &action, "sweep")).await?;
     report(invocation).await
 }

@@ -49,45 +49,97 @@ pub async fn undelete(invocation: &Invocation, context: &Context, params: &Param
     let by = context.actor.clone();
     ask(BackupCall::Grant { by: by.clone(), bytes: 0 }).await?;
     let storage = invocation.storage()?;
-    let cursor = invocation.query("cursor");
-    let page = storage.list(TRASH, cursor.clone()).await?;
-    let (mut back, mut bytes, mut cut_short) = (Vec::new(), 0_u64, false);
-    for object in page.objects() {
-        let key = object.key();
-        let Some(deleted) = Deleted::parse(&key).filter(|deleted| deleted.of(tenant, &workspace)) else {
-            continue;
+    let mut turn = invocation.query("cursor").map_or_else(Turn::default, |text| Turn::parse(&text));
+    let (mut back, mut bytes) = (Vec::new(), 0_u64);
+    let next = loop {
+        let page = storage.list(TRASH, turn.cursor.clone()).await?;
+        let mut cut_short = false;
+        for object in page.objects() {
+            let key = object.key();
+            let Some(deleted) = Deleted::parse(&key).filter(|deleted| deleted.of(tenant, &workspace)) else {
+                continue;
+            };
+            let place = match Place::parse(deleted.path) {
+                Some(Place::Object(kind, name)) => Some((kind, name)),
+                _ => None,
+            };
+            if rank(place.as_ref().map(|(kind, _)| *kind)) != turn.rank {
+                continue;
+            }
+            if invocation.calls.total() >= CALLS_BUDGET {
+                cut_short = true;
+                break;
+            }
+            let to = repository_path(tenant, &workspace, deleted.path);
+            let sha256 = place.as_ref().map(|(_, name): &(Kind, Name)| name.bytes());
+            if let Some(size) = storage.copy(&key, &to, sha256).await? {
+                bytes = bytes.saturating_add(size);
+            }
+            if let Some((Kind::Snapshots, name)) = place {
+                ask(BackupCall::Recall { snapshot: name.hex().to_owned() }).await?;
+            }
+            back.push(key);
+        }
+        // What came back has left the page: the same page is asked for again until nothing of it is left to do.
+        if cut_short {
+            break Some(turn);
+        }
+        turn = match (page.cursor().filter(|_| page.truncated()), turn.rank) {
+            (Some(cursor), rank) => Turn { rank, cursor: Some(cursor) },
+            (None, LAST) => break None,
+            (None, rank) => Turn { rank: rank.saturating_add(1), cursor: None },
         };
         if invocation.calls.total() >= CALLS_BUDGET {
-            cut_short = true;
-            break;
+            break Some(turn);
         }
-        let snapshot = match Place::parse(deleted.path) {
-            Some(Place::Object(kind, name)) => Some((kind, name)),
-            _ => None,
-        };
-        let to = repository_path(tenant, &workspace, deleted.path);
-        let sha256 = snapshot.as_ref().map(|(_, name): &(Kind, Name)| name.bytes());
-        if let Some(size) = storage.copy(&key, &to, sha256).await? {
-            bytes = bytes.saturating_add(size);
-        }
-        if let Some((Kind::Snapshots, name)) = snapshot {
-            ask(BackupCall::Recall { snapshot: name.hex().to_owned() }).await?;
-        }
-        back.push(key);
-    }
+    };
     let restored = u64::try_from(back.len()).unwrap_or(u64::MAX);
     if !back.is_empty() {
         storage.delete(back).await?;
         ask(BackupCall::Grant { by: by.clone(), bytes }).await?;
         note(invocation, context, "backups.undelete", workspace.as_str()).await;
     }
-    // What came back has left the page: the same page is asked for again until nothing of it is left to do.
-    let next_cursor = if cut_short { cursor } else { page.cursor().filter(|_| page.truncated()) };
-    let more = cut_short || next_cursor.is_some();
+    let more = next.is_some();
     if !more {
         ask(BackupCall::EndGrant { by }).await?;
     }
-    answer::json(200, &UndoneDeletions { restored, more, next_cursor })
+    answer::json(200, &UndoneDeletions { restored, more, next_cursor: next.map(|turn| turn.to_string()) })
+}
+
+/// The last to come back: snapshots, and what is none of these.
+const LAST: u8 = 2;
+
+/// When a kind comes back: a snapshot only after all that it may need, so that whoever reads one finds it whole.
+fn rank(kind: Option<Kind>) -> u8 {
+    match kind {
+        Some(Kind::Data) => 0,
+        Some(Kind::Index) => 1,
+        Some(Kind::Keys | Kind::Snapshots | Kind::Locks) | None => LAST,
+    }
+}
+
+/// Where a slice begins. One that begins nowhere in particular passes over what is done.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Turn {
+    rank: u8,
+    cursor: Option<String>,
+}
+
+impl Turn {
+    fn parse(text: &str) -> Self {
+        let (rank, cursor) = text.split_once('.').unwrap_or_default();
+        let cursor = Some(cursor.to_owned()).filter(|cursor| !cursor.is_empty());
+        match rank.parse() {
+            Ok(rank) if rank <= LAST => Self { rank, cursor },
+            Ok(_) | Err(_) => Self::default(),
+        }
+    }
+}
+
+impl std::fmt::Display for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.rank, self.cursor.as_deref().unwrap_or_default())
+    }
 }
 
 /// Deletes for good what was deleted longer ago than a deletion can be undone; says how many. Keys begin with the
@@ -129,6 +181,19 @@ mod tests {
         assert_eq!((deleted.at_ms, deleted.path), (1_700_000_000_000, "data/00ff"));
         for key in ["trash/", "trash/x/a/b/c", "trash/17/a/b", "workspaces/1/a/b/c"] {
             assert_eq!(Deleted::parse(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn packs_come_back_before_indexes_and_these_before_snapshots() {
+        let kinds = [Kind::Data, Kind::Index, Kind::Snapshots];
+        let ranks: Vec<u8> = kinds.into_iter().map(|kind| rank(Some(kind))).collect();
+        assert_eq!(ranks, [0, 1, LAST]);
+        for turn in [Turn::default(), Turn { rank: 2, cursor: Some("a.b".to_owned()) }] {
+            assert_eq!(Turn::parse(&turn.to_string()), turn);
+        }
+        for text in ["", "3.", "x.y", "nonsense"] {
+            assert_eq!(Turn::parse(text), Turn::default(), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@ use crate::error::ApiResult;
 use ebbtide_api::account::{ApiKeyInfo, Scope};
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use serde::Deserialize;
+use wasm_bindgen::JsValue;
 
 /// Most keys of a tenant.
 pub const KEYS_MAX: usize = 50;
@@ -21,6 +22,8 @@ pub struct KeyRow {
     pub repository: Option<WorkspaceId>,
     /// When it was last used, to the hour.
     pub last_used_at: Option<Timestamp>,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +36,7 @@ struct Row {
     repository: Option<String>,
     created_at: f64,
     last_used_at: Option<f64>,
+    expires_at: Option<f64>,
 }
 
 impl Index {
@@ -47,8 +51,9 @@ impl Index {
         digest: &str,
         note: &AuditNote<'_>,
     ) -> ApiResult<()> {
-        let sql = "INSERT INTO api_keys (id, tenant, label, digest, scopes, created_at, repository)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql =
+            "INSERT INTO api_keys (id, tenant, label, digest, scopes, created_at, repository, expires_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let values = [
             text(&info.id),
             text(tenant.as_str()),
@@ -57,6 +62,7 @@ impl Index {
             text(&join(&info.scopes)),
             millis(info.created_at),
             optional_text(info.repository.as_ref().map(WorkspaceId::as_str)),
+            info.expires_at.map_or(JsValue::NULL, millis),
         ];
         let insert = self.statement(sql, &values)?;
         self.run_all(vec![insert, self.note_statement(note)?]).await.map(|_| ())
@@ -75,6 +81,7 @@ impl Index {
             // What cannot be read opens nothing: a kit's key has no scope besides.
             repository: row.repository.and_then(|id| id.parse().ok()),
             last_used_at: row.last_used_at.map(moment),
+            expires_at: row.expires_at.map(moment),
         }))
     }
 
@@ -95,8 +102,18 @@ impl Index {
                 created_at: moment(row.created_at),
                 last_used_at: row.last_used_at.map(moment),
                 repository: row.repository.and_then(|id| id.parse().ok()),
+                expires_at: row.expires_at.map(moment),
             })
             .collect())
+    }
+
+    /// Forgets keys that have ended by themselves.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn drop_expired_keys(&self, tenant: &TenantId, now: Timestamp) -> ApiResult<()> {
+        let sql = "DELETE FROM api_keys WHERE tenant = ?1 AND expires_at IS NOT NULL AND expires_at <= ?2";
+        self.run(sql, &[text(tenant.as_str()), millis(now)]).await.map(|_| ())
     }
 
     /// Revokes a key; says whether there was one.

@@ -21,7 +21,12 @@ const UPSERT: &str = "INSERT INTO workspaces \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (id) DO UPDATE SET \
     state = excluded.state, because = excluded.because, size = excluded.size, location = excluded.location, \
     since = excluded.since, next_deadline = excluded.next_deadline, generation = excluded.generation, \
-    server_id = excluded.server_id, backup_at = excluded.backup_at, rescue_image = excluded.rescue_image WHERE excluded.since >= workspaces.since";
+    server_id = excluded.server_id, backup_at = excluded.backup_at, rescue_image = excluded.rescue_image \
+    WHERE excluded.since >= workspaces.since AND (workspaces.state, workspaces.because, workspaces.size, \
+      workspaces.location, workspaces.since, workspaces.next_deadline, workspaces.generation, workspaces.server_id, \
+      workspaces.backup_at, workspaces.rescue_image) IS NOT (excluded.state, excluded.because, excluded.size, \
+      excluded.location, excluded.since, excluded.next_deadline, excluded.generation, excluded.server_id, \
+      excluded.backup_at, excluded.rescue_image)";
 
 /// What is written before a workspace's object is called for the first time.
 pub struct Intent<'a> {

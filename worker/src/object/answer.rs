@@ -7,7 +7,7 @@ use crate::calls::Calls;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::workspace::{CreateHold, EventList, Hold, LogPage, SnapshotList};
 use ebbtide_api::{ErrorCode, TenantId};
-use ebbtide_control::decide::{Command, Context, Input, Note};
+use ebbtide_control::decide::{Command, Context, Input, Note, crowding};
 use ebbtide_control::money::{Quote, terms};
 use ebbtide_control::record::{NewWorkspace, Record, plus};
 use ebbtide_control::sweep::Fate;
@@ -39,8 +39,17 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         }
         Call::Log => json(&LogPage { lines: inner.store()?.log()? }),
         Call::Snapshots => {
-            let Held { bytes: stored_bytes, quota: quota_bytes } = backups::fill(inner)?;
-            json(&SnapshotList { snapshots: record.snapshots, stored_bytes, quota_bytes })
+            let Held { bytes: stored_bytes, quota: quota_bytes, .. } = backups::fill(inner)?;
+            let config = crate::config::Config::from_env(&inner.env)
+                .map_err(|error| Error::RustError(error.to_string()))?;
+            json(&SnapshotList {
+                stored_bytes,
+                quota_bytes,
+                retention: record.spec.retention.unwrap_or(config.policy.retention),
+                due: u32::try_from(record.due.len()).unwrap_or(u32::MAX),
+                warning: record.crowded.map(crowding),
+                snapshots: record.snapshots,
+            })
         }
         Call::Backups { ask } => backups::answer(inner, &record, ask).await,
         Call::Sleep => ask(inner, Command::Sleep).await,
@@ -55,6 +64,12 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         Call::SetPort { port, access } => ask(inner, Command::SetPublic { port, access }).await,
         Call::Patch { patch, worst_case } => {
             let (idle_timeout, lifetime) = (patch.idle_timeout, patch.lifetime);
+            if let Some(rule) = patch.retention {
+                let retained = ask(inner, Command::Retain(rule)).await?;
+                if idle_timeout.is_none() && lifetime.is_none() {
+                    return Ok(retained);
+                }
+            }
             ask(inner, Command::Change { idle_timeout, lifetime, worst_case }).await
         }
         Call::TakeHold { hold } => take_hold(inner, hold).await,

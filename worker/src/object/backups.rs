@@ -7,13 +7,14 @@
 use super::store::Ancestry;
 use super::{Alarm, Inner, now, refuse};
 use crate::config::Config;
-use crate::restic_view::{Lineage, Mark};
-use ebbtide_api::workspace::State;
+use crate::restic_view::{Lineage, Mark, Reach};
+use ebbtide_api::vm::{TidyOrder, TidyReport};
+use ebbtide_api::workspace::{SnapshotSummary, State};
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::decide::{Command, Input};
 use ebbtide_control::record::Record;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use worker::{Error, Response, Result};
 
@@ -38,8 +39,18 @@ pub enum BackupCall {
     Return { bytes: u64 },
     /// → [`Held`]: so many bytes were counted in storage.
     Counted { bytes: u64 },
-    /// → [`Held`]: a snapshot was removed.
-    Forget { snapshot: String },
+    /// → [`Held`]: a snapshot is removed that lies there.
+    Forget { snapshot: String, mark: Option<Mark> },
+    /// → [`Held`]: indexes of these generations, as far as these times, are shown to everybody from here on.
+    Vouch { reach: Vec<(u32, i64)> },
+    /// → [`TidyOrder`]: a machine begins to remove what it was told to.
+    BeginTidying { generation: Generation },
+    /// → [`Held`]: it may remove an object now, of these the named snapshot, and has added so many bytes.
+    Tidy { generation: Generation, forgets: Option<String>, bytes: u64 },
+    /// → [`Held`]: it is done.
+    EndTidying { report: TidyReport },
+    /// → [`Held`]: so many objects of a kind were listed.
+    Crowded { objects: u32 },
     /// → [`Held`]: a snapshot was brought back.
     Recall { snapshot: String },
     /// → [`Held`].
@@ -55,6 +66,12 @@ pub struct Ancestors {
     pub unknown: BTreeMap<u32, String>,
     /// Verified snapshots, newest first.
     pub verified: Vec<String>,
+    /// Verified snapshots that the rule keeps no longer.
+    pub due: Vec<String>,
+    /// What snapshots proved that are gone.
+    pub proved: Reach,
+    /// What a prune vouched for.
+    pub vouched: Reach,
 }
 
 /// Whether an object may be written.
@@ -75,6 +92,9 @@ pub struct Held {
     pub bytes: u64,
     /// Bytes that it may hold.
     pub quota: u64,
+    /// When the grant in force was given, in milliseconds since 1970.
+    #[serde(default)]
+    pub granted_ms: Option<i64>,
 }
 
 /// Answers one call.
@@ -109,7 +129,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             let counted = stored.counted_at().map(|at| now().duration_since(at).as_secs());
             let count = !fits && counted.is_none_or(|ago| ago >= COUNT_EVERY_SECS);
             let bytes = if fits { stored.bytes.saturating_add(bytes) } else { stored.bytes };
-            Response::from_json(&Admitted { held: Held { bytes, quota }, fits, count })
+            Response::from_json(&Admitted { held: Held { bytes, quota, granted_ms: None }, fits, count })
         }
         BackupCall::Grant { by, bytes } => {
             let settled = inner.decide(Input::Ask(Command::TakeGrant { by }), Alarm::Stands).await?;
@@ -120,10 +140,67 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             if bytes > 0 {
                 store.save_stored_bytes(store.stored_bytes()?.plus(bytes))?;
             }
-            held(inner)
+            let granted_ms = settled.record.grant.map(|grant| grant.since.as_millisecond());
+            Response::from_json(&Held { granted_ms, ..fill(inner)? })
         }
         BackupCall::EndGrant { by } => tell(inner, Command::EndGrant { by }).await,
-        BackupCall::Forget { snapshot } => tell(inner, Command::Forget { snapshot }).await,
+        BackupCall::Forget { snapshot, mark } => {
+            // What it proved stays proved: the indexes of its generation are needed by others.
+            let is_known = |list: &[SnapshotSummary]| list.iter().any(|known| known.snapshot == snapshot);
+            if let Some(mark) = mark.filter(|_| is_known(&record.snapshots) || is_known(&record.due))
+                && let Some(generation) = mark.generation
+            {
+                store.note_proved(generation, mark.at_ms)?;
+            }
+            tell(inner, Command::Forget { snapshot }).await
+        }
+        BackupCall::Vouch { reach } => {
+            for (generation, until_ms) in reach {
+                store.note_vouched(generation, until_ms)?;
+            }
+            held(inner)
+        }
+        BackupCall::BeginTidying { generation } => {
+            let command = Command::BeginTidying { generation };
+            let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+            inner.run_on(settled.effect);
+            if let Some(refusal) = settled.refusal {
+                return refuse(refusal.code, &refusal.message);
+            }
+            let due: BTreeSet<&str> = settled.record.due.iter().map(|one| one.snapshot.as_str()).collect();
+            let named = settled.record.tidying.iter().flat_map(|tidying| &tidying.snapshots);
+            let snapshots = named.filter(|name| due.contains(name.as_str())).cloned().collect();
+            Response::from_json(&TidyOrder { snapshots })
+        }
+        BackupCall::Tidy { generation, forgets, bytes } => {
+            if generation != record.generation {
+                return refuse(ErrorCode::StaleGeneration, "this machine's time is over");
+            }
+            let is_named = |name: &String| {
+                record.tidying.as_ref().is_some_and(|tidying| tidying.snapshots.contains(name))
+            };
+            if !record.may_tidy(generation, now()) {
+                return refuse(ErrorCode::DeletionRefused, "a machine deletes nothing now");
+            }
+            if !forgets.as_ref().is_none_or(is_named) {
+                return refuse(ErrorCode::DeletionRefused, "this snapshot is not one that goes");
+            }
+            // An index in the place of another: the last room is not refused to what makes room.
+            if bytes > 0 {
+                store.save_stored_bytes(store.stored_bytes()?.plus(bytes))?;
+            }
+            held(inner)
+        }
+        BackupCall::EndTidying { report } => {
+            let command = Command::EndTidying { generation: report.generation, report };
+            let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+            inner.run_on(settled.effect);
+            match settled.refusal {
+                Some(refusal) => refuse(refusal.code, &refusal.message),
+                None => held(inner),
+            }
+        }
+        BackupCall::Crowded { objects } => tell(inner, Command::Crowded { objects }).await,
         BackupCall::Recall { snapshot } => tell(inner, Command::Recall { snapshot }).await,
         BackupCall::Return { bytes } => {
             store.save_stored_bytes(store.stored_bytes()?.minus(bytes))?;
@@ -151,7 +228,7 @@ fn enter(inner: &Inner, record: &Record) -> Result<()> {
 /// # Errors
 /// What SQLite or the configuration says.
 pub(super) fn fill(inner: &Inner) -> Result<Held> {
-    Ok(Held { bytes: inner.store()?.stored_bytes()?.bytes, quota: quota(inner)? })
+    Ok(Held { bytes: inner.store()?.stored_bytes()?.bytes, quota: quota(inner)?, granted_ms: None })
 }
 
 fn held(inner: &Inner) -> Result<Response> {
@@ -170,7 +247,10 @@ async fn tell(inner: &Rc<Inner>, command: Command) -> Result<Response> {
 }
 
 fn ancestors(inner: &Inner, record: &Record) -> Result<Response> {
-    let Ancestry { lineage, unknown } = inner.store()?.ancestry()?;
-    let verified = record.snapshots.iter().map(|known| known.snapshot.clone()).collect();
-    Response::from_json(&Ancestors { lineage, unknown, verified })
+    let store = inner.store()?;
+    let Ancestry { lineage, unknown } = store.ancestry()?;
+    let (proved, vouched) = store.reaches()?;
+    let names = |list: &[SnapshotSummary]| list.iter().map(|known| known.snapshot.clone()).collect();
+    let (verified, due) = (names(&record.snapshots), names(&record.due));
+    Response::from_json(&Ancestors { lineage, unknown, verified, due, proved, vouched })
 }

@@ -119,7 +119,10 @@ impl Inner {
         {
             return Ok(None);
         }
-        let heard = view::heard(&heartbeat);
+        let mut heard = view::heard(&heartbeat);
+        if heard.estimate.is_some() {
+            heard.stored_bytes = Some(self.store()?.stored_bytes()?.bytes);
+        }
         self.remember(generation, heartbeat)?;
         let settled = self.decide(Input::Heard(heard), Alarm::Stands).await?;
         self.run_on(settled.effect);

@@ -6,7 +6,9 @@ use crate::error::ApiError;
 use crate::fetch_http::FetchHttp;
 use crate::gate;
 use crate::index::Index;
+use crate::invocation::Invocation;
 use crate::keychain::Keychain;
+use crate::reserve;
 use crate::storage::{Storage, repository_path};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::Enrolled;
@@ -15,11 +17,13 @@ use ebbtide_control::decide::{Effect, EffectOutcome, Neighbours};
 use ebbtide_control::gate::{Need, Provider};
 use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::machine::{self, Site};
+use ebbtide_control::money::Reserved;
 use ebbtide_control::money::caps::Spending;
 use ebbtide_control::perform::{Shore, Vault};
 use ebbtide_control::record::Record;
 use ebbtide_control::secret::SecretText;
 use std::rc::Rc;
+use url::Url;
 use worker::Env;
 
 /// The bucket and the configuration, as effects need them.
@@ -115,6 +119,18 @@ impl Vault for Backing {
         let current = self.storage.current_agent().await.map_err(|error| error.message().to_owned())?;
         let agent = current.ok_or("no idle-agent has been uploaded: PUT /v1/vm/agent/{sha256} brings one")?;
         machine::user_data(record, &agent, &site(&self.config), self.now).map_err(|error| error.to_string())
+    }
+
+    async fn reserve(&self, record: &Record) -> Result<Reserved, String> {
+        let invocation = Invocation {
+            env: self.env.clone(),
+            config: Rc::clone(&self.config),
+            calls: self.calls.clone(),
+            request_id: format!("{} g{}", record.id, record.generation.next()),
+            address: "object".to_owned(),
+            url: Url::parse("https://object/").map_err(|error| error.to_string())?,
+        };
+        reserve::waited_for(&invocation, record).await.map_err(|error| error.message().to_owned())
     }
 
     async fn spending(&self, record: &Record) -> Result<Option<Spending>, String> {

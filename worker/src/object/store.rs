@@ -80,7 +80,8 @@ impl Store {
              CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
              CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
              CREATE TABLE IF NOT EXISTS stored (id INTEGER PRIMARY KEY CHECK (id = 1), bytes INTEGER NOT NULL, counted_ms INTEGER NOT NULL);
-             CREATE TABLE IF NOT EXISTS lineage (generation INTEGER PRIMARY KEY, snapshot TEXT, base_generation INTEGER, base_ms INTEGER);",
+             CREATE TABLE IF NOT EXISTS lineage (generation INTEGER PRIMARY KEY, snapshot TEXT, base_generation INTEGER, base_ms INTEGER);
+             CREATE TABLE IF NOT EXISTS reach (generation INTEGER PRIMARY KEY, proved_ms INTEGER, vouched_ms INTEGER);",
             None,
         )?;
         self.is_made.set(true);

@@ -50,7 +50,9 @@ enum Meaning {
 fn meaning(action: Action, form: &Form) -> ApiResult<Meaning> {
     let act = match action {
         Action::Sleep => Act::Sleep,
-        Action::Wake => Act::Wake(None),
+        // Without one it is the newest. The object knows which there are.
+        Action::Wake => Act::Wake(Some(form.get("snapshot")).filter(|id| !id.is_empty()).map(str::to_owned)),
+        Action::Snapshot => Act::Snapshot,
         Action::Retry => Act::Retry,
         Action::Undelete => Act::Undelete,
         Action::Release => Act::ReleaseHold(form.get("hold").to_owned()),
@@ -98,6 +100,15 @@ mod tests {
         for text in ["", "how=", "how=BACKUP", "discard=true"] {
             assert!(meant(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_wake_takes_the_newest_backup_unless_one_was_chosen() {
+        for text in ["", "snapshot="] {
+            assert_eq!(meaning(Action::Wake, &form(text)), Ok(Meaning::Act(Act::Wake(None))), "{text}");
+        }
+        let chosen = Ok(Meaning::Act(Act::Wake(Some("c0ffee".to_owned()))));
+        assert_eq!(meaning(Action::Wake, &form("snapshot=c0ffee")), chosen);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Action {
     Wake,
     /// Try again after a failure.
     Retry,
+    /// Take a backup now.
+    Snapshot,
     /// Keep awake for an hour.
     Hold,
     /// Let go of a hold.
@@ -107,6 +109,7 @@ impl Route {
             ["sleep"] => change(verb, Self::Act(id, Action::Sleep)),
             ["wake"] => change(verb, Self::Act(id, Action::Wake)),
             ["retry"] => change(verb, Self::Act(id, Action::Retry)),
+            ["snapshot"] => change(verb, Self::Act(id, Action::Snapshot)),
             ["hold"] => change(verb, Self::Act(id, Action::Hold)),
             ["release"] => change(verb, Self::Act(id, Action::Release)),
             ["undelete"] => change(verb, Self::Act(id, Action::Undelete)),
@@ -167,7 +170,7 @@ mod tests {
 
     #[test]
     fn nothing_is_changed_by_looking() {
-        for action in ["sleep", "wake", "retry", "hold", "release", "undelete"] {
+        for action in ["sleep", "wake", "retry", "snapshot", "hold", "release", "undelete"] {
             assert_eq!(
                 Route::find(Verb::Get, &format!("/w/k3v7q2mzab/{action}")),
                 Route::WrongMethod,

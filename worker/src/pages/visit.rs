@@ -118,7 +118,13 @@ impl<'a> Visit<'a> {
         let workspace = self.workspace(id).await?;
         let newest = EventPage::NEWEST;
         let history = workspaces::events(self.invocation, &self.context, id, newest, HISTORY).await?;
-        Ok(view::workspace(&workspace, &history.events, self.now()))
+        // A list that does not come costs its section, never the page.
+        let backups = match view::workspace::chooses(workspace.state) {
+            true => workspaces::snapshots(self.invocation, &self.context, id).await.ok(),
+            false => None,
+        };
+        let shown = view::workspace(&workspace, &history.events, self.now());
+        Ok(shown.with_snapshots(backups.as_ref(), self.now()))
     }
 }
 

@@ -66,7 +66,8 @@ fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     let told = crate::view::instruction(&world.record, &context);
     assert_eq!((told.wish, told.open), (ebbtide_api::vm::Wish::DrainNow, false));
     verified(&mut world);
-    world.destroyed().state(State::Provisioning);
+    world.destroyed().state(State::Asleep);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
     assert_eq!(world.record.generation, Generation(3));
     assert_eq!(world.record.restore, Some(receipt().snapshot), "a wake always restores a backup");
     assert_eq!((world.record.salvages, world.record.rescue_image), (None, None));
@@ -120,12 +121,42 @@ fn a_salvage_that_fails_keeps_the_image_and_says_what_can_be_done() {
 fn an_image_that_is_gone_is_told_as_lost_and_the_next_wake_restores_the_last_backup() {
     let mut world = rescued();
     world.ask(Command::Wake { snapshot: None });
-    world.ends(Effect::EnsureServer, EffectOutcome::ImageImpossible { message: "no such image".into() });
-    world.state(State::Failed);
+    let missing = || EffectOutcome::ImageImpossible { message: "no such image".into() };
+    world.ends(Effect::EnsureServer, missing()).state(State::Provisioning);
+    assert_eq!((world.record.rescue_image, world.record.lost.clone()), (Some(9), None));
+    let again = world.now + i64::try_from(world.policy.poll.as_secs()).unwrap();
+    world.at(again);
+    world.ends(Effect::EnsureServer, missing()).state(State::Failed);
     assert_eq!(failure_of(&world).code, "salvage_failed");
     assert!(world.record.lost.clone().unwrap().contains("no such image"));
     world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
     assert_eq!((world.record.salvages, world.record.restore.clone()), (None, Some(backup('c').snapshot)));
+}
+
+#[test]
+fn one_false_not_found_of_an_image_loses_nothing() {
+    let mut world = rescued();
+    world.ask(Command::Wake { snapshot: None });
+    world.ends(Effect::EnsureServer, EffectOutcome::ImageImpossible { message: "no such image".into() });
+    let again = world.now + i64::try_from(world.policy.poll.as_secs()).unwrap();
+    world.at(again);
+    world.ends(Effect::EnsureServer, EffectOutcome::Exists(server())).state(State::Booting);
+    assert_eq!((world.record.salvages, world.record.image_missed_at), (Some(9), None));
+}
+
+#[test]
+fn a_cap_that_is_reached_meanwhile_ends_a_salvage_in_rest_and_the_backup_stays() {
+    let mut world = salvaging();
+    verified(&mut world);
+    world.destroyed();
+    let refused =
+        Failure { code: "cap_reached".into(), message: "10.00 EUR a day".into(), hint: "Wait.".into() };
+    world.ends(Effect::Reserve, EffectOutcome::Refused(refused.clone())).state(State::Failed);
+    assert_eq!(failure_of(&world), refused);
+    assert_eq!((world.record.generation, world.record.wanted), (Generation(2), Wanted::Asleep));
+    assert_eq!(world.record.snapshots[0].snapshot, receipt().snapshot);
+    world.ask(Command::Retry).state(State::Provisioning);
+    assert_eq!(world.record.restore, Some(receipt().snapshot));
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn agents_are_listed_once_however_many_processes_they_have() {
     assert_eq!(progress.agents.len(), 1);
     let agent = &progress.agents[0];
     assert_eq!((agent.pid, agent.name, agent.own.as_slice()), (20, "claude", [20, 21].as_slice()));
-    assert_eq!(agent.children, [Child { started: 30, is_server: false, is_shell: true }]);
+    assert_eq!(agent.children, [Child { started: 30, is_server: false, is_command: true }]);
 }
 
 #[test]
@@ -174,4 +174,81 @@ fn a_report_belongs_to_the_agent_above_the_hook_that_brings_it() {
     assert_eq!(agent_above(proc.path(), 31), Some((20, 720)));
     assert_eq!(agent_above(proc.path(), 9), None);
     assert_eq!(agent_above(proc.path(), 99), None);
+}
+
+#[test]
+fn a_build_in_containers_of_the_system_is_a_job_and_containers_that_keep_house_are_none() {
+    let root = |process: Process| Process { uid: 0, storage_bytes: None, ..process };
+    let scene = [
+        root(process(30, 1, "containerd-shim")),
+        root(process(31, 30, "sh")),
+        root(process(32, 31, "cc1plus")),
+    ];
+    assert!(after_ten_seconds(&scene, &[], &[(32, 800, 0)]).unwrap().starts_with("a job runs"));
+    assert_eq!(after_ten_seconds(&scene, &[], &[(31, 30, 0), (32, 30, 0)]), None);
+    let outside = [root(process(30, 1, "apt-daily")), root(process(31, 30, "sh"))];
+    assert_eq!(after_ten_seconds(&outside, &[], &[(31, 800, 0)]), None, "the system's own");
+}
+
+#[test]
+fn a_parked_agent_that_stirs_for_a_moment_does_not_work_however_short_the_looks_are() {
+    let mut sampler = Sampler::default();
+    let mut agent = process(20, 1, "claude");
+    let mut look = |ticks: u64| {
+        agent.ticks += ticks;
+        let passed = Duration::from_secs(2);
+        let seen = sampler.sample(std::slice::from_ref(&agent), &[].into(), Some(USER), passed);
+        assert_eq!(seen.works.is_some(), seen.agents[0].works);
+        seen.agents[0].works
+    };
+    look(0);
+    for _ in 0..5 {
+        assert!(!look(14), "7 % of a core for two seconds");
+        assert!(!look(2) && !look(1) && !look(2) && !look(1));
+    }
+    assert!(look(60) || look(60), "30 % of a core for longer");
+}
+
+#[test]
+fn a_small_job_that_a_timer_starts_every_few_minutes_is_no_work_and_one_that_goes_on_is() {
+    let mut sampler = Sampler::default();
+    let mut job = process(30, 1, "sync");
+    let mut look = |ticks: u64| {
+        job.ticks += ticks;
+        sampler.sample(std::slice::from_ref(&job), &[].into(), Some(USER), TEN_SECONDS).works.is_some()
+    };
+    look(0);
+    for _ in 0..5 {
+        assert!(!look(150), "a second and a half of the processor");
+        for _ in 0..29 {
+            assert!(!look(1));
+        }
+    }
+    look(120);
+    look(120);
+    assert!(look(120), "12 % in the third look");
+}
+
+#[test]
+fn a_command_is_told_from_a_helper_by_its_name_and_by_its_script() {
+    for command in [
+        "sh -c npx",
+        "sleep 9",
+        "cargo test",
+        "pytest mcp",
+        "python3 train.py",
+        "node build.js",
+        "bash -lc x",
+    ] {
+        assert!(!is_helper(&process(30, 20, command)), "{command}");
+    }
+    for helper in [
+        "gopls",
+        "uvx some-tools",
+        "node /x/typescript-language-server.js --stdio",
+        "python3 -u /x/mcp_server_git.py",
+        "node /x/.bin/pyright-langserver",
+    ] {
+        assert!(is_helper(&process(30, 20, helper)), "{helper}");
+    }
 }

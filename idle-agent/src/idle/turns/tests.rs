@@ -33,7 +33,7 @@ fn with_line(line: Line) -> Seen {
 }
 
 fn command(started: u64) -> Child {
-    Child { started, is_server: false, is_shell: true }
+    Child { started, is_server: false, is_command: true }
 }
 
 fn hook(happened: Happened) -> Hook {
@@ -121,9 +121,85 @@ fn a_killed_agent_takes_its_turn_along() {
 }
 
 #[test]
-fn a_lost_end_of_a_turn_is_doubted_once_the_agent_says_that_it_is_at_its_prompt() {
+fn a_lost_end_of_a_turn_is_doubted_for_a_minute_once_the_agent_says_that_it_is_at_its_prompt() {
     let seen = Seen { status: Some(Status::Idle), ..with_line(Line::Open) };
-    assert!(is_unclear(&look(&mut told(&TURN), 10, &seen)));
+    let mut turns = told(&TURN);
+    assert!(is_unclear(&look(&mut turns, 50, &seen)));
+    assert!(is_quiet(&look(&mut turns, 10, &seen)), "interrupted: the session file is all that says so");
+    // Whatever shows that it works outweighs the file.
+    for works in [
+        Seen { status: Some(Status::Idle), ..with_line(Line::Asked) },
+        Seen { children: vec![command(3000)], ..seen },
+    ] {
+        assert!(is_unclear(&look(&mut told(&TURN), 600, &works)), "{works:?}");
+    }
+}
+
+#[test]
+fn reports_without_end_that_nothing_confirms_keep_nobody_awake_for_ever() {
+    let mut turns = told(&TURN);
+    let mut awake_secs = 0;
+    for _ in 0..6 * 360 {
+        turns.hear(&hook(Happened::Went), CLAUDE, 9000);
+        awake_secs += if is_active(&look(&mut turns, 10, &parked())) { 10 } else { 0 };
+    }
+    assert!((1700..=1800).contains(&awake_secs), "{awake_secs}");
+    // Rarer reports buy no more.
+    let mut turns = told(&TURN);
+    let mut awake_secs = 0;
+    for round in 0..6 * 360 {
+        if round % 150 == 0 {
+            turns.hear(&hook(Happened::Went), CLAUDE, 9000);
+        }
+        awake_secs += if is_active(&look(&mut turns, 10, &with_line(Line::Open))) { 10 } else { 0 };
+    }
+    assert!(awake_secs <= 2 * 1800, "{awake_secs}");
+    // What the agent shows itself renews the belief.
+    look(&mut turns, 10, &Seen { writes: true, ..parked() });
+    turns.hear(&hook(Happened::Went), CLAUDE, 9000);
+    assert!(is_active(&look(&mut turns, 10, &parked())));
+}
+
+#[test]
+fn a_turn_whose_beginning_was_lost_counts_while_an_earlier_background_command_is_left() {
+    let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
+    let reports = [TURN.as_slice(), &[left]].concat();
+    let busy = |line| Seen { status: Some(Status::Busy), ..with_line(line) };
+    let standing = look(&mut told(&reports), 600, &busy(Line::Asked));
+    let waits = "claude waits for its model, silent for 10m";
+    assert_eq!(standing.reading, Reading::Active(waits.into()));
+    // The bound of the command is the longer one.
+    let both = Seen { children: vec![command(3000)], ..busy(Line::Asked) };
+    assert!(is_active(&look(&mut told(&reports), 3600, &both)));
+    assert!(is_unclear(&look(&mut told(&reports), 600, &busy(Line::Absent))), "nothing vouches for either");
+}
+
+#[test]
+fn a_question_that_is_repeated_has_one_budget_until_the_agent_gets_on() {
+    let flapping = [Happened::Asks(Asks::Answer), Happened::Went];
+    let mut turns = told(&TURN);
+    for _ in 0..4 * 360 {
+        for happened in flapping.into_iter().rev() {
+            turns.hear(&hook(happened), CLAUDE, 9000);
+        }
+        turns.hear(&Hook { session: "another".into(), ..hook(Happened::Started) }, CLAUDE, 9000);
+        turns.hear(&hook(Happened::Asks(Asks::Answer)), CLAUDE, 9000);
+        look(&mut turns, 10, &parked());
+    }
+    assert_eq!(look(&mut turns, 10, &parked()).asking, None, "four hours of asking");
+    // It was answered, and asks again before anybody looked.
+    turns.hear(&hook(Happened::Went), CLAUDE, 9000);
+    turns.hear(&hook(Happened::Asks(Asks::Permission)), CLAUDE, 9000);
+    let standing = look(&mut turns, 10, &Seen { writes: true, ..parked() });
+    assert_eq!(standing.asking.map(|asking| asking.left_ms), Some(7_190_000));
+}
+
+#[test]
+fn a_lost_end_of_a_turn_of_which_only_a_server_is_left_is_doubted() {
+    let says = Seen { status: Some(Status::Shell), ..with_line(Line::Open) };
+    assert!(is_unclear(&look(&mut told(&TURN), 10, &says)));
+    let running = Seen { children: vec![command(3000)], ..says };
+    assert!(is_active(&look(&mut told(&TURN), 10, &running)));
 }
 
 #[test]
@@ -205,7 +281,8 @@ fn an_agent_without_reports_is_believed_while_it_has_asked_something_lately() {
     assert!(is_active(&look(&mut turns, 10, &Seen { writes: true, ..codex(Line::Absent) })));
     let running = |started| Seen { children: vec![command(started)], ..codex(Line::Absent) };
     assert!(is_active(&look(&mut turns, 600, &running(9000))));
-    assert!(is_quiet(&look(&mut turns, 10, &running(1100))), "a helper that started with it");
+    let helper = Seen { children: vec![Child { is_command: false, ..command(9000) }], ..codex(Line::Absent) };
+    assert!(is_quiet(&look(&mut turns, 10, &helper)), "a language server");
 }
 
 #[test]

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stack::Stack;
 
-static SMALL: Turns = Turns::bringing_up(|| {
-    without_machines("quota", quick_with(json!({ "repository_quota_bytes": 1000, "grant_idle": "3s" })))
+pub(super) static SMALL: Turns = Turns::bringing_up(|| {
+    let policy = json!({
+        "repository_quota_bytes": 1000, "grant_idle": "3s", "tidy_least": 1, "crowded_objects": 12,
+    });
+    without_machines("quota", quick_with(policy))
 });
 
 fn name(content: &[u8]) -> String {

@@ -11,7 +11,16 @@ use crate::restic_paths::{Kind, Name, Place};
 use crate::storage::{mark, trash_path};
 use crate::workspaces::note;
 use ebbtide_api::ErrorCode;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use worker::Response;
+
+/// Grants that an isolate remembers to have vouched under; all are forgotten when there are more, and vouched for again.
+const VOUCHED_MAX: usize = 100;
+
+thread_local! {
+    static VOUCHED: RefCell<BTreeSet<(String, Option<i64>)>> = const { RefCell::new(BTreeSet::new()) };
+}
 
 impl Repository<'_> {
     pub(super) async fn delete(&self, place: &Place, context: &Context) -> ApiResult<Response> {
@@ -24,15 +33,42 @@ impl Repository<'_> {
             Place::Object(kind, name) => (*kind, name),
             Place::Root | Place::List(_) => return Err(missing()),
         };
-        let _: Held = self.ask(BackupCall::Grant { by: context.actor.clone(), bytes: 0 }).await?;
-        if kind == Kind::Locks {
-            self.unlock(name, context).await
-        } else {
-            self.discard(kind, name, context).await
+        let held: Held = self.ask(BackupCall::Grant { by: context.actor.clone(), bytes: 0 }).await?;
+        match kind {
+            Kind::Locks => return self.unlock(name, context).await,
+            Kind::Index | Kind::Data => self.vouch(held.granted_ms).await?,
+            Kind::Snapshots | Kind::Keys => {}
         }
+        self.discard(kind, name).await?;
+        if kind == Kind::Snapshots {
+            let subject = format!("{}:{}", self.workspace, name.hex());
+            note(self.invocation, context, "backups.forget", &subject).await;
+        }
+        Ok(answer::nothing(200))
     }
 
-    async fn discard(&self, kind: Kind, name: &Name, context: &Context) -> ApiResult<Response> {
+    /// Once for each grant, before the first index or pack goes: what is proved by now stays visible as a whole, for the
+    /// one that is deleted may be named or held by another branch from here on.
+    async fn vouch(&self, granted_ms: Option<i64>) -> ApiResult<()> {
+        let key = (format!("{}/{}", self.tenant, self.workspace), granted_ms);
+        if VOUCHED.with_borrow(|vouched| vouched.contains(&key)) {
+            return Ok(());
+        }
+        let (reach, _) = self.reach().await?;
+        let reach = reach.into_iter().collect();
+        let _: Held = self.ask(BackupCall::Vouch { reach }).await?;
+        VOUCHED.with_borrow_mut(|vouched| {
+            if vouched.len() >= VOUCHED_MAX {
+                vouched.clear();
+            }
+            vouched.insert(key);
+        });
+        self.forget_views();
+        Ok(())
+    }
+
+    /// Moves an object to where it can be taken back.
+    pub(super) async fn discard(&self, kind: Kind, name: &Name) -> ApiResult<()> {
         let path = format!("{}/{}", kind.as_str(), name.hex());
         let now = self.invocation.now().as_millisecond();
         let to = trash_path(now, self.tenant, self.workspace, &path);
@@ -40,17 +76,14 @@ impl Repository<'_> {
         let copied = self.storage.copy(&self.key(&path), &to, Some(name.bytes())).await?;
         // No wake may choose what is gone, also where this ends half-way: it can be taken back from here on.
         if kind == Kind::Snapshots {
-            let _: Held = self.ask(BackupCall::Forget { snapshot: name.hex().to_owned() }).await?;
+            let mark = self.storage.head(&to).await?.as_ref().map(mark);
+            let _: Held = self.ask(BackupCall::Forget { snapshot: name.hex().to_owned(), mark }).await?;
         }
         if let Some(bytes) = copied {
             self.storage.delete(vec![self.key(&path)]).await?;
             let _: Held = self.ask(BackupCall::Return { bytes }).await?;
         }
-        if kind == Kind::Snapshots {
-            let subject = format!("{}:{}", self.workspace, name.hex());
-            note(self.invocation, context, "backups.forget", &subject).await;
-        }
-        Ok(answer::nothing(200))
+        Ok(())
     }
 
     async fn unlock(&self, name: &Name, context: &Context) -> ApiResult<Response> {

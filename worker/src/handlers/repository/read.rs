@@ -3,7 +3,9 @@
 use super::sight::Sight;
 use super::{PAGES_MAX, Repository, missing};
 use crate::error::{ApiError, ApiResult};
-use crate::restic_paths::{Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
+use crate::log::{self, Level};
+use crate::object::{BackupCall, Held};
+use crate::restic_paths::{AsOf, Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
 use crate::restic_view::View;
 use crate::storage::mark;
 use ebbtide_api::ErrorCode;
@@ -19,6 +21,8 @@ impl Repository<'_> {
         // The configuration is shown to everybody; so is, to `as-of` what does not exist, that it does not.
         let view = match (kind, sight) {
             (None, Sight::Everything | Sight::Machine(_)) => None,
+            // Packs are shown to everybody, and whoever removes reads many.
+            (Some(Kind::Data), Sight::AsOf(AsOf::Verified)) => None,
             _ => self.view(sight).await?,
         };
         let shown = |object: &Object| view.as_deref().is_none_or(|view| view.shows(kind, mark(object)));
@@ -70,11 +74,12 @@ impl Repository<'_> {
     async fn list(&self, kind: Kind, view: Option<&View>, v2: bool) -> ApiResult<Response> {
         let prefix = self.key(&format!("{}/", kind.as_str()));
         let mut listed: Vec<Listed> = Vec::new();
-        let mut cursor = None;
+        let (mut cursor, mut stored) = (None, 0_u32);
         for _ in 0..PAGES_MAX {
             let page = self.storage.list(&prefix, cursor.take()).await?;
-            let shown = page
-                .objects()
+            let objects = page.objects();
+            stored = stored.saturating_add(u32::try_from(objects.len()).unwrap_or(u32::MAX));
+            let shown = objects
                 .into_iter()
                 .filter(|object| view.is_none_or(|view| view.shows(Some(kind), mark(object))));
             listed.extend(shown.filter_map(|object| {
@@ -83,6 +88,7 @@ impl Repository<'_> {
             }));
             cursor = page.cursor().filter(|_| page.truncated());
             if cursor.is_none() {
+                self.tell_if_crowded(stored).await;
                 let (body, content_type) = list(&listed, v2).map_err(ApiError::internal)?;
                 let builder = ResponseBuilder::new().with_header("content-type", content_type);
                 return Ok(builder.map_err(ApiError::internal)?.fixed(body.into_bytes()));
@@ -92,7 +98,19 @@ impl Repository<'_> {
         Err(ApiError::new(
             ErrorCode::QuotaReached,
             format!("the repository has more than {PAGES_MAX} 000 objects of a kind"),
-        ))
+        )
+        .hint("Copy it with rclone and prune the copy, or delete the workspace: it was warned of from 20 000 on."))
+    }
+
+    /// Long before a list is too long its owner is told; whoever listed is not kept by what goes wrong with that.
+    async fn tell_if_crowded(&self, objects: u32) {
+        if objects < self.invocation.config.policy.crowded_objects {
+            return;
+        }
+        if let Err(error) = self.ask::<Held>(BackupCall::Crowded { objects }).await {
+            let fields = [("workspace.id", self.workspace.as_str()), ("error", error.message())];
+            log::write(Level::Warn, "nobody was told that the repository is crowded", &fields);
+        }
     }
 }
 

@@ -1,23 +1,23 @@
 //! What a reader of a repository is shown, resolved: where snapshots lie in storage, what generations stand on.
 //!
-//! A view never changes once it is known, so an isolate keeps some; `latest` moves on and is kept for seconds. The
+//! A view changes rarely (when `latest` moves on, when a prune vouches for more), so an isolate keeps some for seconds. The
 //! rules are in `restic_view`.
 
-use super::Repository;
+use super::{PAGES_MAX, Repository};
 use crate::error::{ApiError, ApiResult};
 use crate::object::{Ancestors, BackupCall};
 use crate::restic_paths::AsOf;
-use crate::restic_view::{Lineage, Mark, View};
+use crate::restic_view::{Lineage, Mark, Reach, View, reach};
 use crate::storage::mark;
 use ebbtide_api::{ErrorCode, Generation};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Views that an isolate keeps; all are forgotten when there are more.
 const VIEWS_MAX: usize = 200;
-/// How long `latest` is taken for what it was.
-const LATEST_MS: i64 = 15_000;
+/// How long a view is taken for what it was: a long read costs three calls every so often.
+const LASTING_MS: i64 = 15_000;
 /// Verified snapshots that are looked for before there is none: the owner may have removed the newest by other means.
 const LATEST_TRIES: usize = 5;
 /// Bases that one request looks for. More than one is rare.
@@ -45,6 +45,7 @@ impl Repository<'_> {
             Sight::Everything => return Ok(None),
             Sight::Machine(generation) => format!("g{generation}"),
             Sight::AsOf(AsOf::Latest) => "latest".to_owned(),
+            Sight::AsOf(AsOf::Verified) => "verified".to_owned(),
             Sight::AsOf(AsOf::Snapshot(name)) => name.hex().to_owned(),
         };
         let key = format!("{}/{}/{seen}", self.tenant, self.workspace);
@@ -55,10 +56,7 @@ impl Repository<'_> {
         }
         let (view, lasting) = self.resolve(sight).await?;
         let view = Rc::new(view);
-        let until = match sight {
-            Sight::AsOf(AsOf::Latest) => now.saturating_add(LATEST_MS),
-            _ => i64::MAX,
-        };
+        let until = now.saturating_add(LASTING_MS);
         if lasting {
             VIEWS.with_borrow_mut(|views| {
                 if views.len() >= VIEWS_MAX {
@@ -70,8 +68,60 @@ impl Repository<'_> {
         Ok(Some(view))
     }
 
-    /// The view, and whether it will always be the same.
+    /// Forgets what this isolate has resolved of this repository.
+    pub(super) fn forget_views(&self) {
+        let prefix = format!("{}/{}/", self.tenant, self.workspace);
+        VIEWS.with_borrow_mut(|views| views.retain(|key, _| !key.starts_with(&prefix)));
+    }
+
+    /// How far the repository is proved, and every snapshot that is there.
+    pub(super) async fn reach(&self) -> ApiResult<(Reach, Vec<(String, Mark)>)> {
+        let ancestors: Ancestors = self.ask(BackupCall::Ancestors { generation: None }).await?;
+        let known: BTreeSet<String> = ancestors.verified.iter().chain(&ancestors.due).cloned().collect();
+        let proved = ancestors.proved.clone();
+        let (lineage, _) = self.lineage(ancestors).await?;
+        let snapshots = self.snapshots().await?;
+        // Whoever wrote without a generation has seen all that was there.
+        let verified = snapshots
+            .iter()
+            .filter(|(name, mark)| mark.generation.is_none() || known.contains(name))
+            .map(|(_, mark)| *mark);
+        let reach = reach(verified, &proved, &lineage);
+        Ok((reach, snapshots))
+    }
+
+    async fn snapshots(&self) -> ApiResult<Vec<(String, Mark)>> {
+        let prefix = self.key("snapshots/");
+        let (mut found, mut cursor) = (Vec::new(), None);
+        for _ in 0..PAGES_MAX {
+            let page = self.storage.list(&prefix, cursor.take()).await?;
+            found.extend(
+                page.objects().iter().filter_map(|object| {
+                    Some((object.key().strip_prefix(&prefix)?.to_owned(), mark(object)))
+                }),
+            );
+            cursor = page.cursor().filter(|_| page.truncated());
+            if cursor.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(ApiError::new(ErrorCode::QuotaReached, "there are too many snapshots to look through")
+            .hint("Remove some with restic forget."))
+    }
+
+    /// Notes where the snapshots lie that generations stand on, before any of them goes.
+    pub(super) async fn place_bases(&self) -> ApiResult<()> {
+        let ancestors: Ancestors = self.ask(BackupCall::Ancestors { generation: None }).await?;
+        self.lineage(ancestors).await.map(drop)
+    }
+
+    /// The view, and whether it will be the same for a while.
     async fn resolve(&self, sight: &Sight) -> ApiResult<(View, bool)> {
+        if let Sight::AsOf(AsOf::Verified) = sight {
+            let config = self.storage.head(&self.key("config")).await?.as_ref().map(mark);
+            // Never kept: what is not in it is removed by whoever prunes, and a receipt may be a moment old.
+            return Ok((View::as_far_as(self.reach().await?.0, config), false));
+        }
         let generation = match sight {
             Sight::Machine(generation) => Some(*generation),
             Sight::Everything | Sight::AsOf(_) => None,
@@ -83,8 +133,9 @@ impl Repository<'_> {
                 ApiError::new(ErrorCode::NotFound, format!("there is no snapshot {}", name.hex()))
                     .hint("GET /v1/workspaces/{id}/snapshots lists them.")
             })?),
-            Sight::Machine(_) | Sight::Everything => None,
+            Sight::Machine(_) | Sight::Everything | Sight::AsOf(AsOf::Verified) => None,
         };
+        let vouched = ancestors.vouched.clone();
         let (lineage, all_known) = self.lineage(ancestors).await?;
         let config = self.storage.head(&self.key("config")).await?.as_ref().map(mark);
         let lasting = all_known && config.is_some();
@@ -92,7 +143,7 @@ impl Repository<'_> {
             (Some(snapshot), _) => View::as_of(snapshot, &lineage, config),
             (None, generation) => View::of_machine(generation.map_or(0, |it| it.0), &lineage, config),
         };
-        Ok((view, lasting))
+        Ok((view.vouching(vouched), lasting))
     }
 
     async fn latest(&self, verified: &[String]) -> ApiResult<Mark> {

@@ -20,10 +20,10 @@ use worker::{Request, Response};
 const OBJECT_MAX: u64 = 100_000_000;
 
 /// An object that is to be written, its body not read yet.
-struct New {
+pub(super) struct New {
     path: String,
     sha256: Option<[u8; 32]>,
-    length: u64,
+    pub(super) length: u64,
 }
 
 impl Repository<'_> {
@@ -45,7 +45,7 @@ impl Repository<'_> {
             return Ok(answer::nothing(200));
         }
         if !admitted.fits {
-            let Held { bytes, quota } = admitted.held;
+            let Held { bytes, quota, .. } = admitted.held;
             return Err(ApiError::new(
                 ErrorCode::QuotaReached,
                 format!("the backups hold {bytes} of {quota} bytes; {} more do not fit", new.length),
@@ -65,13 +65,14 @@ impl Repository<'_> {
         let by = context.actor.clone();
         let _: Held = self.ask(BackupCall::Grant { by, bytes: new.length }).await?;
         if matches!(place, Place::Object(Kind::Locks, _)) {
+            self.place_bases().await?;
             note(self.invocation, context, "backups.lock", self.workspace.as_str()).await;
         }
         self.store(new, Marked::Plain, request).await
     }
 
     /// Checks what can be checked before anybody is asked; `None` where there is nothing to do.
-    async fn new_object(&self, place: &Place, request: &Request) -> ApiResult<Option<New>> {
+    pub(super) async fn new_object(&self, place: &Place, request: &Request) -> ApiResult<Option<New>> {
         let (path, sha256) = match place {
             // `POST ?create=true` makes directories; a bucket has none.
             Place::Root => return Ok(None),
@@ -96,7 +97,7 @@ impl Repository<'_> {
         Ok(Some(New { path, sha256, length }))
     }
 
-    async fn store(&self, new: New, marked: Marked, request: &Request) -> ApiResult<Response> {
+    pub(super) async fn store(&self, new: New, marked: Marked, request: &Request) -> ApiResult<Response> {
         let stored = self.put(&new, marked, request).await;
         if !matches!(stored, Ok(Put::Stored)) {
             // Where an upload broke off nobody knows whether it landed: the next count tells.

@@ -3,7 +3,7 @@
 //! One small row each, apart from the record, so that an upload does not write the whole record anew.
 
 use super::{Store, StoredBytes};
-use crate::restic_view::{Lineage, Mark};
+use crate::restic_view::{Lineage, Mark, Reach};
 use ebbtide_api::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -21,6 +21,13 @@ struct LineageRow {
     snapshot: Option<String>,
     base_generation: Option<f64>,
     base_ms: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct ReachRow {
+    generation: f64,
+    proved_ms: Option<f64>,
+    vouched_ms: Option<f64>,
 }
 
 /// What generations stand on, as far as it is known where their snapshots lie.
@@ -76,6 +83,49 @@ impl Store {
             "UPDATE lineage SET base_generation = ?, base_ms = ? WHERE generation = ? AND base_ms IS NULL";
         let values = vec![by, SqlStorageValue::Integer(base.at_ms), i64::from(generation).into()];
         self.sql.exec(sql, Some(values)).map(drop)
+    }
+
+    /// Notes until when a generation's objects were proved by a snapshot that goes.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn note_proved(&self, generation: u32, until_ms: i64) -> Result<()> {
+        let sql = "INSERT INTO reach (generation, proved_ms) VALUES (?1, ?2) ON CONFLICT (generation)
+                   DO UPDATE SET proved_ms = MAX(COALESCE(proved_ms, 0), ?2)";
+        self.note_reach(sql, generation, until_ms)
+    }
+
+    /// Notes until when a generation's indexes are shown to everybody.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn note_vouched(&self, generation: u32, until_ms: i64) -> Result<()> {
+        let sql = "INSERT INTO reach (generation, vouched_ms) VALUES (?1, ?2) ON CONFLICT (generation)
+                   DO UPDATE SET vouched_ms = MAX(COALESCE(vouched_ms, 0), ?2)";
+        self.note_reach(sql, generation, until_ms)
+    }
+
+    fn note_reach(&self, sql: &str, generation: u32, until_ms: i64) -> Result<()> {
+        // A time beyond what a double holds exactly would come back as another.
+        let until = SqlStorageValue::Integer(until_ms.clamp(0, (1 << 53) - 1));
+        self.sql.exec(sql, Some(vec![i64::from(generation).into(), until])).map(drop)
+    }
+
+    /// How far generations are proved by snapshots that are gone, and vouched for.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn reaches(&self) -> Result<(Reach, Reach)> {
+        let sql = "SELECT generation, proved_ms, vouched_ms FROM reach";
+        let rows: Vec<ReachRow> = self.sql.exec(sql, None)?.to_array()?;
+        let of = |pick: fn(&ReachRow) -> Option<f64>| {
+            let known = |row: &ReachRow| {
+                let until = i64::try_from(whole(pick(row)?)).ok()?;
+                Some((number(row.generation), until))
+            };
+            rows.iter().filter_map(known).collect()
+        };
+        Ok((of(|row| row.proved_ms), of(|row| row.vouched_ms)))
     }
 
     /// What all generations stand on.

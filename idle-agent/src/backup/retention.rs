@@ -1,0 +1,320 @@
+//! `backup tidy`: removes the snapshots that the control plane named, and the packs that nothing needs then.
+//!
+//! The library's own prune is unfit here. It picks one of several copies of a blob and deletes the rest, on the word of
+//! every index that it finds: an index planted by a machine that was taken over could make it keep rubbish. And it gathers
+//! the entries of all machines in new indexes, which then show everybody what one of them claimed. So: a pack goes only
+//! when *no* index says that it holds anything that a remaining snapshot needs; each tree is checked against its name
+//! before it is believed; an index that loses packs is replaced by one that says the rest, in its own place; packs that no
+//! index names, or that are needed in part, stay. Reads only what is verified. Everything is planned before anything goes, and
+//! whatever cannot be read ends it with nothing removed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use rustic_core::repofile::{BlobType, IndexFile, IndexId, IndexPack, MasterKey, PackId, SnapshotFile, Tree};
+use rustic_core::{
+    BlobId, BytesList, Credentials, ErrorKind, FileType, Id, IndexedFullStatus, OpenStatus, ReadBackend,
+    RepairIndexOptions, Repository, RepositoryBackends, RepositoryOptions, RusticError, RusticResult, TreeId,
+    WriteBackend,
+};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::Access;
+use super::events::{Bars, Events, Phase};
+use super::failure::Failure;
+use super::repository;
+use super::rest::lock;
+use super::store::Store;
+
+/// What is seen while tidying: what is verified, of all machines, and nothing else.
+pub const SEEN_AS_OF: &str = "verified";
+
+/// What to remove.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Order {
+    /// File with the ids of the snapshots, one a line.
+    #[arg(long)]
+    pub forget: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    pub snapshots: u64,
+    pub packs: u64,
+    pub bytes: u64,
+    pub indexes: u64,
+}
+
+/// Tidies.
+///
+/// # Errors
+/// Any [`Failure`]. Up to the first removal nothing has changed; after it, what is left is removed by a repetition, save packs
+/// of one index at most, which then are named by none.
+pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outcome, Failure> {
+    let forget = read_names(&order.forget)?;
+    let store = Access { as_of: Some(SEEN_AS_OF.to_owned()), ..access.clone() }.store();
+    let cache = access.cache()?;
+    events.phase(Phase::Scan);
+    let explain = |error: Box<RusticError>| store.explain(&error);
+    let repository = repository::open(&store, &access.key()?, cache.path(), Bars::Hidden)?;
+    let snapshots = repository.get_all_snapshots().map_err(explain)?;
+    let (gone, stays): (Vec<SnapshotFile>, Vec<SnapshotFile>) =
+        snapshots.into_iter().partition(|snapshot| forget.contains(snapshot.id.to_hex().as_str()));
+    if stays.is_empty() {
+        let detail = "no snapshot would be left".to_owned();
+        return Err(Failure::Incomplete { what: "the list of snapshots", detail });
+    }
+    let indexed = repository.to_indexed().map_err(explain)?;
+    let needed = needed_blobs(&indexed, &store, stays.iter().map(|snapshot| snapshot.tree), events)?;
+    let repository = indexed.drop_index();
+    let plan = Plan::new(&repository, &needed).map_err(explain)?;
+    drop(needed);
+    let desk = Desk::new(repository.key(), store.read(FileType::Config, &Id::default())?);
+    drop(repository);
+
+    for snapshot in &gone {
+        store.remove_object(FileType::Snapshot, &snapshot.id)?;
+        events.files(1);
+    }
+    let mut outcome = Outcome { snapshots: gone.len() as u64, packs: 0, bytes: 0, indexes: 0 };
+    let mut namings = plan.namings;
+    for change in plan.changes {
+        let old = store.read(FileType::Index, &change.index)?;
+        if let Some((id, content)) = desk.without(*change.index, old, &change.keeps).map_err(explain)? {
+            store.replace_index(&change.index, &id, &content.into())?;
+        }
+        store.remove_object(FileType::Index, &change.index)?;
+        outcome.indexes += 1;
+        for (pack, size) in change.drops {
+            let Some(left) = namings.get_mut(&pack) else { continue };
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                store.remove_object(FileType::Pack, &pack)?;
+                outcome.packs += 1;
+                outcome.bytes += u64::from(size);
+                events.files(1);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Blobs that are needed, as hashes: a quarter of the memory, and one that is taken for another only keeps a pack.
+#[derive(Default)]
+struct Needed {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Needed {
+    fn insert(&mut self, blob: BlobId) {
+        self.hashes.insert(self.hasher.hash_one(blob));
+    }
+
+    fn contains(&self, blob: &BlobId) -> bool {
+        self.hashes.contains(&self.hasher.hash_one(blob))
+    }
+}
+
+/// Every blob that these trees hold, the trees among them. A tree that is not what its name says ends it.
+fn needed_blobs(
+    repository: &Repository<IndexedFullStatus>,
+    store: &Store,
+    roots: impl Iterator<Item = TreeId>,
+    events: &Events,
+) -> Result<Needed, Failure> {
+    let mut needed = Needed::default();
+    let mut to_read: Vec<TreeId> = roots.collect();
+    // By their whole names: one that was passed over would lose what it holds.
+    let mut read: HashSet<TreeId> = HashSet::new();
+    while let Some(tree) = to_read.pop() {
+        if !read.insert(tree) {
+            continue;
+        }
+        let blob = BlobId::from(*tree);
+        needed.insert(blob);
+        let content =
+            repository.get_blob_cached(&blob, BlobType::Tree).map_err(|error| store.explain(&error))?;
+        for node in checked_tree(&tree, &content)?.nodes {
+            node.content.iter().flatten().for_each(|blob| needed.insert(BlobId::from(**blob)));
+            to_read.extend(node.subtree.filter(|subtree| !read.contains(subtree)));
+        }
+        events.files(1);
+    }
+    Ok(needed)
+}
+
+fn checked_tree(tree: &TreeId, content: &[u8]) -> Result<Tree, Failure> {
+    let name = tree.to_hex();
+    let damaged = |detail: String| Failure::Damaged { object: format!("tree {}", name.as_str()), detail };
+    if hex::encode(Sha256::digest(content)) != name.as_str() {
+        return Err(damaged("its content does not match its name".to_owned()));
+    }
+    serde_json::from_slice(content).map_err(|error| damaged(error.to_string()))
+}
+
+/// What goes, index by index.
+struct Plan {
+    changes: Vec<Change>,
+    /// How many indexes name each pack that goes.
+    namings: HashMap<PackId, u32>,
+}
+
+/// An index that names packs that go.
+struct Change {
+    index: IndexId,
+    drops: Vec<(PackId, u32)>,
+    keeps: Vec<(Id, u32)>,
+}
+
+impl Plan {
+    fn new(repository: &Repository<OpenStatus>, needed: &Needed) -> RusticResult<Self> {
+        let mut stays: HashSet<PackId> = HashSet::new();
+        for file in repository.stream_files::<IndexFile>()? {
+            let (_, index) = file?;
+            let is_needed = |pack: &&IndexPack| {
+                pack.blobs.is_empty() || pack.blobs.iter().any(|blob| needed.contains(&blob.id))
+            };
+            stays.extend(index.packs.iter().filter(is_needed).map(|pack| pack.id));
+            // Marked by another program: its business.
+            stays.extend(index.packs_to_delete.iter().map(|pack| pack.id));
+        }
+        let mut plan = Self { changes: Vec::new(), namings: HashMap::new() };
+        for file in repository.stream_files::<IndexFile>()? {
+            let (id, index) = file?;
+            let mut change = Change { index: id, drops: Vec::new(), keeps: Vec::new() };
+            for pack in index.packs.iter().chain(&index.packs_to_delete) {
+                if stays.contains(&pack.id) {
+                    change.keeps.push((*pack.id, pack.pack_size()));
+                } else {
+                    change.drops.push((pack.id, pack.pack_size()));
+                }
+            }
+            if !change.drops.is_empty() {
+                let distinct: BTreeSet<PackId> = change.drops.iter().map(|(pack, _)| *pack).collect();
+                distinct.into_iter().for_each(|pack| *plan.namings.entry(pack).or_insert(0) += 1);
+                change.drops.sort_unstable();
+                change.drops.dedup_by_key(|(pack, _)| *pack);
+                plan.changes.push(change);
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// A repository in memory that holds one index and claims to hold the packs that stay: on it the library writes the index
+/// anew without the others, in restic's own form and under the repository's key.
+struct Desk {
+    key: MasterKey,
+    config: Bytes,
+}
+
+impl Desk {
+    fn new(key: MasterKey, config: Bytes) -> Self {
+        Self { key, config }
+    }
+
+    /// The index without the packs that are not kept; `None` where nothing is left of it.
+    fn without(&self, id: Id, index: Bytes, keeps: &[(Id, u32)]) -> RusticResult<Option<(Id, Bytes)>> {
+        if keeps.is_empty() {
+            return Ok(None);
+        }
+        let paper = Arc::new(Paper {
+            config: self.config.clone(),
+            index: Mutex::new(vec![(id, index)]),
+            packs: keeps.to_vec(),
+        });
+        let backends = RepositoryBackends::new(Arc::<Paper>::clone(&paper), None);
+        let credentials = Credentials::Masterkey(self.key.clone());
+        Repository::new(&RepositoryOptions::default().no_cache(true), &backends)?
+            .open(&credentials)?
+            .repair_index(&RepairIndexOptions::default(), false)?;
+        let left = lock(&paper.index);
+        match left.as_slice() {
+            [(new, content)] if *new != id => Ok(Some((*new, content.clone()))),
+            _ => Err(RusticError::new(ErrorKind::Internal, "an index was not written anew")),
+        }
+    }
+}
+
+struct Paper {
+    config: Bytes,
+    index: Mutex<Vec<(Id, Bytes)>>,
+    packs: Vec<(Id, u32)>,
+}
+
+impl ReadBackend for Paper {
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn list_with_size(&self, kind: FileType) -> RusticResult<Vec<(Id, u32)>> {
+        let size = |content: &Bytes| u32::try_from(content.len()).unwrap_or(u32::MAX);
+        Ok(match kind {
+            FileType::Config => vec![(Id::default(), size(&self.config))],
+            FileType::Index => lock(&self.index).iter().map(|(id, content)| (*id, size(content))).collect(),
+            FileType::Pack => self.packs.clone(),
+            FileType::Key | FileType::Snapshot => Vec::new(),
+        })
+    }
+
+    fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
+        let found = match kind {
+            FileType::Config => Some(self.config.clone()),
+            FileType::Index => {
+                lock(&self.index).iter().find(|(known, _)| known == id).map(|(_, content)| content.clone())
+            }
+            FileType::Key | FileType::Snapshot | FileType::Pack => None,
+        };
+        found.ok_or_else(|| RusticError::new(ErrorKind::Backend, "there is no such object"))
+    }
+
+    fn read_partial(&self, _: FileType, _: &Id, _: bool, _: u32, _: u32) -> RusticResult<Bytes> {
+        Err(RusticError::new(ErrorKind::Backend, "packs are not read here"))
+    }
+
+    fn warmup_path(&self, _: FileType, _: &Id) -> String {
+        String::new()
+    }
+}
+
+impl WriteBackend for Paper {
+    fn write_bytes(&self, kind: FileType, id: &Id, _: bool, content: BytesList) -> RusticResult<()> {
+        if kind == FileType::Index {
+            let whole: Vec<u8> = content.slice().iter().flat_map(|part| part.iter().copied()).collect();
+            lock(&self.index).push((*id, whole.into()));
+        }
+        Ok(())
+    }
+
+    fn remove(&self, kind: FileType, id: &Id, _: bool) -> RusticResult<()> {
+        if kind == FileType::Index {
+            lock(&self.index).retain(|(known, _)| known != id);
+        }
+        Ok(())
+    }
+}
+
+fn read_names(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::local("read", path, error))?;
+    Ok(text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_that_is_not_what_its_name_says_is_not_believed() {
+        let content = br#"{"nodes":[]}"#;
+        let name: TreeId = hex::encode(Sha256::digest(content)).parse().unwrap();
+        assert!(checked_tree(&name, content).is_ok());
+        let other = checked_tree(&name, br#"{"nodes":[] }"#);
+        assert!(matches!(other, Err(Failure::Damaged { .. })), "{other:?}");
+    }
+}

@@ -1,0 +1,259 @@
+//! What a backup covers: the directories, and which of their entries a rule leaves out.
+//!
+//! The same walk serves the backup, the estimate and the preview, so that what people are shown before is what is done
+//! then. Must never follow a symbolic link below an include.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind as IoErrorKind;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ignore::WalkBuilder;
+
+use super::ebbignore::{OwnRules, Said};
+use super::excludes::Excludes;
+use super::failure::{Failure, show_path};
+use super::findings::{Findings, Weight};
+
+/// Entries that a run counts below directories that the owner's rules leave out; then it is "at least".
+const WEIGHED: u64 = 50_000;
+
+/// One include: its place in the snapshot and where its files are read.
+#[derive(Debug, Clone)]
+pub struct Include {
+    pub shown: PathBuf,
+    pub real: PathBuf,
+}
+
+/// Who left a path out, and by which rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeftOut {
+    Published(String),
+    Own(String),
+}
+
+/// What is told about a path that is left out: where it lies, how it is shown, whether it is a directory, and the rule.
+pub type Told = Arc<dyn Fn(&Path, &Path, bool, &LeftOut) + Send + Sync>;
+
+/// Directories and rules.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    root: PathBuf,
+    includes: Vec<Include>,
+    absent: Vec<PathBuf>,
+    excludes: Arc<Excludes>,
+    own: Arc<OwnRules>,
+}
+
+impl Scope {
+    /// Looks at `wanted`, absolute paths below `root`, and at `optional`, whose absence is nothing to speak of; reads the
+    /// owner's rules.
+    ///
+    /// # Errors
+    /// `Local` when an include is not an absolute plain path, or when none of them exists: an empty snapshot is no backup.
+    pub fn new(
+        root: &Path,
+        wanted: &[PathBuf],
+        optional: &[PathBuf],
+        excludes: Excludes,
+    ) -> Result<Self, Failure> {
+        let mut includes: Vec<Include> = Vec::new();
+        let mut absent = Vec::new();
+        for shown in plain_includes(&[wanted, optional].concat())? {
+            let real = join(root, &shown);
+            match real.canonicalize() {
+                Ok(real) => includes.push(Include { shown, real }),
+                Err(error) if error.kind() == IoErrorKind::NotFound => {
+                    if wanted.contains(&shown) {
+                        absent.push(shown);
+                    }
+                }
+                Err(error) => return Err(Failure::local("read", &real, error)),
+            }
+        }
+        if includes.is_empty() {
+            return Err(Failure::local("read", root, "none of the directories to back up exists"));
+        }
+        let own = Arc::new(OwnRules::read(&includes));
+        Ok(Self { root: root.to_path_buf(), includes, absent, excludes: Arc::new(excludes), own })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn includes(&self) -> &[Include] {
+        &self.includes
+    }
+
+    /// Includes that do not exist.
+    pub fn absent(&self) -> &[PathBuf] {
+        &self.absent
+    }
+
+    /// What was wrong with the owner's rules.
+    pub fn notices(&self) -> &[String] {
+        self.own.notices()
+    }
+
+    /// Walks an include in the order of its paths; what is left out is told.
+    pub fn walk(&self, include: &Include, told: Option<Told>) -> ignore::Walk {
+        let (scope, at) = (self.clone(), include.clone());
+        WalkBuilder::new(&include.real)
+            .standard_filters(false)
+            .follow_links(false)
+            .sort_by_file_path(Path::cmp)
+            .filter_entry(move |entry| {
+                let shown = at.show(entry.path());
+                if shown == at.shown {
+                    return true;
+                }
+                let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
+                let left_out = scope.left_out(&shown, is_dir);
+                if let (Some(left_out), Some(told)) = (&left_out, &told) {
+                    told(entry.path(), &shown, is_dir, left_out);
+                }
+                left_out.is_none()
+            })
+            .build()
+    }
+
+    fn left_out(&self, shown: &Path, is_dir: bool) -> Option<LeftOut> {
+        match self.own.judge(shown, is_dir) {
+            Said::Keep => None,
+            Said::Leave(rule) => Some(LeftOut::Own(rule)),
+            Said::Nothing => {
+                self.excludes.rule_for(shown, is_dir).map(|rule| LeftOut::Published(rule.to_owned()))
+            }
+        }
+    }
+
+    /// A listener that writes down what is left out, with its weight where the owner's rules did it.
+    pub fn note_in(&self, findings: &Arc<Findings>) -> Told {
+        let findings = Arc::clone(findings);
+        let left = AtomicU64::new(WEIGHED);
+        Arc::new(move |real, shown, is_dir, left_out| match left_out {
+            LeftOut::Published(rule) => findings.skip(shown, rule),
+            LeftOut::Own(rule) => {
+                findings.exclude(shown, rule, weigh(real, &left));
+                if let Some(text) = missed(shown, is_dir, rule) {
+                    findings.notice(text);
+                }
+            }
+        })
+    }
+
+    /// Directories above the includes, outermost first, each once.
+    pub fn ancestors(&self) -> BTreeSet<PathBuf> {
+        self.includes
+            .iter()
+            .flat_map(|include| include.shown.ancestors().skip(1))
+            .filter(|path| path.file_name().is_some())
+            .map(Path::to_path_buf)
+            .collect()
+    }
+}
+
+impl Include {
+    pub fn show(&self, real: &Path) -> PathBuf {
+        match real.strip_prefix(&self.real) {
+            Ok(rest) if rest.as_os_str().is_empty() => self.shown.clone(),
+            Ok(rest) => self.shown.join(rest),
+            Err(_) => real.to_path_buf(),
+        }
+    }
+}
+
+/// What people tend to miss later: said, and honoured all the same.
+pub fn missed(shown: &Path, is_dir: bool, rule: &str) -> Option<String> {
+    let name = shown.file_name()?;
+    let path = show_path(shown);
+    if name == ".git" {
+        return Some(format!(
+            "{rule} leaves out {path}: commits that are pushed nowhere end with the machine"
+        ));
+    }
+    let in_workspaces = shown.parent().and_then(Path::file_name).is_some_and(|above| above == "workspaces");
+    (is_dir && in_workspaces).then(|| format!("{rule} leaves out the whole of {path}"))
+}
+
+/// Counts the files at and below a path, as long as the budget lasts.
+pub fn weigh(real: &Path, budget: &AtomicU64) -> Weight {
+    let mut weight = Weight::default();
+    let walk = WalkBuilder::new(real).standard_filters(false).follow_links(false).build();
+    for entry in walk.flatten() {
+        let spent =
+            budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
+        if spent {
+            weight.at_least = true;
+            break;
+        }
+        if entry.file_type().is_some_and(|kind| !kind.is_dir()) {
+            weight.files += 1;
+            weight.bytes += entry.metadata().map_or(0, |found| found.len());
+        }
+    }
+    weight
+}
+
+/// Normalises the includes: sorted, none inside another, none with `..`.
+fn plain_includes(wanted: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut plain: Vec<PathBuf> = Vec::new();
+    for path in wanted {
+        let ok = path.is_absolute()
+            && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !ok {
+            return Err(Failure::local("back up", path, "the path must be absolute, without `..`"));
+        }
+        plain.push(path.components().collect());
+    }
+    plain.sort();
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for path in plain {
+        if !kept.iter().any(|outer| path.starts_with(outer)) {
+            kept.push(path);
+        }
+    }
+    Ok(kept)
+}
+
+/// Places an absolute path below `root`.
+pub fn join(root: &Path, absolute: &Path) -> PathBuf {
+    absolute.strip_prefix("/").map_or_else(|_| root.join(absolute), |relative| root.join(relative))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_and_climbing_includes_are_refused() {
+        for path in ["home", "/home/../etc"] {
+            assert_eq!(plain_includes(&[PathBuf::from(path)]).unwrap_err().code(), "local", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_whole_workspace_or_its_history_is_left_out_but_said() {
+        let said = |path: &str| missed(Path::new(path), true, "`x` in /workspaces/.ebbignore");
+        assert_eq!(
+            said("/workspaces/app").unwrap(),
+            "`x` in /workspaces/.ebbignore leaves out the whole of /workspaces/app"
+        );
+        assert!(said("/workspaces/app/.git").unwrap().contains("pushed nowhere"));
+        assert_eq!(said("/workspaces/app/target"), None);
+        assert_eq!(said("/home/ebb/Downloads"), None);
+    }
+
+    #[test]
+    fn weighing_stops_at_its_budget_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            std::fs::write(dir.path().join(name), "four").unwrap();
+        }
+        let whole = weigh(dir.path(), &AtomicU64::new(100));
+        assert_eq!(whole, Weight { files: 3, bytes: 12, at_least: false });
+        assert!(weigh(dir.path(), &AtomicU64::new(2)).at_least);
+    }
+}

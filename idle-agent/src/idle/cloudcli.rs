@@ -1,0 +1,281 @@
+//! CloudCLI's own list of the sessions that run in it, asked for with a token that we mint: [`Asker`] reads, [`Sessions`]
+//! compares with the look before and is pure.
+//!
+//! Whoever starts CloudCLI on the machine hands it the secret as `JWT_SECRET`. A CloudCLI with another secret is somebody
+//! else's: it says nothing to us and is not asked for more. A run whose `lastSeq` stands still is believed for
+//! `agent_silence`, and one that cannot be asked about is unclear, never over and never going on for ever.
+
+use super::verdict::Reading;
+use crate::durable;
+use ebbtide_api::vm::VmPolicy;
+use jwt_simple::prelude::{Claims, Duration as TokenLife, HS256Key, MACLike as _};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
+use std::time::Duration;
+
+/// Where CloudCLI listens on a machine.
+const PORT: u16 = 3001;
+/// How long it may take to answer: the watch waits.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a token is good for; a new one is made for each question.
+const TOKEN_SECS: u64 = 60;
+/// After how many looks one that is not ours is asked again: it may be somebody's own server, with a log of its own.
+const PAUSE_LOOKS: u32 = 60;
+/// Longest answer that is read, and most sessions of it.
+const ANSWER_BYTES: u64 = 256 << 10;
+const SESSIONS: usize = 200;
+
+/// What one look shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sight {
+    /// There is none, or none of ours.
+    #[default]
+    Absent,
+    /// These sessions run: a number for each, and how many events it has had.
+    Running(BTreeMap<u64, u64>),
+    /// It is there, was ours, and does not answer.
+    Unreadable,
+}
+
+/// Asks the CloudCLI of this machine.
+#[derive(Debug)]
+pub struct Asker {
+    key: Option<HS256Key>,
+    agent: ureq::Agent,
+    address: String,
+    is_ours: bool,
+    /// Looks for which it is left alone.
+    pause: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Who {
+    user_id: u32,
+    username: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    sessions: Vec<Session>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    session_id: String,
+    #[serde(default)]
+    last_seq: u64,
+}
+
+impl Asker {
+    /// With the machine's secret, which is made where there is none yet.
+    pub fn new(state: &Path) -> Self {
+        let key = secret(state).map(|secret| HS256Key::from_bytes(secret.as_bytes()));
+        if let Err(error) = &key {
+            tracing::warn!(%error, "CloudCLI cannot be asked");
+        }
+        Self::at(format!("http://127.0.0.1:{PORT}"), key.ok())
+    }
+
+    fn at(address: String, key: Option<HS256Key>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0);
+        Self { key, agent: config.build().into(), address, is_ours: false, pause: 0 }
+    }
+
+    /// Looks once.
+    pub fn look(&mut self) -> Sight {
+        if let Some(left) = self.pause.checked_sub(1) {
+            self.pause = left;
+            return Sight::Absent;
+        }
+        let Some(token) = self.key.as_ref().and_then(token) else { return Sight::Absent };
+        let asked = self
+            .agent
+            .get(format!("{}/api/providers/sessions/running", self.address))
+            .header("authorization", format!("Bearer {token}"))
+            .call();
+        match asked {
+            Ok(mut answer) if answer.status() == 200 => {
+                let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
+                match text.ok().and_then(|text| parse(&text)) {
+                    Some(running) => {
+                        self.is_ours = true;
+                        Sight::Running(running)
+                    }
+                    None => self.leave_alone(),
+                }
+            }
+            // Whatever else listens there, or a CloudCLI that somebody started with a secret of their own.
+            Ok(answer) if answer.status().is_client_error() || answer.status().is_redirection() => {
+                self.leave_alone()
+            }
+            Err(ureq::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Sight::Absent
+            }
+            Ok(_) | Err(_) => self.no_answer(),
+        }
+    }
+
+    fn leave_alone(&mut self) -> Sight {
+        (self.is_ours, self.pause) = (false, PAUSE_LOOKS);
+        Sight::Absent
+    }
+
+    fn no_answer(&self) -> Sight {
+        if self.is_ours { Sight::Unreadable } else { Sight::Absent }
+    }
+}
+
+/// The secret by which CloudCLI knows our tokens; only root reads it.
+///
+/// # Errors
+/// What the system says about its file.
+pub fn secret(state: &Path) -> std::io::Result<String> {
+    let file = state.join("cloudcli-secret.json");
+    if let Some(secret) = durable::read_json::<String>(&file) {
+        return Ok(secret);
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    let secret = hex::encode(bytes);
+    durable::write_json(&file, &secret, 0o600)?;
+    Ok(secret)
+}
+
+/// A token for CloudCLI's first user, who is the workspace's.
+fn token(key: &HS256Key) -> Option<String> {
+    let who = Who { user_id: 1, username: "ebbtide".to_owned() };
+    key.authenticate(Claims::with_custom_claims(who, TokenLife::from_secs(TOKEN_SECS))).ok()
+}
+
+fn parse(text: &str) -> Option<BTreeMap<u64, u64>> {
+    let answer: Answer = serde_json::from_str(text).ok()?;
+    let numbered = |session: Session| {
+        let mut hasher = DefaultHasher::new();
+        session.session_id.hash(&mut hasher);
+        // Few enough digits for every reader of JSON.
+        (hasher.finish() >> 32, session.last_seq)
+    };
+    Some(answer.data.sessions.into_iter().take(SESSIONS).map(numbered).collect())
+}
+
+/// The sessions of the look before.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions {
+    /// By number: how many events there were, and how long there have been no more.
+    known: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Sessions {
+    /// What a look says, where it says anything.
+    pub fn compare(&mut self, passed: Duration, sight: &Sight, policy: &VmPolicy) -> Option<Reading> {
+        let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        match sight {
+            Sight::Absent if self.known.is_empty() => None,
+            Sight::Absent => {
+                Some(Reading::Unreadable("CloudCLI, in which a session ran, is gone".to_owned()))
+            }
+            Sight::Unreadable => Some(Reading::Unreadable("CloudCLI does not answer".to_owned())),
+            Sight::Running(running) => {
+                let silent = |(number, seq): (&u64, &u64)| {
+                    let silent_ms = match self.known.get(number) {
+                        Some((before, silent_ms)) if before == seq => silent_ms.saturating_add(passed_ms),
+                        Some(_) | None => 0,
+                    };
+                    (*number, (*seq, silent_ms))
+                };
+                self.known = running.iter().map(silent).collect();
+                let silence_ms = policy.agent_silence_secs.saturating_mul(1000);
+                let least_ms = self.known.values().map(|(_, silent_ms)| *silent_ms).min()?;
+                let shown = ebbtide_api::Duration::from_secs(least_ms / 1000);
+                Some(if least_ms < silence_ms {
+                    Reading::Active(format!("a session in CloudCLI runs, silent for {shown}"))
+                } else {
+                    Reading::Quiet(format!("a session in CloudCLI has shown nothing for {shown}"))
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: VmPolicy = VmPolicy {
+        heartbeat_secs: 15,
+        idle_timeout_secs: 1800,
+        unknown_grace_secs: 600,
+        waiting_for_human_secs: 7200,
+        agent_silence_secs: 1800,
+        background_secs: 7200,
+        snapshot_every_secs: 900,
+    };
+
+    fn served(answers: Vec<(u16, &'static str)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", server.server_addr().to_ip().unwrap());
+        let told = std::thread::spawn(move || {
+            let answer = |(status, text): (u16, &'static str)| {
+                let request = server.recv().unwrap();
+                let named = |header: &&tiny_http::Header| header.field.equiv("authorization");
+                let said = request.headers().iter().find(named).map(|header| header.value.to_string());
+                request.respond(tiny_http::Response::from_string(text).with_status_code(status)).unwrap();
+                said.unwrap_or_default()
+            };
+            answers.into_iter().map(answer).collect()
+        });
+        (address, told)
+    }
+
+    #[test]
+    fn running_sessions_are_read_with_a_token_that_the_secret_vouches_for() {
+        let state = tempfile::tempdir().unwrap();
+        let key = HS256Key::from_bytes(secret(state.path()).unwrap().as_bytes());
+        assert_eq!(secret(state.path()).unwrap(), secret(state.path()).unwrap(), "it is made once");
+        let list = r#"{"success":true,"data":{"sessions":[{"sessionId":"a","provider":"claude","startedAt":1,"lastSeq":7}]}}"#;
+        let (address, told) = served(vec![(200, list), (503, "restarts"), (401, "{}"), (200, "<html>")]);
+        let mut asker = Asker::at(address.clone(), Some(key.clone()));
+        let Sight::Running(running) = asker.look() else { panic!("it answered") };
+        assert_eq!(running.into_values().collect::<Vec<_>>(), [7]);
+        assert_eq!(asker.look(), Sight::Unreadable, "it was ours");
+        // Somebody else's now: it is asked once, and left alone.
+        assert!((0..PAUSE_LOOKS).all(|_| asker.look() == Sight::Absent));
+        assert_eq!(Asker::at(address, Some(key.clone())).look(), Sight::Absent, "no CloudCLI at all");
+        let tokens = told.join().unwrap();
+        let claims = key.verify_token::<Who>(tokens[0].trim_start_matches("Bearer "), None).unwrap();
+        assert_eq!(claims.custom.user_id, 1);
+        assert_eq!(Asker::at("http://127.0.0.1:1".into(), Some(key)).look(), Sight::Absent, "refused");
+    }
+
+    #[test]
+    fn a_run_counts_while_it_has_events_and_for_the_silence_of_an_agent_after_the_last() {
+        let look = |sessions: &mut Sessions, secs: u64, seq: u64| {
+            let sight = Sight::Running(BTreeMap::from([(5, seq)]));
+            sessions.compare(Duration::from_secs(secs), &sight, &POLICY)
+        };
+        let mut sessions = Sessions::default();
+        assert!(matches!(look(&mut sessions, 10, 1), Some(Reading::Active(_))));
+        assert!(matches!(look(&mut sessions, 1790, 1), Some(Reading::Active(_))));
+        assert!(matches!(look(&mut sessions, 10, 1), Some(Reading::Quiet(_))), "stuck");
+        assert!(matches!(look(&mut sessions, 10, 2), Some(Reading::Active(_))));
+        let mut compare = |sight| sessions.compare(Duration::from_secs(10), &sight, &POLICY);
+        assert!(matches!(compare(Sight::Unreadable), Some(Reading::Unreadable(_))));
+        assert!(matches!(compare(Sight::Absent), Some(Reading::Unreadable(_))), "it restarts");
+        assert_eq!(compare(Sight::Running(BTreeMap::new())), None);
+        assert_eq!(compare(Sight::Absent), None, "nothing ran in it");
+    }
+}

@@ -1,0 +1,31 @@
+//! What one look at the machine shows: everything that the verdict rests on, and nothing that was concluded from it.
+//!
+//! `Idle` reads facts, `judge` judges them, `trace` writes them down. They hold no moment, which
+//! belongs to the look, and nothing that people wrote but programs' arguments, which no trace keeps.
+
+use super::cloudcli;
+use super::process::Process;
+use super::sights::Sight;
+use super::terminal::Marks;
+use std::collections::BTreeSet;
+
+/// What was read in one look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether the boot plan is through.
+    pub ready: bool,
+    /// Whose jobs count.
+    pub user: Option<u32>,
+    /// All processes, or why they cannot be read.
+    pub processes: Result<Vec<Process>, String>,
+    /// Processes that listen on a port.
+    pub servers: BTreeSet<u32>,
+    /// When each terminal last had input; absent where the machine has no terminals.
+    pub terminals: Result<Option<Marks>, String>,
+    /// Requests of people to pages so far.
+    pub people: u64,
+    /// What vouches for each agent.
+    pub sights: Vec<Sight>,
+    /// What CloudCLI says of the sessions in it.
+    pub cloudcli: cloudcli::Sight,
+}

@@ -1,0 +1,229 @@
+//! From facts and reports to the verdict: pure, without a clock, a file or the machine.
+//!
+//! The same facts in the same order give the same verdicts, on the machine and in the replay of a trace. What a
+//! restart, a suspension or a slow disk hides is not counted as quiet.
+
+use super::cloudcli;
+use super::facts::Facts;
+use super::hook::Hook;
+use super::leases::{Leases, TooMany};
+use super::process::Process;
+use super::progress::Sampler;
+use super::sights::Sights;
+use super::terminal::{self, Marks};
+use super::turns::{self, Standing, Turns};
+use super::verdict::{Clocks, Evidence, Reading};
+use crate::clock::Moment;
+use ebbtide_api::vm::{VmHold, VmPolicy};
+use ebbtide_api::why::Why;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Duration;
+
+/// The kernel tells starts of processes in ticks of 10 ms.
+const MILLIS_PER_TICK: u64 = 10;
+
+/// What is kept over a restart.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Kept {
+    clocks: Clocks,
+    leases: Leases,
+    #[serde(default)]
+    turns: Turns,
+    asked_to_sleep: bool,
+    /// To which boot the moments belong, and when it was written.
+    boot: String,
+    at: Moment,
+}
+
+/// What the look before showed; a restart forgets it.
+#[derive(Debug, Clone, Default)]
+struct Before {
+    sampler: Sampler,
+    sights: Sights,
+    cloudcli: cloudcli::Sessions,
+    marks: Option<Marks>,
+    people: Option<u64>,
+    at: Option<Moment>,
+    /// When processes were read: what they used is about the time since.
+    sampled_at: Option<Moment>,
+}
+
+/// Judges what goes on.
+#[derive(Debug, Clone, Default)]
+pub struct Judge {
+    kept: Kept,
+    before: Before,
+}
+
+/// How often to look: a few times within the idle timeout, and not more often than the kernel's marks are worth.
+pub fn every(policy: &VmPolicy) -> Duration {
+    Duration::from_secs((policy.idle_timeout_secs / 6).clamp(1, 10))
+}
+
+impl Judge {
+    /// Goes on with what an earlier life kept.
+    pub fn resume(mut kept: Kept, boot: &str, now: Moment) -> Self {
+        if kept.boot != boot {
+            kept.leases.rebase(kept.at, now);
+            // No process of another boot lives.
+            kept.turns = Turns::default();
+            boot.clone_into(&mut kept.boot);
+        }
+        Self { kept, before: Before::default() }
+    }
+
+    /// What a later life needs, as of now.
+    pub fn keep(&mut self, now: Moment) -> &Kept {
+        self.kept.at = now;
+        &self.kept
+    }
+
+    /// When something was kept last.
+    pub fn kept_at(&self) -> Moment {
+        self.kept.at
+    }
+
+    /// Judges one look at the machine and says why it is awake.
+    pub fn judge(&mut self, at: Moment, facts: &Facts, policy: &VmPolicy) -> Why {
+        let passed = self.before.at.map_or(Duration::ZERO, |before| at.since(before));
+        self.before.at = Some(at);
+        let counted = credit(passed, every(policy));
+        let (progress, agents) = match &facts.processes {
+            Ok(processes) => {
+                let before = self.before.sampled_at.replace(at);
+                let passed = before.map_or(Duration::ZERO, |before| at.since(before));
+                let seen = self.before.sampler.sample(processes, &facts.servers, facts.user, passed);
+                let ended = self.kept.leases.drop_ended(|pid, started| is_there(processes, pid, started));
+                let works = ended.map(|reason| format!("what was kept alive has ended: {reason}"));
+                let reading = match works.or(seen.works) {
+                    Some(works) => Reading::Active(works),
+                    None => Reading::Quiet("no agent, build or test works".to_owned()),
+                };
+                (reading, seen.agents)
+            }
+            Err(error) => (Reading::Unreadable(error.clone()), Vec::new()),
+        };
+        let standing = match &facts.processes {
+            Ok(_) => {
+                let seen = self.before.sights.compare(&agents, &facts.sights);
+                self.kept.turns.tick(counted, &seen, policy)
+            }
+            Err(error) => Standing { reading: Reading::Unreadable(error.clone()), asking: None },
+        };
+        let turn = match self.before.cloudcli.compare(counted, &facts.cloudcli, policy) {
+            Some(cloudcli) => turns::stronger(standing.reading, cloudcli),
+            None => standing.reading,
+        };
+        let evidence = Evidence {
+            ready: facts.ready,
+            progress,
+            turn,
+            asking: standing.asking,
+            terminal: self.terminal(facts),
+            http: self.http(facts),
+            agents: agents.iter().map(|agent| format!("{} ({})", agent.name, agent.pid)).collect(),
+            leases: self.kept.leases.in_force(at),
+            asked_to_sleep: self.kept.asked_to_sleep,
+        };
+        self.kept.clocks.tick(counted, &evidence, policy)
+    }
+
+    fn terminal(&mut self, facts: &Facts) -> Reading {
+        match &facts.terminals {
+            Ok(Some(marks)) => {
+                let typed = self.before.marks.as_ref().and_then(|before| terminal::typed_on(before, marks));
+                let reading = match typed {
+                    Some(name) => Reading::Active(format!("somebody types (pts/{name})")),
+                    None => Reading::Quiet("nobody types".to_owned()),
+                };
+                self.before.marks = Some(marks.clone());
+                reading
+            }
+            // A machine without ptys has nobody at one.
+            Ok(None) => Reading::Quiet("there is no terminal".to_owned()),
+            Err(error) => Reading::Unreadable(error.clone()),
+        }
+    }
+
+    fn http(&mut self, facts: &Facts) -> Reading {
+        let before = self.before.people.replace(facts.people);
+        // The count begins with the idle-agent: its first look knows no difference.
+        if before.is_some_and(|before| facts.people > before) {
+            Reading::Active("somebody uses a page of the workspace".to_owned())
+        } else {
+            Reading::Quiet("nobody uses a page".to_owned())
+        }
+    }
+
+    /// Takes a report of an agent in; `process` is whose it is.
+    pub fn hear(&mut self, hook: &Hook, process: (u32, u64), now: Moment) {
+        self.kept.turns.hear(hook, process, now.0 / MILLIS_PER_TICK);
+    }
+
+    /// Where the transcript of an agent's session grows, where it told.
+    pub fn transcript(&self, process: (u32, u64)) -> Option<&Path> {
+        self.kept.turns.transcript(process)
+    }
+
+    /// Takes a lease on the machine; says its name. Whoever holds does not want sleep any more.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn hold(&mut self, length: Duration, reason: &str, now: Moment) -> Result<String, TooMany> {
+        let id = self.kept.leases.take(length, reason, now)?;
+        self.kept.asked_to_sleep = false;
+        Ok(id)
+    }
+
+    /// Takes a lease that ends with a process; says its name.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn keep_alive(
+        &mut self,
+        process: (u32, u64),
+        length: Duration,
+        reason: &str,
+        now: Moment,
+    ) -> Result<String, TooMany> {
+        let id = self.kept.leases.keep(process, length, reason, now)?;
+        self.kept.asked_to_sleep = false;
+        Ok(id)
+    }
+
+    /// Gives leases of the machine back; says how many.
+    pub fn release(&mut self, id: Option<&str>) -> usize {
+        self.kept.leases.release(id)
+    }
+
+    /// Takes over the holds that the control plane names.
+    pub fn set_holds(&mut self, holds: &[VmHold], now: Moment) {
+        self.kept.leases.set_holds(holds, now);
+    }
+
+    /// Somebody on the machine wants it to sleep: leases taken here end.
+    pub fn ask_to_sleep(&mut self) {
+        self.kept.leases.release(None);
+        self.kept.asked_to_sleep = true;
+    }
+
+    /// A wish to sleep is over; says whether there was one.
+    pub fn forget_sleep(&mut self) -> bool {
+        std::mem::take(&mut self.kept.asked_to_sleep)
+    }
+}
+
+fn is_there(processes: &[Process], pid: u32, started: u64) -> bool {
+    processes.iter().any(|process| (process.pid, process.started) == (pid, started))
+}
+
+/// How much of the time between two looks counts as seen: a machine that was suspended or stalled saw little of it.
+fn credit(passed: Duration, every: Duration) -> Duration {
+    passed.min(every * 2)
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! One look as a trace holds it: short names, maps where neighbours in time differ little, no arguments.
+//!
+//! Everything that is at its default is left out. A new kind of fact gets a field here, optional, so that older traces
+//! stay readable.
+
+use super::{Look, Scenery};
+use crate::idle::cloudcli;
+use crate::idle::facts::Facts;
+use crate::idle::process::Process;
+use crate::idle::progress::{agent_name, is_helper};
+use crate::idle::sights::{Sight, Sockets};
+use crate::idle::terminal::Marks;
+use crate::idle::turns::Status;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What stands in a trace for why something cannot be read.
+const UNREADABLE: &str = "it cannot be read";
+
+/// A look, without its moment.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Frame {
+    #[serde(skip_serializing_if = "is_default")]
+    ready: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    user: Option<u32>,
+    /// `processes`, `terminals`: what cannot be read.
+    #[serde(skip_serializing_if = "is_default")]
+    unreadable: BTreeSet<String>,
+    /// By `{pid}/{started}`.
+    #[serde(skip_serializing_if = "is_default")]
+    processes: BTreeMap<String, Row>,
+    #[serde(skip_serializing_if = "is_default")]
+    servers: BTreeSet<u32>,
+    /// Absent where the machine has no terminals.
+    #[serde(skip_serializing_if = "is_default")]
+    terminals: Option<Marks>,
+    #[serde(skip_serializing_if = "is_default")]
+    people: u64,
+    /// By `{pid}/{started}`.
+    #[serde(skip_serializing_if = "is_default")]
+    sights: BTreeMap<String, SightRow>,
+    #[serde(skip_serializing_if = "is_default")]
+    cloudcli: cloudcli::Sight,
+    #[serde(skip_serializing_if = "is_default")]
+    scenery: Scenery,
+}
+
+/// A process.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Row {
+    #[serde(rename = "p")]
+    parent: u32,
+    #[serde(rename = "c")]
+    comm: String,
+    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+    uid: u32,
+    #[serde(rename = "t", default, skip_serializing_if = "is_default")]
+    has_terminal: bool,
+    #[serde(rename = "k", default, skip_serializing_if = "is_default")]
+    ticks: u64,
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+    storage_bytes: Option<u64>,
+    /// The agent that it is by its arguments, which stand for themselves nowhere.
+    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
+    agent: Option<String>,
+    /// Whether its arguments say that an agent talks to it.
+    #[serde(rename = "h", default, skip_serializing_if = "is_default")]
+    is_helper: bool,
+}
+
+/// What vouches for an agent.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct SightRow {
+    #[serde(default, skip_serializing_if = "is_default")]
+    sockets: Option<Sockets>,
+    grown: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    status: Option<Status>,
+}
+
+impl Frame {
+    /// Writes a look down.
+    pub fn new(facts: &Facts, scenery: Scenery) -> Self {
+        let mut frame = Self {
+            ready: facts.ready,
+            user: facts.user,
+            servers: facts.servers.clone(),
+            people: facts.people,
+            cloudcli: facts.cloudcli.clone(),
+            scenery,
+            ..Self::default()
+        };
+        match &facts.processes {
+            Ok(processes) => {
+                let row = |process: &Process| (key((process.pid, process.started)), Row::new(process));
+                frame.processes = processes.iter().map(row).collect();
+            }
+            Err(_) => _ = frame.unreadable.insert("processes".to_owned()),
+        }
+        match &facts.terminals {
+            Ok(marks) => frame.terminals.clone_from(marks),
+            Err(_) => _ = frame.unreadable.insert("terminals".to_owned()),
+        }
+        let row = |sight: &Sight| {
+            let Sight { process, sockets, grown, status } = *sight;
+            (key(process), SightRow { sockets, grown, status })
+        };
+        frame.sights = facts.sights.iter().map(row).collect();
+        frame
+    }
+
+    /// The look that was written down.
+    pub fn look(self) -> Look {
+        let processes = if self.unreadable.contains("processes") {
+            Err(UNREADABLE.to_owned())
+        } else {
+            let process = |(text, row): (String, Row)| Some(row.process(parse_key(&text)?));
+            Ok(self.processes.into_iter().filter_map(process).collect())
+        };
+        let terminals = if self.unreadable.contains("terminals") {
+            Err(UNREADABLE.to_owned())
+        } else {
+            Ok(self.terminals)
+        };
+        let sight = |(text, row): (String, SightRow)| {
+            let SightRow { sockets, grown, status } = row;
+            Some(Sight { process: parse_key(&text)?, sockets, grown, status })
+        };
+        let facts = Facts {
+            ready: self.ready,
+            user: self.user,
+            processes,
+            servers: self.servers,
+            terminals,
+            people: self.people,
+            sights: self.sights.into_iter().filter_map(sight).collect(),
+            cloudcli: self.cloudcli,
+        };
+        Look { facts, scenery: self.scenery }
+    }
+}
+
+impl Row {
+    fn new(process: &Process) -> Self {
+        Self {
+            parent: process.parent,
+            comm: process.comm.clone(),
+            uid: process.uid,
+            has_terminal: process.has_terminal,
+            ticks: process.ticks,
+            storage_bytes: process.storage_bytes,
+            agent: agent_name(process).map(str::to_owned),
+            is_helper: is_helper(process),
+        }
+    }
+
+    fn process(self, (pid, started): (u32, u64)) -> Process {
+        Process {
+            pid,
+            parent: self.parent,
+            comm: self.comm,
+            uid: self.uid,
+            has_terminal: self.has_terminal,
+            started,
+            ticks: self.ticks,
+            storage_bytes: self.storage_bytes,
+            arguments: self.agent.into_iter().chain(self.is_helper.then(|| "--stdio".to_owned())).collect(),
+        }
+    }
+}
+
+fn key((pid, started): (u32, u64)) -> String {
+    format!("{pid}/{started}")
+}
+
+fn parse_key(text: &str) -> Option<(u32, u64)> {
+    let (pid, started) = text.split_once('/')?;
+    Some((pid.parse().ok()?, started.parse().ok()?))
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,157 @@
+//! Other ways to judge, each as systems in the field describe theirs: one signal and a timer that it restarts, or the
+//! script that looks every five minutes. docs/idle.md says where each is described.
+
+use ebbtide_api::vm::VmPolicy;
+use ebbtide_idle_agent::clock::Moment;
+use ebbtide_idle_agent::idle::hook::Happened;
+use ebbtide_idle_agent::idle::process::Process;
+use ebbtide_idle_agent::idle::progress::agent_name;
+use ebbtide_idle_agent::idle::trace::{Entry, Look};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which signal restarts the timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// A connection from outside is open: a browser, an editor, SSH.
+    Connections,
+    /// An agent's process is there.
+    Process,
+    /// A file of the workspaces has changed.
+    FileTimes,
+    /// The user's processes together use a tenth of a core.
+    Processor,
+    /// An agent has reported the beginning of a turn and not its end.
+    Turn,
+    /// Every five minutes: `pgrep -f`, `ss`, `who` and `find -mmin`.
+    Script,
+}
+
+/// Share of a core, in percent.
+const BUSY_PERCENT: u64 = 10;
+
+impl Rule {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections only",
+            Self::Process => "process exists",
+            Self::FileTimes => "file times",
+            Self::Processor => "CPU threshold",
+            Self::Turn => "turn state only",
+            Self::Script => "5-minute script",
+        }
+    }
+}
+
+/// One rule in the middle of a trace.
+#[derive(Debug)]
+pub struct Baseline {
+    rule: Rule,
+    timeout_ms: u64,
+    /// How often it looks; the script's five minutes are a sixth of the timeout.
+    every_ms: u64,
+    looked: Option<Moment>,
+    active: Option<Moment>,
+    ticks: BTreeMap<(u32, u64), u64>,
+    ticks_at: Option<Moment>,
+    newest_file: Option<u64>,
+    turns: BTreeSet<(u32, u64)>,
+}
+
+impl Baseline {
+    /// Begins.
+    pub fn new(rule: Rule, policy: &VmPolicy) -> Self {
+        let timeout_ms = policy.idle_timeout_secs * 1000;
+        Self {
+            rule,
+            timeout_ms,
+            every_ms: if rule == Rule::Script { timeout_ms / 6 } else { 0 },
+            looked: None,
+            active: None,
+            ticks: BTreeMap::new(),
+            ticks_at: None,
+            newest_file: None,
+            turns: BTreeSet::new(),
+        }
+    }
+
+    /// Takes an entry in; after a look it says whether the timer has run out.
+    pub fn take(&mut self, at: Moment, entry: &Entry) -> Option<bool> {
+        match entry {
+            Entry::Hook { process, happened, .. } => {
+                match happened {
+                    Happened::Prompted | Happened::Went | Happened::Asks(_) => {
+                        _ = self.turns.insert(*process)
+                    }
+                    Happened::Stopped(_) | Happened::Ended => _ = self.turns.remove(process),
+                    Happened::Started | Happened::SubagentEnded | Happened::Parked => {}
+                }
+                None
+            }
+            Entry::Look(look) => Some(self.look(at, look)),
+            // None of them knows holds; time that passes unseen counts for all of them.
+            _ => None,
+        }
+    }
+
+    fn look(&mut self, at: Moment, look: &Look) -> bool {
+        let began = *self.active.get_or_insert(at);
+        let is_due = self.looked.is_none_or(|looked| at.0 >= looked.0 + self.every_ms);
+        if !is_due {
+            return false;
+        }
+        self.looked = Some(at);
+        if !look.facts.ready || self.is_active(at, look) {
+            self.active = Some(at);
+            return false;
+        }
+        at.0.saturating_sub(began.0) >= self.timeout_ms
+    }
+
+    fn is_active(&mut self, at: Moment, look: &Look) -> bool {
+        let processes = look.facts.processes.as_deref().unwrap_or_default();
+        match self.rule {
+            Rule::Connections => look.scenery.inbound.values().any(|count| *count > 0),
+            Rule::Process => processes.iter().any(|process| agent_name(process).is_some()),
+            Rule::FileTimes => self.has_file_changed(look),
+            Rule::Processor => look.facts.processes.is_ok() && self.is_busy(at, look.facts.user, processes),
+            Rule::Turn => !self.turns.is_empty(),
+            Rule::Script => {
+                let mentions = !look.scenery.mention_agents.is_empty()
+                    || processes.iter().any(|process| agent_name(process).is_some());
+                let connected = look.scenery.inbound.values().any(|count| *count > 0);
+                let logged_in = processes.iter().any(is_login);
+                let changed = look
+                    .scenery
+                    .newest_file_secs
+                    .is_some_and(|changed| (at.0 / 1000).saturating_sub(changed) < self.timeout_ms / 1000);
+                mentions || connected || logged_in || changed
+            }
+        }
+    }
+
+    fn has_file_changed(&mut self, look: &Look) -> bool {
+        let newest = look.scenery.newest_file_secs;
+        let before = std::mem::replace(&mut self.newest_file, newest);
+        newest > before
+    }
+
+    fn is_busy(&mut self, at: Moment, user: Option<u32>, processes: &[Process]) -> bool {
+        let own = processes.iter().filter(|process| process.has_terminal || Some(process.uid) == user);
+        let after: BTreeMap<_, _> =
+            own.map(|process| ((process.pid, process.started), process.ticks)).collect();
+        let used: u64 = after
+            .iter()
+            .map(|(key, ticks)| ticks.saturating_sub(self.ticks.get(key).copied().unwrap_or(0)))
+            .sum();
+        self.ticks = after;
+        let passed = self.ticks_at.replace(at).map(|before| at.0.saturating_sub(before.0));
+        // Ticks are 10 ms: a tick in a second is a percent.
+        passed.is_some_and(|passed| used * 1000 >= BUSY_PERCENT * passed.max(1))
+    }
+}
+
+/// What `who` shows: a session over SSH.
+fn is_login(process: &Process) -> bool {
+    process.comm.starts_with("sshd") && process.uid != 0
+}

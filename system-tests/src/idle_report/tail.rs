@@ -1,0 +1,94 @@
+//! What comes after the end of a trace whose last segment must sleep: its last minute again and again, counters going
+//! on as they went. So a workspace that is kept can be watched for as long as any bound allows.
+
+use super::case::Case;
+use ebbtide_idle_agent::clock::Moment;
+use ebbtide_idle_agent::idle::process::Process;
+use ebbtide_idle_agent::idle::trace::{Entry, Look};
+
+/// Longest stretch that is repeated.
+const WINDOW_MS: u64 = 60_000;
+
+/// The stretch.
+#[derive(Debug, Clone)]
+pub struct Tail<'a> {
+    window: Vec<(Moment, &'a Look)>,
+    round: u64,
+    at: usize,
+}
+
+impl<'a> Tail<'a> {
+    /// The last looks of a segment that begins then. Absent where there are fewer than two.
+    pub fn of(case: &'a Case, from: Moment) -> Option<Self> {
+        let looks: Vec<(Moment, &Look)> = case
+            .entries
+            .iter()
+            .filter_map(|(at, entry)| match entry {
+                Entry::Look(look) if *at >= from => Some((*at, &**look)),
+                _ => None,
+            })
+            .collect();
+        let end = looks.last()?.0;
+        // Of a short segment its end alone: programs write down what is left within half a minute after their work, once.
+        let begin = end.0.saturating_sub(WINDOW_MS.min(end.since(from).as_millis() as u64 / 4));
+        let first = looks.iter().position(|(at, _)| at.0 >= begin)?.min(looks.len().checked_sub(2)?);
+        Some(Self { window: looks.get(first..)?.to_vec(), round: 1, at: 0 })
+    }
+}
+
+impl Iterator for Tail<'_> {
+    /// A look, and how many milliseconds after the one before.
+    type Item = (u64, Look);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (first, last) = (self.window.first()?, self.window.last()?);
+        self.at += 1;
+        if self.at >= self.window.len() {
+            (self.at, self.round) = (1, self.round + 1);
+        }
+        let (before, now) = (self.window.get(self.at - 1)?, self.window.get(self.at)?);
+        let look = later(now.1, first.1, last.1, self.round);
+        Some((now.0.since(before.0).as_millis() as u64, look))
+    }
+}
+
+/// A look of the window some rounds later.
+fn later(look: &Look, first: &Look, last: &Look, rounds: u64) -> Look {
+    let mut look = look.clone();
+    let grown = |now: u64, first: u64, last: u64| now + rounds * last.saturating_sub(first);
+    if let (Ok(now), Ok(first), Ok(last)) =
+        (&mut look.facts.processes, &first.facts.processes, &last.facts.processes)
+    {
+        for process in now {
+            let key = (process.pid, process.started);
+            if let (Some(first), Some(last)) = (find(first, key), find(last, key)) {
+                process.ticks = grown(process.ticks, first.ticks, last.ticks);
+                let bytes = |process: &Process| process.storage_bytes.unwrap_or(0);
+                process.storage_bytes =
+                    process.storage_bytes.map(|now| grown(now, bytes(first), bytes(last)));
+            }
+        }
+    }
+    for sight in &mut look.facts.sights {
+        let same = |all: &Look| all.facts.sights.iter().find(|other| other.process == sight.process).cloned();
+        if let (Some(first), Some(last)) = (same(first), same(last)) {
+            if first.grown != last.grown {
+                sight.grown = sight.grown.wrapping_add(rounds);
+            }
+            if let (Some(now), Some(first), Some(last)) = (&mut sight.sockets, first.sockets, last.sockets) {
+                now.received_bytes = grown(now.received_bytes, first.received_bytes, last.received_bytes);
+            }
+        }
+    }
+    look.facts.people = grown(look.facts.people, first.facts.people, last.facts.people);
+    if let (Some(now), Some(first), Some(last)) =
+        (look.scenery.newest_file_secs, first.scenery.newest_file_secs, last.scenery.newest_file_secs)
+    {
+        look.scenery.newest_file_secs = Some(grown(now, first, last));
+    }
+    look
+}
+
+fn find(all: &[Process], key: (u32, u64)) -> Option<&Process> {
+    all.iter().find(|process| (process.pid, process.started) == key)
+}

@@ -1,0 +1,129 @@
+//! Plays scenes on machines of one stack, several at once, and stores what their idle-agents recorded.
+//! Must never ask the engine for its opinion: a trace is stored because its scene was played to the end.
+
+use super::stage::Stage;
+use super::{Scene, all, policy, programs};
+use crate::agents::Agents;
+use crate::api::Discard;
+use crate::{Machines, Options, Stack, machine};
+use anyhow::{Context, Result, bail, ensure};
+use ebbtide_api::workspace::State;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What to record.
+#[derive(Debug, Clone)]
+pub struct Wishes {
+    /// Scenes whose name has one of these parts; all where there is none.
+    pub only: Vec<String>,
+    /// How many at once.
+    pub at_once: usize,
+    /// Where traces go.
+    pub into: PathBuf,
+    /// Leaves out those that are there.
+    pub missing: bool,
+    /// The idle-agent that records; the newest built where not given.
+    pub agent: Option<PathBuf>,
+}
+
+/// Records; says which scenes failed.
+///
+/// # Errors
+/// The stack does not come up, or a scene failed.
+pub fn record(wishes: &Wishes) -> Result<()> {
+    let wanted = |scene: &Scene| {
+        let named =
+            wishes.only.is_empty() || wishes.only.iter().any(|part| scene.name.contains(part.as_str()));
+        named && !(wishes.missing && path(&wishes.into, scene).exists())
+    };
+    let scenes: VecDeque<Scene> = all().filter(wanted).collect();
+    ensure!(!scenes.is_empty(), "no scene is called so, or all are there");
+    std::fs::create_dir_all(&wishes.into)?;
+    let repositories = tempfile::Builder::new().prefix("ebbtide-repositories-").tempdir()?;
+    machine::serve_this_repository(repositories.path())?;
+    let stack = Stack::start(Options {
+        name: "record".into(),
+        machines: Machines::Process,
+        policy: policy(),
+        repositories: Some(repositories.path().to_owned()),
+        programs: Some(programs::directory()?),
+        cron_every: Duration::from_secs(60),
+        ..Options::default()
+    })?;
+    if let Some(agent) = &wishes.agent {
+        stack.api.publish_agent(agent)?;
+    }
+    let (scenes, failed) = (Mutex::new(scenes), Mutex::new(Vec::new()));
+    std::thread::scope(|threads| {
+        for _ in 0..wishes.at_once.max(1) {
+            threads.spawn(|| {
+                loop {
+                    let next = scenes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some(scene) = next else { return };
+                    eprintln!("record: {}", scene.name);
+                    match one(&stack, &scene, &wishes.into) {
+                        Ok(bytes) => eprintln!("record: {} done, {bytes} bytes", scene.name),
+                        Err(error) => {
+                            eprintln!("record: {} failed: {error:#}", scene.name);
+                            failed.lock().unwrap_or_else(PoisonError::into_inner).push(scene.name);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    stack.stop()?;
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+fn path(into: &Path, scene: &Scene) -> PathBuf {
+    into.join(format!("{}.jsonl.gz", scene.name))
+}
+
+fn one(stack: &Stack, scene: &Scene, into: &Path) -> Result<usize> {
+    let request = json!({ "repo": "http://git.ebbtide.test/ebbtide.git" });
+    let id = stack.api.create(&request)?.id.to_string();
+    let recorded = on_machine(stack, &id, scene);
+    let ended = stack.api.delete(&id, Discard::Work);
+    let text = recorded?;
+    ended?;
+    store(&path(into, scene), &text)
+}
+
+fn on_machine(stack: &Stack, id: &str, scene: &Scene) -> Result<String> {
+    stack.api.wait_for(id, State::Running, Duration::from_secs(180))?;
+    let machine = stack.machine_of(id)?;
+    let agents = Agents::prepare(machine.clone())?;
+    let stage = Stage { stack, id: id.to_owned(), machine };
+    programs::install(&stage, scene.programs)?;
+    let versions: BTreeMap<&str, String> =
+        scene.programs.iter().map(|program| (*program, programs::version(&stage, program))).collect();
+    stage.root("ebb trace start")?;
+    (scene.play)(&stage).with_context(|| agents.last_words())?;
+    stage.mark("unlabelled")?;
+    stage.root("ebb trace stop")?;
+    let trace = stage.root("ebb trace save -")?;
+    // A third, chosen by nobody: the report holds the same rule.
+    let held_out = Sha256::digest(scene.name).first().is_some_and(|byte| byte % 3 == 0);
+    let header = json!({
+        "format": 1, "name": scene.name, "argument": scene.argument, "source": "recorded",
+        "programs": versions, "held_out": held_out,
+    });
+    Ok(format!("{header}\n{trace}\n"))
+}
+
+/// Writes it compressed, without a name or a time in it: the same trace is the same file.
+fn store(path: &Path, text: &str) -> Result<usize> {
+    let file = std::fs::File::create(path)?;
+    let mut gzip = Command::new("gzip").arg("-9n").stdin(Stdio::piped()).stdout(file).spawn()?;
+    gzip.stdin.take().context("gzip without an input")?.write_all(text.as_bytes())?;
+    ensure!(gzip.wait()?.success(), "gzip failed");
+    Ok(usize::try_from(std::fs::metadata(path)?.len())?)
+}

@@ -1,0 +1,133 @@
+//! A machine's tidying: before it restores anything it removes the snapshots that it was told to, and what nothing needs
+//! then. As an owner's deletions, these can be taken back for some days.
+//!
+//! Who may, and for how long, is the object's to say, for each object anew. An index that loses an entry is *replaced*: the
+//! new one takes the old one's mark, so that every reader is shown what it was shown before, less what is gone. Nothing
+//! is removed while a snapshot is there that nobody has verified and that may be somebody's only copy.
+
+use super::{Repository, missing};
+use crate::answer;
+use crate::body;
+use crate::error::{ApiError, ApiResult};
+use crate::invocation::Invocation;
+use crate::object::{BackupCall, Call, Held};
+use crate::restic_paths::{Kind, Name, Place};
+use crate::restic_view::{Mark, Reach, View};
+use crate::storage::{Marked, mark};
+use ebbtide_api::vm::{BeginTidy, TidyOrder, TidyReport};
+use ebbtide_api::{ErrorCode, Generation};
+use ebbtide_control::record::minus;
+use ebbtide_control::tokens::VmClaims;
+use worker::{Request, Response};
+
+/// A machine begins.
+pub async fn begin(invocation: &Invocation, claims: &VmClaims, request: &Request) -> ApiResult<Response> {
+    let BeginTidy { generation } = body::read_json(request).await?;
+    same(generation, claims.generation)?;
+    let repository = Repository {
+        invocation,
+        storage: invocation.storage()?,
+        tenant: &claims.tenant,
+        workspace: &claims.workspace,
+    };
+    let (reach, snapshots) = repository.reach().await?;
+    let since = minus(invocation.now(), invocation.config.policy.undo).as_millisecond();
+    if let Some(name) = unproved(&snapshots, reach, since) {
+        let message = format!("the snapshot {name} was never verified and may be the only copy of something");
+        let hint = format!(
+            "Old backups are left alone until it is older than {}; restic forget removes it.",
+            invocation.config.policy.undo
+        );
+        return Err(ApiError::new(ErrorCode::DeletionRefused, message).hint(hint));
+    }
+    let order: TidyOrder = repository.ask(BackupCall::BeginTidying { generation }).await?;
+    answer::json(200, &order)
+}
+
+/// A machine is done.
+pub async fn end(invocation: &Invocation, claims: &VmClaims, request: &Request) -> ApiResult<Response> {
+    let report: TidyReport = body::read_json(request).await?;
+    same(report.generation, claims.generation)?;
+    let call = Call::Backups { ask: BackupCall::EndTidying { report } };
+    let held: Held = invocation.ask(&claims.tenant, &claims.workspace, call).await?;
+    answer::json(200, &held)
+}
+
+fn same(said: Generation, claimed: Generation) -> ApiResult<()> {
+    if said == claimed {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::StaleGeneration, "the body names another generation than the token"))
+}
+
+/// A snapshot of a machine that arrived since then and that no receipt proves.
+fn unproved(snapshots: &[(String, Mark)], reach: Reach, since_ms: i64) -> Option<&str> {
+    let view = View::as_far_as(reach, None);
+    let young = |mark: &Mark| mark.generation.is_some() && mark.at_ms > since_ms;
+    let found = snapshots.iter().find(|(_, mark)| young(mark) && !view.shows(Some(Kind::Snapshots), *mark));
+    found.map(|(name, _)| name.as_str())
+}
+
+impl Repository<'_> {
+    pub(super) async fn delete_as_machine(
+        &self,
+        place: &Place,
+        generation: Generation,
+    ) -> ApiResult<Response> {
+        let (kind, name) = match place {
+            Place::Object(kind @ (Kind::Snapshots | Kind::Index | Kind::Data), name) => (*kind, name),
+            Place::Object(Kind::Keys | Kind::Locks, _) | Place::Config | Place::Root | Place::List(_) => {
+                return Err(ApiError::new(ErrorCode::DeletionRefused, "a machine does not delete this"));
+            }
+        };
+        let forgets = (kind == Kind::Snapshots).then(|| name.hex().to_owned());
+        let _: Held = self.ask(BackupCall::Tidy { generation, forgets, bytes: 0 }).await?;
+        self.discard(kind, name).await?;
+        Ok(answer::nothing(200))
+    }
+
+    /// Stores an index in the place of another, with that one's mark. The other is deleted next.
+    pub(super) async fn replace(
+        &self,
+        place: &Place,
+        old: &str,
+        generation: Generation,
+        request: &Request,
+    ) -> ApiResult<Response> {
+        let (Place::Object(Kind::Index, _), Some(old)) = (place, Name::parse(old)) else {
+            return Err(ApiError::field("replaces", "only an index is replaced, by another"));
+        };
+        let Some(new) = self.new_object(place, request).await? else { return Err(missing()) };
+        let bytes = new.length;
+        let _: Held = self.ask(BackupCall::Tidy { generation, forgets: None, bytes }).await?;
+        let replaced = self.storage.head(&self.key(&format!("index/{}", old.hex()))).await?;
+        let marked = replaced.as_ref().map(|object| Marked::Moved(mark(object)));
+        match marked {
+            Some(marked) => self.store(new, marked, request).await,
+            None => {
+                let _: Held = self.ask(BackupCall::Return { bytes }).await?;
+                Err(missing())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_young_snapshot_that_no_receipt_proves_stops_a_tidying_and_an_old_one_does_not() {
+        let at = |generation, at_ms| Mark { generation, at_ms };
+        let reach = || Reach::from([(1, 10), (2, 30)]);
+        let check = |mark: Mark, since_ms: i64, wanted: bool| {
+            let snapshots = [("s".to_owned(), at(Some(1), 10)), ("u".to_owned(), mark)];
+            assert_eq!(unproved(&snapshots, reach(), since_ms), wanted.then_some("u"), "{mark:?} {since_ms}");
+        };
+        check(at(Some(2), 31), 5, true);
+        check(at(Some(3), 1), 0, true);
+        check(at(Some(2), 31), 31, false);
+        check(at(Some(2), 30), 5, false);
+        check(at(None, 99), 5, false);
+    }
+}

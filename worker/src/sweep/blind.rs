@@ -1,0 +1,118 @@
+//! The sweep where the index does not answer: the ends on servers' labels are enforced, and nothing else is.
+//!
+//! There is no lease, no row and no place to go on from, so every run begins with the first page; the limit holds for a
+//! run. The switch as it was last set is read from the bucket, and the stricter of it and the variable holds: where the
+//! bucket does not answer either, nothing runs. What is done is in the log alone, since the audit log is in the index.
+
+use super::end::{self, Outcome, server_subject};
+use super::listing::{FOR_THE_REST, Stretch, read};
+use super::turn::{Sweeper, Trouble};
+use crate::error::ApiResult;
+use crate::invocation::Invocation;
+use crate::log::{self, Level};
+use crate::object::Call;
+use ebbtide_api::sweep::SweepMode;
+use ebbtide_control::gate::Need;
+use ebbtide_control::hetzner::Server;
+use ebbtide_control::names;
+use ebbtide_control::sweep::server::{judge_by_label, judge_by_label_alone};
+use ebbtide_control::sweep::turn::CALLS_MAX;
+use ebbtide_control::sweep::walk::Walk;
+use ebbtide_control::sweep::{Asked, Judged, Verdict};
+
+/// Where the switch is kept beside the index. Pinned: a later version must find it.
+const SWITCH: &str = "sweep/mode";
+
+/// Keeps what the switch was set to where it is found without the index.
+///
+/// # Errors
+/// The bucket does not answer.
+pub async fn keep_switch(invocation: &Invocation, mode: SweepMode) -> ApiResult<()> {
+    invocation.storage()?.replace(SWITCH, mode.as_str().to_owned()).await
+}
+
+/// Enforces what labels say.
+pub async fn run(invocation: &Invocation) {
+    if let Err(Trouble(error)) = enforce(invocation).await {
+        let fields = [("request.id", invocation.request_id.as_str()), ("error", &error)];
+        log::write(Level::Error, "labels were not enforced", &fields);
+    }
+}
+
+async fn enforce(invocation: &Invocation) -> Result<(), Trouble> {
+    let kept = invocation.storage()?.text(SWITCH).await?;
+    // One that cannot be read is the strictest.
+    let asked = kept.map_or(SweepMode::On, |text| SweepMode::parse(text.trim()).unwrap_or(SweepMode::Off));
+    let mode = invocation.config.sweep.max(asked);
+    if mode == SweepMode::Off {
+        return Ok(());
+    }
+    let mut sweeper = Sweeper::new(invocation, mode);
+    let pass = invocation.pass(Need::looks(super::LOOKS.0, 0)).await;
+    sweeper.open(pass.map_err(|wait| Trouble(wait.waiting_for))?);
+    sweeper.turn_ends_at(CALLS_MAX.saturating_sub(super::KEPT));
+    let selector = names::install_selector(&invocation.config.install_id);
+    let (mut walk, mut next) = (Walk::default(), None);
+    while sweeper.has(FOR_THE_REST.saturating_add(1)) {
+        let fetch = async |page| sweeper.hetzner.list_servers(&selector, page).await;
+        let Stretch { items, is_last } =
+            read(&sweeper, &mut walk, &mut next, |server: &Server| server.id.0, fetch).await?;
+        for (page, server) in items {
+            if !one(&mut sweeper, &server).await {
+                return Ok(());
+            }
+            walk.passed(server.id.0, page);
+        }
+        if is_last {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Deals with one server; `false` where calls or the limit are used up.
+async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
+    let site = sweeper.site(true);
+    let mut judged = judge_by_label(server, &Asked::NotYet, &site);
+    if judged.verdict == Verdict::Fine {
+        return true;
+    }
+    if !sweeper.has(1 + end::CALLS) {
+        return false;
+    }
+    let subject = server_subject(server.id, &server.labels);
+    if let (Verdict::Ask, Some(workspace)) = (judged.verdict, subject.workspace.clone()) {
+        judged = match sweeper.ask(&workspace).await {
+            Ok(asked) => judge_by_label(server, &asked, &site),
+            Err(why) => judge_by_label_alone(server, &why, &site),
+        };
+    }
+    let done = match (judged.verdict, &subject.tenant, &subject.workspace) {
+        (Verdict::Poke, Some(tenant), Some(workspace)) => sweeper.tell(tenant, workspace, Call::Poke).await,
+        (Verdict::Relabel, Some(tenant), Some(workspace)) => {
+            sweeper.tell(tenant, workspace, Call::Relabel).await
+        }
+        (Verdict::End(first), ..) => {
+            match end::server(sweeper, server, first, &judged.because, &subject).await {
+                Ok(Outcome::Full) => return false,
+                Ok(Outcome::Told(done)) => done,
+                Err(Trouble(error)) => format!("it could not be ended: {error}"),
+            }
+        }
+        (Verdict::Poke | Verdict::Relabel | Verdict::Fine | Verdict::Leave | Verdict::Ask, ..) => {
+            "it stays".to_owned()
+        }
+    };
+    told(sweeper, &subject.what, &judged, &done);
+    true
+}
+
+fn told(sweeper: &Sweeper<'_>, what: &str, judged: &Judged, done: &str) {
+    let fields = [
+        ("request.id", sweeper.invocation.request_id.as_str()),
+        ("subject", what),
+        ("because", &judged.because),
+        ("done", done),
+    ];
+    log::write(Level::Warn, "a label was looked at without the index", &fields);
+}
