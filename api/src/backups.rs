@@ -43,7 +43,7 @@ impl Default for Retention {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateRestoreKit {
-    /// How long the kit's credential is good; 90 days where absent. The password in it has no end.
+    /// How long the kit's credential is good; 90 days where absent, 366 days at most. The password in it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r#for: Option<Duration>,
 }

@@ -327,6 +327,9 @@ pub struct TidyReport {
     pub packs: u64,
     /// Their size in bytes.
     pub bytes: u64,
+    /// Why not all is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Proof that a snapshot is complete in storage, made by a fresh reader.
@@ -338,6 +341,10 @@ pub struct Receipt {
     pub tree: String,
     /// Packs that hold it and were not in an earlier receipt.
     pub packs_new: Vec<Pack>,
+    /// Packs that further deliveries of this receipt will name. While there are any, those of this one are checked, and
+    /// the snapshot does not count yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub packs_to_come: u64,
     /// Number of packs in the repository as the reader found it.
     pub packs_total: u64,
     /// Files in the snapshot.
@@ -350,6 +357,9 @@ pub struct Receipt {
     pub skipped: Vec<String>,
     /// Paths that could not be read; not empty makes the receipt partial.
     pub unreadable: Vec<Unreadable>,
+    /// More such paths, which there is no room to name.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable_more: u64,
     /// What the owner's own rules left out, where they left something out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded: Option<Excluded>,
@@ -364,7 +374,7 @@ pub struct Excluded {
     pub bytes: u64,
     /// Set where not everything was counted.
     pub at_least: bool,
-    /// The first paths that a rule matched.
+    /// The first paths that a rule matched, each with that rule and its file.
     pub first: Vec<String>,
 }
 
@@ -373,6 +383,11 @@ impl Receipt {
     pub fn is_partial(&self) -> bool {
         !self.unreadable.is_empty()
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it like this")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A pack file in the repository.

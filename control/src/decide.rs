@@ -18,6 +18,8 @@ mod tests;
 
 pub use grants::crowding;
 pub use silence::Neighbours;
+#[cfg(test)]
+pub(crate) use tests::new_record as a_record;
 
 use crate::policy::Policy;
 use crate::record::{Record, Server, ServerStatus};
@@ -116,6 +118,8 @@ pub enum Command {
     BeginTidying {
         /// Which machine.
         generation: Generation,
+        /// Old snapshots of machines that are proved and that no list names.
+        strays: Vec<String>,
     },
     /// It is done with that.
     EndTidying {
@@ -173,6 +177,8 @@ pub enum PortAccess {
 pub struct Heard {
     /// The boot plan is through.
     pub ready: bool,
+    /// The boot plan is past the step that tidies.
+    pub past_tidying: bool,
     /// The boot progress counter.
     pub boot_progress: u64,
     /// A boot step has failed for good.

@@ -3,6 +3,7 @@
 //! The JSON form is stored and read back by later versions: fields are added with a default, never renamed.
 //! Nothing here decides; see [`crate::decide`].
 
+use ebbtide_api::backups::Retention;
 use ebbtide_api::vm::{Pack, Receipt};
 use ebbtide_api::workspace::{
     Cost, Failure, Hold, Ingress, OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State,
@@ -44,8 +45,26 @@ pub struct Spec {
     #[serde(default)]
     pub env: Vec<String>,
     /// Which snapshots are kept, where the owner chose; the installation's rule otherwise.
-    #[serde(default)]
-    pub retention: Option<ebbtide_api::backups::Retention>,
+    #[serde(default, deserialize_with = "stored_rule")]
+    pub retention: Option<Retention>,
+}
+
+/// A rule as it is stored: one that a later version wrote is read as far as it is known here. A request is read strictly.
+fn stored_rule<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Retention>, D::Error> {
+    #[derive(Deserialize)]
+    struct Stored {
+        keep_last: u32,
+        hourly: u32,
+        daily: u32,
+        weekly: u32,
+    }
+    let stored = Option::<Stored>::deserialize(from)?;
+    Ok(stored.map(|Stored { keep_last, hourly, daily, weekly }| Retention {
+        keep_last,
+        hourly,
+        daily,
+        weekly,
+    }))
 }
 
 /// A size at a location.
@@ -322,16 +341,36 @@ pub struct Grant {
 }
 
 /// What a machine may remove from the repository before it is ready: the named snapshots, and what nothing needs then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tidying {
-    /// Ids of the snapshots.
+    /// Ids of the snapshots that are due.
     pub snapshots: Vec<String>,
+    /// Ids of those that no list names: proved by a later receipt of their machine, and old. Found as the machine begins.
+    #[serde(default)]
+    pub strays: Vec<String>,
     /// When its time is over; `None` until the machine begins, which it does once.
     #[serde(default)]
     pub until: Option<Timestamp>,
     /// Whether the machine has said that it is done, or is ready.
     #[serde(default)]
     pub ended: bool,
+}
+
+impl Tidying {
+    /// Whether it may remove this snapshot. What an owner's change has saved since stays.
+    pub fn removes(&self, name: &str, kept: &[SnapshotSummary]) -> bool {
+        let is_named = self.snapshots.iter().chain(&self.strays).any(|known| known == name);
+        is_named && !kept.iter().any(|known| known.snapshot == name)
+    }
+}
+
+/// A snapshot that was brought back after its deletion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// Its id.
+    pub snapshot: String,
+    /// Until when no rule removes it again.
+    pub until: Timestamp,
 }
 
 /// A workspace. Saved before every effect.
@@ -433,12 +472,15 @@ pub struct Record {
     /// So many objects of one kind were found in the repository, where that is near to too many.
     #[serde(default)]
     pub crowded: Option<u32>,
-    /// When a machine last removed all that it was told to.
+    /// When a machine last removed all that it was told to, or had nothing to remove for the first time.
     #[serde(default)]
     pub tidied_at: Option<Timestamp>,
     /// Verified snapshots that were removed from the repository; kept so that the removal can be undone.
     #[serde(default)]
     pub forgotten: Vec<SnapshotSummary>,
+    /// Those of them that were brought back lately: no rule removes these at once again.
+    #[serde(default)]
+    pub recalled: Vec<Recalled>,
     /// The owner's exclusive right to change the repository; machines wait for its end.
     #[serde(default)]
     pub grant: Option<Grant>,
@@ -484,8 +526,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// How many verified snapshots the record lists; storage may hold more. More than any rule that is accepted keeps.
-    pub const SNAPSHOTS_KEPT: usize = 200;
+    /// How many verified snapshots the record lists: more than any rule that is accepted keeps, with those brought back.
+    pub const SNAPSHOTS_KEPT: usize = 350;
+    /// How many that were brought back are kept against the rule.
+    pub const RECALLED_KEPT: usize = 180;
     /// How many it lists that are due to be removed, and that were: four days of snapshots every 15 minutes.
     pub const DUE_KEPT: usize = 400;
 
@@ -529,8 +573,9 @@ impl Record {
             tidying: None,
             tidy_again_at: None,
             crowded: None,
-            tidied_at: None,
+            tidied_at: Some(now),
             forgotten: Vec::new(),
+            recalled: Vec::new(),
             grant: None,
             snapshots_wanted: 0,
             holds: Vec::new(),

@@ -2,20 +2,24 @@
 //!
 //! The rule counts periods that *have* snapshots and keeps the newest of each, as restic's `forget` does; it reads no
 //! clock. Times are those of verification, by the control plane's clock: a machine whose clock is wrong moves nothing.
-//! Only snapshots that the control plane has verified itself are ever named; whoever wrote something else (an owner's
-//! restic, a machine whose receipt never came) keeps it. What is no longer kept becomes *due*, and goes with a *tidying*
-//! in the boot of a later machine. See `decide::grants` for who may carry it out.
+//! Only snapshots that the control plane has verified itself are ever named, and old ones of the same machine that a later
+//! receipt proves (passes over a file that changed, receipts that were lost); what an owner's restic wrote stays. What is
+//! no longer kept becomes *due*, and goes with a *tidying* in the boot of a later machine. See `decide::grants` for who may
+//! carry it out.
 
 use crate::policy::Policy;
 use crate::record::{Record, Tidying, plus};
-use ebbtide_api::Timestamp;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::workspace::{Persistence, SnapshotSummary};
+use ebbtide_api::{Generation, Timestamp};
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Snapshots that one tidying removes at most, the oldest first: each costs a handful of calls.
 pub const TIDIED_AT_ONCE: usize = 150;
+
+/// Of those that no list names it removes so many at least, however many are due.
+pub const STRAYS_AT_ONCE: usize = 50;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -54,20 +58,54 @@ pub fn kept(list: &[SnapshotSummary], rule: &Retention, pinned: &BTreeSet<&str>)
 }
 
 /// Moves what is no longer kept from the list that wakes choose from to what is due.
-pub fn thin(record: &mut Record, policy: &Policy) {
+pub fn thin(record: &mut Record, policy: &Policy, now: Timestamp) {
     let rule = record.spec.retention.unwrap_or(policy.retention);
-    let pinned = [&record.restore, &record.chosen, &record.final_snapshot];
-    let pinned: BTreeSet<&str> = pinned.into_iter().flatten().map(String::as_str).collect();
+    record.recalled.retain(|recalled| now < recalled.until);
+    let pinned = [&record.restore, &record.chosen, &record.final_snapshot].into_iter().flatten();
+    let pinned = pinned.chain(record.recalled.iter().map(|recalled| &recalled.snapshot));
+    let pinned: BTreeSet<&str> = pinned.map(String::as_str).collect();
     let mut keep = kept(&record.snapshots, &rule, &pinned).into_iter();
     let (stays, mut goes): (Vec<_>, Vec<_>) =
         std::mem::take(&mut record.snapshots).into_iter().partition(|_| keep.next().unwrap_or(true));
     record.snapshots = stays;
-    // What does not fit any more stays in storage, unlisted and untouched.
-    record.snapshots.truncate(Record::SNAPSHOTS_KEPT);
+    goes.extend(record.snapshots.drain(record.snapshots.len().min(Record::SNAPSHOTS_KEPT)..));
     record.due.append(&mut goes);
     record.due.sort_by_key(|snapshot| snapshot.verified_at);
-    let surplus = record.due.len().saturating_sub(Record::DUE_KEPT);
-    record.due.drain(..surplus);
+    bound_due(record);
+}
+
+/// What the list of the due has no room for is found in storage when a machine tidies, for a later receipt of its machine
+/// proves it: so the newest of each machine's stays in a list.
+fn bound_due(record: &mut Record) {
+    let mut surplus = record.due.len().saturating_sub(Record::DUE_KEPT);
+    let mut newest: BTreeMap<Generation, Timestamp> = BTreeMap::new();
+    for known in record.due.iter().chain(&record.snapshots) {
+        let latest = newest.entry(known.generation).or_insert(known.verified_at);
+        *latest = known.verified_at.max(*latest);
+    }
+    record.due.retain(|known| {
+        let is_newest = newest.get(&known.generation).is_some_and(|latest| known.verified_at >= *latest);
+        let goes = surplus > 0 && !is_newest;
+        surplus = surplus.saturating_sub(usize::from(goes));
+        !goes
+    });
+}
+
+/// Moves back what is due and kept by another rule, then thins by that.
+pub fn keep_by(record: &mut Record, rule: Retention, policy: &Policy, now: Timestamp) {
+    record.spec.retention = Some(rule);
+    for known in std::mem::take(&mut record.due) {
+        // What is due is never the newest, whatever a clock said.
+        let least = record.snapshots.len().min(1);
+        put_back(&mut record.snapshots, known, least);
+    }
+    thin(record, policy, now);
+}
+
+/// Puts a snapshot back in its place: the list is ordered by the time of verification, newest first.
+pub fn put_back(list: &mut Vec<SnapshotSummary>, snapshot: SnapshotSummary, least: usize) {
+    let older = list.iter().skip(least).position(|known| known.verified_at < snapshot.verified_at);
+    list.insert(older.map_or(list.len(), |place| place.saturating_add(least)), snapshot);
 }
 
 /// What the machine of a new generation tidies before it restores; `None` where it is not worth its while yet.
@@ -79,7 +117,12 @@ pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Tidying
     if record.tidy_again_at.is_some_and(|at| now < at) {
         return None;
     }
-    let last = record.tidied_at.unwrap_or(record.created_at);
+    // Whoever goes back to an older one may find the newer ones bad, and need those that are due.
+    let newest = record.snapshots.first().map(|known| &known.snapshot);
+    if record.restore.as_ref() != newest {
+        return None;
+    }
+    let last = record.tidied_at.unwrap_or(now);
     let many = record.due.len() >= usize::try_from(policy.tidy_least).unwrap_or(usize::MAX);
     if !many && now < plus(last, policy.tidy_every) {
         return None;
@@ -90,7 +133,7 @@ pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Tidying
     };
     let oldest = record.due.iter().filter(safe).take(TIDIED_AT_ONCE);
     let snapshots: Vec<String> = oldest.map(|snapshot| snapshot.snapshot.clone()).collect();
-    (!snapshots.is_empty()).then_some(Tidying { snapshots, until: None, ended: false })
+    (!snapshots.is_empty()).then_some(Tidying { snapshots, strays: Vec::new(), until: None, ended: false })
 }
 
 fn whole(count: u32) -> usize {

@@ -4,7 +4,7 @@ use crate::decide::Context;
 use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{Heartbeat, Instruction, VmHold, VmPolicy, Wish};
-use ebbtide_api::workspace::{Machine, Port, RescueImage, Workspace, WorkspaceSummary};
+use ebbtide_api::workspace::{BootStep, Machine, Port, RescueImage, StepState, Workspace, WorkspaceSummary};
 
 /// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
 pub fn workspace(
@@ -165,8 +165,20 @@ pub fn vm_policy(record: &Record, policy: &crate::policy::Policy) -> VmPolicy {
 /// Longest sentence of a machine's that is kept in records, history and index, in characters.
 const SENTENCE_MAX: usize = 600;
 
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     text.chars().take(SENTENCE_MAX).collect()
+}
+
+/// Whether the step that tidies is over, or a later one has begun.
+fn is_past_tidying(boot: &[BootStep]) -> bool {
+    let Some(place) = boot.iter().position(|step| step.name == ebbtide_vm_init::TIDY_STEP) else {
+        return false;
+    };
+    boot.iter().skip(place).enumerate().any(|(after, step)| match step.state {
+        StepState::Done | StepState::Skipped | StepState::Failed => true,
+        StepState::Running => after > 0,
+        StepState::Pending => false,
+    })
 }
 
 /// What a heartbeat says, as far as the lifecycle goes.
@@ -183,6 +195,7 @@ pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
     };
     crate::decide::Heard {
         ready: heartbeat.ready,
+        past_tidying: is_past_tidying(&heartbeat.boot),
         boot_progress: heartbeat.boot_progress,
         boot_failure: heartbeat.boot_failure.as_deref().map(cut),
         idle,
@@ -191,5 +204,35 @@ pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
         backup_trouble: heartbeat.backup_trouble.as_deref().map(cut),
         estimate: why.and_then(|why| why.keeping.as_ref()).and_then(|keeping| keeping.estimate),
         stored_bytes: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tidying_is_past_once_its_step_is_over_or_a_later_one_has_begun() {
+        use StepState::{Done, Failed, Pending, Running, Skipped};
+        let check = |steps: &[(&str, StepState)], past: bool| {
+            let step = |(name, state): &(&str, StepState)| BootStep {
+                name: (*name).to_owned(),
+                title: String::new(),
+                state: *state,
+                duration_ms: 0,
+                percent: None,
+                detail: None,
+            };
+            let boot = steps.iter().map(step).collect();
+            assert_eq!(heard(&Heartbeat { boot, ..Heartbeat::default() }).past_tidying, past, "{steps:?}");
+        };
+        check(&[], false);
+        check(&[("user", Done), ("tidy", Pending), ("restore", Pending)], false);
+        check(&[("user", Done), ("tidy", Running), ("restore", Pending)], false);
+        for over in [Done, Skipped, Failed] {
+            check(&[("user", Done), ("tidy", over), ("restore", Pending)], true);
+        }
+        check(&[("tidy", Running), ("restore", Running)], true);
+        check(&[("tidy", Pending), ("restore", Pending), ("terminal", Done)], true);
     }
 }

@@ -27,6 +27,8 @@ const EXIT_STALE: i32 = 41;
 /// Milliseconds after which the backup process gives memory back that it does not use: packs come and go, and
 /// the allocator's own 1 000 ms keep 50 to 90 MB more (docs/decisions/0003).
 const GIVE_BACK_AFTER_MS: &str = "20";
+/// Objects that the library reads at once while old backups are tidied.
+const TIDY_READERS: &str = "8";
 
 /// Why a child ended without its result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,7 +139,7 @@ impl Children {
         &self.session
     }
 
-    /// File that lists the packs of verified receipts.
+    /// File that lists the packs of verified receipts, and of the snapshot that was restored.
     pub fn known_packs(&self) -> PathBuf {
         self.places.state.join("known-packs")
     }
@@ -245,6 +247,8 @@ impl Children {
                 command.arg("--snapshot").arg(snapshot).arg("--target").arg(&self.target);
                 // What was planted after the receipt stops no wake.
                 command.arg("--as-of").arg(snapshot);
+                // Its receipt has proved these packs: the first receipt of this machine need not name them again.
+                command.arg("--note-packs").arg(self.known_packs());
                 for path in self.include.iter().chain(&self.optional) {
                     command.arg("--include").arg(path);
                 }
@@ -252,6 +256,8 @@ impl Children {
             Order::Tidy { snapshots } => {
                 let list = self.places.run.join("forget");
                 durable::write(&list, snapshots.join("\n").as_bytes(), 0o600)?;
+                // Its time is spent waiting for the store, which the library does once for each processor.
+                command.env("RAYON_NUM_THREADS", TIDY_READERS);
                 command.arg("--forget").arg(list);
             }
         }

@@ -70,8 +70,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Records what the verdict rests on, to have a wrong one looked into: names of programs, times and counts; no
-    /// arguments, paths or texts.
+    /// Records what the verdict rests on, to have a wrong one looked into: times, counts and the names of programs that
+    /// everybody knows; no arguments, paths or texts.
     Trace {
         #[command(subcommand)]
         wish: Trace,

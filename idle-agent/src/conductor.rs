@@ -3,6 +3,7 @@
 
 mod forecast;
 mod jobs;
+mod parts;
 
 use crate::access::Access;
 use crate::board::{Board, Urgency};
@@ -314,6 +315,12 @@ impl Conductor {
         let purpose = running.purpose;
         if let Ok(receipt) = &result {
             self.forecast.backed_up(receipt, running.begun, now);
+            if receipt.packs_new.len() >= parts::MANY {
+                self.board.log(&format!(
+                    "the receipt of this backup names {} packs; it is delivered in parts, and checking it takes minutes",
+                    receipt.packs_new.len()
+                ));
+            }
         }
         match (&result, purpose) {
             (Ok(_), _) => self.board.update(Urgency::Now, |facts| facts.backup_trouble = None),
@@ -348,7 +355,9 @@ impl Conductor {
                 "the control plane is still checking a receipt; the next one repeats its packs"
             ),
             Err(error) => {
-                tracing::warn!(%error, "a receipt is not delivered; the next one repeats its packs")
+                // The files are stored, and count for nothing before their receipt is there.
+                self.trouble(&format!("the receipt of a backup is not delivered: {error}"));
+                self.schedule.failed(Moment::now());
             }
         }
     }

@@ -128,7 +128,9 @@ impl Idle {
         let uid = self.user.as_ref().map(|user| user.uid);
         let processes =
             self.reader.read_all(Path::new("/proc"), uid).map_err(|error| format!("/proc: {error}"));
-        let agents = progress::agents_among(processes.as_deref().unwrap_or_default(), servers, uid);
+        let all = processes.as_deref().unwrap_or_default();
+        let agents = progress::agents_among(all, servers, uid);
+        let jobs = progress::terminal_jobs(all, servers, uid);
         let home = |uid: u32| match &self.user {
             Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
             _ => (uid == 0).then(|| PathBuf::from("/root")),
@@ -139,8 +141,8 @@ impl Idle {
             servers: servers.clone(),
             terminals: terminals(Path::new("/dev/pts")),
             people,
-            sights: witness::look(&agents, home, |process| self.judge.transcript(process)),
-            cloudcli: self.cloudcli.look(),
+            sights: witness::look(&agents, &jobs, home, |process| self.judge.transcript(process)),
+            cloudcli: self.cloudcli.look(uid),
             processes,
         }
     }

@@ -43,3 +43,21 @@ fn policy() -> Value {
 fn all() -> impl Iterator<Item = Scene> {
     [claude::SCENES, others::SCENES, jobs::SCENES, people::SCENES].into_iter().flatten().copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+    use crate::{idle_report, place};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn every_recording_says_of_itself_what_its_scene_does() {
+        let recorded =
+            idle_report::case::read_all(&place::root().join("system-tests/traces/recorded")).unwrap();
+        assert!(!recorded.is_empty());
+        let scenes: BTreeMap<&str, &str> = all().map(|scene| (scene.name, scene.argument)).collect();
+        for case in recorded {
+            assert_eq!(scenes.get(&*case.name), Some(&&*case.argument), "{}", case.name);
+        }
+    }
+}

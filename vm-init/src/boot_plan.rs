@@ -14,6 +14,9 @@ const WORKSPACES: &str = "/workspaces";
 /// Programs that every workspace needs, and the Debian package of each.
 const PROGRAMS: [(&str, &str); 3] = [("git", "git"), ("tmux", "tmux"), ("caddy", "caddy")];
 
+/// Name of the step that removes old backups: the control plane looks for it in what a machine reports.
+pub const TIDY_STEP: &str = "tidy";
+
 /// What the steps depend on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BootSpec<'a> {
@@ -43,7 +46,7 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     ];
     if let Some(limit_secs) = spec.tidy_secs {
         steps.push(step(
-            "tidy",
+            TIDY_STEP,
             "Tidying old backups",
             StepAction::Tidy { limit_secs },
             Limits { timeout_secs: limit_secs, retries: 0 },

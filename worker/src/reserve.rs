@@ -104,13 +104,23 @@ async fn begin(
     Ok(Ticket { made: found.made.then_some(generation), quote })
 }
 
-/// Gives back what was reserved for a machine that the object would not start.
-pub async fn give_back(invocation: &Invocation, id: &WorkspaceId, made: Option<Generation>) {
+/// Gives back what was reserved for a machine that the object would not start. Not where that machine was begun all the
+/// same, by the object itself or for somebody else: then it is that machine's.
+pub async fn give_back(
+    invocation: &Invocation,
+    context: &Context,
+    id: &WorkspaceId,
+    made: Option<Generation>,
+) {
     let Some(generation) = made else { return };
-    let given_back = match invocation.index() {
-        Ok(index) => index.release_reservation(id, generation).await,
-        Err(error) => Err(error),
+    let given_back = async {
+        let terms: Terms = invocation.ask(&context.tenant, id, Call::Terms).await?;
+        if terms.next != Some(generation) {
+            return Ok(());
+        }
+        invocation.index()?.release_reservation(id, generation).await
     };
+    let given_back: ApiResult<()> = given_back.await;
     if let Err(error) = given_back {
         let fields = [("workspace.id", id.as_str()), ("error", error.message())];
         log::write(Level::Warn, "a reservation is left to the sweep", &fields);

@@ -5,6 +5,7 @@
 
 use crate::calls::{Binding, Calls};
 use crate::error::{ApiError, ApiResult};
+use crate::log::{self, Level};
 use crate::restic_view::Mark;
 use ebbtide_api::{TenantId, WorkspaceId};
 use serde::Serialize;
@@ -209,11 +210,24 @@ impl Storage {
     }
 
     /// Copies an object with its mark. Repeatable: what is there already stays. Says its size; `None` where there is
-    /// nothing to copy.
+    /// nothing to copy. One that is damaged is copied as it is: whoever removes it is not kept by that.
     ///
     /// # Errors
-    /// Storage does not answer, or the content is not what its name says: then there is no copy.
+    /// Storage does not answer.
     pub async fn copy(&self, from: &str, to: &str, sha256: Option<[u8; 32]>) -> ApiResult<Option<u64>> {
+        let copied = self.copy_once(from, to, sha256).await?;
+        let Some((size, Put::WrongHash)) = copied else { return Ok(copied.map(|(size, _)| size)) };
+        let text = size.to_string();
+        log::write(Level::Warn, "an object is not what its name says", &[("key", from), ("bytes", &text)]);
+        Ok(self.copy_once(from, to, None).await?.map(|(size, _)| size))
+    }
+
+    async fn copy_once(
+        &self,
+        from: &str,
+        to: &str,
+        sha256: Option<[u8; 32]>,
+    ) -> ApiResult<Option<(u64, Put)>> {
         let Some(object) = self.get(from, None).await? else { return Ok(None) };
         let (size, marked) = (object.size(), Marked::Moved(mark(&object)));
         let body = object.body().ok_or_else(|| ApiError::internal(format!("{from} has no content")))?;
@@ -222,10 +236,7 @@ impl Storage {
             worker::ResponseBody::Body(bytes) => Data::from(bytes),
             worker::ResponseBody::Empty => Data::Empty,
         };
-        match self.create_marked(to, body, sha256, marked).await? {
-            Put::Stored | Put::Exists => Ok(Some(size)),
-            Put::WrongHash => Err(ApiError::internal(format!("{from} is not what its name says"))),
-        }
+        Ok(Some((size, self.create_marked(to, body, sha256, marked).await?)))
     }
 
     /// Deletes objects. Repeatable.

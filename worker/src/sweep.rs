@@ -71,6 +71,7 @@ async fn slice(invocation: &Invocation) -> ApiResult<()> {
         log::write(Level::Info, "the sweep is running already", &[("request.id", lease)]);
         return Ok(());
     };
+    blind::renew_switch(invocation, asked).await;
     let mode = invocation.config.sweep.max(asked);
     let mut sweeper = Sweeper::new(invocation, mode);
     turns(&mut sweeper, &mut state).await;

@@ -149,7 +149,7 @@ async fn start(
     let made = ticket.made();
     let started = invocation.ask(&context.tenant, id, act.call(ticket.quote)).await;
     if started.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
-        reserve::give_back(invocation, id, made).await;
+        reserve::give_back(invocation, context, id, made).await;
     }
     started
 }

@@ -6,7 +6,9 @@
 //! when its generation began; it cannot be prolonged, and is over when the machine is ready.
 
 use super::{Context, Draft};
-use crate::record::{Grant, Phase, Record, Wanted, plus};
+use crate::record::{Grant, Phase, Recalled, Record, Tidying, Wanted, plus};
+use crate::retention::{STRAYS_AT_ONCE, TIDIED_AT_ONCE, put_back};
+use crate::view::cut;
 use ebbtide_api::vm::TidyReport;
 use ebbtide_api::workspace::SnapshotSummary;
 use ebbtide_api::{ErrorCode, Generation};
@@ -54,19 +56,47 @@ pub(super) fn end(draft: &mut Draft, by: &str) {
 }
 
 /// A machine begins to tidy, or goes on after its agent was started anew: the time that it has runs from the first call.
-pub(super) fn begin_tidying(draft: &mut Draft, generation: Generation, context: &Context<'_>) {
+pub(super) fn begin_tidying(
+    draft: &mut Draft,
+    generation: Generation,
+    mut strays: Vec<String>,
+    context: &Context<'_>,
+) {
     let until = plus(context.now, context.policy.tidy_limit);
     let is_new = draft.record.tidying.as_ref().is_some_and(|tidying| tidying.until.is_none());
+    strays.retain(|name| !is_listed(&draft.record, name));
     if let Some(tidying) = draft.record.tidying.as_mut().filter(|_| generation == draft.record.generation) {
         tidying.until.get_or_insert(until);
+        if is_new {
+            strays.truncate(TIDIED_AT_ONCE.saturating_sub(tidying.snapshots.len()).max(STRAYS_AT_ONCE));
+            tidying.strays = strays;
+        }
     }
     if !draft.record.may_tidy(generation, context.now) {
         return draft.refuse(ErrorCode::DeletionRefused, "there is nothing that this machine may remove now");
     }
     if is_new {
         draft.record.tidy_again_at = Some(plus(context.now, context.policy.tidy_again));
-        let count = draft.record.tidying.as_ref().map_or(0, |tidying| tidying.snapshots.len());
+        let named = |tidying: &Tidying| tidying.snapshots.len().saturating_add(tidying.strays.len());
+        let count = draft.record.tidying.as_ref().map_or(0, named);
         draft.note(format!("the machine removes old backups first: {count} snapshots"));
+    }
+}
+
+/// Whether a list names the snapshot, or something stands on it.
+fn is_listed(record: &Record, name: &str) -> bool {
+    let lists = record.snapshots.iter().chain(&record.due).chain(&record.forgotten);
+    let lists = lists.map(|known| &known.snapshot).chain(record.recalled.iter().map(|known| &known.snapshot));
+    let used = [&record.restore, &record.chosen, &record.final_snapshot].into_iter().flatten();
+    lists.chain(used).any(|known| known == name)
+}
+
+/// The boot has gone past the step that tidies, whatever came of it: from here on the user's own files may run.
+pub(super) fn tidying_is_over(draft: &mut Draft) {
+    let Some(tidying) = draft.record.tidying.as_mut().filter(|tidying| !tidying.ended) else { return };
+    tidying.ended = true;
+    if tidying.until.is_some() {
+        draft.note("the machine did not say what became of old backups; a later wake goes on");
     }
 }
 
@@ -82,14 +112,24 @@ pub(super) fn end_tidying(
     }
     let Some(tidying) = draft.record.tidying.as_mut().filter(|tidying| !tidying.ended) else { return };
     tidying.ended = true;
-    let TidyReport { complete, snapshots, packs, bytes, .. } = report;
+    let has_begun = tidying.until.is_some();
+    let boots = matches!(draft.record.phase, Phase::Provisioning { .. } | Phase::Booting { .. });
+    let TidyReport { complete, snapshots, packs, bytes, reason, .. } = report;
+    // One that was refused, or is over long since, has removed nothing.
+    if !has_begun || !boots {
+        if let Some(reason) = reason {
+            draft.note(format!("old backups are left as they are: {}", cut(reason)));
+        }
+        return;
+    }
     draft.record.crowded = None;
     if *complete {
         draft.record.tidied_at = Some(context.now);
         draft.record.tidy_again_at = None;
         draft.note(format!("old backups are removed: {snapshots} snapshots, {packs} packs of {bytes} bytes"));
     } else {
-        draft.note("old backups were not removed, or not all; a later wake goes on");
+        let why = reason.as_deref().map_or_else(String::new, |reason| format!(": {}", cut(reason)));
+        draft.note(format!("old backups were not removed, or not all; a later wake goes on{why}"));
     }
 }
 
@@ -109,7 +149,8 @@ pub(super) fn crowded(draft: &mut Draft, objects: u32, context: &Context<'_>) {
 /// The warning.
 pub fn crowding(objects: u32) -> String {
     format!(
-        "the backups hold {objects} objects of one kind; beyond 36000 they can be listed no more, and backups stop: remove          old ones with `restic forget --prune`, or keep fewer (`retention`)"
+        "the backups hold {objects} objects of one kind; beyond 36000 they can be listed no more, and backups stop: \
+         remove old ones with `restic forget --prune`, or keep fewer (`retention`)"
     )
 }
 
@@ -130,12 +171,15 @@ pub(super) fn forget(draft: &mut Draft, snapshot: &str) {
     }
 }
 
-/// Puts it back in its place: the list is ordered by the time of verification, newest first.
-pub(super) fn recall(draft: &mut Draft, snapshot: &str) {
-    let Record { snapshots, forgotten, .. } = &mut draft.record;
+/// Puts it back among those that wakes choose from; no rule removes it at once again.
+pub(super) fn recall(draft: &mut Draft, snapshot: &str, context: &Context<'_>) {
+    let Record { snapshots, forgotten, recalled, .. } = &mut draft.record;
+    let until = plus(context.now, context.policy.undo);
+    recalled.retain(|known| known.snapshot != snapshot && context.now < known.until);
+    recalled.push(Recalled { snapshot: snapshot.to_owned(), until });
+    recalled.drain(..recalled.len().saturating_sub(Record::RECALLED_KEPT));
     if let Some(summary) = remove(forgotten, snapshot) {
-        let place = snapshots.iter().position(|known| known.verified_at < summary.verified_at);
-        snapshots.insert(place.unwrap_or(snapshots.len()), summary);
+        put_back(snapshots, summary, 0);
         draft.note(format!("the snapshot {snapshot} is back among the backups"));
     }
 }

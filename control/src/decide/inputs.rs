@@ -186,10 +186,15 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
                 .refuse(ErrorCode::WrongState, format!("snapshots are taken while running; it is {state}")),
         },
         Command::Retain(rule) => {
-            draft.record.spec.retention = Some(rule);
-            draft.note("other snapshots are kept from now on, and no others from the next backup on");
+            crate::retention::keep_by(&mut draft.record, rule, context.policy, context.now);
+            let due = draft.record.due.len();
+            draft.note(format!(
+                "other snapshots are kept from now on; {due} are due to be removed at a later wake"
+            ));
         }
-        Command::BeginTidying { generation } => grants::begin_tidying(draft, generation, context),
+        Command::BeginTidying { generation, strays } => {
+            grants::begin_tidying(draft, generation, strays, context);
+        }
         Command::EndTidying { generation, report } => {
             grants::end_tidying(draft, generation, &report, context);
         }
@@ -197,7 +202,7 @@ fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::EndGrant { by } => grants::end(draft, &by),
         Command::Crowded { objects } => grants::crowded(draft, objects, context),
         Command::Forget { snapshot } => grants::forget(draft, &snapshot),
-        Command::Recall { snapshot } => grants::recall(draft, &snapshot),
+        Command::Recall { snapshot } => grants::recall(draft, &snapshot, context),
         Command::SetPublic { port, access } => {
             draft.record.public_ports.retain(|public| *public != port);
             if access == PortAccess::Public {
@@ -244,6 +249,9 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
 
 fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
     let now = context.now;
+    if heard.past_tidying {
+        grants::tidying_is_over(draft);
+    }
     match &mut draft.record.phase {
         Phase::Booting { progress, progress_at } => {
             if heard.boot_progress > *progress {
@@ -357,11 +365,10 @@ fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
         draft.refuse(ErrorCode::WrongState, "the machine has not reported that it is frozen");
         return;
     }
-    let same = draft
-        .record
-        .pending
-        .as_ref()
-        .is_some_and(|pending| pending.receipt.snapshot == receipt.snapshot && pending.last == last);
+    let same = draft.record.pending.as_ref().is_some_and(|pending| {
+        let same = pending.receipt.snapshot == receipt.snapshot && pending.last == last;
+        same && pending.receipt.packs_to_come == receipt.packs_to_come
+    });
     let settled = last && draft.record.final_snapshot.as_deref() == Some(receipt.snapshot.as_str());
     if !same && !settled {
         let unchecked = receipt.packs_new.clone();
@@ -610,6 +617,10 @@ fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
     }
     let Some(pending) = draft.record.pending.take() else { return };
     let receipt = pending.receipt;
+    if receipt.packs_to_come > 0 {
+        // A part: nothing counts before the last.
+        return;
+    }
     let partial = receipt.is_partial();
     let summary = SnapshotSummary {
         snapshot: receipt.snapshot.clone(),
@@ -622,18 +633,22 @@ fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
     draft.record.snapshots.retain(|known| known.snapshot != summary.snapshot);
     draft.record.due.retain(|known| known.snapshot != summary.snapshot);
     draft.record.snapshots.insert(0, summary);
-    crate::retention::thin(&mut draft.record, context.policy);
+    crate::retention::thin(&mut draft.record, context.policy, context.now);
     if partial {
         let first = receipt.unreadable.first().map_or("", |unreadable| unreadable.path.as_str());
         let first: String = first.chars().take(PATH_SHOWN).collect();
-        let text = format!("{} paths could not be backed up, {first} among them", receipt.unreadable.len());
+        let paths = (receipt.unreadable.len() as u64).saturating_add(receipt.unreadable_more);
+        let text = format!("{paths} paths could not be backed up, {first} among them");
         draft.note(text.clone());
         draft.record.receipt_problem = Some(text);
     } else {
         let excluded = receipt.excluded.as_ref().map_or(String::new(), |excluded| {
             let at_least = if excluded.at_least { "at least " } else { "" };
             let (files, bytes) = (excluded.files, excluded.bytes);
-            format!("; the owner's rules leave out {at_least}{files} files of {bytes} bytes")
+            let first: String =
+                excluded.first.first().map_or("", String::as_str).chars().take(PATH_SHOWN).collect();
+            let first = if first.is_empty() { first } else { format!(", {first} among them") };
+            format!("; the owner's rules leave out {at_least}{files} files of {bytes} bytes{first}")
         });
         draft.note(format!("a backup of {} files is verified in storage{excluded}", receipt.files));
         if pending.last

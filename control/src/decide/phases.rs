@@ -295,6 +295,8 @@ fn wake(draft: &mut Draft, context: &Context<'_>) {
     record.warnings_given = 0;
     record.lost = None;
     images::choose_start(draft, context);
+    // A workspace of a version that tidied nothing waits as a new one does.
+    draft.record.tidied_at.get_or_insert(context.now);
     draft.record.tidying = crate::retention::order(&draft.record, context.policy, context.now);
 }
 

@@ -21,7 +21,7 @@ fn placement() -> Placement {
     Placement { size: "cx23".into(), location: "fsn1".into() }
 }
 
-fn new_record() -> Record {
+pub(crate) fn new_record() -> Record {
     let spec = Spec {
         repo: Some("https://example.org/r.git".into()),
         branch: None,
@@ -198,6 +198,8 @@ fn receipt() -> Receipt {
         bytes_sent: 30,
         skipped: vec![],
         unreadable: vec![],
+        packs_to_come: 0,
+        unreadable_more: 0,
         excluded: None,
     }
 }
@@ -246,6 +248,25 @@ fn nothing_is_deleted_before_every_pack_of_the_final_receipt_is_verified() {
     world.state(State::Draining);
     assert_eq!(world.record.final_snapshot, None, "one pack has not been looked for yet");
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 1 });
+    world.state(State::Destroying);
+}
+
+#[test]
+fn a_receipt_in_parts_counts_with_its_last_part_only() {
+    let mut world = World::draining();
+    for to_come in [6, 3] {
+        world.deliver(Receipt { packs_to_come: to_come, ..receipt() }, false);
+        world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+        world.state(State::Draining);
+        assert!(world.record.pending.is_none() && world.record.receipt_problem.is_none());
+        assert!(world.record.snapshots.is_empty(), "a part proves no snapshot");
+    }
+    // One that was cut off in its check does not stand for the next.
+    world.deliver(Receipt { packs_to_come: 6, ..receipt() }, false);
+    world.deliver(Receipt { packs_to_come: 3, ..receipt() }, false);
+    assert_eq!(world.record.pending.as_ref().unwrap().receipt.packs_to_come, 3);
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
     world.state(State::Destroying);
 }
 

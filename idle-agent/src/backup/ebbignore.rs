@@ -3,7 +3,8 @@
 //! One may lie in the home directory, in the workspaces directory, and in each directory right below these; the innermost
 //! that says something about a path decides, and `!` brings back what the published list leaves out. The file itself is
 //! always kept. It is read as root out of a user's hands: never through a link, never without a bound. A line that cannot be
-//! understood leaves nothing out, and is said.
+//! understood leaves nothing out, and is said. So does a file that came with a repository: whoever wrote that must not
+//! decide what of the owner's work is kept.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _};
@@ -21,6 +22,10 @@ use super::scope::Include;
 pub const NAME: &str = ".ebbignore";
 /// Longer files are no lists of rules.
 const LONGEST: u64 = 64 << 10;
+/// Longer indexes of git are not searched.
+const LONGEST_INDEX: u64 = 64 << 20;
+/// Patterns that say nothing but "everything".
+const EVERYTHING: [&str; 7] = ["*", "/*", "**", "/**", "**/*", "*/", "**/"];
 
 /// All rules of the owner.
 #[derive(Debug, Default)]
@@ -59,7 +64,17 @@ impl OwnRules {
                 .collect();
             names.sort();
             for name in names {
-                rules.read_at(&include.shown.join(&name), &include.real.join(&name));
+                let real = include.real.join(&name);
+                if real.join(NAME).symlink_metadata().is_ok() && may_be_cloned(&real) {
+                    rules.notices.push(format!(
+                        "{} leaves nothing out: it may have come with the repository. Rules in {} count, as do those \
+                         of a file that git does not track",
+                        show_path(&include.shown.join(&name).join(NAME)),
+                        show_path(&include.shown.join(NAME)),
+                    ));
+                    continue;
+                }
+                rules.read_at(&include.shown.join(&name), &real);
             }
         }
         rules.places.sort_by_key(|place| std::cmp::Reverse(place.at.components().count()));
@@ -100,9 +115,19 @@ impl OwnRules {
             Err(reason) => return self.notices.push(format!("{file} leaves nothing out: {reason}")),
         };
         let mut builder = GitignoreBuilder::new(at);
-        for (number, line) in text.lines().enumerate() {
-            if let Err(error) = builder.add_line(None, line) {
-                self.notices.push(format!("line {} of {file} leaves nothing out: {error}", number + 1));
+        for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let number = number + 1;
+            let Ok(line) = std::str::from_utf8(line) else {
+                self.notices.push(format!("line {number} of {file} leaves nothing out: it is not UTF-8"));
+                continue;
+            };
+            if let Err(error) = builder.add_line(None, line.trim_end_matches('\r')) {
+                self.notices.push(format!("line {number} of {file} leaves nothing out: {error}"));
+            } else if EVERYTHING.contains(&line.trim()) {
+                let line = line.trim();
+                self.notices.push(format!(
+                    "line {number} of {file}, `{line}`, leaves out everything there that no later line brings back"
+                ));
             }
         }
         match builder.build() {
@@ -112,7 +137,46 @@ impl OwnRules {
     }
 }
 
-fn text_of(path: &Path) -> Result<Option<String>, String> {
+/// Whether git tracks the rules of this directory, or may do so: seen in git's index, without running git, which would
+/// obey the repository.
+fn may_be_cloned(directory: &Path) -> bool {
+    let git = directory.join(".git");
+    match git.symlink_metadata() {
+        Err(error) => return error.kind() != ErrorKind::NotFound,
+        // A link or a file: the index is elsewhere.
+        Ok(found) if !found.is_dir() => return true,
+        Ok(_) => {}
+    }
+    // Entries may be kept apart from the index.
+    let is_shared =
+        |entry: std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(b"sharedindex.");
+    if std::fs::read_dir(&git).map_or(true, |entries| entries.flatten().any(is_shared)) {
+        return true;
+    }
+    match bytes_of(&git.join("index"), LONGEST_INDEX) {
+        Ok(None) => false,
+        Ok(Some(index)) => is_tracked(&index),
+        Err(_) => true,
+    }
+}
+
+/// Looks through an index of version 2 or 3, where names are whole; of another nothing is known.
+fn is_tracked(index: &[u8]) -> bool {
+    if !matches!(index.get(..8), Some([b'D', b'I', b'R', b'C', 0, 0, 0, 2 | 3])) {
+        return true;
+    }
+    let name = [NAME.as_bytes(), &[0]].concat();
+    // Behind a slash it is the name of one that lies deeper.
+    index.windows(name.len() + 1).any(|at| at.first() != Some(&b'/') && at.get(1..) == Some(name.as_slice()))
+}
+
+fn text_of(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let text = bytes_of(path, LONGEST)?;
+    // A mark of the byte order is none of the first pattern's.
+    Ok(text.map(|text| text.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(text)))
+}
+
+fn bytes_of(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, String> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
@@ -128,11 +192,11 @@ fn text_of(path: &Path) -> Result<Option<String>, String> {
         return Err("it is no file".to_owned());
     }
     let mut text = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > LONGEST {
-        return Err(format!("it is longer than {LONGEST} bytes"));
+    file.take(longest + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > longest {
+        return Err(format!("it is longer than {longest} bytes"));
     }
-    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+    Ok(Some(text))
 }
 
 #[cfg(test)]
@@ -184,6 +248,58 @@ mod tests {
         // The file itself is kept, and one that lies deeper is an ordinary file.
         check(&rules, "/workspaces/app/.ebbignore", false, "keep");
         check(&rules, "/workspaces/app/deep/src", true, "nothing");
+    }
+
+    #[test]
+    fn a_file_that_came_with_a_repository_leaves_nothing_out_and_is_said() {
+        let git = |at: &Path, arguments: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            let ended = git.arg("-C").arg(at).args(arguments).output().unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        };
+        let files = [
+            ("workspaces/.ebbignore", "/app/scratch/\n"),
+            ("workspaces/app/.ebbignore", "/src/\n"),
+            ("workspaces/app/deep/.ebbignore", "x\n"),
+            ("workspaces/app/scratch/x", ""),
+        ];
+        let (root, own) = rules(&files);
+        let app = root.path().join("workspaces/app");
+        check(&own, "/workspaces/app/src", true, "`/src/` in /workspaces/app/.ebbignore");
+        git(&app, &["init", "-q"]);
+        git(&app, &["add", "deep"]);
+        // The repository's own, and git does not know it.
+        check(&read(root.path()), "/workspaces/app/src", true, "`/src/` in /workspaces/app/.ebbignore");
+        for version in ["2", "3", "4"] {
+            git(&app, &["add", ".ebbignore"]);
+            git(&app, &["update-index", "--index-version", version]);
+            let rules = read(root.path());
+            check(&rules, "/workspaces/app/src", true, "nothing");
+            check(&rules, "/workspaces/app/scratch", true, "`/app/scratch/` in /workspaces/.ebbignore");
+            let notices = rules.notices().join("\n");
+            assert!(notices.contains("/workspaces/app/.ebbignore leaves nothing out"), "{notices}");
+        }
+        std::fs::remove_dir_all(app.join(".git")).unwrap();
+        std::fs::write(app.join(".git"), "gitdir: /elsewhere\n").unwrap();
+        check(&read(root.path()), "/workspaces/app/src", true, "nothing");
+    }
+
+    #[test]
+    fn marks_line_ends_and_bytes_of_other_systems_are_understood_or_said() {
+        let (root, _) = rules(&[("workspaces/app/.ebbignore", "\u{feff}tmp/\r\n*.iso\r\n")]);
+        std::fs::write(root.path().join("workspaces/.ebbignore"), b"caf\xe9\nlog\n*\n").unwrap();
+        let rules = read(root.path());
+        check(&rules, "/workspaces/app/tmp", true, "`tmp/` in /workspaces/app/.ebbignore");
+        check(&rules, "/workspaces/app/x.iso", false, "`*.iso` in /workspaces/app/.ebbignore");
+        let notices = rules.notices().join("\n");
+        assert!(
+            notices.contains("line 1 of /workspaces/.ebbignore leaves nothing out: it is not UTF-8"),
+            "{notices}"
+        );
+        assert!(
+            notices.contains("line 3 of /workspaces/.ebbignore, `*`, leaves out everything"),
+            "{notices}"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Filled by the readers while they work, from several threads. Must never lose a path in silence: lists are bounded, what
 //! is beyond the bound is counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind as IoErrorKind;
 use std::path::Path;
 use std::sync::Mutex;
@@ -53,15 +53,36 @@ pub struct Weight {
     pub bytes: u64,
     /// Set where counting stopped early.
     pub at_least: bool,
+    /// Whether the history of a repository was seen below.
+    pub history: bool,
+}
+
+/// Paths with what is to be said of each; those beyond the bound are counted.
+#[derive(Debug, Default)]
+struct Paths {
+    listed: BTreeMap<String, String>,
+    more: u64,
+}
+
+impl Paths {
+    /// Whether it is listed, now or before.
+    fn add(&mut self, path: String, reason: String) -> bool {
+        if self.listed.len() < LISTED || self.listed.contains_key(&path) {
+            self.listed.insert(path, reason);
+            return true;
+        }
+        self.more = self.more.saturating_add(1);
+        false
+    }
 }
 
 /// What happened to the paths that are not in the snapshot as they stood.
 #[derive(Debug, Default)]
 pub struct Findings {
-    unreadable: Mutex<BTreeMap<String, String>>,
-    vanished: Mutex<BTreeSet<String>>,
-    unsteady: Mutex<BTreeSet<String>>,
-    torn: Mutex<BTreeMap<String, String>>,
+    unreadable: Mutex<Paths>,
+    vanished: Mutex<Paths>,
+    unsteady: Mutex<Paths>,
+    torn: Mutex<Paths>,
     skipped: Mutex<(Vec<Reasoned>, u64)>,
     own: Mutex<OwnExcluded>,
     /// Entries that are no directories, handed to the library.
@@ -73,32 +94,40 @@ pub struct Findings {
 impl Findings {
     pub fn unreadable(&self) -> Vec<Reasoned> {
         lock(&self.unreadable)
+            .listed
             .iter()
             .map(|(path, reason)| Reasoned { path: path.clone(), reason: reason.clone() })
             .collect()
     }
 
+    /// How many unreadable, vanished and unsteady paths there are beyond the listed ones.
+    pub fn more(&self) -> (u64, u64, u64) {
+        (lock(&self.unreadable).more, lock(&self.vanished).more, lock(&self.unsteady).more)
+    }
+
     pub fn vanished(&self) -> Vec<String> {
-        lock(&self.vanished).iter().cloned().collect()
+        lock(&self.vanished).listed.keys().cloned().collect()
     }
 
     /// Files that changed between the listing and the end of their reading: the snapshot holds them as they were at one
     /// moment in between, or up to the length that they had then.
     pub fn unsteady(&self) -> Vec<String> {
-        lock(&self.unsteady).iter().cloned().collect()
+        lock(&self.unsteady).listed.keys().cloned().collect()
     }
 
     /// Whether there is a file of which the snapshot may hold a mixture of two states.
     pub fn is_torn(&self) -> bool {
-        !lock(&self.torn).is_empty()
+        !lock(&self.torn).listed.is_empty()
     }
 
     /// Owns up to the torn files: from now on they count as unreadable, by name.
     pub fn admit_torn(&self, events: &Events) {
-        for (path, reason) in std::mem::take(&mut *lock(&self.torn)) {
-            events.error(Some(&path), &reason);
-            lock(&self.unreadable).insert(path, reason);
+        let torn = std::mem::take(&mut *lock(&self.torn));
+        for (path, reason) in torn.listed {
+            self.unreadable_file(events, path, reason);
         }
+        let mut unreadable = lock(&self.unreadable);
+        unreadable.more = unreadable.more.saturating_add(torn.more);
     }
 
     pub fn skipped(&self) -> (Vec<Reasoned>, u64) {
@@ -150,20 +179,46 @@ impl Findings {
     }
 
     pub(super) fn unsteady_file(&self, path: &Path) {
-        lock(&self.unsteady).insert(show_path(path));
+        lock(&self.unsteady).add(show_path(path), String::new());
     }
 
     pub(super) fn torn_file(&self, path: &Path, reason: &str) {
-        lock(&self.torn).insert(show_path(path), reason.to_owned());
+        lock(&self.torn).add(show_path(path), reason.to_owned());
     }
 
     pub(super) fn fail(&self, events: &Events, path: &Path, kind: IoErrorKind, reason: &str) {
         let shown = show_path(path);
         if kind == IoErrorKind::NotFound {
-            lock(&self.vanished).insert(shown);
+            lock(&self.vanished).add(shown, String::new());
         } else {
-            events.error(Some(&shown), reason);
-            lock(&self.unreadable).insert(shown, reason.to_owned());
+            self.unreadable_file(events, shown, reason.to_owned());
         }
+    }
+
+    fn unreadable_file(&self, events: &Events, path: String, reason: String) {
+        if lock(&self.unreadable).add(path.clone(), reason.clone()) {
+            events.error(Some(&path), &reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_bounded_and_what_is_beyond_is_counted() {
+        let findings = Findings::default();
+        for n in 0..LISTED + 3 {
+            let path = format!("/w/{n}");
+            findings.unsteady_file(Path::new(&path));
+            findings.torn_file(Path::new(&path), "torn");
+            findings.fail(&Events::new(), Path::new(&path), IoErrorKind::NotFound, "gone");
+        }
+        findings.unsteady_file(Path::new("/w/0"));
+        findings.admit_torn(&Events::new());
+        assert_eq!(findings.more(), (3, 3, 3));
+        assert_eq!(findings.unreadable().len(), LISTED);
+        assert!(!findings.is_torn());
     }
 }

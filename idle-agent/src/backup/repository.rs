@@ -92,6 +92,8 @@ fn draft(key: &str) -> RusticResult<BTreeMap<(u8, Id), Bytes>> {
     let backends = RepositoryBackends::new(Arc::<Memory>::clone(&memory), None);
     let mut config = ConfigOptions::default();
     config.set_datapack_size = PACK_SIZE.parse().ok();
+    // Otherwise packs grow with the repository, and with them the memory that a backup takes.
+    config.set_datapack_growfactor = Some(0);
     let master = master_key(key).map_err(|error| RusticError::new(ErrorKind::Key, error.to_string()))?;
     let repository = Repository::new(&options, &backends)?.init(
         &Credentials::Masterkey(master),

@@ -5,14 +5,14 @@
 //! with the snapshot after. Safe to repeat after any interruption. Must never touch a path that the snapshot does not name,
 //! and never follow a name that leaves the target.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustic_core::repofile::{Node, NodeType, SnapshotFile};
+use rustic_core::repofile::{Node, NodeType, PackId, SnapshotFile};
 use rustic_core::{IndexedFullStatus, LocalDestination, LsOptions, Repository, RestoreOptions, RusticResult};
 use serde::Serialize;
 
@@ -37,6 +37,9 @@ pub struct Order {
     /// Restores only what lies at or below this absolute path; may be given several times.
     #[arg(long)]
     pub include: Vec<PathBuf>,
+    /// File that gets the names of the packs, one a line, that hold what was restored.
+    #[arg(long)]
+    pub note_packs: Option<PathBuf>,
 }
 
 /// The result.
@@ -91,6 +94,7 @@ fn restore(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     run.write(events)?;
     events.phase(Phase::Verify);
     let mut outcome = run.compare(events)?;
+    run.note_packs(&mut outcome);
     outcome.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(outcome)
 }
@@ -236,6 +240,35 @@ impl Run<'_> {
         }
         outcome.warnings = Warnings::take().0;
         Ok(outcome)
+    }
+
+    /// Writes down which packs were needed. Who reads it looks at fewer packs again: without it nothing is lost but time.
+    fn note_packs(&self, outcome: &mut Outcome) {
+        let Some(file) = &self.order.note_packs else { return };
+        let noted = self.packs().and_then(|packs| {
+            let names: String = packs.iter().map(|pack| format!("{}\n", pack.to_hex().as_str())).collect();
+            crate::durable::write(file, names.as_bytes(), 0o600)
+                .map_err(|error| Failure::local("write", file, error))
+        });
+        if let Err(failure) = noted {
+            outcome.warnings.push(format!("the packs of this snapshot are not noted: {failure}"));
+        }
+    }
+
+    fn packs(&self) -> Result<BTreeSet<PackId>, Failure> {
+        let explain = |error: Box<rustic_core::RusticError>| self.explain(&error);
+        let mut packs: BTreeSet<PackId> = BTreeSet::new();
+        packs.insert(self.repository.get_index_entry(&self.snapshot.tree).map_err(explain)?.pack);
+        for entry in self.entries()? {
+            let (_, node) = entry.map_err(explain)?;
+            for blob in node.content.iter().flatten() {
+                packs.insert(self.repository.get_index_entry(blob).map_err(explain)?.pack);
+            }
+            if let Some(tree) = &node.subtree {
+                packs.insert(self.repository.get_index_entry(tree).map_err(explain)?.pack);
+            }
+        }
+        Ok(packs)
     }
 
     /// The length of a file, as the sum of its parts.

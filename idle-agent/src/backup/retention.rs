@@ -11,7 +11,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustic_core::repofile::{BlobType, IndexFile, IndexId, IndexPack, MasterKey, PackId, SnapshotFile, Tree};
@@ -29,6 +30,11 @@ use super::failure::Failure;
 use super::repository;
 use super::rest::lock;
 use super::store::Store;
+
+/// Objects that are read, or removed, at once: the time is short, and nearly all of it is spent waiting for the store.
+const AT_ONCE: usize = 8;
+/// Indexes that are worked on at once.
+const INDEXES_AT_ONCE: usize = 4;
 
 /// What is seen while tidying: what is verified, of all machines, and nothing else.
 pub const SEEN_AS_OF: &str = "verified";
@@ -54,7 +60,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Any [`Failure`]. Up to the first removal nothing has changed; after it, what is left is removed by a repetition, save packs
-/// of one index at most, which then are named by none.
+/// of the few indexes that were worked on, which then are named by none.
 pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outcome, Failure> {
     let forget = read_names(&order.forget)?;
     let store = Access { as_of: Some(SEEN_AS_OF.to_owned()), ..access.clone() }.store();
@@ -77,31 +83,61 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     let desk = Desk::new(repository.key(), store.read(FileType::Config, &Id::default())?);
     drop(repository);
 
-    for snapshot in &gone {
+    at_once(AT_ONCE, &gone, |snapshot| {
         store.remove_object(FileType::Snapshot, &snapshot.id)?;
         events.files(1);
-    }
-    let mut outcome = Outcome { snapshots: gone.len() as u64, packs: 0, bytes: 0, indexes: 0 };
-    let mut namings = plan.namings;
-    for change in plan.changes {
+        Ok(())
+    })?;
+    let outcome = Mutex::new(Outcome { snapshots: gone.len() as u64, packs: 0, bytes: 0, indexes: 0 });
+    let namings = Mutex::new(plan.namings);
+    at_once(INDEXES_AT_ONCE, &plan.changes, |change| {
         let old = store.read(FileType::Index, &change.index)?;
         if let Some((id, content)) = desk.without(*change.index, old, &change.keeps).map_err(explain)? {
             store.replace_index(&change.index, &id, &content.into())?;
         }
         store.remove_object(FileType::Index, &change.index)?;
-        outcome.indexes += 1;
-        for (pack, size) in change.drops {
-            let Some(left) = namings.get_mut(&pack) else { continue };
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                store.remove_object(FileType::Pack, &pack)?;
+        lock(&outcome).indexes += 1;
+        for (pack, size) in &change.drops {
+            let is_last = lock(&namings).get_mut(pack).is_some_and(|left| {
+                *left = left.saturating_sub(1);
+                *left == 0
+            });
+            if is_last {
+                store.remove_object(FileType::Pack, pack)?;
+                let mut outcome = lock(&outcome);
                 outcome.packs += 1;
-                outcome.bytes += u64::from(size);
+                outcome.bytes += u64::from(*size);
+                drop(outcome);
                 events.files(1);
             }
         }
-    }
-    Ok(outcome)
+        Ok(())
+    })?;
+    Ok(outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Does something with each of `all`, so many at once; after the first failure nothing new is begun.
+fn at_once<T: Sync>(
+    limit: usize,
+    all: &[T],
+    work: impl Fn(&T) -> Result<(), Failure> + Sync,
+) -> Result<(), Failure> {
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<Failure>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..limit.min(all.len()) {
+            scope.spawn(|| {
+                while lock(&failed).is_none()
+                    && let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    if let Err(failure) = work(one) {
+                        lock(&failed).get_or_insert(failure);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 /// Blobs that are needed, as hashes: a quarter of the memory, and one that is taken for another only keeps a pack.
@@ -128,25 +164,30 @@ fn needed_blobs(
     roots: impl Iterator<Item = TreeId>,
     events: &Events,
 ) -> Result<Needed, Failure> {
-    let mut needed = Needed::default();
-    let mut to_read: Vec<TreeId> = roots.collect();
     // By their whole names: one that was passed over would lose what it holds.
     let mut read: HashSet<TreeId> = HashSet::new();
-    while let Some(tree) = to_read.pop() {
-        if !read.insert(tree) {
-            continue;
-        }
-        let blob = BlobId::from(*tree);
-        needed.insert(blob);
-        let content =
-            repository.get_blob_cached(&blob, BlobType::Tree).map_err(|error| store.explain(&error))?;
-        for node in checked_tree(&tree, &content)?.nodes {
-            node.content.iter().flatten().for_each(|blob| needed.insert(BlobId::from(**blob)));
-            to_read.extend(node.subtree.filter(|subtree| !read.contains(subtree)));
-        }
-        events.files(1);
+    let mut level: Vec<TreeId> = roots.filter(|tree| read.insert(*tree)).collect();
+    let found = Mutex::new((Needed::default(), HashSet::<TreeId>::new()));
+    while !level.is_empty() {
+        at_once(AT_ONCE, &level, |tree| {
+            let blob = BlobId::from(**tree);
+            let content =
+                repository.get_blob_cached(&blob, BlobType::Tree).map_err(|error| store.explain(&error))?;
+            let nodes = checked_tree(tree, &content)?.nodes;
+            let mut found = lock(&found);
+            found.0.insert(blob);
+            for node in nodes {
+                node.content.iter().flatten().for_each(|blob| found.0.insert(BlobId::from(**blob)));
+                found.1.extend(node.subtree);
+            }
+            drop(found);
+            events.files(1);
+            Ok(())
+        })?;
+        let below = std::mem::take(&mut lock(&found).1);
+        level = below.into_iter().filter(|tree| read.insert(*tree)).collect();
     }
-    Ok(needed)
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner).0)
 }
 
 fn checked_tree(tree: &TreeId, content: &[u8]) -> Result<Tree, Failure> {
@@ -308,6 +349,26 @@ fn read_names(path: &Path) -> Result<BTreeSet<String>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_is_done_a_few_at_once_and_nothing_is_begun_after_a_failure() {
+        let all: Vec<usize> = (0..100).collect();
+        let done = AtomicUsize::new(0);
+        at_once(3, &all, |_| {
+            done.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(done.load(Ordering::SeqCst), 100);
+        let begun = AtomicUsize::new(0);
+        let ended = at_once(1, &all, |one| {
+            begun.fetch_add(1, Ordering::SeqCst);
+            if *one == 4 { Err(Failure::NoRepository) } else { Ok(()) }
+        });
+        assert!(ended.is_err());
+        assert_eq!(begun.load(Ordering::SeqCst), 5);
+        assert!(at_once(3, &[] as &[usize], |_| Err(Failure::NoRepository)).is_ok());
+    }
 
     #[test]
     fn a_tree_that_is_not_what_its_name_says_is_not_believed() {

@@ -81,8 +81,11 @@ pub struct Outcome {
     /// What the owner's own rules left out.
     pub excluded: OwnExcluded,
     pub unreadable: Vec<Reasoned>,
+    pub unreadable_more: u64,
     pub vanished: Vec<String>,
+    pub vanished_more: u64,
     pub unsteady: Vec<String>,
+    pub unsteady_more: u64,
     pub warnings: Vec<String>,
     pub bytes_sent: u64,
     pub duration_ms: u64,
@@ -121,6 +124,9 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
             break (id, snapshot.tree, findings);
         }
     };
+    // Of a pass that was repeated packs and indexes are left, and its name as this snapshot's parent, which nothing looks
+    // up. A snapshot would stay for ever: no list would name it.
+    store.publish(*id)?;
 
     // A store of its own: nothing the writer remembers can stand in for what is stored. It reads as of this snapshot, so
     // that it proves exactly what a wake will be shown.
@@ -137,6 +143,7 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     };
     let (skipped, skipped_more) = findings.skipped();
     let unreadable = findings.unreadable();
+    let (unreadable_more, vanished_more, unsteady_more) = findings.more();
     let (mut warnings, more) = Warnings::take();
     if more > 0 {
         warnings.push(format!("and {more} more"));
@@ -155,8 +162,11 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
         skipped_more,
         excluded: findings.own(),
         unreadable,
+        unreadable_more,
         vanished: findings.vanished(),
+        vanished_more,
         unsteady: findings.unsteady(),
+        unsteady_more,
         warnings,
         bytes_sent: store.rest().bytes_sent(),
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),

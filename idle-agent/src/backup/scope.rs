@@ -136,8 +136,9 @@ impl Scope {
         Arc::new(move |real, shown, is_dir, left_out| match left_out {
             LeftOut::Published(rule) => findings.skip(shown, rule),
             LeftOut::Own(rule) => {
-                findings.exclude(shown, rule, weigh(real, &left));
-                if let Some(text) = missed(shown, is_dir, rule) {
+                let weight = weigh(real, &left);
+                findings.exclude(shown, rule, weight);
+                if let Some(text) = missed(shown, is_dir, rule, weight) {
                     findings.notice(text);
                 }
             }
@@ -166,7 +167,7 @@ impl Include {
 }
 
 /// What people tend to miss later: said, and honoured all the same.
-pub fn missed(shown: &Path, is_dir: bool, rule: &str) -> Option<String> {
+pub fn missed(shown: &Path, is_dir: bool, rule: &str, weight: Weight) -> Option<String> {
     let name = shown.file_name()?;
     let path = show_path(shown);
     if name == ".git" {
@@ -175,6 +176,12 @@ pub fn missed(shown: &Path, is_dir: bool, rule: &str) -> Option<String> {
         ));
     }
     let in_workspaces = shown.parent().and_then(Path::file_name).is_some_and(|above| above == "workspaces");
+    if weight.history {
+        return Some(format!(
+            "{rule} leaves out the whole of {path}, a repository with it: commits that are pushed nowhere end with the \
+             machine"
+        ));
+    }
     (is_dir && in_workspaces).then(|| format!("{rule} leaves out the whole of {path}"))
 }
 
@@ -189,6 +196,7 @@ pub fn weigh(real: &Path, budget: &AtomicU64) -> Weight {
             weight.at_least = true;
             break;
         }
+        weight.history |= entry.depth() > 0 && entry.file_name() == ".git";
         if entry.file_type().is_some_and(|kind| !kind.is_dir()) {
             weight.files += 1;
             weight.bytes += entry.metadata().map_or(0, |found| found.len());
@@ -236,7 +244,11 @@ mod tests {
 
     #[test]
     fn a_whole_workspace_or_its_history_is_left_out_but_said() {
-        let said = |path: &str| missed(Path::new(path), true, "`x` in /workspaces/.ebbignore");
+        let weigh = |history| Weight { history, ..Weight::default() };
+        let said = |path: &str| missed(Path::new(path), true, "`x` in /workspaces/.ebbignore", weigh(false));
+        let holds =
+            missed(Path::new("/home/ebb/src"), true, "`s*` in /home/ebb/.ebbignore", weigh(true)).unwrap();
+        assert!(holds.contains("the whole of /home/ebb/src, a repository with it"), "{holds}");
         assert_eq!(
             said("/workspaces/app").unwrap(),
             "`x` in /workspaces/.ebbignore leaves out the whole of /workspaces/app"
@@ -253,7 +265,9 @@ mod tests {
             std::fs::write(dir.path().join(name), "four").unwrap();
         }
         let whole = weigh(dir.path(), &AtomicU64::new(100));
-        assert_eq!(whole, Weight { files: 3, bytes: 12, at_least: false });
+        assert_eq!(whole, Weight { files: 3, bytes: 12, at_least: false, history: false });
+        std::fs::create_dir(dir.path().join(".git")).unwrap();
+        assert!(weigh(dir.path(), &AtomicU64::new(100)).history);
         assert!(weigh(dir.path(), &AtomicU64::new(2)).at_least);
     }
 }

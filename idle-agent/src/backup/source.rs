@@ -4,6 +4,7 @@
 //! a receipt must name what it lacks. The directories above and at each include carry their real owner and mode, so that
 //! any restic restores them. Which entries there are is `scope.rs`, how each is read `steady.rs`.
 
+use std::collections::HashSet;
 use std::io::ErrorKind as IoErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::contents::{modified, seconds_and_nanos};
 use super::events::Events;
 use super::findings::Findings;
 use super::scope::{Include, Scope, join};
-use super::steady::{Opener, let_step_pass};
+use super::steady::{Opener, let_step_pass, mapped_for_writing};
 use super::store::Store;
 
 /// What is to be read.
@@ -79,6 +80,7 @@ impl ReadSource for Source {
             store: Arc::clone(&self.store),
             events: Arc::clone(&self.events),
             findings: self.findings(),
+            mapped: Arc::new(mapped_for_writing()),
         };
         Box::new(parts.into_iter().flat_map(move |(_, part)| reader.clone().read(part)))
     }
@@ -94,6 +96,7 @@ struct Reader {
     store: Arc<Store>,
     events: Arc<Events>,
     findings: Arc<Findings>,
+    mapped: Arc<HashSet<u64>>,
 }
 
 type Entries = Box<dyn Iterator<Item = RusticResult<ReadSourceEntry<Opener>>> + Send>;
@@ -162,6 +165,7 @@ impl Reader {
                 listed: (node.meta.size, modified(&node)),
                 events: Arc::clone(&self.events),
                 findings: Arc::clone(&self.findings),
+                mapped: Arc::clone(&self.mapped),
             }
         });
         Some(ReadSourceEntry { path: shown.to_path_buf(), node, open })

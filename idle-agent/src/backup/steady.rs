@@ -6,6 +6,7 @@
 //! and in the end a partial receipt. Must never hand over a mixture of two states in silence, block on a FIFO, follow a
 //! link, or follow a file that grows without end.
 
+use std::collections::HashSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Cursor, ErrorKind as IoErrorKind, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -67,6 +68,28 @@ pub fn let_step_pass((seconds, nanos): (i64, i64)) {
     std::thread::sleep(left);
 }
 
+/// Inodes of files that a program has mapped for writing, whatever the device. A write through a map moves the file's
+/// times only where it is the first to its page since that page was written out.
+pub fn mapped_for_writing() -> HashSet<u64> {
+    let mut inodes = HashSet::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        // Bytes: a path may be anything. A process that ended meanwhile has nothing mapped.
+        let maps = std::fs::read(process.path().join("maps")).unwrap_or_default();
+        inodes.extend(maps.split(|byte| *byte == b'\n').filter_map(shared_and_writable));
+    }
+    inodes
+}
+
+/// The inode of a line such as `7f…-7f… rw-s 00000000 08:01 42 /w/db`.
+fn shared_and_writable(line: &[u8]) -> Option<u64> {
+    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let permissions = words.nth(1)?;
+    if permissions.get(1) != Some(&b'w') || permissions.get(3) != Some(&b's') {
+        return None;
+    }
+    std::str::from_utf8(words.nth(2)?).ok()?.parse().ok().filter(|inode| *inode != 0)
+}
+
 /// Opens one file when the library comes to it.
 pub struct Opener {
     pub real: PathBuf,
@@ -75,6 +98,8 @@ pub struct Opener {
     pub listed: (u64, Option<(i64, i64)>),
     pub events: Arc<Events>,
     pub findings: Arc<Findings>,
+    /// See [`mapped_for_writing`].
+    pub mapped: Arc<HashSet<u64>>,
 }
 
 impl ReadSourceOpen for Opener {
@@ -121,9 +146,16 @@ impl Opener {
             Some(Errno::LOOP | Errno::NXIO) => self.replaced(),
             _ => self.unreadable(error),
         })?;
-        let found = file.metadata().map_err(|error| self.unreadable(error))?;
+        let mut found = file.metadata().map_err(|error| self.unreadable(error))?;
         if !found.is_file() {
             return Err(self.replaced());
+        }
+        if self.mapped.contains(&found.ino()) {
+            // Once it is written out, the next write through a map moves its times.
+            if let Err(error) = rustix::fs::fdatasync(&file) {
+                eprintln!("{}: cannot be written out: {error}", self.shown.display());
+            }
+            found = file.metadata().map_err(|error| self.unreadable(error))?;
         }
         let stamp = Stamp::of(&found);
         let_step_pass(stamp.ctime);
@@ -294,6 +326,7 @@ mod tests {
                 listed: (stamp.size, Some(stamp.mtime)),
                 events: Events::new(),
                 findings: Arc::clone(&self.findings),
+                mapped: Arc::default(),
             }
         }
 
@@ -325,6 +358,32 @@ mod tests {
 
     fn write_at(path: &Path, at: u64, content: &[u8]) {
         OpenOptions::new().write(true).open(path).unwrap().write_all_at(content, at).unwrap();
+    }
+
+    #[test]
+    fn maps_that_can_change_a_file_are_told_from_the_rest() {
+        for (line, inode) in [
+            ("7f00-7f10 rw-s 00000000 08:01 42                  /w/my db", Some(42)),
+            ("7f00-7f10 -w-s 00000000 08:01 43", Some(43)),
+            ("7f00-7f10 r--s 00000000 08:01 44 /w/read", None),
+            ("7f00-7f10 rw-p 00000000 08:01 45 /w/private", None),
+            ("7f00-7f10 rw-s 00000000 00:00 0 ", None),
+            ("", None),
+        ] {
+            assert_eq!(shared_and_writable(line.as_bytes()), inode, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_mapped_is_written_out_and_read_all_the_same() {
+        let bench = Bench::new();
+        std::fs::write(bench.file(), "x").unwrap();
+        let inode = bench.file().metadata().unwrap().ino();
+        let opener = Opener { mapped: Arc::new(HashSet::from([inode])), ..bench.listed() };
+        let mut text = String::new();
+        opener.open().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x");
+        bench.check(&[], None);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Store {
     written_packs: Mutex<BTreeMap<String, u64>>,
     damage: Mutex<Option<Failure>>,
     windows: Mutex<BTreeMap<Id, (u32, Bytes)>>,
+    /// Snapshots that are made and not published: the library sees them, nobody else does.
+    drafts: Mutex<BTreeMap<Id, Bytes>>,
 }
 
 impl Store {
@@ -55,6 +57,7 @@ impl Store {
             written_packs: Mutex::default(),
             damage: Mutex::default(),
             windows: Mutex::default(),
+            drafts: Mutex::default(),
         })
     }
 
@@ -126,6 +129,19 @@ impl Store {
             lock(&self.settled).insert(path, listed.clone());
         }
         Ok(listed)
+    }
+
+    /// Stores a snapshot that was made here; one that is no draft is in the store already.
+    pub fn publish(&self, id: Id) -> Result<(), Failure> {
+        let draft = lock(&self.drafts).get(&id).cloned();
+        match draft {
+            Some(draft) => {
+                self.write(FileType::Snapshot, &id, &draft.into())?;
+                lock(&self.drafts).clear();
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// `config`, asked for until it is there; `None` where there is no repository.
@@ -376,11 +392,19 @@ impl ReadBackend for Store {
     }
 
     fn list_with_size(&self, kind: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        let listed = self.list(kind).map_err(|failure| library(&failure))?;
+        let mut listed = self.list(kind).map_err(|failure| library(&failure))?;
+        if kind == FileType::Snapshot {
+            listed.extend(lock(&self.drafts).iter().map(|(id, draft)| (*id, draft.len() as u64)));
+        }
         Ok(listed.into_iter().map(|(id, size)| (id, u32::try_from(size).unwrap_or(u32::MAX))).collect())
     }
 
     fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
+        if kind == FileType::Snapshot
+            && let Some(draft) = lock(&self.drafts).get(id)
+        {
+            return Ok(draft.clone());
+        }
         self.read(kind, id).map_err(|failure| library(&failure))
     }
 
@@ -418,6 +442,10 @@ impl WriteBackend for Store {
                 let id = *id;
                 self.uploads.begin(move || store.write(FileType::Pack, &id, &content))
             }
+            (FileType::Snapshot, _) => self.uploads.all_done().map(|()| {
+                let whole: Vec<u8> = content.slice().iter().flat_map(|part| part.iter().copied()).collect();
+                lock(&self.drafts).insert(*id, whole.into());
+            }),
             // An index that names a pack which is not stored yet would be a promise.
             _ => self.uploads.all_done().and_then(|()| self.write(kind, id, &content)),
         };

@@ -165,7 +165,7 @@ fn listener(left: &Arc<Mutex<Left>>) -> super::scope::Told {
         let mut left = lock(&left);
         left.at_least |= weight.at_least;
         if is_own {
-            left.notices.extend(missed(shown, is_dir, rule));
+            left.notices.extend(missed(shown, is_dir, rule, weight));
             left.own.push(heap);
         } else {
             left.published.push(heap);

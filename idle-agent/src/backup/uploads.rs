@@ -46,9 +46,20 @@ impl Uploads {
             changed.notify_all();
         };
         let thread = std::thread::Builder::new().name("upload".to_owned()).spawn(work);
-        thread.map(drop).map_err(|error| Failure::Library {
-            message: format!("no thread could be started for an upload: {error}"),
-        })
+        thread.map(drop).map_err(|error| self.not_started(&error))
+    }
+
+    /// What was to be uploaded is nowhere: nobody may wait for it, or build on it.
+    fn not_started(&self, error: &std::io::Error) -> Failure {
+        let message = format!("no thread could be started for an upload: {error}");
+        let failure = Failure::Library { message };
+        let (state, changed) = &*self.state;
+        let mut state = lock(state);
+        state.running -= 1;
+        state.failed.get_or_insert_with(|| failure.clone());
+        drop(state);
+        changed.notify_all();
+        failure
     }
 
     /// Waits until nothing is on its way.
@@ -111,6 +122,15 @@ mod tests {
         assert!(uploads.all_done().is_err());
         assert!(uploads.begin(|| Ok(())).is_err());
         assert!(uploads.all_done().is_err());
+    }
+
+    #[test]
+    fn an_upload_that_could_not_start_is_waited_for_by_nobody() {
+        let uploads = Uploads::default();
+        uploads.wait_until(|_| true, |state| state.running += 1).unwrap();
+        uploads.not_started(&std::io::Error::other("no threads"));
+        assert!(uploads.all_done().is_err());
+        assert_eq!(lock(&uploads.state.0).running, 0);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 /// Most paths that a receipt names as left out; the rest is counted in a last entry.
 const SKIPPED_NAMED: usize = 200;
+/// Most bytes that one list of paths takes in a receipt, as JSON: it must never grow too large to be delivered.
+const NAMED_BYTES: usize = 64 << 10;
 /// Paths that a remark and a receipt's account of the owner's rules name.
 const NAMED: usize = 5;
 
@@ -25,6 +27,8 @@ struct Outcome {
     skipped_more: u64,
     #[serde(default)]
     unreadable: Vec<Reasoned>,
+    #[serde(default)]
+    unreadable_more: u64,
     #[serde(default)]
     excluded: OwnExcluded,
 }
@@ -47,6 +51,7 @@ struct OwnExcluded {
 struct Asides {
     excluded: OwnExcluded,
     unsteady: Vec<String>,
+    unsteady_more: u64,
     warnings: Vec<String>,
 }
 
@@ -69,7 +74,7 @@ pub fn remarks(result: &serde_json::Value) -> Vec<String> {
         let paths = asides.unsteady.iter().map(String::as_str);
         remarks.push(format!(
             "written to while the backup ran, and held as they were at one moment: {}",
-            first(paths, asides.unsteady.len() as u64)
+            first(paths, (asides.unsteady.len() as u64).saturating_add(asides.unsteady_more))
         ));
     }
     remarks.extend(asides.warnings);
@@ -91,6 +96,12 @@ struct Reasoned {
     reason: String,
 }
 
+impl Reasoned {
+    fn with_reason(&self) -> String {
+        if self.reason.is_empty() { self.path.clone() } else { format!("{} by {}", self.path, self.reason) }
+    }
+}
+
 /// Turns the child's result into the receipt that the control plane checks.
 ///
 /// # Errors
@@ -98,16 +109,20 @@ struct Reasoned {
 pub fn receipt(result: serde_json::Value) -> Result<Receipt, ChildError> {
     let outcome: Outcome = serde_json::from_value(result)
         .map_err(|error| ChildError::Vanished(format!("its result cannot be read: {error}")))?;
-    let more = outcome.skipped_more + outcome.skipped.len().saturating_sub(SKIPPED_NAMED) as u64;
-    let mut skipped: Vec<String> =
-        outcome.skipped.into_iter().take(SKIPPED_NAMED).map(|path| path.path).collect();
+    let named = named(&outcome.skipped).min(SKIPPED_NAMED);
+    let more = outcome.skipped_more.saturating_add((outcome.skipped.len() - named) as u64);
+    let mut skipped: Vec<String> = outcome.skipped.into_iter().take(named).map(|path| path.path).collect();
     if more > 0 {
         skipped.push(format!("and {more} more"));
     }
+    // At least one: without any, the receipt would claim to be whole.
+    let named = self::named(&outcome.unreadable).max(1).min(outcome.unreadable.len());
+    let unreadable_more = outcome.unreadable_more.saturating_add((outcome.unreadable.len() - named) as u64);
     Ok(Receipt {
         snapshot: outcome.snapshot,
         tree: outcome.tree,
         packs_new: outcome.packs_new,
+        packs_to_come: 0,
         packs_total: outcome.packs_total,
         files: outcome.files,
         bytes_total: outcome.bytes_total,
@@ -116,15 +131,31 @@ pub fn receipt(result: serde_json::Value) -> Result<Receipt, ChildError> {
         unreadable: outcome
             .unreadable
             .into_iter()
+            .take(named)
             .map(|path| Unreadable { path: path.path, reason: path.reason })
             .collect(),
+        unreadable_more,
         excluded: (outcome.excluded.paths > 0).then(|| Excluded {
             files: outcome.excluded.files,
             bytes: outcome.excluded.bytes,
             at_least: outcome.excluded.at_least,
-            first: outcome.excluded.first.into_iter().take(NAMED).map(|path| path.path).collect(),
+            first: outcome.excluded.first.iter().take(NAMED).map(Reasoned::with_reason).collect(),
         }),
     })
+}
+
+/// How many of these paths, with their reasons, there is room to name.
+fn named(paths: &[Reasoned]) -> usize {
+    let mut left = NAMED_BYTES;
+    let fits = |path: &&Reasoned| {
+        // A character may take six bytes as JSON.
+        let size =
+            serde_json::to_string(&(&path.path, &path.reason)).map_or(NAMED_BYTES, |json| json.len() + 24);
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    };
+    paths.iter().take_while(fits).count()
 }
 
 #[cfg(test)]
@@ -146,6 +177,23 @@ mod tests {
         assert_eq!(receipt.skipped.last().unwrap(), "and 105 more");
         assert_eq!(receipt.excluded, None);
         assert!(super::receipt(serde_json::json!({"snapshot": 1})).is_err());
+    }
+
+    #[test]
+    fn however_much_is_wrong_the_receipt_stays_small_and_counts_the_rest() {
+        let paths: Vec<_> = (0..1000)
+            .map(|n| serde_json::json!({"path": format!("/w/{n}{}", "\u{1}".repeat(4000)), "reason": "EIO"}))
+            .collect();
+        let result = serde_json::json!({
+            "snapshot": "ab", "tree": "cd", "packs_new": [], "packs_total": 1, "bytes_total": 10, "files": 2,
+            "bytes_sent": 7, "skipped": paths, "unreadable": paths, "unreadable_more": 7,
+            "excluded": { "paths": 1, "files": 1, "bytes": 5, "first": [{"path": "/w/a", "reason": "`a` in /w/.ebbignore"}] },
+        });
+        let receipt = receipt(result).unwrap();
+        assert!(receipt.is_partial());
+        assert_eq!(receipt.unreadable.len() as u64 + receipt.unreadable_more, 1007);
+        assert!(serde_json::to_vec(&receipt).unwrap().len() < 200_000);
+        assert_eq!(receipt.excluded.unwrap().first, ["/w/a by `a` in /w/.ebbignore"]);
     }
 
     #[test]

@@ -1,20 +1,25 @@
 //! What takes long, in threads of its own: backups and the delivery of receipts. Each ends in an event.
 
-use super::Event;
+use super::{Event, parts};
 use crate::board::{Board, Urgency};
 use crate::child::{Children, News, Order, receipt, remarks};
 use crate::session::{CallError, Session};
-use crate::sync::spawn;
+use crate::sync::{lock, spawn};
 use ebbtide_api::vm::{DeliverReceipt, Receipt, ReceiptAnswer, ReceiptStatus};
+use std::collections::HashSet;
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How often a receipt that is still being checked is asked about, and how often in all: about two minutes.
+/// How often a receipt that is still being checked is asked about, and how often in all: about two minutes, and longer
+/// where it names many packs.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
-const CHECKS: u32 = 60;
+const CHECKS: usize = 60;
+/// Packs that are checked between two questions, at the least.
+const CHECKED: usize = 15;
 
 /// The jobs.
 pub struct Jobs {
@@ -24,6 +29,10 @@ pub struct Jobs {
     include: Vec<PathBuf>,
     events: Sender<Event>,
     number: u64,
+    /// Counts deliveries: one that waits gives way to the next, or the two would undo each other's check.
+    deliveries: Arc<AtomicU64>,
+    /// Packs of parts that were verified in this life: a disk that is full must not have them delivered for ever.
+    parts: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Jobs {
@@ -34,7 +43,16 @@ impl Jobs {
         include: Vec<PathBuf>,
         events: Sender<Event>,
     ) -> Self {
-        Self { session, children, board, include, events, number: 0 }
+        Self {
+            session,
+            children,
+            board,
+            include,
+            events,
+            number: 0,
+            deliveries: Arc::default(),
+            parts: Arc::default(),
+        }
     }
 
     /// Starts a backup and numbers it.
@@ -71,18 +89,21 @@ impl Jobs {
         self.children.stop();
     }
 
-    /// Delivers the receipt of the last backup, once.
+    /// Delivers the receipt of the last backup, or its next part, once.
     pub fn deliver_last(&self, receipt: Box<Receipt>) {
-        let session = Arc::clone(&self.session);
-        self.run("deliver", move || Event::Answered(deliver(&session, "/v1/vm/drained", &receipt)));
+        let desk = self.desk();
+        self.deliveries.fetch_add(1, Ordering::SeqCst);
+        self.run("deliver", move || Event::Answered(desk.deliver("/v1/vm/drained", &receipt)));
     }
 
     /// Delivers a receipt while work goes on, until the control plane has checked it.
     pub fn deliver(&self, receipt: Box<Receipt>) {
-        let session = Arc::clone(&self.session);
+        let desk = self.desk();
+        let deliveries = Arc::clone(&self.deliveries);
+        let mine = deliveries.fetch_add(1, Ordering::SeqCst) + 1;
         self.run("deliver", move || {
-            let mut answer = deliver(&session, "/v1/vm/receipts", &receipt);
-            for _ in 0..CHECKS {
+            let mut answer = desk.deliver("/v1/vm/receipts", &receipt);
+            for _ in 0..CHECKS + receipt.packs_new.len() / CHECKED {
                 let again = match &answer {
                     Ok(answer) => answer.status == ReceiptStatus::Checking,
                     Err(error) => error.may_pass(),
@@ -91,7 +112,10 @@ impl Jobs {
                     break;
                 }
                 std::thread::sleep(CHECK_EVERY);
-                answer = deliver(&session, "/v1/vm/receipts", &receipt);
+                if deliveries.load(Ordering::SeqCst) != mine {
+                    break;
+                }
+                answer = desk.deliver("/v1/vm/receipts", &receipt);
             }
             Event::Delivered(receipt, answer)
         });
@@ -99,14 +123,14 @@ impl Jobs {
 
     /// Notes the packs of a verified receipt: the next one names only those beyond them.
     pub fn remember_packs(&self, receipt: &Receipt) {
-        let names: String = receipt.packs_new.iter().map(|pack| format!("{}\n", pack.name)).collect();
-        let noted = std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.children.known_packs())
-            .and_then(|mut file| file.write_all(names.as_bytes()));
-        if let Err(error) = noted {
-            tracing::warn!(%error, "cannot note the packs of a receipt; the next one repeats them");
+        note_packs(&self.children.known_packs(), receipt);
+    }
+
+    fn desk(&self) -> Desk {
+        Desk {
+            session: Arc::clone(&self.session),
+            known_packs: self.children.known_packs(),
+            parts: Arc::clone(&self.parts),
         }
     }
 
@@ -122,8 +146,42 @@ impl Jobs {
     }
 }
 
-fn deliver(session: &Session, path: &str, receipt: &Receipt) -> Result<ReceiptAnswer, CallError> {
-    session.post(path, &DeliverReceipt { generation: session.generation(), receipt: receipt.clone() })
+/// Where receipts are delivered from.
+struct Desk {
+    session: Arc<Session>,
+    known_packs: PathBuf,
+    parts: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Desk {
+    /// Delivers a receipt, or the next part of one that is too large for one delivery: then it is still being checked.
+    fn deliver(&self, path: &str, receipt: &Receipt) -> Result<ReceiptAnswer, CallError> {
+        let generation = self.session.generation();
+        let part = parts::next(receipt, &lock(&self.parts));
+        let deliver = DeliverReceipt { generation, receipt: part };
+        if deliver.receipt.packs_to_come == 0 {
+            return self.session.post(path, &deliver);
+        }
+        let answer: ReceiptAnswer = self.session.post("/v1/vm/receipts", &deliver)?;
+        if answer.status != ReceiptStatus::Verified {
+            return Ok(answer);
+        }
+        lock(&self.parts).extend(deliver.receipt.packs_new.iter().map(|pack| pack.name.clone()));
+        note_packs(&self.known_packs, &deliver.receipt);
+        Ok(ReceiptAnswer { status: ReceiptStatus::Checking, problem: None })
+    }
+}
+
+fn note_packs(known_packs: &Path, receipt: &Receipt) {
+    let names: String = receipt.packs_new.iter().map(|pack| format!("{}\n", pack.name)).collect();
+    let noted = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(known_packs)
+        .and_then(|mut file| file.write_all(names.as_bytes()));
+    if let Err(error) = noted {
+        tracing::warn!(%error, "cannot note the packs of a receipt; the next one repeats them");
+    }
 }
 
 /// Says what a backup had to remark, once until it is something else.

@@ -13,6 +13,8 @@ fn receipt() -> Box<Receipt> {
         bytes_sent: 0,
         skipped: vec![],
         unreadable: vec![],
+        packs_to_come: 0,
+        unreadable_more: 0,
         excluded: None,
     })
 }

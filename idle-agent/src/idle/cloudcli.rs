@@ -2,11 +2,13 @@
 //! compares with the look before and is pure.
 //!
 //! Whoever starts CloudCLI on the machine hands it the secret as `JWT_SECRET`. A CloudCLI with another secret is somebody
-//! else's: it says nothing to us and is not asked for more. A run whose `lastSeq` stands still is believed for
-//! `agent_silence`, and one that cannot be asked about is unclear, never over and never going on for ever.
+//! else's: it says nothing to us and is not asked for more. Nobody but root and the workspace's user is given a token. A
+//! run whose `lastSeq` stands still is believed for `agent_silence`, and one that cannot be asked about is unclear for
+//! `unknown_grace`, never over and never going on for ever.
 
 use super::verdict::Reading;
 use crate::durable;
+use crate::ports::diag::Diag;
 use ebbtide_api::vm::VmPolicy;
 use jwt_simple::prelude::{Claims, Duration as TokenLife, HS256Key, MACLike as _};
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,7 @@ pub struct Asker {
     key: Option<HS256Key>,
     agent: ureq::Agent,
     address: String,
+    port: u16,
     is_ours: bool,
     /// Looks for which it is left alone.
     pause: u32,
@@ -83,23 +86,32 @@ impl Asker {
         if let Err(error) = &key {
             tracing::warn!(%error, "CloudCLI cannot be asked");
         }
-        Self::at(format!("http://127.0.0.1:{PORT}"), key.ok())
+        Self::at(PORT, key.ok())
     }
 
-    fn at(address: String, key: Option<HS256Key>) -> Self {
+    fn at(port: u16, key: Option<HS256Key>) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0);
-        Self { key, agent: config.build().into(), address, is_ours: false, pause: 0 }
+        let address = format!("http://127.0.0.1:{port}");
+        Self { key, agent: config.build().into(), address, port, is_ours: false, pause: 0 }
     }
 
-    /// Looks once.
-    pub fn look(&mut self) -> Sight {
+    /// Looks once; `user` is the workspace's.
+    pub fn look(&mut self, user: Option<u32>) -> Sight {
         if let Some(left) = self.pause.checked_sub(1) {
             self.pause = left;
             return Sight::Absent;
+        }
+        match whose(self.port) {
+            Some(owners) if owners.is_empty() => return Sight::Absent,
+            Some(owners) if owners.iter().any(|owner| *owner != 0 && Some(*owner) != user) => {
+                return self.leave_alone();
+            }
+            // A kernel that does not say: the token goes to whoever listens, as to every other server.
+            Some(_) | None => {}
         }
         let Some(token) = self.key.as_ref().and_then(token) else { return Sight::Absent };
         let asked = self
@@ -134,9 +146,15 @@ impl Asker {
         Sight::Absent
     }
 
-    fn no_answer(&self) -> Sight {
-        if self.is_ours { Sight::Unreadable } else { Sight::Absent }
+    /// The watch waits for an answer: one that never gave any is not asked at every look.
+    fn no_answer(&mut self) -> Sight {
+        if self.is_ours { Sight::Unreadable } else { self.leave_alone() }
     }
+}
+
+/// Who listens on a port; `None` where the kernel does not tell.
+fn whose(port: u16) -> Option<Vec<u32>> {
+    Diag::open().and_then(|mut diag| diag.owners(port)).ok()
 }
 
 /// The secret by which CloudCLI knows our tokens; only root reads it.
@@ -177,12 +195,24 @@ fn parse(text: &str) -> Option<BTreeMap<u64, u64>> {
 pub struct Sessions {
     /// By number: how many events there were, and how long there have been no more.
     known: BTreeMap<u64, (u64, u64)>,
+    /// For how long it has not answered or not been there.
+    gone_ms: u64,
 }
 
 impl Sessions {
     /// What a look says, where it says anything.
     pub fn compare(&mut self, passed: Duration, sight: &Sight, policy: &VmPolicy) -> Option<Reading> {
         let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        if let Sight::Running(_) = sight {
+            self.gone_ms = 0;
+        } else {
+            self.gone_ms = self.gone_ms.saturating_add(passed_ms);
+            // It died with its sessions, and will not tell of them any more.
+            if self.gone_ms > policy.unknown_grace_secs.saturating_mul(1000) {
+                self.known.clear();
+                return None;
+            }
+        }
         match sight {
             Sight::Absent if self.known.is_empty() => None,
             Sight::Absent => {
@@ -225,9 +255,9 @@ mod tests {
         snapshot_every_secs: 900,
     };
 
-    fn served(answers: Vec<(u16, &'static str)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    fn served(answers: Vec<(u16, &'static str)>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
         let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", server.server_addr().to_ip().unwrap());
+        let port = server.server_addr().to_ip().unwrap().port();
         let told = std::thread::spawn(move || {
             let answer = |(status, text): (u16, &'static str)| {
                 let request = server.recv().unwrap();
@@ -238,7 +268,12 @@ mod tests {
             };
             answers.into_iter().map(answer).collect()
         });
-        (address, told)
+        (port, told)
+    }
+
+    /// Of whoever runs this test.
+    fn user() -> Option<u32> {
+        Some(rustix::process::getuid().as_raw())
     }
 
     #[test]
@@ -247,18 +282,54 @@ mod tests {
         let key = HS256Key::from_bytes(secret(state.path()).unwrap().as_bytes());
         assert_eq!(secret(state.path()).unwrap(), secret(state.path()).unwrap(), "it is made once");
         let list = r#"{"success":true,"data":{"sessions":[{"sessionId":"a","provider":"claude","startedAt":1,"lastSeq":7}]}}"#;
-        let (address, told) = served(vec![(200, list), (503, "restarts"), (401, "{}"), (200, "<html>")]);
-        let mut asker = Asker::at(address.clone(), Some(key.clone()));
-        let Sight::Running(running) = asker.look() else { panic!("it answered") };
+        let (port, told) = served(vec![(200, list), (503, "restarts"), (401, "{}"), (200, "<html>")]);
+        let mut asker = Asker::at(port, Some(key.clone()));
+        let Sight::Running(running) = asker.look(user()) else { panic!("it answered") };
         assert_eq!(running.into_values().collect::<Vec<_>>(), [7]);
-        assert_eq!(asker.look(), Sight::Unreadable, "it was ours");
+        assert_eq!(asker.look(user()), Sight::Unreadable, "it was ours");
         // Somebody else's now: it is asked once, and left alone.
-        assert!((0..PAUSE_LOOKS).all(|_| asker.look() == Sight::Absent));
-        assert_eq!(Asker::at(address, Some(key.clone())).look(), Sight::Absent, "no CloudCLI at all");
+        assert!((0..PAUSE_LOOKS).all(|_| asker.look(user()) == Sight::Absent));
+        assert_eq!(Asker::at(port, Some(key.clone())).look(user()), Sight::Absent, "no CloudCLI at all");
         let tokens = told.join().unwrap();
         let claims = key.verify_token::<Who>(tokens[0].trim_start_matches("Bearer "), None).unwrap();
         assert_eq!(claims.custom.user_id, 1);
-        assert_eq!(Asker::at("http://127.0.0.1:1".into(), Some(key)).look(), Sight::Absent, "refused");
+        assert_eq!(Asker::at(1, Some(key)).look(user()), Sight::Absent, "refused");
+    }
+
+    #[test]
+    fn a_server_that_never_answered_is_not_asked_at_every_look() {
+        let (port, told) = served(vec![(503, "down")]);
+        let mut asker = Asker::at(port, Some(HS256Key::generate()));
+        assert_eq!((asker.look(user()), asker.pause), (Sight::Absent, PAUSE_LOOKS));
+        told.join().unwrap();
+    }
+
+    #[test]
+    fn nobody_elses_server_is_given_a_token() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let Some(owners) = whose(port) else {
+            eprintln!("skipped: this kernel has no socket diagnosis");
+            return;
+        };
+        assert_eq!(owners, [user().unwrap()]);
+        if user() == Some(0) {
+            return;
+        }
+        silent.set_nonblocking(true).unwrap();
+        let mut asker = Asker::at(port, Some(HS256Key::generate()));
+        assert_eq!((asker.look(Some(4_000_000)), asker.pause), (Sight::Absent, PAUSE_LOOKS));
+        assert!(silent.accept().is_err(), "it was not even called");
+    }
+
+    #[test]
+    fn one_that_died_with_its_sessions_is_forgotten_once_the_grace_is_over() {
+        let mut sessions = Sessions::default();
+        let mut look = |secs, sight| sessions.compare(Duration::from_secs(secs), &sight, &POLICY);
+        look(10, Sight::Running(BTreeMap::from([(5, 1)])));
+        assert!(matches!(look(600, Sight::Absent), Some(Reading::Unreadable(_))));
+        assert_eq!(look(10, Sight::Absent), None);
+        assert_eq!(look(10, Sight::Absent), None);
     }
 
     #[test]

@@ -31,9 +31,20 @@ pub struct Kept {
     #[serde(default)]
     turns: Turns,
     asked_to_sleep: bool,
+    /// For how long nothing else has been going on.
+    #[serde(default)]
+    alone: Alone,
     /// To which boot the moments belong, and when it was written.
     boot: String,
     at: Moment,
+}
+
+/// How long each of what may be work and may be nobody's has been the only thing that went on.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct Alone {
+    servers_ms: u64,
+    network_ms: u64,
+    cloudcli_ms: u64,
 }
 
 /// What the look before showed; a restart forgets it.
@@ -89,39 +100,68 @@ impl Judge {
         let passed = self.before.at.map_or(Duration::ZERO, |before| at.since(before));
         self.before.at = Some(at);
         let counted = credit(passed, every(policy));
-        let (progress, agents) = match &facts.processes {
+        let (seen, ended) = match &facts.processes {
             Ok(processes) => {
                 let before = self.before.sampled_at.replace(at);
                 let passed = before.map_or(Duration::ZERO, |before| at.since(before));
                 let seen = self.before.sampler.sample(processes, &facts.servers, facts.user, passed);
                 let ended = self.kept.leases.drop_ended(|pid, started| is_there(processes, pid, started));
-                let works = ended.map(|reason| format!("what was kept alive has ended: {reason}"));
-                let reading = match works.or(seen.works) {
+                (Ok(seen), ended)
+            }
+            Err(error) => (Err(error.clone()), None),
+        };
+        let (standing, is_talking) = match &seen {
+            Ok(seen) => {
+                let looked = self.before.sights.compare(&seen.agents, &facts.sights);
+                (self.kept.turns.tick(counted, &looked, policy), self.before.sights.is_job_talking())
+            }
+            Err(error) => (Standing::unreadable(error.clone()), false),
+        };
+        let (terminal, http) = (self.terminal(facts), self.http(facts));
+        let is_active = |reading: &Reading| matches!(reading, Reading::Active(_));
+        let is_other = [&standing.reading, &terminal, &http].into_iter().any(is_active);
+        let progress = match &seen {
+            Ok(seen) => {
+                let agent = seen.agents.iter().find(|agent| Some(agent.pid) == standing.working);
+                let works = ended
+                    .map(|reason| format!("what was kept alive has ended: {reason}"))
+                    .or_else(|| agent.map(|agent| format!("{} works ({})", agent.name, agent.uses)))
+                    .or_else(|| seen.works.clone());
+                let alone = &mut self.kept.alone;
+                if is_other || works.is_some() {
+                    *alone = Alone::default();
+                }
+                let may_work = seen.may_work.clone();
+                let may_work =
+                    may_work.filter(|_| is_within(&mut alone.servers_ms, counted, policy.background_secs));
+                let talks = is_talking.then(|| "a program in a terminal talks over the network".to_owned());
+                let talks =
+                    talks.filter(|_| is_within(&mut alone.network_ms, counted, policy.agent_silence_secs));
+                match works.or(may_work).or(talks) {
                     Some(works) => Reading::Active(works),
                     None => Reading::Quiet("no agent, build or test works".to_owned()),
-                };
-                (reading, seen.agents)
+                }
             }
-            Err(error) => (Reading::Unreadable(error.clone()), Vec::new()),
-        };
-        let standing = match &facts.processes {
-            Ok(_) => {
-                let seen = self.before.sights.compare(&agents, &facts.sights);
-                self.kept.turns.tick(counted, &seen, policy)
-            }
-            Err(error) => Standing { reading: Reading::Unreadable(error.clone()), asking: None },
+            Err(error) => Reading::Unreadable(error.clone()),
         };
         let turn = match self.before.cloudcli.compare(counted, &facts.cloudcli, policy) {
+            Some(Reading::Active(_))
+                if !is_within(&mut self.kept.alone.cloudcli_ms, counted, policy.background_secs) =>
+            {
+                let stuck = "a session in CloudCLI says that it runs, and nothing else shows it";
+                turns::stronger(standing.reading, Reading::Quiet(stuck.to_owned()))
+            }
             Some(cloudcli) => turns::stronger(standing.reading, cloudcli),
             None => standing.reading,
         };
+        let agents = seen.map(|seen| seen.agents).unwrap_or_default();
         let evidence = Evidence {
             ready: facts.ready,
             progress,
             turn,
             asking: standing.asking,
-            terminal: self.terminal(facts),
-            http: self.http(facts),
+            terminal,
+            http,
             agents: agents.iter().map(|agent| format!("{} ({})", agent.name, agent.pid)).collect(),
             leases: self.kept.leases.in_force(at),
             asked_to_sleep: self.kept.asked_to_sleep,
@@ -216,6 +256,13 @@ impl Judge {
 
 fn is_there(processes: &[Process], pid: u32, started: u64) -> bool {
     processes.iter().any(|process| (process.pid, process.started) == (pid, started))
+}
+
+/// Counts how long something has been going on while nothing else did; says whether that is within a bound.
+fn is_within(counter_ms: &mut u64, passed: Duration, bound_secs: u64) -> bool {
+    let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+    *counter_ms = counter_ms.saturating_add(passed_ms);
+    *counter_ms <= bound_secs.saturating_mul(1000)
 }
 
 /// How much of the time between two looks counts as seen: a machine that was suspended or stalled saw little of it.

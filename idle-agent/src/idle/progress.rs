@@ -1,47 +1,31 @@
 //! Whether work goes on: processor time and storage traffic of agents and of people's jobs, pure over two samples.
 //!
-//! Three kinds of processes, each with its own threshold, because one signal alone has kept dead workspaces awake and
-//! killed live ones: agents and what they started; jobs of the workspace's user; and servers, whose own polling,
-//! hot-reload watching and logging is no progress unless it is heavy.
+//! Each kind of processes has its own threshold, because one signal alone has kept dead workspaces awake and killed live
+//! ones: agents and what they started; jobs of the workspace's user; servers, whose own polling, hot-reload watching and
+//! logging is no progress unless it is heavy; and containers, of which nobody knows whether they serve. What may be
+//! either is told apart, and whoever judges bounds it. A single look never suffices but for an agent in its turn.
 
-use super::process::{self, Process};
+mod lately;
+mod names;
+
+use super::process::Process;
+use lately::{Mean, Use};
+pub use names::{agent_above, agent_name, is_helper};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::Duration;
 
-/// Programs that are coding agents.
-const AGENTS: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cursor-agent"];
-/// Programs that run another program's script.
-const INTERPRETERS: [&str; 5] = ["node", "MainThread", "python", "bun", "deno"];
-/// Shells, through which agents run commands.
-const SHELLS: [&str; 4] = ["bash", "sh", "zsh", "dash"];
-/// Beginnings of the names of programs that an agent starts to talk to and that live as long as it does: language and
-/// tool servers, and what runs these.
-const HELPERS: [&str; 12] = [
-    "npm",
-    "npx",
-    "uv",
-    "java",
-    "gopls",
-    "clangd",
-    "rust-analyzer",
-    "pyright",
-    "pylsp",
-    "typescript-lang",
-    "mcp",
-    "lsp",
-];
 /// Daemons of the system under which containers run: what is in these is the workspace's, whoever its user is.
 const CONTAINERS: [&str; 4] = ["containerd-shim", "dockerd", "buildkitd", "conmon"];
 /// What carries terminals: it is busy when they repaint.
 const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "screen"];
 
-/// Ticks a second in `/proc`; fixed by Linux towards programs.
-const TICKS_PER_SEC: u64 = 100;
 /// Share of one core, in percent, that an agent's processes use while it works. A parked one repaints with 1-2 %.
 const AGENT_PERCENT: u64 = 4;
 /// Over which time that is judged: a parked one may use more within a second or two.
 const AGENT_MILLIS: u64 = 10_000;
+/// Over which time it is judged what lasts, in servers, containers, storage traffic of jobs and agents at their prompt:
+/// what a timer or a visitor starts every few minutes is over sooner.
+const LASTING_MILLIS: u64 = 60_000;
 /// The same of all jobs together; several polling watchers stay below.
 const JOB_PERCENT: u64 = 10;
 /// Over how many looks jobs are remembered: five minutes with the usual timeout.
@@ -51,30 +35,49 @@ const FINE: u64 = 100;
 /// What jobs must have used within these, in percent of a core times looks: three looks at the least that counts. A
 /// small job that a timer starts every few minutes stays below.
 const JOB_LATELY: u64 = 3 * JOB_PERCENT;
-/// The same of one server; a rebuild or a load passes, polling for changes does not.
+/// What all servers together, or all containers, use where they certainly work: tests that run against a server, a build
+/// in a daemon. So much, too, the helpers of an agent that is at its prompt.
 const SERVER_PERCENT: u64 = 50;
+/// From here on they may be work, and may be a server that polls for changes: counted within a bound.
+const BUSY_SERVER_PERCENT: u64 = 25;
 /// Storage traffic of an agent's processes, bytes a second: a transcript and edited files, not a log line now and then.
 const AGENT_BYTES_PER_SEC: u64 = 3 << 10;
 /// The same of all jobs together: a copy or a download.
 const JOB_BYTES_PER_SEC: u64 = 256 << 10;
+/// The same of all servers together; it counts within a bound.
+const SERVER_BYTES_PER_SEC: u64 = 1 << 20;
+/// Most jobs at terminals whose connections are looked at.
+const TERMINAL_JOBS: usize = 20;
 
 /// What a process is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Belongs to the agent with this process id.
-    Agent(u32),
+    /// Belongs to the agent with this process id, as this part of it.
+    Agent(u32, Part),
     /// Belongs to the server with this process id.
     Server(u32),
+    /// In a container of the system, where nobody sees what listens.
+    Contained,
     Job,
     /// Not the workspace's.
     Other,
 }
 
+/// What of an agent a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Own,
+    Command,
+    Helper,
+}
+
 /// What two samples show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// What works, in words; `None` where nothing does.
+    /// What works besides agents, in words; `None` where nothing does.
     pub works: Option<String>,
+    /// What may be work and may be nobody's.
+    pub may_work: Option<String>,
     /// Agents that are there, working or parked.
     pub agents: Vec<Agent>,
 }
@@ -92,6 +95,10 @@ pub struct Agent {
     pub name: &'static str,
     /// Whether it used processor time or storage as one does that works.
     pub works: bool,
+    /// Whether it did so for long enough that it counts at its prompt, too: a build that it left, not a watcher.
+    pub is_lasting: bool,
+    /// What it used, in words.
+    pub uses: String,
     /// Processes of the agent itself: a shim and its program.
     pub own: Vec<u32>,
     /// Processes that it started.
@@ -103,7 +110,7 @@ pub struct Agent {
 pub struct Child {
     /// When it started, in ticks.
     pub started: u64,
-    /// Whether something that it started listens on a port; what listens itself is a server, and no child.
+    /// Whether it or something that it started listens on a port and uses little.
     pub is_server: bool,
     /// Whether it is a command, or the shell of one, rather than a helper. Shells put a single command in their place.
     pub is_command: bool,
@@ -114,10 +121,15 @@ pub struct Child {
 pub struct Sampler {
     before: BTreeMap<(u32, u64), (u64, u64)>,
     primed: bool,
-    /// What each agent has used lately: hundredths of a percent of a core, and of a byte a second.
-    agents: BTreeMap<u32, (u64, u64)>,
+    /// What each agent has used lately, and each of its parts.
+    agents: BTreeMap<u32, Mean>,
+    parts: BTreeMap<(u32, Part), Mean>,
     /// What jobs have used lately, in hundredths of a percent of a core times looks: each look a thirtieth is forgotten.
     jobs: u64,
+    job_traffic: Mean,
+    servers: Mean,
+    contained: Mean,
+    each_server: BTreeMap<u32, Mean>,
 }
 
 impl Sampler {
@@ -144,41 +156,93 @@ impl Sampler {
         }
         self.before = after;
         self.primed = true;
-        let named = |pid: u32| processes.iter().find(|process| process.pid == pid);
-        let mut agents = agents(processes, &kinds, servers);
-        let mut lately = BTreeMap::new();
+        let sum = |of: &dyn Fn(&Kind) -> bool| {
+            let all = used.iter().filter(|(kind, _)| of(kind)).map(|(_, used)| *used);
+            Use::of(all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)), passed)
+        };
+        let busy = self.busy_servers(&used, passed);
+        let mut agents = if busy.is_empty() {
+            agents(processes, &kinds, servers)
+        } else {
+            let serving = servers.difference(&busy).copied().collect();
+            agents(processes, &classify(processes, &serving, user), &serving)
+        };
+        let (before, before_parts) = (std::mem::take(&mut self.agents), std::mem::take(&mut self.parts));
         for agent in &mut agents {
-            let (ticks, bytes) = used.get(&Kind::Agent(agent.pid)).copied().unwrap_or_default();
-            let now = (percent_of_core(ticks, passed), per_second(bytes, passed));
-            let before = self.agents.get(&agent.pid).copied().unwrap_or_default();
-            let smooth = |before, now| smoothed(before, now * FINE, passed);
-            let mean = (smooth(before.0, now.0), smooth(before.1, now.1));
-            lately.insert(agent.pid, mean);
-            agent.works = is_agents_work(now.0.min(mean.0 / FINE), now.1.min(mean.1 / FINE));
+            let whole = sum(&|kind| matches!(kind, Kind::Agent(pid, _) if *pid == agent.pid));
+            let mut mean = before.get(&agent.pid).copied().unwrap_or_default();
+            let lately = mean.lasting(whole, passed, AGENT_MILLIS);
+            self.agents.insert(agent.pid, mean);
+            agent.works = lately.share >= AGENT_PERCENT || lately.rate >= AGENT_BYTES_PER_SEC;
+            agent.uses = shown(whole);
+            for part in [Part::Own, Part::Command, Part::Helper] {
+                let key = (agent.pid, part);
+                let mut mean = before_parts.get(&key).copied().unwrap_or_default();
+                let now = sum(&|kind| *kind == Kind::Agent(agent.pid, part));
+                let lately = mean.lasting(now, passed, LASTING_MILLIS);
+                self.parts.insert(key, mean);
+                let percent = match part {
+                    Part::Own => AGENT_PERCENT,
+                    Part::Command => JOB_PERCENT,
+                    Part::Helper => SERVER_PERCENT,
+                };
+                agent.is_lasting |= lately.share >= percent || lately.rate >= JOB_BYTES_PER_SEC;
+            }
         }
-        self.agents = lately;
-        let (ticks, _) = used.get(&Kind::Job).copied().unwrap_or_default();
-        self.jobs = self.jobs - self.jobs / JOB_LOOKS + percent_of_core(ticks, passed).min(100) * FINE;
+        let jobs = sum(&|kind| *kind == Kind::Job);
+        self.jobs = self.jobs - self.jobs / JOB_LOOKS + jobs.share.min(100) * FINE;
         let is_lasting = self.jobs >= JOB_LATELY * FINE;
-        let works = used.iter().find_map(|(kind, (ticks, bytes))| {
-            let share = percent_of_core(*ticks, passed);
-            let rate = per_second(*bytes, passed);
-            let what = match kind {
-                Kind::Agent(pid) if agents.iter().any(|agent| agent.pid == *pid && agent.works) => {
-                    format!("{} works", named(*pid).and_then(agent_name).unwrap_or("an agent"))
-                }
-                Kind::Job if (share >= JOB_PERCENT && is_lasting) || rate >= JOB_BYTES_PER_SEC => {
-                    "a job runs".to_owned()
-                }
-                Kind::Server(pid) if share >= SERVER_PERCENT => {
-                    format!("the server {} is busy", named(*pid).map_or("", |process| &process.comm))
-                }
-                Kind::Agent(_) | Kind::Job | Kind::Server(_) | Kind::Other => return None,
-            };
-            Some(format!("{what} ({share} % of a core, {} kB/s)", rate / 1000))
-        });
-        Progress { works, agents }
+        let traffic = self.job_traffic.lasting(jobs, passed, LASTING_MILLIS).rate;
+        let served = sum(&|kind| matches!(kind, Kind::Server(_)));
+        let serves = self.servers.lasting(served, passed, LASTING_MILLIS);
+        let inside = sum(&|kind| *kind == Kind::Contained);
+        let contains = self.contained.lasting(inside, passed, LASTING_MILLIS);
+        let works = if (jobs.share >= JOB_PERCENT && is_lasting) || traffic >= JOB_BYTES_PER_SEC {
+            Some(format!("a job runs ({})", shown(jobs)))
+        } else if serves.share >= SERVER_PERCENT {
+            Some(format!("{} ({})", busiest(&used, processes), shown(served)))
+        } else if contains.share >= SERVER_PERCENT {
+            Some(format!("a container works ({})", shown(inside)))
+        } else {
+            None
+        };
+        let may_work = if serves.share >= BUSY_SERVER_PERCENT || serves.rate >= SERVER_BYTES_PER_SEC {
+            Some(format!("{} ({})", busiest(&used, processes), shown(served)))
+        } else if contains.share >= JOB_PERCENT || contains.rate >= JOB_BYTES_PER_SEC {
+            Some(format!("a container works or polls ({})", shown(inside)))
+        } else {
+            None
+        };
+        Progress { works, may_work, agents }
     }
+
+    /// Servers that use so much that they are rather commands: a test run with a server of its own.
+    fn busy_servers(&mut self, used: &BTreeMap<Kind, (u64, u64)>, passed: Duration) -> BTreeSet<u32> {
+        let before = std::mem::take(&mut self.each_server);
+        for (kind, used) in used {
+            let Kind::Server(pid) = kind else { continue };
+            let mut mean = before.get(pid).copied().unwrap_or_default();
+            mean.lasting(Use::of(*used, passed), passed, LASTING_MILLIS);
+            self.each_server.insert(*pid, mean);
+        }
+        let is_busy = |(_, mean): &(&u32, &Mean)| mean.mean().share >= BUSY_SERVER_PERCENT;
+        self.each_server.iter().filter(is_busy).map(|(pid, _)| *pid).collect()
+    }
+}
+
+fn shown(used: Use) -> String {
+    format!("{} % of a core, {} kB/s", used.share, used.rate / 1000)
+}
+
+/// The servers in words, by the busiest of them.
+fn busiest(used: &BTreeMap<Kind, (u64, u64)>, processes: &[Process]) -> String {
+    let servers = used.iter().filter_map(|(kind, used)| match kind {
+        Kind::Server(pid) => Some((*used, *pid)),
+        _ => None,
+    });
+    let pid = servers.max().map(|(_, pid)| pid);
+    let process = processes.iter().find(|process| Some(process.pid) == pid);
+    format!("the server {} is busy", process.map_or("", |process| &process.comm))
 }
 
 /// The agents among these processes, with what belongs to each; none of them is known to work.
@@ -189,20 +253,24 @@ pub fn agents_among(processes: &[Process], servers: &BTreeSet<u32>, user: Option
     agents(processes, &classify(processes, servers, user), servers)
 }
 
-/// A mean over the last [`AGENT_MILLIS`], of samples that may be shorter.
-fn smoothed(before: u64, now: u64, passed: Duration) -> u64 {
-    let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).min(AGENT_MILLIS);
-    (before.saturating_mul(AGENT_MILLIS - millis) + now.saturating_mul(millis)) / AGENT_MILLIS
-}
-
-fn is_agents_work(share: u64, rate: u64) -> bool {
-    share >= AGENT_PERCENT || rate >= AGENT_BYTES_PER_SEC
+/// Programs in terminals that may wait for something elsewhere: no shells, no servers, nothing of an agent's.
+pub fn terminal_jobs(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<(u32, u64)> {
+    if !processes.iter().any(|process| process.has_terminal && !names::is_shell(process)) {
+        return Vec::new();
+    }
+    let kinds = classify(processes, servers, user);
+    let is_one = |(process, kind): &(&Process, &Kind)| {
+        **kind == Kind::Job && process.has_terminal && !names::is_shell(process)
+    };
+    let jobs = processes.iter().zip(&kinds).filter(is_one);
+    jobs.map(|(process, _)| (process.pid, process.started)).take(TERMINAL_JOBS).collect()
 }
 
 /// The agents with what belongs to each.
 fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec<Agent> {
     let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
-    let tops = processes.iter().zip(kinds).filter(|(process, kind)| **kind == Kind::Agent(process.pid));
+    let is_top = |process: &Process, kind: &Kind| *kind == Kind::Agent(process.pid, Part::Own);
+    let tops = processes.iter().zip(kinds).filter(|(process, kind)| is_top(process, kind));
     let mut agents: Vec<Agent> = tops
         .map(|(process, _)| Agent {
             pid: process.pid,
@@ -210,6 +278,8 @@ fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec
             uid: process.uid,
             name: agent_name(process).unwrap_or("agent"),
             works: false,
+            is_lasting: false,
+            uses: String::new(),
             own: Vec::new(),
             children: Vec::new(),
         })
@@ -229,9 +299,9 @@ fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec
         }
     }
     for (process, kind) in processes.iter().zip(kinds) {
-        let Kind::Agent(top) = kind else { continue };
+        let Kind::Agent(top, part) = kind else { continue };
         let Some(agent) = agents.iter_mut().find(|agent| agent.pid == *top) else { continue };
-        if agent_name(process).is_some() {
+        if *part == Part::Own {
             agent.own.push(process.pid);
         } else {
             agent.children.push(Child {
@@ -244,74 +314,44 @@ fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec
     agents
 }
 
-/// The agent that a process belongs to by its ancestors: process id and start of the topmost of the agent's own.
-pub fn agent_above(proc: &Path, pid: u32) -> Option<(u32, u64)> {
-    let (mut pid, mut found) = (pid, None);
-    for _ in 0..32 {
-        let process = process::read_one(proc, pid)?;
-        match (agent_name(&process), found) {
-            (Some(_), _) => found = Some((process.pid, process.started)),
-            (None, Some(_)) => break,
-            (None, None) => {}
-        }
-        if process.parent <= 1 {
-            break;
-        }
-        pid = process.parent;
-    }
-    found
-}
-
-/// Whether an agent starts a process to talk to it, by its name, or by its script's and how it is told to talk.
-pub fn is_helper(process: &Process) -> bool {
-    let is_named = |name: &str| HELPERS.iter().any(|helper| name.starts_with(helper));
-    let comm = stem(&process.comm);
-    if SHELLS.contains(&comm) {
-        return false;
-    }
-    let script = process.arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
-    let script = script.map_or("", |script| stem(script));
-    let is_server = ["mcp", "lsp", "language-server", "langserver"].iter().any(|part| script.contains(part));
-    is_named(comm)
-        || process.arguments.iter().any(|argument| argument == "--stdio")
-        || is_server && INTERPRETERS.iter().any(|one| comm.starts_with(one))
-}
-
-fn percent_of_core(ticks: u64, passed: Duration) -> u64 {
-    let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
-    ticks.saturating_mul(1000 / TICKS_PER_SEC * 100) / millis
-}
-
-fn per_second(bytes: u64, passed: Duration) -> u64 {
-    let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1);
-    bytes.saturating_mul(1000) / millis
-}
-
 /// The nearest of itself and its ancestors that is a server or an agent says what a process is.
 fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Kind> {
-    let by_pid: BTreeMap<u32, (&Process, bool)> =
-        processes.iter().map(|process| (process.pid, (process, agent_name(process).is_some()))).collect();
+    let by_pid: BTreeMap<u32, Named<'_>> =
+        processes.iter().map(|process| (process.pid, (process, agent_name(process)))).collect();
     let kind_of = |process: &Process| {
         let mut current = process;
+        let mut below = None;
         let mut is_contained = false;
         // Longer chains than this are loops in a table that changed while it was read.
         for _ in 0..64 {
             // An agent that listens (for its editor, or as its own server) is still an agent.
-            if by_pid.get(&current.pid).is_some_and(|(_, is_agent)| *is_agent) {
+            if let Some((_, Some(name))) = by_pid.get(&current.pid) {
+                let part = match below {
+                    None => Part::Own,
+                    Some(child) if is_helper(child) => Part::Helper,
+                    Some(_) => Part::Command,
+                };
                 // The topmost of several nested ones (a shim and its program) stands for all.
-                return Kind::Agent(topmost_agent(current, &by_pid));
+                return Kind::Agent(topmost_agent(current, name, &by_pid), part);
             }
             if servers.contains(&current.pid) && (Some(current.uid) == user || current.has_terminal) {
                 return Kind::Server(current.pid);
             }
             is_contained |= CONTAINERS.contains(&current.comm.as_str());
             match by_pid.get(&current.parent) {
-                Some((parent, _)) if parent.pid != current.pid && parent.pid > 1 => current = parent,
+                Some((parent, _)) if parent.pid != current.pid && parent.pid > 1 => {
+                    below = Some(current);
+                    current = parent;
+                }
                 _ => break,
             }
         }
         let is_carrier = CARRIERS.contains(&process.comm.as_str());
-        if !is_carrier && (process.has_terminal || is_contained || Some(process.uid) == user) {
+        if is_carrier {
+            Kind::Other
+        } else if is_contained {
+            Kind::Contained
+        } else if process.has_terminal || Some(process.uid) == user {
             Kind::Job
         } else {
             Kind::Other
@@ -320,41 +360,17 @@ fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -
     processes.iter().map(kind_of).collect()
 }
 
-fn topmost_agent(process: &Process, by_pid: &BTreeMap<u32, (&Process, bool)>) -> u32 {
+/// A process, and which agent it is.
+type Named<'a> = (&'a Process, Option<&'static str>);
+
+fn topmost_agent(process: &Process, name: &str, by_pid: &BTreeMap<u32, Named<'_>>) -> u32 {
     let mut top = process;
     while let Some((parent, _)) =
-        by_pid.get(&top.parent).filter(|(parent, is_agent)| parent.pid < top.pid && *is_agent)
+        by_pid.get(&top.parent).filter(|(parent, other)| parent.pid < top.pid && *other == Some(name))
     {
         top = parent;
     }
     top.pid
-}
-
-/// Which agent a process is, by its name and arguments. Its name must be an agent's exactly: CloudCLI's server has
-/// "claude" in its path only.
-pub fn agent_name(process: &Process) -> Option<&'static str> {
-    let named = |stem: &str| AGENTS.into_iter().find(|agent| *agent == stem);
-    let agent = |name: &str| named(stem(name));
-    let first = process.arguments.first().map_or("", |first| stem(first));
-    let comm = stem(&process.comm);
-    if let Some(name) = named(comm).or_else(|| named(first)) {
-        return Some(name);
-    }
-    let is_interpreter = |stem: &str| INTERPRETERS.iter().any(|one| stem.starts_with(one));
-    if !is_interpreter(comm) && !is_interpreter(first) {
-        return None;
-    }
-    let mut rest = process.arguments.iter().skip(1);
-    match rest.find(|argument| !argument.starts_with('-') || *argument == "-m")?.as_str() {
-        "-m" => agent(rest.next()?),
-        script => agent(script),
-    }
-}
-
-/// The last part of a path, without the endings that scripts and shims carry.
-fn stem(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    [".exe", ".js", ".mjs", ".cjs", ".py"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
 #[cfg(test)]

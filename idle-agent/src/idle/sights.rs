@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Less than this between two looks is a ping: one of a TLS connection has 39 bytes, two have 78.
 const CONTENT_BYTES: u64 = 100;
 
-/// What was read about one agent.
+/// What was read about one agent, or of a program in a terminal its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sight {
     /// Its process: id and start.
@@ -37,6 +37,7 @@ pub struct Sockets {
 #[derive(Debug, Clone, Default)]
 pub struct Sights {
     before: BTreeMap<(u32, u64), (Option<u64>, u64)>,
+    is_job_talking: bool,
 }
 
 impl Sights {
@@ -61,14 +62,29 @@ impl Sights {
                 started: agent.started,
                 name: agent.name.to_owned(),
                 works: agent.works,
+                is_lasting: agent.is_lasting,
                 writes: before.is_some_and(|(_, before)| Some(before) != grown),
                 line,
                 children: agent.children.clone(),
                 status: sight.and_then(|sight| sight.status),
             });
         }
+        let is_agents =
+            |sight: &&Sight| agents.iter().any(|agent| (agent.pid, agent.started) == sight.process);
+        self.is_job_talking = false;
+        for sight in sights.iter().filter(|sight| !is_agents(sight)) {
+            let Some(sockets) = sight.sockets else { continue };
+            let before = self.before.get(&sight.process).and_then(|(received, _)| *received);
+            self.is_job_talking |= matches!(line(&sockets, before), Line::Asked | Line::Moving);
+            after.insert(sight.process, (Some(sockets.received_bytes), sight.grown));
+        }
         self.before = after;
         seen
+    }
+
+    /// Whether in the last look a program in a terminal had asked something over the network, or got an answer.
+    pub fn is_job_talking(&self) -> bool {
+        self.is_job_talking
     }
 }
 
@@ -89,7 +105,17 @@ mod tests {
     use super::*;
 
     fn agent() -> Agent {
-        Agent { pid: 20, started: 7, uid: 1000, name: "codex", works: false, own: vec![20], children: vec![] }
+        Agent {
+            pid: 20,
+            started: 7,
+            uid: 1000,
+            name: "codex",
+            works: false,
+            is_lasting: false,
+            uses: String::new(),
+            own: vec![20],
+            children: vec![],
+        }
     }
 
     fn sight(received_bytes: u64, grown: u64) -> Sight {

@@ -7,9 +7,10 @@
 //! of them compressed.
 //!
 //! Must never hold an argument, a path, a prompt, the text of a hold or anything else that people wrote: of programs
-//! their names, of agents' sessions a number.
+//! their names where these are known everywhere (`names`), of agents' sessions a number.
 
 mod frame;
+mod names;
 mod patch;
 mod recorder;
 

@@ -60,6 +60,9 @@ struct Session {
     /// A question was reported that does not follow another, and it has shown nothing since.
     #[serde(default)]
     asks_anew: bool,
+    /// For how long it has shown nothing but what a watcher or a loop shows as well.
+    #[serde(default)]
+    weak_ms: u64,
 }
 
 /// All sessions; kept over a restart.
@@ -75,6 +78,15 @@ pub struct Standing {
     pub reading: Reading,
     /// Whether one waits for a person.
     pub asking: Option<Asking>,
+    /// An agent whose use of the processor or of storage counts as work.
+    pub working: Option<u32>,
+}
+
+impl Standing {
+    /// What agents do cannot be read.
+    pub fn unreadable(why: String) -> Self {
+        Self { reading: Reading::Unreadable(why), asking: None, working: None }
+    }
 }
 
 impl Turns {
@@ -135,9 +147,11 @@ impl Turns {
         });
         let (mut active, mut doubts, mut parked) = (Vec::new(), Vec::new(), Vec::new());
         let mut asking: Option<Asking> = None;
+        let mut working = None;
         for seen in agents {
             let session = self.session((seen.pid, seen.started));
-            let (reading, asks) = session.tick(passed_ms, seen, policy);
+            let (reading, asks, works) = session.tick(passed_ms, seen, policy);
+            working = working.or(works.then_some(seen.pid));
             match reading {
                 Reading::Active(text) => active.push(text),
                 Reading::Unreadable(text) => doubts.push(text),
@@ -159,7 +173,7 @@ impl Turns {
         } else {
             Reading::Quiet(parked.join("; "))
         };
-        Standing { reading, asking }
+        Standing { reading, asking, working }
     }
 
     fn session(&mut self, (pid, started): (u32, u64)) -> &mut Session {
@@ -180,6 +194,7 @@ impl Turns {
                 unconfirmed_ms: 0,
                 asking_ms: 0,
                 asks_anew: false,
+                weak_ms: 0,
             });
             self.sessions.len() - 1
         });
@@ -188,9 +203,23 @@ impl Turns {
 }
 
 impl Session {
-    fn tick(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>) {
-        let shows = seen.works || seen.writes;
+    /// How it stands, whether it asks, and whether what it uses counts as work.
+    fn tick(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>, bool) {
         let heard = std::mem::take(&mut self.heard);
+        let phase = self.believed(seen);
+        // A watcher polls and a loop writes for ever; an agent that works asks its model between times.
+        let is_moved = matches!(seen.line, Line::Asked | Line::Moving | Line::Unreadable);
+        if seen.is_lasting || heard || is_moved {
+            self.weak_ms = 0;
+        } else {
+            self.weak_ms = self.weak_ms.saturating_add(passed_ms);
+        }
+        let bound_ms = policy.background_secs.saturating_mul(1000);
+        // Where its reports and its file say that it is in a turn, a small command may take as long as it likes.
+        let is_sure = phase == Phase::Turn && seen.status == Some(Status::Busy);
+        let is_fresh = is_sure || self.weak_ms <= bound_ms;
+        let works = seen.works && (seen.is_lasting || is_fresh && !is_at_prompt(phase, seen.status));
+        let shows = works || seen.writes && is_fresh;
         // Whoever can report can do so for ever: what reports buy is counted, and is no more than a silence in all.
         if shows {
             self.unconfirmed_ms = 0;
@@ -200,9 +229,8 @@ impl Session {
         }
         let heard = heard && self.unconfirmed_ms <= policy.agent_silence_secs.saturating_mul(1000);
         self.silent_ms = if shows || heard { 0 } else { self.silent_ms.saturating_add(passed_ms) };
-        let phase = self.believed(seen.status);
         let asks = matches!(phase, Phase::Asks(_));
-        if asks || phase == Phase::Parked {
+        if asks || phase == Phase::Parked && seen.status.is_some() {
             // At its prompt it need not show anything.
             self.silent_ms = 0;
         }
@@ -212,7 +240,8 @@ impl Session {
         }
         if let Phase::Asks(asks) = phase {
             self.asking_ms = self.asking_ms.saturating_add(passed_ms);
-            return self.asks(asks, heard, seen, policy);
+            let (reading, asking) = self.asks(asks, heard, seen, policy);
+            return (reading, asking, works);
         }
         self.asks_anew = false;
         let name = &seen.name;
@@ -226,16 +255,21 @@ impl Session {
                     stronger(self.turn(seen, policy), self.left(left, seen, policy))
                 }
                 Phase::Left(left) => self.left(left, seen, policy),
-                Phase::Untold => self.untold(seen, policy),
+                Phase::Untold => self.untold(shows, seen, policy),
                 Phase::Parked | Phase::Asks(_) => Reading::Quiet(format!("{name} is at its prompt")),
             }
         };
-        (reading, None)
+        (reading, None, works)
     }
 
     /// What the reports and the session file say together. The file is a witness for what was never reported.
-    fn believed(&self, status: Option<Status>) -> Phase {
-        let Some(status) = status else { return self.phase };
+    fn believed(&self, seen: &Seen) -> Phase {
+        let Some(status) = seen.status else {
+            // A hook of the repository may have sent it on after the end that was reported to ours: without a file only
+            // what it asks of its model tells of that.
+            let goes_on = matches!(seen.line, Line::Asked | Line::Moving);
+            return if self.phase == Phase::Parked && goes_on { Phase::Untold } else { self.phase };
+        };
         match (self.phase, status) {
             (Phase::Untold | Phase::Parked | Phase::Asks(_), Status::Busy) => Phase::Turn,
             // A question that was dismissed is reported nowhere else.
@@ -321,9 +355,9 @@ impl Session {
     }
 
     /// An agent that reports nothing: believed while it has worked lately and still waits for something.
-    fn untold(&self, seen: &Seen, policy: &VmPolicy) -> Reading {
+    fn untold(&self, shows: bool, seen: &Seen, policy: &VmPolicy) -> Reading {
         let (name, silent) = (&seen.name, shown(self.silent_ms));
-        if seen.works || seen.writes {
+        if shows {
             return Reading::Active(format!("{name} works"));
         }
         if self.silent_ms < policy.agent_silence_secs.saturating_mul(1000) {
@@ -358,6 +392,17 @@ impl Session {
         let reading = if heard { Reading::Active(what.clone()) } else { Reading::Quiet(what.clone()) };
         (reading, (left_ms > 0).then_some(Asking { what, left_ms, total_ms }))
     }
+}
+
+/// Whether an agent is at its prompt by its reports and by its file, with nothing of its own in the background: what its
+/// helpers and watchers use is no work then, unless it is much and lasts.
+fn is_at_prompt(phase: Phase, status: Option<Status>) -> bool {
+    let is_over = match phase {
+        Phase::Parked => true,
+        Phase::Left(left) => left.others == 0,
+        Phase::Untold | Phase::Turn | Phase::Asks(_) => false,
+    };
+    is_over && matches!(status, Some(Status::Idle | Status::Shell))
 }
 
 /// The one that keeps the machine awake for longer.

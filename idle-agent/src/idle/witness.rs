@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Most files that one look goes through.
 const FILES: usize = 2000;
-/// Most names that are read of one directory; the newest of them are looked at.
+/// Most names that one look reads, in all directories together.
 const NAMES: usize = 20_000;
 /// How deep transcripts lie: Codex has year, month and day.
 const DEPTH: usize = 5;
@@ -25,19 +25,20 @@ const TRANSCRIPTS: [&str; 6] = [".jsonl", ".json", ".zst", ".db", ".db-wal", ".m
 /// Longest session file that is read.
 const STATUS_BYTES: u64 = 64 << 10;
 
-/// Looks at all agents. `home` says where a user's files are, `transcript` where a session's are known to be.
+/// Looks at all agents, and at the connections of `jobs`. `home` says where a user's files are, `transcript` where a session's are known to be.
 pub fn look<'a>(
     agents: &[Agent],
+    jobs: &[(u32, u64)],
     home: impl Fn(u32) -> Option<PathBuf>,
     transcript: impl Fn((u32, u64)) -> Option<&'a Path>,
 ) -> Vec<Sight> {
-    if agents.is_empty() {
+    if agents.is_empty() && jobs.is_empty() {
         return Vec::new();
     }
     let connections = connections();
     let sight = |agent: &Agent| {
         let process = (agent.pid, agent.started);
-        let own = connections.as_deref().and_then(|all| of_agent(Path::new("/proc"), agent, all));
+        let own = connections.as_deref().and_then(|all| of_processes(Path::new("/proc"), &agent.own, all));
         let (home, known) = (home(agent.uid), transcript(process));
         Sight {
             process,
@@ -46,7 +47,12 @@ pub fn look<'a>(
             status: status(agent, home.as_deref(), known),
         }
     };
-    agents.iter().map(sight).collect()
+    let of_job = |process: &(u32, u64)| {
+        let all = connections.as_deref()?;
+        let own = of_processes(Path::new("/proc"), &[process.0], all).filter(|own| !own.is_empty())?;
+        Some(Sight { process: *process, sockets: Some(sum(&own)), grown: 0, status: None })
+    };
+    agents.iter().map(sight).chain(jobs.iter().filter_map(of_job)).collect()
 }
 
 /// All connections that this machine opened: not those that somebody opened to a server on it.
@@ -65,11 +71,11 @@ fn connections() -> Option<Vec<Connection>> {
     }
 }
 
-/// Those of an agent's own processes; `None` where these cannot be looked at.
-fn of_agent(proc: &Path, agent: &Agent, all: &[Connection]) -> Option<Vec<Connection>> {
+/// Those of some processes; `None` where these cannot be looked at.
+fn of_processes(proc: &Path, processes: &[u32], all: &[Connection]) -> Option<Vec<Connection>> {
     let mut inodes = BTreeSet::new();
     let mut is_readable = false;
-    for pid in &agent.own {
+    for pid in processes {
         let Ok(descriptors) = std::fs::read_dir(proc.join(pid.to_string()).join("fd")) else { continue };
         is_readable = true;
         inodes.extend(descriptors.filter_map(|descriptor| {
@@ -110,14 +116,22 @@ fn places(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Vec<PathB
 /// A number that changes when one of the files grows.
 fn mark(places: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let mut left = FILES;
+    let mut left = Budget { files: FILES, names: NAMES };
     for place in places {
         add(place, DEPTH, &mut left, &mut hasher);
     }
     hasher.finish()
 }
 
-fn add(path: &Path, depth: usize, left: &mut usize, hasher: &mut DefaultHasher) {
+/// What is left to one look. Anybody may have put any number of files there.
+struct Budget {
+    files: usize,
+    names: usize,
+}
+
+/// Goes through a directory's files before what lies below: a database's log comes before its snapshots. Of agents whose
+/// files have no time in their names, not all are seen where there are more than the budget.
+fn add(path: &Path, depth: usize, left: &mut Budget, hasher: &mut DefaultHasher) {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return };
     if metadata.is_file() {
         let name = path.as_os_str().as_encoded_bytes();
@@ -125,25 +139,27 @@ fn add(path: &Path, depth: usize, left: &mut usize, hasher: &mut DefaultHasher) 
             (metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()).hash(hasher);
         }
     } else if metadata.is_dir() && depth > 0 {
-        for name in newest_names(path, *left) {
-            let Some(rest) = left.checked_sub(1) else { return };
-            *left = rest;
+        let names = last_names(path, left);
+        let (files, rest): (Vec<_>, Vec<_>) = names.into_iter().partition(|(is_file, _)| *is_file);
+        for (_, name) in files.into_iter().chain(rest) {
+            let Some(rest) = left.files.checked_sub(1) else { return };
+            left.files = rest;
             add(&path.join(name), depth - 1, left, hasher);
         }
     }
 }
 
-/// So many names of a directory, the last first: in every known layout these are the newest. Anybody may have put any
-/// number of files there, so that neither time nor memory depends on how many there are.
-fn newest_names(directory: &Path, most: usize) -> impl Iterator<Item = OsString> {
-    let mut newest = BTreeSet::new();
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten().take(NAMES) {
-        newest.insert(entry.file_name());
-        if newest.len() > most {
-            newest.pop_first();
+/// Names of a directory, the last first, which are the newest where they begin with a time; and whether each is a file.
+fn last_names(directory: &Path, left: &mut Budget) -> Vec<(bool, OsString)> {
+    let mut last = BTreeSet::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten().take(left.names) {
+        left.names -= 1;
+        last.insert((entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_file())));
+        if last.len() > left.files {
+            last.pop_first();
         }
     }
-    newest.into_iter().rev()
+    last.into_iter().rev().map(|(name, is_file)| (is_file, name)).collect()
 }
 
 /// `sessions/{pid}.json`; what else is in it changes from version to version.
@@ -170,9 +186,10 @@ fn status(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Option<St
     })
 }
 
-/// Opens a file that its user may have put anything in the place of: a pipe would keep the whole watch waiting.
+/// Opens a file that its user may have put anything in the place of: a pipe would keep the whole watch waiting, and a link
+/// may lead to a device.
 fn open_file(path: &Path) -> Option<std::fs::File> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW).bits().cast_signed();
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
 }
@@ -206,6 +223,8 @@ mod tests {
             uid: 0,
             name,
             works: false,
+            is_lasting: false,
+            uses: String::new(),
             own: vec![std::process::id()],
             children: vec![],
         }
@@ -264,10 +283,39 @@ mod tests {
         for number in 0..50 {
             std::fs::write(directory.path().join(format!("session-{number:03}.json")), "x").unwrap();
         }
-        let names: Vec<OsString> = newest_names(directory.path(), 3).collect();
-        assert_eq!(names, ["session-049.json", "session-048.json", "session-047.json"]);
-        assert_eq!(newest_names(directory.path(), 0).count(), 0);
-        assert_eq!(newest_names(&directory.path().join("missing"), 3).count(), 0);
+        let of = |files, names| {
+            let mut left = Budget { files, names };
+            (last_names(directory.path(), &mut left), left.names)
+        };
+        let expected = [49, 48, 47].map(|number| (true, OsString::from(format!("session-{number:03}.json"))));
+        assert_eq!(of(3, 1000), (expected.to_vec(), 950));
+        assert_eq!(of(0, 10), (vec![], 0));
+        assert_eq!(of(3, 0).0, [], "other directories had it all");
+    }
+
+    #[test]
+    fn files_come_before_directories_however_many_lie_in_these() {
+        let home = tempfile::tempdir().unwrap();
+        let place = home.path().join(".local/share/opencode");
+        for number in 0..FILES {
+            let below = place.join(format!("snapshot/{}", number % 3));
+            std::fs::create_dir_all(&below).unwrap();
+            std::fs::write(below.join(format!("{number}.json")), "x").unwrap();
+        }
+        std::fs::write(place.join("opencode.db-wal"), "one").unwrap();
+        let look = || mark(&places(&agent("opencode"), Some(home.path()), None));
+        let before = look();
+        std::fs::write(place.join("opencode.db-wal"), "one, two").unwrap();
+        assert_ne!(look(), before);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_session_file_is_not_followed() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, link) = (home.path().join("file"), home.path().join("link"));
+        std::fs::write(&file, "{}").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(open_file(&file).is_some() && open_file(&link).is_none());
     }
 
     #[test]
@@ -279,7 +327,7 @@ mod tests {
             eprintln!("skipped: this kernel has no socket diagnosis");
             return;
         };
-        let own = of_agent(Path::new("/proc"), &agent("codex"), &all).unwrap();
+        let own = of_processes(Path::new("/proc"), &[std::process::id()], &all).unwrap();
         let has = |port: u16| own.iter().any(|one| one.local_port == port);
         assert!(has(client.local_addr().unwrap().port()));
         assert!(!has(server.local_addr().unwrap().port()));

@@ -83,6 +83,15 @@ impl Diag {
         Ok(listeners)
     }
 
+    /// Whose the listeners on a port are.
+    ///
+    /// # Errors
+    /// [`DiagError`]; the line is of no use any more then.
+    pub fn owners(&mut self, port: u16) -> Result<Vec<u32>, DiagError> {
+        let all = self.ask(&question(LISTENING, 0), read_owner)?;
+        Ok(all.into_iter().filter(|(other, _)| *other == port).map(|(_, owner)| owner).collect())
+    }
+
     /// All established connections.
     ///
     /// # Errors
@@ -139,6 +148,12 @@ fn read_answer<T>(mut bytes: &[u8], read_message: fn(&[u8]) -> Option<T>, found:
         let Some(rest) = bytes.get(length.next_multiple_of(4)..) else { return Part::More };
         bytes = rest;
     }
+}
+
+/// Reads of `inet_diag_msg` the port and whose the socket is, which stands before the inode.
+fn read_owner(message: &[u8]) -> Option<(u16, u32)> {
+    let port = u16::from_be_bytes(message.get(4..6)?.try_into().ok()?);
+    Some((port, number(message, MESSAGE - 8)?))
 }
 
 /// Reads `inet_diag_msg`: family, state, …, ports and addresses in network order, and the inode as the last number.

@@ -216,6 +216,12 @@ fn packs_that_are_known_are_not_new() {
     let second = ended(bench.backup_command().arg("--since-packs").arg(bench.path("known"))).done();
     assert_eq!(second["packs_new"].as_array().unwrap().len(), 1);
     assert_eq!(second["packs_new"][0]["name"], names[0]);
+    // A new machine knows them from its restore.
+    let mut restore = bench.command("restore");
+    restore.arg("--target").arg(bench.path("restored")).arg("--note-packs").arg(bench.path("noted"));
+    ended(&mut restore).done();
+    let third = ended(bench.backup_command().arg("--since-packs").arg(bench.path("noted"))).done();
+    assert_eq!(third["packs_new"], serde_json::json!([]));
 }
 
 #[test]

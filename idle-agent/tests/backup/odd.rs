@@ -182,6 +182,7 @@ fn a_database_that_is_written_without_pause_is_of_one_moment_or_makes_the_receip
             file.write_at(&round.to_le_bytes(), 0).unwrap();
             file.write_at(&round.to_le_bytes(), size as u64 - 8).unwrap();
         });
+        assert_eq!(bench.server.names("snapshots"), [done["snapshot"].as_str().unwrap()]);
         let target = bench.path("restored");
         bench.restore_to(&target).done();
         if done["partial"] == true {

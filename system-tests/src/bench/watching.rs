@@ -10,8 +10,10 @@ use ebbtide_api::workspace::State;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Processes that are there beside the agents.
+/// Processes that are there beside the agents, and how many of them use 10 ms of the processor every nine seconds, so
+/// that each look has to read more of them than a line.
 const PROCESSES: usize = 500;
+const TICKING: usize = 100;
 /// Agents that wait for their model.
 const AGENTS: usize = 5;
 /// Size of the transcript.
@@ -65,8 +67,8 @@ fn measure(stack: &Stack, watched: Duration, say: fn(&str)) -> Result<Section> {
     busy(&inside)?;
     row(&mut section, "busy", pid, watched)?;
     section.remark(format!(
-        "Busy: {PROCESSES} processes that sleep, {AGENTS} Claude Code in turns whose model is silent, and a transcript of \
-         {TRANSCRIPT_MB} MB in Claude Code's directory that grows by 20 kB a second."
+        "Busy: {PROCESSES} processes of which {TICKING} use the processor in every look, {AGENTS} Claude Code in turns whose \
+         model is silent, and the transcript of one of these, {TRANSCRIPT_MB} MB long, grows by 20 kB a second."
     ));
     Ok(section)
 }
@@ -81,15 +83,24 @@ fn busy(inside: &Machine) -> Result<()> {
         let times = asked.lines().filter(|line| *line == "asked").count();
         if times >= AGENTS { Ok(()) } else { Err(format!("{times} have")) }
     })?;
-    let transcript = "~/.claude/projects/-workspaces-ebbtide/00000000-0000-4000-8000-000000000000.jsonl";
+    // Of a session that reported: its own transcript is what is looked at. An agent that only appends does not mind.
+    let transcript = inside.shell("ebb", "ls ~/.claude/projects/*/*.jsonl | head -n 1")?;
+    ensure!(!transcript.is_empty(), "no session has a transcript");
+    inside.shell("ebb", &format!("head -c {TRANSCRIPT_MB}M /dev/zero >> '{transcript}'"))?;
     let grow = format!("while sleep 1; do head -c 20000 /dev/zero; done >> {transcript}");
-    inside.shell("ebb", &format!("head -c {TRANSCRIPT_MB}M /dev/zero > {transcript}"))?;
     inside.shell("ebb", &format!("tmux new-window -d '{grow}'"))?;
-    let many = format!("for i in $(seq {PROCESSES}); do sleep 3000 & done; wait");
+    let tick = "import os, time\nfor number in range(TICKING - 1):\n    if os.fork() == 0:\n        break\nwhile True:\n    \
+                end = time.process_time() + 0.01\n    while time.process_time() < end:\n        pass\n    time.sleep(9)\n";
+    let tick = tick.replace("TICKING", &TICKING.to_string());
+    inside.shell("ebb", &format!("cat > ~/tick.py <<'END-OF-FILE'\n{tick}END-OF-FILE\n"))?;
+    inside.shell("ebb", "tmux new-window -d 'exec python3 ~/tick.py'")?;
+    let asleep = PROCESSES - TICKING;
+    let many = format!("for i in $(seq {asleep}); do sleep 3000 & done; wait");
     inside.shell("ebb", &format!("tmux new-window -d '{many}'"))?;
     wait::until("the processes", Duration::from_secs(120), || {
-        let there = inside.pids_of("sleep").len();
-        if there >= PROCESSES { Ok(()) } else { Err(format!("{there} are there")) }
+        let (sleeping, ticking) = (inside.pids_of("sleep").len(), inside.pids_of("python3").len());
+        let all = sleeping >= asleep && ticking >= TICKING;
+        if all { Ok(()) } else { Err(format!("{sleeping} sleep and {ticking} tick")) }
     })
 }
 

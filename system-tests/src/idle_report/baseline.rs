@@ -18,7 +18,7 @@ pub enum Rule {
     Process,
     /// A file of the workspaces has changed.
     FileTimes,
-    /// The user's processes together use a tenth of a core.
+    /// The user's processes together use a tenth of a core, on average between two looks of an alarm: five minutes.
     Processor,
     /// An agent has reported the beginning of a turn and not its end.
     Turn,
@@ -48,12 +48,14 @@ impl Rule {
 pub struct Baseline {
     rule: Rule,
     timeout_ms: u64,
-    /// How often it looks; the script's five minutes are a sixth of the timeout.
+    /// How often it looks; the five minutes of a script and of an alarm are a sixth of the timeout.
     every_ms: u64,
     looked: Option<Moment>,
     active: Option<Moment>,
     ticks: BTreeMap<(u32, u64), u64>,
-    ticks_at: Option<Moment>,
+    /// Used since the alarm's last look, and when that was.
+    used: u64,
+    used_since: Option<Moment>,
     newest_file: Option<u64>,
     turns: BTreeSet<(u32, u64)>,
 }
@@ -65,11 +67,12 @@ impl Baseline {
         Self {
             rule,
             timeout_ms,
-            every_ms: if rule == Rule::Script { timeout_ms / 6 } else { 0 },
+            every_ms: if matches!(rule, Rule::Script | Rule::Processor) { timeout_ms / 6 } else { 0 },
             looked: None,
             active: None,
             ticks: BTreeMap::new(),
-            ticks_at: None,
+            used: 0,
+            used_since: None,
             newest_file: None,
             turns: BTreeSet::new(),
         }
@@ -96,6 +99,9 @@ impl Baseline {
 
     fn look(&mut self, at: Moment, look: &Look) -> bool {
         let began = *self.active.get_or_insert(at);
+        if self.rule == Rule::Processor {
+            self.add_ticks(look);
+        }
         let is_due = self.looked.is_none_or(|looked| at.0 >= looked.0 + self.every_ms);
         if !is_due {
             return false;
@@ -114,7 +120,7 @@ impl Baseline {
             Rule::Connections => look.scenery.inbound.values().any(|count| *count > 0),
             Rule::Process => processes.iter().any(|process| agent_name(process).is_some()),
             Rule::FileTimes => self.has_file_changed(look),
-            Rule::Processor => look.facts.processes.is_ok() && self.is_busy(at, look.facts.user, processes),
+            Rule::Processor => self.is_busy(at),
             Rule::Turn => !self.turns.is_empty(),
             Rule::Script => {
                 let mentions = !look.scenery.mention_agents.is_empty()
@@ -136,16 +142,26 @@ impl Baseline {
         newest > before
     }
 
-    fn is_busy(&mut self, at: Moment, user: Option<u32>, processes: &[Process]) -> bool {
-        let own = processes.iter().filter(|process| process.has_terminal || Some(process.uid) == user);
-        let after: BTreeMap<_, _> =
-            own.map(|process| ((process.pid, process.started), process.ticks)).collect();
-        let used: u64 = after
+    /// Takes in what the user's processes have used since the look before; what cannot be read is told by a later one.
+    fn add_ticks(&mut self, look: &Look) {
+        let Ok(processes) = &look.facts.processes else { return };
+        let is_own = |process: &&Process| process.has_terminal || Some(process.uid) == look.facts.user;
+        let after: BTreeMap<_, _> = processes
+            .iter()
+            .filter(is_own)
+            .map(|process| ((process.pid, process.started), process.ticks))
+            .collect();
+        let used = after
             .iter()
             .map(|(key, ticks)| ticks.saturating_sub(self.ticks.get(key).copied().unwrap_or(0)))
-            .sum();
+            .sum::<u64>();
+        self.used += used;
         self.ticks = after;
-        let passed = self.ticks_at.replace(at).map(|before| at.0.saturating_sub(before.0));
+    }
+
+    fn is_busy(&mut self, at: Moment) -> bool {
+        let used = std::mem::take(&mut self.used);
+        let passed = self.used_since.replace(at).map(|before| at.0.saturating_sub(before.0));
         // Ticks are 10 ms: a tick in a second is a percent.
         passed.is_some_and(|passed| used * 1000 >= BUSY_PERCENT * passed.max(1))
     }

@@ -27,6 +27,12 @@ pub struct Segment {
     pub to: Option<Moment>,
     /// Time that the scene itself grants because a report was lost in it.
     pub grace_ms: u64,
+    /// When the report came that alone tells of the work; absent where other things do.
+    pub told_at: Option<Moment>,
+    /// Whether the work shows nothing for longer than the engine's bounds, so that it is cut off by design.
+    pub is_beyond: bool,
+    /// Whether a variant has lost that report or put it out of order.
+    pub is_untold: bool,
 }
 
 /// A labelled trace.
@@ -106,7 +112,7 @@ fn leave_out_the_stage(entry: &mut Entry) {
     }
 }
 
-/// Segments begin and end at marks. `lost` in one says that a report was lost: the grace for what is unclear is granted.
+/// Segments begin and end at marks. `told-once` says of the report before it that nothing else tells of the work; `lost` in one says that a report was lost: the grace for what is unclear is granted.
 fn segments(entries: &[(Moment, Entry)], grace_ms: u64) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     let mut open = false;
@@ -116,6 +122,20 @@ fn segments(entries: &[(Moment, Entry)], grace_ms: u64) -> Vec<Segment> {
             "must_stay" => Some(Label::MustStay),
             "must_sleep" => Some(Label::MustSleep),
             "unlabelled" => None,
+            "beyond" => {
+                if let Some(last) = segments.last_mut().filter(|_| open) {
+                    last.is_beyond = true;
+                }
+                continue;
+            }
+            "told-once" => {
+                let told =
+                    entries.iter().rfind(|(told, entry)| told <= at && matches!(entry, Entry::Hook { .. }));
+                if let Some(last) = segments.last_mut().filter(|_| open) {
+                    last.told_at = told.map(|(told, _)| *told);
+                }
+                continue;
+            }
             "lost" => {
                 if let Some(last) = segments.last_mut().filter(|_| open) {
                     last.grace_ms = grace_ms;
@@ -129,7 +149,15 @@ fn segments(entries: &[(Moment, Entry)], grace_ms: u64) -> Vec<Segment> {
         }
         open = label.is_some();
         if let Some(label) = label {
-            segments.push(Segment { label, from: *at, to: None, grace_ms: 0 });
+            segments.push(Segment {
+                label,
+                from: *at,
+                to: None,
+                grace_ms: 0,
+                told_at: None,
+                is_beyond: false,
+                is_untold: false,
+            });
         }
     }
     segments

@@ -304,6 +304,16 @@ impl Scene {
         self.entry(Entry::Mark("unlabelled".to_owned()));
     }
 
+    /// This stretch shows nothing for longer than the engine promises to wait.
+    pub fn beyond(&mut self) {
+        self.entry(Entry::Mark("beyond".to_owned()));
+    }
+
+    /// Nothing but the report just made tells of the work.
+    pub fn told_once(&mut self) {
+        self.entry(Entry::Mark("told-once".to_owned()));
+    }
+
     /// A report was lost in this stretch.
     pub fn lost(&mut self) {
         self.entry(Entry::Mark("lost".to_owned()));

@@ -3,6 +3,8 @@
 //! A scene says in its argument why its labels are right; the true end of work is where the script ends it.
 
 mod agents;
+mod beyond;
+mod doubtful;
 mod machines;
 mod people;
 mod programs;
@@ -15,7 +17,14 @@ type Script = (&'static str, &'static str, fn(&mut Scene));
 
 /// All of them.
 pub fn all() -> Vec<Case> {
-    let groups = [agents::SCENES, programs::SCENES, machines::SCENES, people::SCENES];
+    let groups = [
+        agents::SCENES,
+        programs::SCENES,
+        doubtful::SCENES,
+        machines::SCENES,
+        people::SCENES,
+        beyond::SCENES,
+    ];
     groups
         .into_iter()
         .flatten()

@@ -39,6 +39,11 @@ pub enum Score {
     },
     /// Had not slept when its bounds were over.
     Unbounded,
+    /// Was put to sleep while there was work of which a report alone tells, and that report is lost or out of order.
+    Untold {
+        /// Milliseconds after the segment's begin.
+        after_ms: u64,
+    },
     /// The segment ended before it could be told.
     TooShort,
 }
@@ -49,6 +54,9 @@ impl Score {
         match self {
             Self::Stayed | Self::Slept { .. } | Self::TooShort => None,
             Self::Killed { after_ms } => Some(format!("cut off after {} s of work", after_ms / 1000)),
+            Self::Untold { after_ms } => {
+                Some(format!("cut off after {} s of work, of which nothing tells", after_ms / 1000))
+            }
             Self::Late { after_ms } => Some(format!("slept {} s after the end of work", after_ms / 1000)),
             Self::Unbounded => Some("kept without end".to_owned()),
         }
@@ -62,6 +70,8 @@ pub struct Tally {
     pub stayed: usize,
     /// Work went on, and it was put to sleep.
     pub killed: usize,
+    /// The same where nothing tells of that work any more; not among `killed`.
+    pub untold: usize,
     /// Work was over, and it slept in time.
     pub slept: usize,
     /// Work was over, and it slept late.
@@ -87,6 +97,7 @@ impl Tally {
                 self.late += 1;
                 self.waste.push(share(after_ms));
             }
+            Score::Untold { .. } => self.untold += 1,
             Score::Unbounded => self.unbounded += 1,
             Score::TooShort => {}
         }
@@ -96,13 +107,14 @@ impl Tally {
     pub fn merge(&mut self, other: Self) {
         self.stayed += other.stayed;
         self.killed += other.killed;
+        self.untold += other.untold;
         self.slept += other.slept;
         self.late += other.late;
         self.unbounded += other.unbounded;
         self.waste.extend(other.waste);
     }
 
-    /// Segments in which work went on.
+    /// Segments in which work went on, and something told of it.
     pub fn must_stay(&self) -> usize {
         self.stayed + self.killed
     }
@@ -136,7 +148,7 @@ pub fn interval(hits: usize, of: usize) -> (f64, f64) {
 
 /// Judges a variant, and scores each of its segments.
 pub fn judge(case: &Case, variant: &Variant, kind: Kind) -> Vec<Score> {
-    if kind == Kind::Baseline(Rule::FileTimes) && !case.knows_files() {
+    if matches!(kind, Kind::Baseline(Rule::FileTimes | Rule::Script)) && !case.knows_files() {
         return Vec::new();
     }
     let mut engine = Engine::new(kind, &case.policy);
@@ -161,9 +173,10 @@ pub fn judge(case: &Case, variant: &Variant, kind: Kind) -> Vec<Score> {
     for (place, segment) in variant.segments.iter().enumerate() {
         let slept = idle[place];
         scores.push(match segment.label {
-            Label::MustStay => {
-                slept.map_or(Score::Stayed, |at| Score::Killed { after_ms: at.0 - segment.from.0 })
-            }
+            Label::MustStay => slept.map_or(Score::Stayed, |at| {
+                let after_ms = at.0 - segment.from.0;
+                if segment.is_untold { Score::Untold { after_ms } } else { Score::Killed { after_ms } }
+            }),
             Label::MustSleep => {
                 let is_open = segment.to.is_none();
                 let limit_ms =

@@ -9,18 +9,22 @@ use std::fmt::Write as _;
 type Wanted = fn(&Group) -> bool;
 
 /// Tables with their titles.
-const TABLES: [(&str, Wanted); 5] = [
+const TABLES: [(&str, Wanted); 7] = [
     ("All traces", |group| !group.is_variant),
     ("Recorded from real programs", |group| !group.is_variant && group.is_recorded),
     ("Made by scripts", |group| !group.is_variant && !group.is_recorded),
     ("Held out", |group| !group.is_variant && group.is_held_out),
     ("Variants of all traces", |group| group.is_variant),
+    ("Variants of those held out", |group| group.is_variant && group.is_held_out),
+    ("Silent for longer than the bounds, in none of the above", |group| !group.is_variant && group.is_beyond),
 ];
 
 /// All tables; those about nothing are left out.
 pub fn shown(report: &Report) -> String {
     let mut text = String::new();
-    for (title, wanted) in TABLES {
+    for (at, (title, wanted)) in TABLES.iter().enumerate() {
+        // The last table is about nothing else, and the others about everything else.
+        let wanted = |group: &Group| group.is_beyond == (at + 1 == TABLES.len()) && wanted(group);
         let ours = report.sum(|group| group.engine == Kind::Ours && wanted(group));
         if ours == Tally::default() {
             continue;
@@ -29,8 +33,8 @@ pub fn shown(report: &Report) -> String {
         let _ = write!(
             text,
             "**{title}**: {stay} stretches in which work goes on, {sleep} after its end\n\n\
-             | judged by | work: stays | work: cut off | over: sleeps | over: late | over: for ever | cut off, 95 % | late or for ever, 95 % | slept after, median | p95 |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n"
+             | judged by | work: stays | work: cut off | cut off, untold | over: sleeps | over: late | over: for ever | cut off, 95 % | late or for ever, 95 % | slept after, median | p95 |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n"
         );
         for engine in Kind::ALL {
             let tally = report.sum(|group| group.engine == engine && wanted(group));
@@ -47,6 +51,7 @@ fn row(engine: Kind, tally: &Tally) -> String {
         engine.name().to_owned(),
         tally.stayed.to_string(),
         tally.killed.to_string(),
+        tally.untold.to_string(),
         tally.slept.to_string(),
         tally.late.to_string(),
         tally.unbounded.to_string(),

@@ -1,13 +1,12 @@
-//! What comes after the end of a trace whose last segment must sleep: its last minute again and again, counters going
-//! on as they went. So a workspace that is kept can be watched for as long as any bound allows.
+//! What comes after the end of a trace whose last segment must sleep: that segment again and again, all of it, counters
+//! going on as they went. So a workspace that is kept can be watched for as long as any bound allows. Whatever
+//! happened once in it happens once a round; what ended in it or began in it did so for good.
 
 use super::case::Case;
 use ebbtide_idle_agent::clock::Moment;
 use ebbtide_idle_agent::idle::process::Process;
+use ebbtide_idle_agent::idle::sights::Sight;
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
-
-/// Longest stretch that is repeated.
-const WINDOW_MS: u64 = 60_000;
 
 /// The stretch.
 #[derive(Debug, Clone)]
@@ -18,21 +17,15 @@ pub struct Tail<'a> {
 }
 
 impl<'a> Tail<'a> {
-    /// The last looks of a segment that begins then. Absent where there are fewer than two.
+    /// The looks of a segment that begins then. Absent where there are fewer than two.
     pub fn of(case: &'a Case, from: Moment) -> Option<Self> {
-        let looks: Vec<(Moment, &Look)> = case
-            .entries
-            .iter()
-            .filter_map(|(at, entry)| match entry {
-                Entry::Look(look) if *at >= from => Some((*at, &**look)),
-                _ => None,
-            })
-            .collect();
-        let end = looks.last()?.0;
-        // Of a short segment its end alone: programs write down what is left within half a minute after their work, once.
-        let begin = end.0.saturating_sub(WINDOW_MS.min(end.since(from).as_millis() as u64 / 4));
-        let first = looks.iter().position(|(at, _)| at.0 >= begin)?.min(looks.len().checked_sub(2)?);
-        Some(Self { window: looks.get(first..)?.to_vec(), round: 1, at: 0 })
+        let look = |(at, entry): &'a (Moment, Entry)| match entry {
+            // What was seen in the moment itself was seen before the label.
+            Entry::Look(look) if *at > from => Some((*at, &**look)),
+            _ => None,
+        };
+        let window: Vec<(Moment, &Look)> = case.entries.iter().filter_map(look).collect();
+        (window.len() > 1).then_some(Self { window, round: 1, at: 0 })
     }
 }
 
@@ -59,6 +52,12 @@ fn later(look: &Look, first: &Look, last: &Look, rounds: u64) -> Look {
     if let (Ok(now), Ok(first), Ok(last)) =
         (&mut look.facts.processes, &first.facts.processes, &last.facts.processes)
     {
+        // The end of what ended is no news a second time, and neither is the begin of what stayed.
+        now.retain(|process| {
+            let key = (process.pid, process.started);
+            find(last, key).is_some() == find(first, key).is_some()
+        });
+        now.extend(last.iter().filter(|one| find(first, (one.pid, one.started)).is_none()).cloned());
         for process in now {
             let key = (process.pid, process.started);
             if let (Some(first), Some(last)) = (find(first, key), find(last, key)) {
@@ -69,7 +68,17 @@ fn later(look: &Look, first: &Look, last: &Look, rounds: u64) -> Look {
             }
         }
     }
+    let of_the_last =
+        |sight: &Sight| last.facts.sights.iter().find(|other| other.process == sight.process).cloned();
+    look.facts.sights.retain(|sight| of_the_last(sight).is_some());
     for sight in &mut look.facts.sights {
+        // What an agent says of itself and whether it has asked is as it was in the end.
+        if let Some(last) = of_the_last(sight) {
+            sight.status = last.status;
+            if let (Some(now), Some(last)) = (&mut sight.sockets, last.sockets) {
+                (now.open, now.is_asked) = (last.open, last.is_asked);
+            }
+        }
         let same = |all: &Look| all.facts.sights.iter().find(|other| other.process == sight.process).cloned();
         if let (Some(first), Some(last)) = (same(first), same(last)) {
             if first.grown != last.grown {

@@ -4,7 +4,8 @@
 //! The labels stay, because the work does. Where a disturbance removes evidence that a label rests on, the segment
 //! keeps its label and is granted the bounded time that docs/idle.md promises for it, and no more: the grace for what
 //! is unclear (a report lost or out of order, a signal unreadable), the time in which nobody looked, and what a restart
-//! of the idle-agent may forget. Time in which the machine was suspended is nobody's.
+//! of the idle-agent may forget. Where nothing but one report told of work and that one is lost or out of order, no
+//! judge can know of it; the segment is marked so, and counted apart. Time in which the machine was suspended is nobody's.
 
 use super::case::{Case, Segment};
 use ebbtide_idle_agent::clock::Moment;
@@ -135,7 +136,8 @@ impl Variant<'_> {
             }
             Disturbance::ReportLost => {
                 if let Some(at) = self.pick(is_report, dice) {
-                    self.events.remove(at);
+                    let (told, _) = self.events.remove(at);
+                    self.untell(told, told);
                     self.grant(grace_ms);
                 }
             }
@@ -145,6 +147,7 @@ impl Variant<'_> {
                     let late = Moment(told.0 + dice.u64(1..=every_ms * 2));
                     let place = self.events.partition_point(|(at, _)| *at <= late);
                     self.events.insert(place, (late, report));
+                    self.untell(told, late);
                     self.grant(grace_ms);
                 }
             }
@@ -176,6 +179,13 @@ impl Variant<'_> {
     pub fn place(&self, look: &mut Look) {
         for (from, length) in &self.shifts {
             shift(look, *from, *length);
+        }
+    }
+
+    /// A report of between then and then, which alone tells of work, is lost or comes in another order.
+    fn untell(&mut self, from: Moment, to: Moment) {
+        for segment in &mut self.segments {
+            segment.is_untold |= segment.told_at.is_some_and(|told| from <= told && told <= to);
         }
     }
 
@@ -259,6 +269,7 @@ impl Variant<'_> {
         for segment in &mut self.segments {
             later(&mut segment.from);
             segment.to.iter_mut().for_each(later);
+            segment.told_at.iter_mut().for_each(later);
         }
         self.suspended.iter_mut().for_each(|(at, _)| later(at));
         self.suspended.push((Moment(from.0 + length), length));

@@ -55,10 +55,8 @@ pub const SCENES: &[Scene] = &[
     scene!(
         "gemini-quiet-command",
         GEMINI,
-        "a command in the turn says nothing for 25 s; the model's last word comes after it",
-        |stage| {
-            once(stage, "gemini -m gemini-2.5-flash --yolo -p 'do:run python3 /home/ebb/quiet.py 25'", 1)
-        }
+        "a command in the turn sleeps 45 s; the model's last word comes after it",
+        |stage| { once(stage, "gemini -m gemini-2.5-flash --yolo -p 'do:run sleep 45'", 1) }
     ),
     scene!(
         "gemini-parked",
@@ -81,8 +79,8 @@ pub const SCENES: &[Scene] = &[
     scene!(
         "opencode-quiet-command",
         OPENCODE,
-        "a command in the turn says nothing for 25 s; the model's last word comes after it",
-        |stage| { once(stage, "opencode run 'do:run python3 /home/ebb/quiet.py 25'", 1) }
+        "a command in the turn sleeps 45 s; the model's last word comes after it",
+        |stage| { once(stage, "opencode run 'do:run sleep 45'", 1) }
     ),
     scene!(
         "opencode-parked",

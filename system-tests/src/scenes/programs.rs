@@ -86,7 +86,7 @@ pub fn version(stage: &Stage<'_>, program: &str) -> String {
         "cloudcli" => "node -p 'require(process.env.HOME+\"/opt/cloudcli/node_modules/@cloudcli-ai/cloudcli/package.json\").version'".into(),
         "vite" => "node -p 'require(process.env.HOME+\"/opt/vite/node_modules/vite/package.json\").version'".into(),
         "rust" => "~/opt/rust/bin/cargo --version".into(),
-        "sshd" => "ssh -V 2>&1".into(),
+        "sshd" => "cat ~/opt/sshd/usr/version".into(),
         "tmux" => "tmux -V".into(),
         "caddy" => "caddy version".into(),
         other => format!("{other} --version"),

@@ -8,8 +8,8 @@ use crate::api::Discard;
 use crate::{Machines, Options, Stack, machine};
 use anyhow::{Context, Result, bail, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_idle_agent::idle::trace::{Header, Source, is_held_out};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -103,20 +103,22 @@ fn on_machine(stack: &Stack, id: &str, scene: &Scene) -> Result<String> {
     let agents = Agents::prepare(machine.clone())?;
     let stage = Stage { stack, id: id.to_owned(), machine };
     programs::install(&stage, scene.programs)?;
-    let versions: BTreeMap<&str, String> =
-        scene.programs.iter().map(|program| (*program, programs::version(&stage, program))).collect();
+    let version = |program: &&str| ((*program).to_owned(), programs::version(&stage, program));
+    let versions: BTreeMap<String, String> = scene.programs.iter().map(version).collect();
     stage.root("ebb trace start")?;
     (scene.play)(&stage).with_context(|| agents.last_words())?;
     stage.mark("unlabelled")?;
     stage.root("ebb trace stop")?;
     let trace = stage.root("ebb trace save -")?;
-    // A third, chosen by nobody: the report holds the same rule.
-    let held_out = Sha256::digest(scene.name).first().is_some_and(|byte| byte % 3 == 0);
-    let header = json!({
-        "format": 1, "name": scene.name, "argument": scene.argument, "source": "recorded",
-        "programs": versions, "held_out": held_out,
-    });
-    Ok(format!("{header}\n{trace}\n"))
+    let header = Header {
+        format: 1,
+        name: scene.name.to_owned(),
+        argument: scene.argument.to_owned(),
+        source: Source::Recorded,
+        programs: versions,
+        held_out: is_held_out(scene.name),
+    };
+    Ok(format!("{}\n{trace}\n", serde_json::to_string(&header)?))
 }
 
 /// Writes it compressed, without a name or a time in it: the same trace is the same file.

@@ -150,6 +150,7 @@ impl Machine {
         let idle = self.ready && quiet >= self.idle_after_ms;
         Heard {
             ready: self.ready,
+            past_tidying: self.steps > 1,
             boot_progress: self.steps,
             boot_failure: (self.boot_fails && self.steps > 0)
                 .then(|| "the repository wants credentials".to_owned()),
@@ -265,6 +266,8 @@ impl Machine {
             bytes_sent: 1,
             skipped: Vec::new(),
             unreadable,
+            packs_to_come: 0,
+            unreadable_more: 0,
             excluded: None,
         };
         self.snapshot = Some((receipt, self.work));

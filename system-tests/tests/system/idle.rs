@@ -184,7 +184,7 @@ fn claude_code_at_its_prompt_is_put_to_sleep_after_its_background_command_and_no
 #[test]
 fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_not_at_all() -> Result<()> {
     let stack =
-        with_machines("asks", quick_with(json!({ "waiting_for_human": "45s", "unknown_grace": "20s" })))?;
+        with_machines("asks", quick_with(json!({ "waiting_for_human": "120s", "unknown_grace": "20s" })))?;
     let killed = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 600"))?;
     killed.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
     stack.machine_of(&killed.id)?.crash("claude")?;
@@ -197,7 +197,8 @@ fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_n
     // Well beyond the idle timeout, and well within what is left.
     ensure!(left >= 30, "{left} s are left when the question shows first: {why:?}");
     stays_awake(&stack, &asks.id, Duration::from_secs(16))?;
-    asks.sleeps(&stack)?;
+    // The rest of the budget comes before.
+    stack.api.wait_for(&asks.id, State::Asleep, LIMIT * 2).with_context(|| asks.agents.last_words())?;
     killed.sleeps(&stack)?;
     stack.stop()
 }

@@ -21,6 +21,8 @@ use worker::{Request, Response, ResponseBuilder};
 
 /// How long a kit is good where nobody says.
 const KIT_FOR: Duration = Duration::from_hours(90 * 24);
+/// How long one is good at most.
+const KIT_FOR_MAX: Duration = Duration::from_hours(366 * 24);
 /// Most kits of a workspace that are good at a time.
 const KITS_MAX: usize = 20;
 
@@ -37,6 +39,10 @@ pub async fn create(
         CreateRestoreKit::default()
     };
     let good_for = asked.r#for.unwrap_or(KIT_FOR);
+    if good_for > KIT_FOR_MAX {
+        return Err(ApiError::field("for", format!("{good_for} is too long"))
+            .hint("A kit is good for a year at most; make another before it ends."));
+    }
     let workspace = own(invocation, context, params.get("id")).await?;
     let name = view(invocation, context, &workspace).await?.name;
     let Some(newest) = snapshots(invocation, context, &workspace).await?.snapshots.into_iter().next() else {

@@ -56,7 +56,11 @@ pub async fn machine(
     let (as_of, place) = place(invocation, params)?;
     match request.method() {
         Method::Get | Method::Head => {
-            let sight = as_of.map_or(Sight::Machine(claims.generation), Sight::AsOf);
+            let sight = match as_of {
+                None => Sight::Machine(claims.generation),
+                Some(AsOf::Verified) => Sight::Tidying(claims.generation),
+                Some(as_of) => Sight::AsOf(as_of),
+            };
             repository.read(&place, &sight, request).await
         }
         Method::Post | Method::Put => match invocation.query("replaces") {

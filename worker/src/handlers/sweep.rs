@@ -6,7 +6,7 @@ use crate::body;
 use crate::error::ApiResult;
 use crate::invocation::Invocation;
 use crate::sweep;
-use ebbtide_api::sweep::SetSweep;
+use ebbtide_api::sweep::{SetSweep, SweepMode};
 use worker::Response;
 
 pub async fn report(invocation: &Invocation) -> ApiResult<Response> {
@@ -27,8 +27,20 @@ pub async fn set(
 ) -> ApiResult<Response> {
     let SetSweep { mode } = body::read_json(request).await?;
     let action = format!("sweep.{}", mode.as_str());
-    // First where it is found without the index: what is said here must hold there too.
-    sweep::keep_switch(invocation, mode).await?;
-    invocation.index()?.set_sweep(mode, &invocation.audit_note(context, &action, "sweep")).await?;
+    let index = invocation.index()?;
+    // What is stricter holds first where it is found without the index; what is looser holds there last, so that a change
+    // that is lost half-way loosens nothing. Where the index is away, only what ends nothing is taken.
+    let is_looser = match index.sweep().await {
+        Ok(before) => mode < before.asked,
+        Err(error) if mode == SweepMode::On => return Err(error),
+        Err(_) => false,
+    };
+    if !is_looser {
+        sweep::keep_switch(invocation, mode).await?;
+    }
+    index.set_sweep(mode, &invocation.audit_note(context, &action, "sweep")).await?;
+    if is_looser {
+        sweep::keep_switch(invocation, mode).await?;
+    }
     report(invocation).await
 }

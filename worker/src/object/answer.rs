@@ -216,7 +216,8 @@ async fn receipt(
     let DeliverReceipt { receipt, .. } = deliver;
     let snapshot = receipt.snapshot.clone();
     let last = ends == ReceiptEnds::Machine;
-    if is_verified(record, &snapshot, last) {
+    let is_part = receipt.packs_to_come > 0;
+    if !is_part && is_verified(record, &snapshot, last) {
         return json(&ReceiptAnswer { status: ReceiptStatus::Verified, problem: None });
     }
     // A machine asks again until it is told: the same receipt goes on where its check stands, and one that was refused
@@ -233,7 +234,9 @@ async fn receipt(
         return refuse(ErrorCode::NotFound, "there is no such workspace");
     };
     let record = stored.record;
-    let (status, problem) = if is_verified(&record, &snapshot, last) {
+    // A part leaves nothing behind once all that it named was found.
+    let part_stands = is_part && record.pending.is_none() && record.receipt_problem.is_none();
+    let (status, problem) = if part_stands || !is_part && is_verified(&record, &snapshot, last) {
         (ReceiptStatus::Verified, None)
     } else if record.pending.is_some() {
         (ReceiptStatus::Checking, None)

@@ -12,7 +12,7 @@ use ebbtide_api::vm::{TidyOrder, TidyReport};
 use ebbtide_api::workspace::{SnapshotSummary, State};
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::decide::{Command, Input};
-use ebbtide_control::record::Record;
+use ebbtide_control::record::{Record, Tidying};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -43,8 +43,8 @@ pub enum BackupCall {
     Forget { snapshot: String, mark: Option<Mark> },
     /// → [`Held`]: indexes of these generations, as far as these times, are shown to everybody from here on.
     Vouch { reach: Vec<(u32, i64)> },
-    /// → [`TidyOrder`]: a machine begins to remove what it was told to.
-    BeginTidying { generation: Generation },
+    /// → [`TidyOrder`]: a machine begins to remove what it was told to, and these where no list names them.
+    BeginTidying { generation: Generation, strays: Vec<String> },
     /// → [`Held`]: it may remove an object now, of these the named snapshot, and has added so many bytes.
     Tidy { generation: Generation, forgets: Option<String>, bytes: u64 },
     /// → [`Held`]: it is done.
@@ -147,7 +147,10 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
         BackupCall::Forget { snapshot, mark } => {
             // What it proved stays proved: the indexes of its generation are needed by others.
             let is_known = |list: &[SnapshotSummary]| list.iter().any(|known| known.snapshot == snapshot);
-            if let Some(mark) = mark.filter(|_| is_known(&record.snapshots) || is_known(&record.due))
+            let removes = |tidying: &Tidying| tidying.removes(&snapshot, &[]);
+            let is_tidied = record.tidying.as_ref().is_some_and(removes);
+            let is_proved = is_tidied || is_known(&record.snapshots) || is_known(&record.due);
+            if let Some(mark) = mark.filter(|_| is_proved)
                 && let Some(generation) = mark.generation
             {
                 store.note_proved(generation, mark.at_ms)?;
@@ -160,24 +163,26 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             }
             held(inner)
         }
-        BackupCall::BeginTidying { generation } => {
-            let command = Command::BeginTidying { generation };
+        BackupCall::BeginTidying { generation, strays } => {
+            let command = Command::BeginTidying { generation, strays: strays.clone() };
             let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
             inner.run_on(settled.effect);
             if let Some(refusal) = settled.refusal {
                 return refuse(refusal.code, &refusal.message);
             }
             let due: BTreeSet<&str> = settled.record.due.iter().map(|one| one.snapshot.as_str()).collect();
-            let named = settled.record.tidying.iter().flat_map(|tidying| &tidying.snapshots);
-            let snapshots = named.filter(|name| due.contains(name.as_str())).cloned().collect();
-            Response::from_json(&TidyOrder { snapshots })
+            let tidying = settled.record.tidying.unwrap_or_default();
+            // An agent that was started anew is told what is left.
+            let due = tidying.snapshots.into_iter().filter(|name| due.contains(name.as_str()));
+            let strays = tidying.strays.into_iter().filter(|name| strays.contains(name));
+            Response::from_json(&TidyOrder { snapshots: due.chain(strays).collect() })
         }
         BackupCall::Tidy { generation, forgets, bytes } => {
             if generation != record.generation {
                 return refuse(ErrorCode::StaleGeneration, "this machine's time is over");
             }
             let is_named = |name: &String| {
-                record.tidying.as_ref().is_some_and(|tidying| tidying.snapshots.contains(name))
+                record.tidying.as_ref().is_some_and(|tidying| tidying.removes(name, &record.snapshots))
             };
             if !record.may_tidy(generation, now()) {
                 return refuse(ErrorCode::DeletionRefused, "a machine deletes nothing now");

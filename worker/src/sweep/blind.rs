@@ -31,6 +31,26 @@ pub async fn keep_switch(invocation: &Invocation, mode: SweepMode) -> ApiResult<
     invocation.storage()?.replace(SWITCH, mode.as_str().to_owned()).await
 }
 
+/// Brings it in line with the index, at every run that has one: a switch that was set before it was kept here, or was
+/// kept only half, holds the next time the index is away.
+pub async fn renew_switch(invocation: &Invocation, asked: SweepMode) {
+    let renewed = match read_switch(invocation).await {
+        Ok(Some(kept)) if kept == asked => return,
+        Ok(_) => keep_switch(invocation, asked).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = renewed {
+        let fields = [("request.id", invocation.request_id.as_str()), ("error", error.message())];
+        log::write(Level::Warn, "the sweep's switch is not kept beside the index", &fields);
+    }
+}
+
+/// What is kept; one that cannot be read is the strictest.
+async fn read_switch(invocation: &Invocation) -> ApiResult<Option<SweepMode>> {
+    let kept = invocation.storage()?.text(SWITCH).await?;
+    Ok(kept.map(|text| SweepMode::parse(text.trim()).unwrap_or(SweepMode::Off)))
+}
+
 /// Enforces what labels say.
 pub async fn run(invocation: &Invocation) {
     if let Err(Trouble(error)) = enforce(invocation).await {
@@ -40,9 +60,8 @@ pub async fn run(invocation: &Invocation) {
 }
 
 async fn enforce(invocation: &Invocation) -> Result<(), Trouble> {
-    let kept = invocation.storage()?.text(SWITCH).await?;
-    // One that cannot be read is the strictest.
-    let asked = kept.map_or(SweepMode::On, |text| SweepMode::parse(text.trim()).unwrap_or(SweepMode::Off));
+    // Before an ordinary run has kept it, nobody knows what was said: it is told what would end.
+    let asked = read_switch(invocation).await?.unwrap_or(SweepMode::DryRun);
     let mode = invocation.config.sweep.max(asked);
     if mode == SweepMode::Off {
         return Ok(());

@@ -1,6 +1,7 @@
 //! Grants against wakes, and the list of snapshots while the owner removes and brings back.
 
 use super::*;
+use ebbtide_api::backups::Retention;
 use ebbtide_api::vm::TidyReport;
 
 const OWNER: &str = "owner";
@@ -150,7 +151,7 @@ fn tidying(due: usize) -> World {
 
 fn begin(world: &mut World) -> Option<ErrorCode> {
     let generation = world.record.generation;
-    world.ask(Command::BeginTidying { generation });
+    world.ask(Command::BeginTidying { generation, strays: Vec::new() });
     world.refusal.clone().map(|refusal| refusal.code)
 }
 
@@ -159,7 +160,14 @@ fn may_tidy(world: &World) -> bool {
 }
 
 fn done(world: &World) -> TidyReport {
-    TidyReport { generation: world.record.generation, complete: true, snapshots: 30, packs: 2, bytes: 9 }
+    TidyReport {
+        generation: world.record.generation,
+        complete: true,
+        snapshots: 30,
+        packs: 2,
+        bytes: 9,
+        reason: None,
+    }
 }
 
 #[test]
@@ -248,4 +256,127 @@ fn what_is_tidied_can_be_brought_back() {
     assert!(!world.record.due.iter().any(|known| known.snapshot == id));
     world.ask(Command::Recall { snapshot: id.clone() });
     assert!(world.record.snapshots.iter().any(|known| known.snapshot == id));
+}
+
+#[test]
+fn what_was_brought_back_is_not_removed_at_once_again_and_in_the_end_is() {
+    let mut world = asleep();
+    let old = SnapshotSummary { snapshot: "e".repeat(64), ..world.record.snapshots[0].clone() };
+    world.record.snapshots.push(old.clone());
+    let nothing_but_the_newest = Retention { keep_last: 1, hourly: 0, daily: 0, weekly: 0 };
+    let retain = |world: &mut World| {
+        world.ask(Command::Retain(nothing_but_the_newest));
+        world.record.due.iter().any(|known| known.snapshot == old.snapshot)
+    };
+    assert!(retain(&mut world));
+    world.ask(Command::Forget { snapshot: old.snapshot.clone() });
+    world.ask(Command::Recall { snapshot: old.snapshot.clone() });
+    world.now += i64::try_from(world.policy.undo.as_secs()).unwrap() - 1;
+    assert!(!retain(&mut world), "it goes again");
+    world.now += 1;
+    assert!(retain(&mut world), "it stays for ever");
+    assert!(world.record.recalled.is_empty());
+}
+
+#[test]
+fn a_looser_rule_saves_what_is_due_also_from_a_machine_that_removes_it_already() {
+    let mut world = tidying(30);
+    begin(&mut world);
+    let removes = |world: &World, name: &str| {
+        world.record.tidying.clone().unwrap().removes(name, &world.record.snapshots)
+    };
+    let name = world.record.tidying.clone().unwrap().snapshots[3].clone();
+    assert!(removes(&world, &name));
+    world.ask(Command::Retain(Retention { keep_last: 100, hourly: 0, daily: 0, weekly: 0 }));
+    assert!(world.record.due.is_empty());
+    assert!(world.record.snapshots.iter().any(|known| known.snapshot == name));
+    assert!(!removes(&world, &name), "a change came too late for nothing");
+}
+
+#[test]
+fn a_wake_of_an_older_snapshot_removes_nothing() {
+    let mut world = asleep();
+    let newest = world.record.snapshots[0].clone();
+    let older = SnapshotSummary { snapshot: "e".repeat(64), ..newest.clone() };
+    world.record.snapshots.push(older.clone());
+    world.record.due = (0..30)
+        .map(|number| SnapshotSummary { snapshot: format!("{number:064}"), ..newest.clone() })
+        .collect();
+    world.ask(Command::Wake { snapshot: Some(older.snapshot.clone()) }).state(State::Provisioning);
+    assert_eq!((&world.record.restore, &world.record.tidying), (&Some(older.snapshot), &None));
+}
+
+#[test]
+fn a_boot_that_went_on_closes_a_tidying_that_never_began_or_whose_end_was_lost() {
+    for has_begun in [false, true] {
+        let mut world = tidying(30);
+        if has_begun {
+            assert_eq!(begin(&mut world), None);
+        }
+        world.hear(Heard { boot_progress: 1, ..Heard::default() });
+        assert_eq!(may_tidy(&world), has_begun, "the step runs still");
+        world.hear(Heard { boot_progress: 2, past_tidying: true, ..Heard::default() }).state(State::Booting);
+        assert!(!may_tidy(&world));
+        assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused), "it was begun {has_begun}");
+    }
+}
+
+#[test]
+fn only_a_machine_that_has_begun_and_still_boots_has_tidied() {
+    let mut world = tidying(30);
+    let (before, report) = (world.record.tidied_at, done(&world));
+    world.now += 60;
+    world.ask(Command::EndTidying { generation: report.generation, report });
+    assert_eq!(world.record.tidied_at, before);
+    assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused), "its time is over all the same");
+
+    let mut world = tidying(30);
+    begin(&mut world);
+    let (before, report) = (world.record.tidied_at, done(&world));
+    world.now += 60;
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    world.ask(Command::EndTidying { generation: report.generation, report });
+    assert_eq!(world.record.tidied_at, before);
+}
+
+#[test]
+fn a_rule_that_a_later_version_wrote_is_read_as_far_as_it_is_known() {
+    let rule = Retention { keep_last: 3, hourly: 0, daily: 5, weekly: 7 };
+    let mut stored = serde_json::to_value(new_record().spec).unwrap();
+    stored["retention"] = serde_json::to_value(rule).unwrap();
+    stored["retention"]["yearly"] = 4.into();
+    assert_eq!(serde_json::from_value::<Spec>(stored.clone()).unwrap().retention, Some(rule));
+    stored["retention"] = serde_json::Value::Null;
+    assert_eq!(serde_json::from_value::<Spec>(stored.clone()).unwrap().retention, None);
+    stored.as_object_mut().unwrap().remove("retention");
+    assert_eq!(serde_json::from_value::<Spec>(stored).unwrap().retention, None);
+}
+
+#[test]
+fn why_nothing_was_removed_is_told() {
+    let mut world = tidying(30);
+    begin(&mut world);
+    let reason = Some("the tree aa is damaged".to_owned());
+    let report = TidyReport { complete: false, reason, ..done(&world) };
+    world.ask(Command::EndTidying { generation: report.generation, report });
+    assert!(world.notes.iter().any(|note| note.contains("the tree aa is damaged")), "{:?}", world.notes);
+}
+
+#[test]
+fn strays_go_with_what_is_due_and_never_what_a_list_names() {
+    let mut world = tidying(30);
+    let newest = world.record.snapshots[0].snapshot.clone();
+    let due = world.record.due[0].snapshot.clone();
+    let generation = world.record.generation;
+    let strays = vec![newest, "f".repeat(64), due];
+    world.ask(Command::BeginTidying { generation, strays });
+    assert_eq!(world.record.tidying.clone().unwrap().strays, ["f".repeat(64)]);
+    // Named once, as the machine begins.
+    world.ask(Command::BeginTidying { generation, strays: vec!["a".repeat(64)] });
+    assert_eq!(world.record.tidying.clone().unwrap().strays, ["f".repeat(64)]);
+    // Whoever has much that is due gets rid of them all the same.
+    let mut world = tidying(400);
+    let strays = (0..90).map(|number| format!("f{number:063}")).collect();
+    world.ask(Command::BeginTidying { generation, strays });
+    assert_eq!(world.record.tidying.unwrap().strays.len(), crate::retention::STRAYS_AT_ONCE);
 }

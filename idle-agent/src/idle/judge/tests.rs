@@ -95,3 +95,84 @@ fn a_hold_takes_back_a_wish_to_sleep() {
     judge.hold(Duration::from_secs(5), "wait", Moment(2)).unwrap();
     assert_ne!(judge.judge(Moment(3), &still(), &POLICY).verdict, Verdict::Idle);
 }
+
+fn user_process(pid: u32, comm: &str, ticks: u64) -> Process {
+    Process {
+        pid,
+        parent: 1,
+        comm: comm.into(),
+        uid: 1000,
+        has_terminal: true,
+        started: 7,
+        ticks,
+        storage_bytes: Some(0),
+        arguments: vec![],
+    }
+}
+
+/// For how many seconds of ten hours the machine is active, with such looks.
+fn active_secs(look: impl Fn(u64) -> Facts) -> u64 {
+    let mut judge = Judge::default();
+    let verdicts =
+        (0..3600).map(|number| judge.judge(Moment(number * 10_000), &look(number), &POLICY).verdict);
+    10 * verdicts.filter(|verdict| *verdict == Verdict::Active).count() as u64
+}
+
+#[test]
+fn a_program_in_a_terminal_that_talks_over_the_network_is_waited_for_half_an_hour() {
+    let look = |open: u32| {
+        move |number: u64| Facts {
+            processes: Ok(vec![user_process(30, "terraform", number)]),
+            sights: vec![super::super::sights::Sight {
+                process: (30, 7),
+                sockets: Some(super::super::sights::Sockets {
+                    open,
+                    is_asked: false,
+                    received_bytes: u64::from(open) * number * 1000,
+                }),
+                grown: 0,
+                status: None,
+            }],
+            ..still()
+        }
+    };
+    assert_eq!(active_secs(look(1)), 1800);
+    assert_eq!(active_secs(look(0)), 0);
+}
+
+#[test]
+fn a_server_that_may_poll_counts_for_two_hours_and_tests_with_servers_as_long_as_they_run() {
+    let look = |percent: u64| {
+        move |number: u64| Facts {
+            processes: Ok(vec![user_process(30, "node", number * percent * 10)]),
+            servers: [30].into(),
+            ..still()
+        }
+    };
+    assert_eq!(active_secs(look(15)), 0);
+    assert_eq!(active_secs(look(35)), 7200);
+    assert!(active_secs(look(90)) > 35_000);
+}
+
+#[test]
+fn new_events_of_cloudcli_that_nothing_else_shows_count_for_two_hours() {
+    let look =
+        |number: u64| Facts { cloudcli: cloudcli::Sight::Running([(number / 6, number)].into()), ..still() };
+    // The first look counts nothing.
+    assert_eq!(active_secs(look), 7210);
+}
+
+#[test]
+fn a_cloudcli_that_died_is_doubted_once() {
+    let mut judge = Judge::default();
+    let running = Facts { cloudcli: cloudcli::Sight::Running([(5, 3)].into()), ..still() };
+    judge.judge(Moment(0), &running, &POLICY);
+    let mut unknown = 0;
+    for number in 1..1000 {
+        // Somebody opens a page now and then.
+        let facts = Facts { people: number / 100, ..still() };
+        let why = judge.judge(Moment(number * 10_000), &facts, &POLICY);
+        unknown += u64::from(why.verdict == Verdict::Unknown);
+    }
+    assert!((50..=60).contains(&unknown), "{unknown}");
+}

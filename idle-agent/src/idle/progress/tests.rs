@@ -21,12 +21,35 @@ fn process(pid: u32, parent: u32, command: &str) -> Process {
     }
 }
 
+/// What works: an agent as it would in a turn, or anything else.
+fn works(progress: &Progress) -> Option<String> {
+    let agent = progress.agents.iter().find(|agent| agent.works);
+    agent.map(|agent| format!("{} works ({})", agent.name, agent.uses)).or_else(|| progress.works.clone())
+}
+
+/// Runs the scene for so many looks, in each of which the processes use so many ticks and bytes.
+fn after(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)], looks: u64) -> Progress {
+    let servers: BTreeSet<u32> = servers.iter().copied().collect();
+    let mut sampler = Sampler::default();
+    let mut scene = scene.to_vec();
+    let mut progress = sampler.sample(&scene, &servers, Some(USER), TEN_SECONDS);
+    for _ in 0..looks {
+        for (pid, ticks, bytes) in used {
+            let process = scene.iter_mut().find(|process| process.pid == *pid).unwrap();
+            process.ticks += ticks;
+            process.storage_bytes = process.storage_bytes.map(|before| before + bytes);
+        }
+        progress = sampler.sample(&scene, &servers, Some(USER), TEN_SECONDS);
+    }
+    progress
+}
+
 /// Runs the scene for ten seconds, in which the processes use so many ticks and bytes, and says what works.
 fn after_ten_seconds(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)]) -> Option<String> {
     let servers = servers.iter().copied().collect();
     let mut sampler = Sampler::default();
     assert_eq!(
-        sampler.sample(scene, &servers, Some(USER), TEN_SECONDS).works,
+        works(&sampler.sample(scene, &servers, Some(USER), TEN_SECONDS)),
         None,
         "the first sample knows nothing"
     );
@@ -36,7 +59,7 @@ fn after_ten_seconds(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)
         process.ticks += ticks;
         process.storage_bytes = process.storage_bytes.map(|before| before + bytes);
     }
-    sampler.sample(&later, &servers, Some(USER), TEN_SECONDS).works
+    works(&sampler.sample(&later, &servers, Some(USER), TEN_SECONDS))
 }
 
 #[test]
@@ -86,7 +109,89 @@ fn a_dev_server_that_polls_is_no_progress_even_below_an_agent() {
     let by_hand =
         [process(10, 1, "bash"), process(31, 10, "node server.js"), process(32, 31, "esbuild --service")];
     assert_eq!(after_ten_seconds(&by_hand, &[31], &[(31, 150, 9_000_000), (32, 200, 0)]), None);
-    assert!(after_ten_seconds(&by_hand, &[31], &[(32, 800, 0)]).unwrap().contains("server node is busy"));
+    assert_eq!(after_ten_seconds(&by_hand, &[31], &[(32, 800, 0)]), None, "a visitor's page is compiled");
+    let busy = after(&by_hand, &[31], &[(32, 800, 0)], 6);
+    assert!(busy.works.unwrap().contains("server node is busy"));
+}
+
+#[test]
+fn servers_that_work_together_are_a_test_run_and_one_that_polls_much_may_be() {
+    let scene = [
+        process(50, 10, "playwright"),
+        process(51, 50, "next-server"),
+        process(52, 50, "chrome"),
+        process(53, 1, "postgres"),
+    ];
+    let servers = [51, 52, 53];
+    let run = after(&scene, &servers, &[(50, 80, 0), (51, 400, 0), (52, 450, 0), (53, 200, 0)], 20);
+    assert!(run.works.unwrap().contains("server chrome is busy"), "none of them uses half a core");
+    let polls = after(&scene, &servers, &[(51, 300, 0)], 60);
+    assert_eq!(polls.works, None);
+    assert!(polls.may_work.is_some());
+    assert!(after(&scene, &servers, &[(53, 10, 20_000_000)], 60).may_work.is_some(), "2 MB/s of a database");
+    let little = after(&scene, &servers, &[(51, 150, 20_000)], 60);
+    assert_eq!((little.works, little.may_work), (None, None));
+}
+
+#[test]
+fn a_command_that_listens_and_uses_much_is_no_server() {
+    let scene = [process(20, 10, "claude"), process(30, 20, "bash -c mvn"), process(31, 30, "surefire")];
+    let is_server = |ticks| {
+        let progress = after(&scene, &[31], &[(31, ticks, 0)], 20);
+        progress.agents[0].children.iter().any(|child| child.is_server)
+    };
+    assert!(is_server(80) && !is_server(350));
+    // A shell that runs a single command puts it in its own place.
+    let alone = [process(20, 10, "codex"), process(31, 20, "surefire")];
+    let commands = |ticks| {
+        let progress = after(&alone, &[31], &[(31, ticks, 0)], 20);
+        progress.agents[0].children.iter().filter(|child| child.is_command && !child.is_server).count()
+    };
+    assert_eq!((commands(80), commands(350)), (0, 1));
+}
+
+#[test]
+fn of_an_agent_at_its_prompt_a_build_lasts_and_watchers_helpers_and_bursts_do_not() {
+    let scene = [
+        process(20, 10, "claude"),
+        process(30, 20, "bash -c x"),
+        process(31, 30, "node watch.js"),
+        process(40, 20, "node mcp-browser.js"),
+        process(41, 40, "chrome"),
+    ];
+    let is_lasting = |pid, ticks, looks| after(&scene, &[], &[(pid, ticks, 0)], looks).agents[0].is_lasting;
+    assert!(!is_lasting(31, 60, 60) && is_lasting(31, 300, 20), "a watcher at 6 %, a build at 30 %");
+    assert!(!is_lasting(41, 200, 60) && is_lasting(41, 900, 20), "an animated page, and a browser test");
+    assert!(!is_lasting(20, 60, 1) && is_lasting(20, 60, 20), "a look for updates");
+}
+
+#[test]
+fn containers_that_poll_may_work_and_certainly_do_with_half_a_core() {
+    let scene = [process(30, 1, "containerd-shim"), process(31, 30, "node")];
+    let polls = after(&scene, &[], &[(31, 150, 0)], 60);
+    assert!(polls.works.is_none() && polls.may_work.is_some());
+    assert!(after(&scene, &[], &[(31, 700, 0)], 60).works.is_some());
+}
+
+#[test]
+fn a_dump_that_a_timer_writes_is_no_copy_that_goes_on() {
+    let scene = [process(30, 1, "pg_dump")];
+    assert_eq!(after(&scene, &[], &[(30, 50, 5_000_000)], 1).works, None);
+    assert!(after(&scene, &[], &[(30, 50, 5_000_000)], 12).works.is_some());
+}
+
+#[test]
+fn jobs_in_terminals_are_neither_shells_nor_servers_nor_an_agents() {
+    let at_terminal = |process: Process| Process { has_terminal: true, ..process };
+    let scene = [
+        at_terminal(process(10, 1, "-bash")),
+        at_terminal(process(11, 10, "terraform")),
+        at_terminal(process(12, 10, "node")),
+        at_terminal(process(20, 10, "codex")),
+        at_terminal(process(21, 20, "curl")),
+        process(30, 1, "sync"),
+    ];
+    assert_eq!(terminal_jobs(&scene, &BTreeSet::from([12]), Some(USER)), [(11, 11)]);
 }
 
 #[test]
@@ -115,7 +220,8 @@ fn short_lived_children_are_counted_through_their_parent() {
     let make = process(11, 1, "make");
     sampler.sample(std::slice::from_ref(&make), &servers, Some(USER), TEN_SECONDS);
     let reaped = Process { ticks: make.ticks + 700, ..make.clone() };
-    assert!(sampler.sample(std::slice::from_ref(&reaped), &servers, Some(USER), TEN_SECONDS).works.is_some());
+    let seen = sampler.sample(std::slice::from_ref(&reaped), &servers, Some(USER), TEN_SECONDS);
+    assert!(seen.works.is_some());
     let newborn = process(50, 11, "cc1");
     let working = Process { ticks: 400, ..newborn };
     assert!(sampler.sample(&[reaped, working], &servers, Some(USER), TEN_SECONDS).works.is_some());
@@ -177,15 +283,33 @@ fn a_report_belongs_to_the_agent_above_the_hook_that_brings_it() {
 }
 
 #[test]
-fn a_build_in_containers_of_the_system_is_a_job_and_containers_that_keep_house_are_none() {
+fn an_agent_that_another_one_put_in_the_place_of_its_shell_is_not_that_other_one() {
+    let scene = [process(20, 9, "codex"), process(30, 20, "node /usr/bin/claude"), process(31, 30, "claude")];
+    let agents = agents_among(&scene, &BTreeSet::new(), Some(USER));
+    let shown: Vec<_> = agents.iter().map(|agent| (agent.pid, agent.name, agent.own.len())).collect();
+    assert_eq!(shown, [(20, "codex", 1), (30, "claude", 2)]);
+    let proc = tempfile::tempdir().unwrap();
+    for one in &scene {
+        let directory = proc.path().join(one.pid.to_string());
+        std::fs::create_dir_all(&directory).unwrap();
+        let (pid, comm, parent) = (one.pid, &one.comm, one.parent);
+        let stat = format!("{pid} ({comm}) S {parent} 1 1 0 -1 0 0 0 0 0 1 0 0 0 20 0 1 0 7{pid} 1 2 3");
+        std::fs::write(directory.join("stat"), stat).unwrap();
+        std::fs::write(directory.join("cmdline"), one.arguments.join("\0")).unwrap();
+    }
+    assert_eq!(agent_above(proc.path(), 31), Some((30, 730)));
+}
+
+#[test]
+fn a_build_in_containers_of_the_system_is_work_and_containers_that_keep_house_are_none() {
     let root = |process: Process| Process { uid: 0, storage_bytes: None, ..process };
     let scene = [
         root(process(30, 1, "containerd-shim")),
         root(process(31, 30, "sh")),
         root(process(32, 31, "cc1plus")),
     ];
-    assert!(after_ten_seconds(&scene, &[], &[(32, 800, 0)]).unwrap().starts_with("a job runs"));
-    assert_eq!(after_ten_seconds(&scene, &[], &[(31, 30, 0), (32, 30, 0)]), None);
+    assert!(after(&scene, &[], &[(32, 800, 0)], 8).works.unwrap().starts_with("a container works"));
+    assert_eq!(after(&scene, &[], &[(31, 30, 0), (32, 30, 0)], 8).may_work, None);
     let outside = [root(process(30, 1, "apt-daily")), root(process(31, 30, "sh"))];
     assert_eq!(after_ten_seconds(&outside, &[], &[(31, 800, 0)]), None, "the system's own");
 }
@@ -198,7 +322,6 @@ fn a_parked_agent_that_stirs_for_a_moment_does_not_work_however_short_the_looks_
         agent.ticks += ticks;
         let passed = Duration::from_secs(2);
         let seen = sampler.sample(std::slice::from_ref(&agent), &[].into(), Some(USER), passed);
-        assert_eq!(seen.works.is_some(), seen.agents[0].works);
         seen.agents[0].works
     };
     look(0);

@@ -1,9 +1,10 @@
-//! One look as a trace holds it: short names, maps where neighbours in time differ little, no arguments.
+//! One look as a trace holds it: short names, maps where neighbours in time differ little, no arguments and no
+//! names that people gave.
 //!
 //! Everything that is at its default is left out. A new kind of fact gets a field here, optional, so that older traces
 //! stay readable.
 
-use super::{Look, Scenery};
+use super::{Look, Scenery, names};
 use crate::idle::cloudcli;
 use crate::idle::facts::Facts;
 use crate::idle::process::Process;
@@ -144,14 +145,15 @@ impl Frame {
 
 impl Row {
     fn new(process: &Process) -> Self {
+        let agent = agent_name(process);
         Self {
             parent: process.parent,
-            comm: process.comm.clone(),
+            comm: names::kept(&process.comm, agent),
             uid: process.uid,
             has_terminal: process.has_terminal,
             ticks: process.ticks,
             storage_bytes: process.storage_bytes,
-            agent: agent_name(process).map(str::to_owned),
+            agent: agent.map(str::to_owned),
             is_helper: is_helper(process),
         }
     }

@@ -136,6 +136,10 @@ impl Recorder {
     /// # Errors
     /// What the system says about the file.
     pub fn write(&mut self, at: Moment, entry: &Entry) -> io::Result<()> {
+        // Whatever else somebody typed released nothing, and is nobody's business.
+        if matches!(entry, Entry::Release { id: Some(id) } if !is_lease(id)) {
+            return Ok(());
+        }
         self.line(&json!([at, entry]))
     }
 
@@ -199,4 +203,9 @@ impl Recorder {
         text.push('\n');
         self.file.write_all(text.as_bytes())
     }
+}
+
+/// Whether it is the name of a lease that was taken on a machine: `h1`.
+fn is_lease(id: &str) -> bool {
+    id.strip_prefix('h').is_some_and(|number| number.parse::<u64>().is_ok())
 }

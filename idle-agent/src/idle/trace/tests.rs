@@ -84,6 +84,28 @@ fn looks_come_back_as_they_were_but_for_arguments() {
 }
 
 #[test]
+fn what_people_named_or_typed_is_in_no_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut recorder = Recorder::start(directory.path(), &POLICY, Moment(0)).unwrap();
+    let mut named = facts();
+    named.processes = Ok(vec![
+        Process { comm: "npm show @acme".into(), ..process(20, &["npm", "show", "@acme/payroll"]) },
+        Process { comm: "acme-server".into(), ..process(21, &["/srv/acme-server"]) },
+    ]);
+    recorder.look(Moment(0), &named, Scenery::default()).unwrap();
+    for id in ["hunter2", "h7", "the acme hold"] {
+        recorder.write(Moment(1), &Entry::Release { id: Some(id.to_owned()) }).unwrap();
+    }
+    recorder.stop().unwrap();
+    let text = Recorder::text(directory.path()).unwrap();
+    assert!(!text.contains("acme") && !text.contains("hunter2"), "{text}");
+    assert!(
+        text.contains(r#""c":"npm""#) && text.contains(r#""c":"other""#) && text.contains("h7"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_look_at_a_still_machine_costs_a_few_bytes() {
     let text = recorded(&vec![facts(); 100]);
     assert!(text.len() < 4000, "{}", text.len());

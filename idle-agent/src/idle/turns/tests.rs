@@ -21,6 +21,7 @@ fn parked() -> Seen {
         started: CLAUDE.1,
         name: "claude".into(),
         works: false,
+        is_lasting: false,
         writes: false,
         line: Line::Absent,
         children: vec![],
@@ -105,8 +106,50 @@ fn a_command_that_says_nothing_counts_and_a_helper_from_before_the_first_turn_do
 fn a_turn_that_is_over_is_parked_whatever_its_connection_does() {
     let reports = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
     for line in [Line::Open, Line::Asked, Line::Moving] {
-        assert!(is_quiet(&look(&mut told(&reports), 10, &with_line(line))), "{line:?}");
+        let seen = Seen { status: Some(Status::Idle), ..with_line(line) };
+        assert!(is_quiet(&look(&mut told(&reports), 10, &seen)), "{line:?}");
     }
+}
+
+#[test]
+fn an_end_that_a_hook_of_the_repository_took_back_is_seen_by_what_the_agent_asks() {
+    let reports = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
+    let mut turns = told(&reports);
+    assert!(is_active(&look(&mut turns, 1200, &with_line(Line::Asked))), "there is no session file");
+    assert!(is_quiet(&look(&mut turns, 10, &with_line(Line::Open))), "a connection kept open for later");
+    assert!(is_quiet(&look(&mut turns, 600, &with_line(Line::Moving))), "bounded");
+}
+
+#[test]
+fn what_a_watcher_uses_below_an_agent_at_its_prompt_is_no_work_and_what_a_build_uses_is() {
+    let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
+    let reports = [TURN.as_slice(), &[left]].concat();
+    let polls = Seen {
+        works: true,
+        children: vec![command(3000)],
+        status: Some(Status::Shell),
+        ..with_line(Line::Open)
+    };
+    let mut turns = told(&reports);
+    let standing = look(&mut turns, 3600, &polls);
+    assert!(is_active(&standing) && standing.working.is_none());
+    assert!(is_quiet(&look(&mut turns, 3600, &polls)), "bounded");
+    let builds = Seen { is_lasting: true, ..polls.clone() };
+    assert_eq!(look(&mut turns, 10, &builds).working, Some(CLAUDE.0));
+    let parked = Seen { children: vec![], status: Some(Status::Idle), ..polls };
+    let ended = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
+    assert!(is_quiet(&look(&mut told(&ended), 10, &parked)));
+}
+
+#[test]
+fn a_loop_that_writes_like_an_agent_is_believed_for_two_hours() {
+    let mut turns = Turns::default();
+    let writes = Seen { writes: true, works: true, ..parked() };
+    assert_eq!(look(&mut turns, 7200, &writes).working, Some(CLAUDE.0));
+    let standing = look(&mut turns, 1800, &writes);
+    assert!(is_quiet(&standing) && standing.working.is_none());
+    assert!(is_active(&look(&mut turns, 10, &Seen { line: Line::Asked, ..writes.clone() })));
+    assert!(is_active(&look(&mut turns, 7190, &writes)));
 }
 
 #[test]

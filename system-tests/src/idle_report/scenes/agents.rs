@@ -177,6 +177,7 @@ pub const SCENES: &[Script] = &[
         s.must_stay();
         s.work(claude, 5 * MINUTE);
         s.stop(claude, Left { wakeups: 1, ..NOTHING });
+        s.told_once();
         s.pass(50 * MINUTE);
         s.prompt(claude);
         s.work(claude, 5 * MINUTE);

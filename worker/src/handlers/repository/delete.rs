@@ -54,8 +54,7 @@ impl Repository<'_> {
         if VOUCHED.with_borrow(|vouched| vouched.contains(&key)) {
             return Ok(());
         }
-        let (reach, _) = self.reach().await?;
-        let reach = reach.into_iter().collect();
+        let reach = self.reach().await?.reach.into_iter().collect();
         let _: Held = self.ask(BackupCall::Vouch { reach }).await?;
         VOUCHED.with_borrow_mut(|vouched| {
             if vouched.len() >= VOUCHED_MAX {

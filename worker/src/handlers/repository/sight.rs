@@ -32,6 +32,20 @@ pub enum Sight {
     Machine(Generation),
     /// As it was when a receipt was accepted.
     AsOf(AsOf),
+    /// What is verified, as a machine of that generation reads it that tidies: before it is ready nobody adds to it, and
+    /// what it removes stays proved, so that this stays as it is meanwhile.
+    Tidying(Generation),
+}
+
+/// How far a repository is proved.
+pub(super) struct Reached {
+    pub(super) reach: Reach,
+    /// Every snapshot that is there.
+    pub(super) snapshots: Vec<(String, Mark)>,
+    /// Names of those that are in a list.
+    pub(super) listed: BTreeSet<String>,
+    /// Whether nothing was left to be looked for.
+    all_known: bool,
 }
 
 thread_local! {
@@ -46,6 +60,7 @@ impl Repository<'_> {
             Sight::Machine(generation) => format!("g{generation}"),
             Sight::AsOf(AsOf::Latest) => "latest".to_owned(),
             Sight::AsOf(AsOf::Verified) => "verified".to_owned(),
+            Sight::Tidying(generation) => format!("verified/g{generation}"),
             Sight::AsOf(AsOf::Snapshot(name)) => name.hex().to_owned(),
         };
         let key = format!("{}/{}/{seen}", self.tenant, self.workspace);
@@ -75,19 +90,19 @@ impl Repository<'_> {
     }
 
     /// How far the repository is proved, and every snapshot that is there.
-    pub(super) async fn reach(&self) -> ApiResult<(Reach, Vec<(String, Mark)>)> {
+    pub(super) async fn reach(&self) -> ApiResult<Reached> {
         let ancestors: Ancestors = self.ask(BackupCall::Ancestors { generation: None }).await?;
-        let known: BTreeSet<String> = ancestors.verified.iter().chain(&ancestors.due).cloned().collect();
+        let listed: BTreeSet<String> = ancestors.verified.iter().chain(&ancestors.due).cloned().collect();
         let proved = ancestors.proved.clone();
-        let (lineage, _) = self.lineage(ancestors).await?;
+        let (lineage, all_known) = self.lineage(ancestors).await?;
         let snapshots = self.snapshots().await?;
         // Whoever wrote without a generation has seen all that was there.
         let verified = snapshots
             .iter()
-            .filter(|(name, mark)| mark.generation.is_none() || known.contains(name))
+            .filter(|(name, mark)| mark.generation.is_none() || listed.contains(name))
             .map(|(_, mark)| *mark);
         let reach = reach(verified, &proved, &lineage);
-        Ok((reach, snapshots))
+        Ok(Reached { reach, snapshots, listed, all_known })
     }
 
     async fn snapshots(&self) -> ApiResult<Vec<(String, Mark)>> {
@@ -117,14 +132,16 @@ impl Repository<'_> {
 
     /// The view, and whether it will be the same for a while.
     async fn resolve(&self, sight: &Sight) -> ApiResult<(View, bool)> {
-        if let Sight::AsOf(AsOf::Verified) = sight {
+        if let Sight::AsOf(AsOf::Verified) | Sight::Tidying(_) = sight {
             let config = self.storage.head(&self.key("config")).await?.as_ref().map(mark);
-            // Never kept: what is not in it is removed by whoever prunes, and a receipt may be a moment old.
-            return Ok((View::as_far_as(self.reach().await?.0, config), false));
+            let Reached { reach, all_known, .. } = self.reach().await?;
+            // Otherwise never kept: what is not in it is removed by whoever prunes, and a receipt may be a moment old.
+            let lasting = matches!(sight, Sight::Tidying(_)) && all_known && config.is_some();
+            return Ok((View::as_far_as(reach, config), lasting));
         }
         let generation = match sight {
             Sight::Machine(generation) => Some(*generation),
-            Sight::Everything | Sight::AsOf(_) => None,
+            Sight::Everything | Sight::AsOf(_) | Sight::Tidying(_) => None,
         };
         let ancestors: Ancestors = self.ask(BackupCall::Ancestors { generation }).await?;
         let snapshot = match sight {
@@ -133,7 +150,7 @@ impl Repository<'_> {
                 ApiError::new(ErrorCode::NotFound, format!("there is no snapshot {}", name.hex()))
                     .hint("GET /v1/workspaces/{id}/snapshots lists them.")
             })?),
-            Sight::Machine(_) | Sight::Everything | Sight::AsOf(AsOf::Verified) => None,
+            Sight::Machine(_) | Sight::Everything | Sight::AsOf(AsOf::Verified) | Sight::Tidying(_) => None,
         };
         let vouched = ancestors.vouched.clone();
         let (lineage, all_known) = self.lineage(ancestors).await?;

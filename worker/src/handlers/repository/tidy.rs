@@ -5,6 +5,7 @@
 //! new one takes the old one's mark, so that every reader is shown what it was shown before, less what is gone. Nothing
 //! is removed while a snapshot is there that nobody has verified and that may be somebody's only copy.
 
+use super::sight::Reached;
 use super::{Repository, missing};
 use crate::answer;
 use crate::body;
@@ -12,12 +13,14 @@ use crate::error::{ApiError, ApiResult};
 use crate::invocation::Invocation;
 use crate::object::{BackupCall, Call, Held};
 use crate::restic_paths::{Kind, Name, Place};
-use crate::restic_view::{Mark, Reach, View};
+use crate::restic_view::{Mark, View};
 use crate::storage::{Marked, mark};
 use ebbtide_api::vm::{BeginTidy, TidyOrder, TidyReport};
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::record::minus;
+use ebbtide_control::retention::TIDIED_AT_ONCE;
 use ebbtide_control::tokens::VmClaims;
+use std::collections::BTreeSet;
 use worker::{Request, Response};
 
 /// A machine begins.
@@ -30,9 +33,10 @@ pub async fn begin(invocation: &Invocation, claims: &VmClaims, request: &Request
         tenant: &claims.tenant,
         workspace: &claims.workspace,
     };
-    let (reach, snapshots) = repository.reach().await?;
+    let Reached { reach, snapshots, listed, .. } = repository.reach().await?;
     let since = minus(invocation.now(), invocation.config.policy.undo).as_millisecond();
-    if let Some(name) = unproved(&snapshots, reach, since) {
+    let verified = View::as_far_as(reach, None);
+    if let Some(name) = unproved(&snapshots, &verified, since) {
         let message = format!("the snapshot {name} was never verified and may be the only copy of something");
         let hint = format!(
             "Old backups are left alone until it is older than {}; restic forget removes it.",
@@ -40,7 +44,8 @@ pub async fn begin(invocation: &Invocation, claims: &VmClaims, request: &Request
         );
         return Err(ApiError::new(ErrorCode::DeletionRefused, message).hint(hint));
     }
-    let order: TidyOrder = repository.ask(BackupCall::BeginTidying { generation }).await?;
+    let strays = strays(&snapshots, &verified, &listed, since);
+    let order: TidyOrder = repository.ask(BackupCall::BeginTidying { generation, strays }).await?;
     answer::json(200, &order)
 }
 
@@ -61,11 +66,27 @@ fn same(said: Generation, claimed: Generation) -> ApiResult<()> {
 }
 
 /// A snapshot of a machine that arrived since then and that no receipt proves.
-fn unproved(snapshots: &[(String, Mark)], reach: Reach, since_ms: i64) -> Option<&str> {
-    let view = View::as_far_as(reach, None);
+fn unproved<'a>(snapshots: &'a [(String, Mark)], view: &View, since_ms: i64) -> Option<&'a str> {
     let young = |mark: &Mark| mark.generation.is_some() && mark.at_ms > since_ms;
     let found = snapshots.iter().find(|(_, mark)| young(mark) && !view.shows(Some(Kind::Snapshots), *mark));
     found.map(|(name, _)| name.as_str())
+}
+
+/// Snapshots of machines that are proved, old and in no list: further passes over a file that changed, receipts that were
+/// lost before a later one came, and what the list of the due had no room for. The oldest first, as many as one tidying takes.
+fn strays(
+    snapshots: &[(String, Mark)],
+    verified: &View,
+    listed: &BTreeSet<String>,
+    since_ms: i64,
+) -> Vec<String> {
+    let is_stray = |(name, mark): &&(String, Mark)| {
+        let old = mark.generation.is_some() && mark.at_ms <= since_ms;
+        old && verified.shows(Some(Kind::Snapshots), *mark) && !listed.contains(name)
+    };
+    let mut found: Vec<&(String, Mark)> = snapshots.iter().filter(is_stray).collect();
+    found.sort_by_key(|(_, mark)| mark.at_ms);
+    found.into_iter().take(TIDIED_AT_ONCE).map(|(name, _)| name.clone()).collect()
 }
 
 impl Repository<'_> {
@@ -115,19 +136,41 @@ impl Repository<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::restic_view::Reach;
 
     #[test]
     fn a_young_snapshot_that_no_receipt_proves_stops_a_tidying_and_an_old_one_does_not() {
         let at = |generation, at_ms| Mark { generation, at_ms };
-        let reach = || Reach::from([(1, 10), (2, 30)]);
+        let verified = View::as_far_as(Reach::from([(1, 10), (2, 30)]), None);
         let check = |mark: Mark, since_ms: i64, wanted: bool| {
             let snapshots = [("s".to_owned(), at(Some(1), 10)), ("u".to_owned(), mark)];
-            assert_eq!(unproved(&snapshots, reach(), since_ms), wanted.then_some("u"), "{mark:?} {since_ms}");
+            assert_eq!(
+                unproved(&snapshots, &verified, since_ms),
+                wanted.then_some("u"),
+                "{mark:?} {since_ms}"
+            );
         };
         check(at(Some(2), 31), 5, true);
         check(at(Some(3), 1), 0, true);
         check(at(Some(2), 31), 31, false);
         check(at(Some(2), 30), 5, false);
         check(at(None, 99), 5, false);
+    }
+
+    #[test]
+    fn an_old_snapshot_of_a_machine_that_is_proved_and_in_no_list_goes_and_no_other_does() {
+        let verified = View::as_far_as(Reach::from([(1, 10), (2, 30)]), None);
+        let at = |name: &str, generation, at_ms| (name.to_owned(), Mark { generation, at_ms });
+        let snapshots = [
+            at("later", Some(2), 12),
+            at("stray", Some(1), 9),
+            at("listed", Some(1), 10),
+            at("unproved", Some(1), 11),
+            at("nobody's", Some(3), 1),
+            at("young", Some(2), 21),
+            at("owner's", None, 1),
+        ];
+        let listed = BTreeSet::from(["listed".to_owned()]);
+        assert_eq!(strays(&snapshots, &verified, &listed, 20), ["stray", "later"]);
     }
 }
