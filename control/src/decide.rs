@@ -1,17 +1,20 @@
 //! The lifecycle: one pure function from what we remember and what happened to what is next.
 //!
-//! [`decide`] first takes the input into the record (`inputs`), then lets the phase move on as far as it can
+//! [`decide`] first takes the input into the record (`inputs`, `commands`, `receipts`, `outcomes`), then lets the phase move on as far as it can
 //! (`phases`), then names the one effect that is due (`effects`) and the time at which to look again. The caller saves
 //! the record *before* it performs the effect and sets its alarm; an effect may therefore be performed twice and must
 //! bear it. This module never reads a clock, never calls anything and never loses an input: what cannot be done in the
 //! present phase changes what is wanted, or is refused with a sentence.
 
+mod commands;
 mod effects;
 mod grants;
 mod images;
 mod inputs;
 mod money;
+mod outcomes;
 mod phases;
+mod receipts;
 mod silence;
 #[cfg(test)]
 mod tests;

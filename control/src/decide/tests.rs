@@ -4,8 +4,8 @@
 use super::*;
 use crate::record::*;
 use ebbtide_api::vm::{Pack, Unreadable};
-use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State};
-use ebbtide_api::{Generation, TenantId, WorkspaceId};
+use ebbtide_api::workspace::{OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State};
+use ebbtide_api::Generation;
 
 const START: i64 = 1_800_000_000;
 
@@ -22,31 +22,7 @@ fn placement() -> Placement {
 }
 
 pub(crate) fn new_record() -> Record {
-    let spec = Spec {
-        repo: Some("https://example.org/r.git".into()),
-        branch: None,
-        placement: placement(),
-        fallbacks: vec![],
-        image: "debian-12".into(),
-        agents: vec![],
-        idle_timeout: Duration::from_mins(30),
-        lifetime: Duration::from_hours(24),
-        ingress: Ingress::Direct,
-        on_unsaved: OnUnsaved::Destroy,
-        rescue_image: RescueChoice::Take,
-        persistence: Persistence::Backup,
-        env: vec![],
-        retention: None,
-    };
-    let new = NewWorkspace {
-        id: WorkspaceId::from_random(1),
-        tenant: TenantId::owner(),
-        name: "r".into(),
-        host: "r-x.ebb.localhost".into(),
-        spec,
-        worst_case: None,
-    };
-    Record::new(new, at(0))
+    crate::record::sample::record(placement(), at(0))
 }
 
 /// A workspace whose world answers as told.

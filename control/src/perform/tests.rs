@@ -3,9 +3,7 @@
 
 use super::*;
 use crate::http::script::{BASE, Script, finish, json};
-use crate::record::{NewWorkspace, Spec};
-use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, RescueChoice};
-use ebbtide_api::{TenantId, WorkspaceId};
+use crate::record::sample;
 
 struct Nowhere;
 
@@ -32,31 +30,8 @@ impl Vault for Nowhere {
 }
 
 fn salvage() -> Record {
-    let spec = Spec {
-        repo: None,
-        branch: None,
-        placement: Placement { size: "tx23".into(), location: "tide1".into() },
-        fallbacks: vec![],
-        image: "debian-12".into(),
-        agents: vec![],
-        idle_timeout: Duration::from_mins(30),
-        lifetime: Duration::from_hours(24),
-        ingress: Ingress::Direct,
-        on_unsaved: OnUnsaved::Destroy,
-        rescue_image: RescueChoice::Take,
-        persistence: Persistence::Backup,
-        env: vec![],
-        retention: None,
-    };
-    let new = NewWorkspace {
-        id: WorkspaceId::from_random(1),
-        tenant: TenantId::owner(),
-        name: "r".into(),
-        host: "r-x.ebb.localhost".into(),
-        spec,
-        worst_case: None,
-    };
-    let mut record = Record::new(new, Timestamp::UNIX_EPOCH);
+    let placement = Placement { size: "tx23".into(), location: "tide1".into() };
+    let mut record = sample::record(placement, Timestamp::UNIX_EPOCH);
     record.salvages = Some(9);
     record.rescue_image = Some(9);
     record

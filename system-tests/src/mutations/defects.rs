@@ -8,7 +8,7 @@ use super::Defect;
 pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a machine goes before every pack of its receipt is checked",
-        file: "decide/inputs.rs",
+        file: "decide/receipts.rs",
         old: "    if left > 0 {",
         new: "    if left > 1_000 {",
         caught_by: Test(
@@ -17,7 +17,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a partial receipt counts as a whole one",
-        file: "decide/inputs.rs",
+        file: "decide/receipts.rs",
         old: "let partial = receipt.is_partial();",
         new: "let partial = false;",
         caught_by: Test("decide::tests::a_partial_receipt_deletes_nothing_without_a_recorded_decision"),
@@ -31,21 +31,21 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "one not-found ends a deletion",
-        file: "decide/inputs.rs",
+        file: "decide/outcomes.rs",
         old: "if not_found_at.is_some() && now >= settled_at {",
         new: "if now >= settled_at {",
         caught_by: Test("decide::tests::a_workspace_lives_sleeps_wakes_and_is_deleted"),
     },
     Defect {
         name: "a not-found is believed right after a create",
-        file: "decide/inputs.rs",
+        file: "decide/outcomes.rs",
         old: "map_or(now, |at| plus(at, context.policy.gone_after_create));",
         new: "map_or(now, |_| now);",
         caught_by: Test("decide::tests::a_not_found_right_after_a_create_is_not_believed"),
     },
     Defect {
         name: "one not-found writes a living machine off",
-        file: "decide/inputs.rs",
+        file: "decide/outcomes.rs",
         old: "let Some(first) = draft.record.vanished_at else {",
         new: "let Some(first) = draft.record.vanished_at.or(Some(Timestamp::UNIX_EPOCH)) else {",
         caught_by: Test("decide::tests::one_false_not_found_deletes_no_living_machine"),
@@ -124,7 +124,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a last receipt from before the freeze ends a machine",
-        file: "decide/inputs.rs",
+        file: "decide/receipts.rs",
         old: "            Phase::Draining { frozen: false, .. } | Phase::Silent { draining: Some(_), .. }\n        )",
         new: "            Phase::Silent { draining: Some(_), .. }\n        )",
         caught_by: Test("decide::tests::a_last_receipt_from_before_the_freeze_ends_nothing"),
@@ -138,7 +138,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "an extension leaves the label's end as it was",
-        file: "decide/inputs.rs",
+        file: "decide/commands.rs",
         old: "draft.record.labels_stale = draft.record.server.is_some();",
         new: "draft.record.labels_stale = false;",
         caught_by: Test("decide::tests::a_longer_lifetime_moves_the_end_and_rewrites_the_label"),
@@ -203,7 +203,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "the late answer to an attempt that was given up is taken",
-        file: "decide/inputs.rs",
+        file: "decide/outcomes.rs",
         old: "take_if(|flight| flight.attempt_id == attempt_id)",
         new: "take_if(|flight| flight.attempt_id >= attempt_id)",
         caught_by: Test("decide::tests::a_late_answer_of_an_attempt_that_was_given_up_changes_nothing"),

@@ -1,0 +1,211 @@
+//! What the owner, or a request of a machine, asks for: it changes what is wanted, or is refused with a sentence.
+//! Nothing here moves a phase on.
+
+use super::grants;
+use super::{Command, Context, Draft, PortAccess};
+use crate::record::{DrainReason, Phase, Wanted};
+use ebbtide_api::workspace::{Cost, Hold, Persistence};
+use ebbtide_api::{Duration, ErrorCode};
+
+/// Holds that a workspace may have: every decision parses them.
+const MOST_HOLDS: usize = 32;
+
+pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
+    let state = draft.record.state();
+    match command {
+        Command::Sleep => match draft.record.phase {
+            Phase::Failed { .. } | Phase::Deleted { .. } => {
+                draft.refuse(
+                    ErrorCode::WrongState,
+                    format!("a workspace that is {state} has no machine to put to sleep"),
+                );
+            }
+            _ if matches!(draft.record.wanted, Wanted::Deleted | Wanted::Discarded) => {
+                draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+            }
+            _ => draft.record.wanted = Wanted::Asleep,
+        },
+        Command::Wake { snapshot } => wake(draft, snapshot),
+        Command::Retry => match draft.record.phase {
+            Phase::Failed { .. } => {
+                draft.record.wanted = Wanted::Awake;
+                draft.may_begin = true;
+            }
+            _ => draft.refuse(
+                ErrorCode::WrongState,
+                format!("only a failed workspace is retried; this one is {state}"),
+            ),
+        },
+        Command::Quote(quote) => draft.record.money.next = Some(quote),
+        Command::Delete => {
+            if draft.record.wanted != Wanted::Discarded {
+                draft.record.wanted = Wanted::Deleted;
+            }
+        }
+        Command::Discard => draft.record.wanted = Wanted::Discarded,
+        Command::Undelete => undelete(draft, context),
+        Command::Change { idle_timeout, lifetime, worst_case } => {
+            change(draft, idle_timeout, lifetime, worst_case, context);
+        }
+        Command::TakeHold(hold) => take_hold(draft, hold),
+        Command::ReleaseHold { id } => {
+            let before = draft.record.holds.len();
+            draft.record.holds.retain(|hold| hold.id != id);
+            if draft.record.holds.len() == before {
+                draft.refuse(ErrorCode::NotFound, "there is no such hold");
+            }
+        }
+        Command::Snapshot if draft.record.spec.persistence == Persistence::None => draft.refuse(
+            ErrorCode::WrongState,
+            "this workspace is never backed up, as was chosen when it was created",
+        ),
+        Command::Snapshot => match draft.record.phase {
+            Phase::Running => draft.record.snapshots_wanted = draft.record.snapshots_wanted.saturating_add(1),
+            _ => draft
+                .refuse(ErrorCode::WrongState, format!("snapshots are taken while running; it is {state}")),
+        },
+        Command::Retain(rule) => {
+            crate::retention::keep_by(&mut draft.record, rule, context.policy, context.now);
+            let due = draft.record.due.len();
+            draft.note(format!(
+                "other snapshots are kept from now on; {due} are due to be removed at a later wake"
+            ));
+        }
+        Command::BeginTidying { generation, strays } => {
+            grants::begin_tidying(draft, generation, strays, context);
+        }
+        Command::EndTidying { generation, report } => {
+            grants::end_tidying(draft, generation, &report, context);
+        }
+        Command::TakeGrant { by } => grants::take(draft, by, context),
+        Command::EndGrant { by } => grants::end(draft, &by),
+        Command::Crowded { objects } => grants::crowded(draft, objects, context),
+        Command::Forget { snapshot } => grants::forget(draft, &snapshot),
+        Command::Recall { snapshot } => grants::recall(draft, &snapshot, context),
+        Command::SetPublic { port, access } => {
+            draft.record.public_ports.retain(|public| *public != port);
+            if access == PortAccess::Public {
+                draft.record.public_ports.push(port);
+                draft.note(format!("port {port} is open to anybody"));
+            }
+        }
+    }
+    draft.record.holds.retain(|hold| hold.ends_at > context.now);
+}
+
+fn wake(draft: &mut Draft, snapshot: Option<String>) {
+    if let Some(wanted) = &snapshot {
+        let known = draft.record.snapshots.iter().find(|known| known.snapshot == *wanted);
+        if known.is_none() {
+            draft.refuse(ErrorCode::NotFound, format!("there is no verified snapshot {wanted}"));
+            return;
+        }
+    }
+    match &draft.record.phase {
+        Phase::Deleted { .. } => {
+            draft.refuse(ErrorCode::WrongState, "it is deleted; undo the deletion first")
+        }
+        Phase::Destroying { failure: Some(_), .. } => {
+            draft.refuse(
+                ErrorCode::WrongState,
+                "its machine is being removed after a failure; retry once it has failed",
+            );
+        }
+        _ if matches!(draft.record.wanted, Wanted::Deleted | Wanted::Discarded) => {
+            draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+        }
+        Phase::Asleep | Phase::Failed { .. } => {
+            draft.record.chosen = snapshot;
+            draft.record.wanted = Wanted::Awake;
+            draft.may_begin = true;
+        }
+        _ if snapshot.is_some() => {
+            draft.refuse(ErrorCode::WrongState, "a snapshot is chosen while asleep; put it to sleep first");
+        }
+        _ => draft.record.wanted = Wanted::Awake,
+    }
+}
+
+fn undelete(draft: &mut Draft, context: &Context<'_>) {
+    match (&draft.record.phase, draft.record.wanted) {
+        (Phase::Deleted { purged: true, .. }, _) => {
+            draft.refuse(ErrorCode::WrongState, "its keys are shredded; nothing can be undone");
+        }
+        // The shredding may have landed although nobody has heard so.
+        (Phase::Deleted { purge_at, .. }, _) if *purge_at <= context.now => {
+            draft.refuse(ErrorCode::WrongState, "the days to undo are over; its keys are being shredded");
+        }
+        (_, Wanted::Deleted | Wanted::Discarded) => {
+            if let (Phase::Destroying { .. }, Wanted::Discarded) = (&draft.record.phase, draft.record.wanted)
+            {
+                draft.note(
+                        "the deletion is undone, but the machine was being deleted already: what was in no backup \
+                         goes with it, as was asked for",
+                    );
+            }
+            draft.record.wanted = Wanted::Asleep;
+        }
+        (_, Wanted::Awake | Wanted::Asleep) => draft.refuse(ErrorCode::WrongState, "it is not deleted"),
+    }
+}
+
+fn change(
+    draft: &mut Draft,
+    idle_timeout: Option<Duration>,
+    lifetime: Option<Duration>,
+    worst_case: Option<Cost>,
+    context: &Context<'_>,
+) {
+    let is_over = matches!(
+        draft.record.phase,
+        Phase::Rescuing { .. } | Phase::Destroying { .. } | Phase::Deleted { .. }
+    );
+    if lifetime.is_some() && is_over {
+        let state = draft.record.state();
+        draft.refuse(ErrorCode::WrongState, format!("a workspace that is {state} has no lifetime to change"));
+        return;
+    }
+    if let Some(timeout) = idle_timeout {
+        draft.record.spec.idle_timeout = timeout;
+    }
+    if let Some(lifetime) = lifetime {
+        // A lifetime that is over already ends now: the drain still gets its whole time.
+        let awake = context.now.duration_since(draft.record.woke_at).as_secs();
+        let live = draft.record.phase.may_have_machine();
+        let least = Duration::from_secs(if live { u64::try_from(awake).unwrap_or(0) } else { 0 });
+        let lifetime = lifetime.max(least);
+        draft.record.spec.lifetime = lifetime;
+        draft.record.labels_stale = draft.record.server.is_some();
+        draft.record.held_until = None;
+        draft.record.warnings_given = 0;
+        draft.record.worst_case = worst_case.or(draft.record.worst_case.take());
+        draft.note(format!("the lifetime is now {lifetime}"));
+    }
+}
+
+fn take_hold(draft: &mut Draft, hold: Hold) {
+    if draft.record.salvages.is_some() {
+        draft.refuse(ErrorCode::WrongState, "its rescue image is being salvaged; hold it once it is awake");
+        return;
+    }
+    if draft.record.holds.len() >= MOST_HOLDS {
+        draft
+            .refuse(ErrorCode::CapReached, format!("it has {MOST_HOLDS} holds already; let go of one first"));
+        return;
+    }
+    let state = draft.record.state();
+    match draft.record.phase {
+        Phase::Booting { .. } | Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {
+            draft.note(format!("held until {}: {}", hold.ends_at, hold.reason));
+            if matches!(draft.record.phase, Phase::Draining { reason: DrainReason::Idle, frozen: false, .. })
+            {
+                draft.record.wanted = Wanted::Awake;
+            }
+            draft.record.holds.push(hold);
+        }
+        _ => draft.refuse(
+            ErrorCode::WrongState,
+            format!("a workspace that is {state} has no machine to hold; wake it"),
+        ),
+    }
+}

@@ -1,0 +1,90 @@
+//! What the owner asked for, as it is recorded: checked, and with every default filled in.
+//!
+//! A change of a default later does not change what stands here.
+
+use ebbtide_api::backups::Retention;
+use ebbtide_api::workspace::{Cost, Ingress, OnUnsaved, Persistence, RescueChoice};
+use ebbtide_api::{Duration, TenantId, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+/// What the owner asked for, checked and complete: every default is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// What to clone.
+    pub repo: Option<String>,
+    /// Branch or tag.
+    pub branch: Option<String>,
+    /// Where the server goes first.
+    pub placement: Placement,
+    /// Where else it may go when that is sold out, in order; empty where the user chose.
+    #[serde(default)]
+    pub fallbacks: Vec<Placement>,
+    /// The provider's image.
+    pub image: String,
+    /// Which agents' CLIs to install.
+    #[serde(default)]
+    pub agents: Vec<String>,
+    /// How long nothing may happen before it sleeps.
+    pub idle_timeout: Duration,
+    /// How long after a wake it is drained whatever happens.
+    pub lifetime: Duration,
+    /// How ports are reached.
+    pub ingress: Ingress,
+    /// What happens past the hard end while work is unsaved.
+    pub on_unsaved: OnUnsaved,
+    /// Whether a machine that cannot deliver its work may be imaged.
+    #[serde(default)]
+    pub rescue_image: RescueChoice,
+    /// Whether it is backed up at all.
+    pub persistence: Persistence,
+    /// Names of the stored environment values.
+    #[serde(default)]
+    pub env: Vec<String>,
+    /// Which snapshots are kept, where the owner chose; the installation's rule otherwise.
+    #[serde(default, deserialize_with = "stored_rule")]
+    pub retention: Option<Retention>,
+}
+
+/// A rule as it is stored: one that a later version wrote is read as far as it is known here. A request is read strictly.
+fn stored_rule<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Retention>, D::Error> {
+    #[derive(Deserialize)]
+    struct Stored {
+        keep_last: u32,
+        hourly: u32,
+        daily: u32,
+        weekly: u32,
+    }
+    let stored = Option::<Stored>::deserialize(from)?;
+    Ok(stored.map(|Stored { keep_last, hourly, daily, weekly }| Retention {
+        keep_last,
+        hourly,
+        daily,
+        weekly,
+    }))
+}
+
+/// A size at a location.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Placement {
+    /// The provider's server type.
+    pub size: String,
+    /// The provider's location.
+    pub location: String,
+}
+
+/// What a new workspace's object is created from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewWorkspace {
+    /// Its id, recorded in the index before.
+    pub id: WorkspaceId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Its readable name.
+    pub name: String,
+    /// `{name}-{id}.{zone}`.
+    pub host: String,
+    /// What was asked for.
+    pub spec: Spec,
+    /// What its first machine costs at worst.
+    pub worst_case: Option<Cost>,
+}
