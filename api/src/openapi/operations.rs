@@ -78,6 +78,16 @@ const fn get(path: &'static str, id: &'static str, summary: &'static str) -> Ope
     Operation { path, id, summary, ..NOTHING }
 }
 
+/// Reads something as a machine.
+const fn machine(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    Operation { tag: "machines", access: Access::Machine, ..get(path, id, summary) }
+}
+
+/// Takes what a machine tells.
+const fn told(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    Operation { method: "POST", request: Some((JSON, "", true)), ..machine(path, id, summary) }
+}
+
 /// All operations.
 pub const OPERATIONS: &[Operation] = &[
     Operation {
@@ -433,83 +443,57 @@ pub const OPERATIONS: &[Operation] = &[
         ..get("/v1/vm/token", "renewMachine", "Renews a machine's token with its key.")
     },
     Operation {
-        tag: "machines",
-        access: Access::Machine,
         answers: &[(101, "", "", "A WebSocket: heartbeats in, instructions out.")],
-        ..get("/v1/vm/connect", "connectMachine", "Connects a machine.")
+        ..machine("/v1/vm/connect", "connectMachine", "Connects a machine.")
     },
     Operation {
-        method: "POST",
-        tag: "machines",
-        access: Access::Machine,
-        request: Some((JSON, "", true)),
         answers: &[(200, JSON, "", "What is wanted of the machine.")],
-        ..get("/v1/vm/heartbeat", "heartbeat", "Takes a heartbeat of a machine without a WebSocket.")
+        ..told("/v1/vm/heartbeat", "heartbeat", "Takes a heartbeat of a machine without a WebSocket.")
     },
     Operation {
-        method: "POST",
-        tag: "machines",
-        access: Access::Machine,
-        request: Some((JSON, "", true)),
         answers: &[(200, JSON, "", "Where its check stands.")],
-        ..get("/v1/vm/receipts", "deliverReceipt", "Takes the receipt of a snapshot while work goes on.")
+        ..told("/v1/vm/receipts", "deliverReceipt", "Takes the receipt of a snapshot while work goes on.")
     },
     Operation {
-        method: "POST",
-        tag: "machines",
-        access: Access::Machine,
-        request: Some((JSON, "", true)),
         answers: &[(200, JSON, "", "Where its check stands.")],
-        ..get(
+        ..told(
             "/v1/vm/drained",
             "deliverLastReceipt",
             "Takes a machine's last receipt, after which it may go.",
         )
     },
     Operation {
-        method: "POST",
-        tag: "machines",
-        access: Access::Machine,
-        request: Some((JSON, "", true)),
         answers: &[(200, JSON, "", "The snapshots that are to go.")],
-        ..get("/v1/vm/tidy", "beginTidying", "Lets a machine remove old backups, once, before it is ready.")
+        ..told("/v1/vm/tidy", "beginTidying", "Lets a machine remove old backups, once, before it is ready.")
     },
     Operation {
-        method: "POST",
-        tag: "machines",
-        access: Access::Machine,
-        request: Some((JSON, "", true)),
         answers: &[(200, JSON, "", "How full the repository is.")],
-        ..get("/v1/vm/tidied", "endTidying", "Ends that.")
+        ..told("/v1/vm/tidied", "endTidying", "Ends that.")
     },
     Operation {
-        tag: "machines",
-        access: Access::Machine,
         parameters: &[RANGE],
         answers: CONTENT,
-        ..get("/v1/vm/backup/{path}", "readBackup", "Reads the machine's own backups (restic REST protocol).")
+        ..machine(
+            "/v1/vm/backup/{path}",
+            "readBackup",
+            "Reads the machine's own backups (restic REST protocol).",
+        )
     },
     Operation {
         method: "POST",
-        tag: "machines",
-        access: Access::Machine,
         request: Some((BYTES, "bytes", false)),
         answers: STORED,
-        ..get("/v1/vm/backup/{path}", "postBackup", "Stores an object that does not exist yet.")
+        ..machine("/v1/vm/backup/{path}", "postBackup", "Stores an object that does not exist yet.")
     },
     Operation {
         method: "PUT",
-        tag: "machines",
-        access: Access::Machine,
         request: Some((BYTES, "bytes", true)),
         answers: STORED,
-        ..get("/v1/vm/backup/{path}", "putBackup", "Stores an object that does not exist yet.")
+        ..machine("/v1/vm/backup/{path}", "putBackup", "Stores an object that does not exist yet.")
     },
     Operation {
         method: "DELETE",
-        tag: "machines",
-        access: Access::Machine,
         answers: REFUSED,
-        ..get("/v1/vm/backup/{path}", "deleteBackup", "Refused: machines delete nothing.")
+        ..machine("/v1/vm/backup/{path}", "deleteBackup", "Refused: machines delete nothing.")
     },
 ];
