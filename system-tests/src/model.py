@@ -7,21 +7,26 @@
     do:background sleep 20 the same in the background
     do:agent think 20      has the agent start a sub-agent, whose own prompt is do:think 20
     do:later think 20      the same in the background
+    do:wake 90             has the agent set a time to go on by itself, at the next full minute after 90 seconds
     do:ask                 has the agent ask the person a question
 
 Several, separated by commas, are done one after the other. It speaks as Anthropic (Messages), OpenAI (Responses and Chat
-Completions) and Gemini do, as far as the agents need. What is asked ("asked") and
-answered ("said", and "finished" where a turn ends with it) is noted in the file named by the second argument. never be reachable from outside: it listens on 127.0.0.1.
+Completions) and Gemini do, as far as the agents need. What is asked ("asked") and answered ("said", and "finished" where
+a turn ends with it), and whether the agent was told of holds, is noted in the file named by the second argument. Must
+never be reachable from outside: it listens on 127.0.0.1.
 """
 
 import hashlib
 import http.server
 import json
+import math
 import re
 import sys
 import time
 
-STEP = re.compile(r"do:(think|stream|busy|run|background|agent|later|ask)\b ?([^,\n\"]*)")
+STEP = re.compile(r"do:(think|stream|busy|run|background|agent|later|wake|ask)\b ?([^,\n\"]*)")
+# How Codex says that a command goes on; it wants to be asked about it again.
+RUNNING = re.compile(r"Process running with session ID (\d+)")
 PAUSES = ("think", "stream", "busy")
 # By what name an agent knows a tool that runs commands, and how it is called.
 SHELLS = {
@@ -60,7 +65,7 @@ def messages(request):
         if item.get("role") == "user":
             yield part_texts(item.get("content")), 0
         elif str(item.get("type", "")).endswith("_call_output"):
-            yield [], 1
+            yield [], 0 if RUNNING.search(str(item.get("output"))) else 1
     for content in request.get("contents", []):
         if content.get("role") == "user":
             parts = content.get("parts", [])
@@ -90,6 +95,10 @@ def use(kind, argument, request):
         options = [{"label": label, "description": label} for label in ("Yes", "No")]
         question = {"question": "Go on?", "header": "On", "options": options, "multiSelect": False}
         return "AskUserQuestion", {"questions": [question]}
+    if kind == "wake":
+        at = time.localtime(60 * math.ceil((time.time() + float(argument)) / 60))
+        job = {"cron": time.strftime("%-M %-H %-d %-m *", at), "prompt": "do:think 1", "recurring": False}
+        return "CronCreate", job
     names = list(tools(request))
     if kind in ("agent", "later"):
         task = {"description": "a step of the test", "prompt": "do:" + argument, "subagent_type": "general-purpose"}
@@ -109,6 +118,12 @@ def answer(request):
     if not list(tools(request)) and "aider" not in request.get("model", ""):
         return "words", ["a title"], 0
     note("asked")
+    if "`ebb hold" in json.dumps(request):
+        note("knows how to hold the machine")
+    items = request.get("input") or [{}]
+    goes_on = RUNNING.search(str(items[-1].get("output"))) if isinstance(items, list) else None
+    if goes_on:
+        return "tool", ("write_stdin", {"session_id": int(goes_on[1]), "chars": "", "yield_time_ms": 600000}), 0
     steps, done = plan(request)
     used = 0
     for kind, argument in steps:

@@ -1,22 +1,25 @@
 //! Scenes of real programs in machines, each a script that knows when its work goes on and when it is over: what it says
 //! to the recorder are the labels by which the idle verdict is measured (`ebb-record`, `ebb-idle-report`).
 //!
-//! Durations are scaled: a minute here stands for half an hour. A label must follow from the script alone; the engine's
-//! own opinion is never asked.
+//! Durations are scaled, and a scene counts its spans in idle timeouts, so that it means the same at every scale (`pace`).
+//! Those at full length last as long as on a machine of a user's. A label must follow from the script alone; the
+//! engine's own opinion is never asked.
 
 mod claude;
+mod full_length;
 mod jobs;
 mod others;
+mod pace;
 mod people;
 mod programs;
 mod record;
 mod stage;
 
+pub use pace::Pace;
 pub use record::{Wishes, record};
 use stage::Stage;
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 /// One scene.
 #[derive(Debug, Clone, Copy)]
@@ -31,22 +34,18 @@ struct Scene {
     play: fn(&Stage<'_>) -> Result<()>,
 }
 
-/// Durations of the scaled world. An idle machine stays: the scene decides when it ends.
-fn policy() -> Value {
-    json!({
-        "heartbeat": "3s", "poll": "1s", "retry_base": "1s", "retry_cap": "2s", "gone_after_create": "3s",
-        "idle_timeout": "20s", "unknown_grace": "20s", "agent_silence": "60s", "background": "2m",
-        "waiting_for_human": "60s", "snapshot_every": "1h", "use_paid_hour": true,
-    })
-}
-
-fn all() -> impl Iterator<Item = Scene> {
-    [claude::SCENES, others::SCENES, jobs::SCENES, people::SCENES].into_iter().flatten().copied()
+/// All scenes of a pace.
+fn all(pace: Pace) -> impl Iterator<Item = Scene> {
+    let lists: &[&[Scene]] = match pace {
+        Pace::Scaled { .. } => &[claude::SCENES, others::SCENES, jobs::SCENES, people::SCENES],
+        Pace::FullLength { .. } => &[full_length::SCENES],
+    };
+    lists.iter().copied().flatten().copied()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::all;
+    use super::{Pace, all};
     use crate::{idle_report, place};
     use std::collections::BTreeMap;
 
@@ -55,7 +54,11 @@ mod tests {
         let recorded =
             idle_report::case::read_all(&place::root().join("system-tests/traces/recorded")).unwrap();
         assert!(!recorded.is_empty());
-        let scenes: BTreeMap<&str, &str> = all().map(|scene| (scene.name, scene.argument)).collect();
+        let scenes: BTreeMap<&str, &str> = [Pace::scaled(60), Pace::full_length(40 * 60)]
+            .into_iter()
+            .flat_map(all)
+            .map(|scene| (scene.name, scene.argument))
+            .collect();
         for case in recorded {
             assert_eq!(scenes.get(&*case.name), Some(&&*case.argument), "{}", case.name);
         }

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use stack::scenes::{Wishes, record};
+use stack::scenes::{Pace, Wishes, record};
 use stack::{interrupt, place};
 use std::path::PathBuf;
 
@@ -13,8 +13,14 @@ use std::path::PathBuf;
 struct Arguments {
     /// Only scenes whose name has one of these parts.
     only: Vec<String>,
+    /// The idle timeout in seconds; all other durations follow from it.
+    #[arg(long, default_value_t = 60, conflicts_with = "full_length")]
+    idle_timeout: u64,
+    /// Only the scenes at full length, with the durations of production and so many minutes of rest: 35 at least.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(35..))]
+    full_length: Option<u64>,
     /// How many machines at once.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 8)]
     at_once: usize,
     /// Where traces go.
     #[arg(long)]
@@ -35,6 +41,9 @@ fn main() -> Result<()> {
         at_once: arguments.at_once,
         into: arguments.into.unwrap_or_else(|| place::root().join("system-tests/traces/recorded")),
         missing: arguments.missing,
+        pace: arguments
+            .full_length
+            .map_or(Pace::scaled(arguments.idle_timeout), |minutes| Pace::full_length(minutes * 60)),
         agent: arguments.agent,
     })
 }

@@ -27,9 +27,9 @@ const OPENCODE: &str = r#"{"autoupdate":false,"model":"stub/stub","small_model":
 "npm":"@ai-sdk/openai-compatible","name":"stub","options":{"baseURL":"http://127.0.0.1:18777/v1","apiKey":"any"},
 "models":{"stub":{"name":"stub"}}}}}"#;
 
-const ENVIRONMENT: &str = "export PATH=~/opt/bin:$PATH GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:18777 GEMINI_API_KEY=any
+const ENVIRONMENT: &str = "export PATH=~/.local/opt/bin:$PATH GOOGLE_GEMINI_BASE_URL=http://127.0.0.1:18777 GEMINI_API_KEY=any
 export OPENCODE_DISABLE_AUTOUPDATE=1 OPENCODE_DISABLE_MODELS_FETCH=1 TERM=xterm-256color
-export OPENAI_API_BASE=http://127.0.0.1:18777/v1 OPENAI_API_KEY=any AIDER_ANALYTICS=false PYTHONPATH=~/opt/aider
+export OPENAI_API_BASE=http://127.0.0.1:18777/v1 OPENAI_API_KEY=any AIDER_ANALYTICS=false PYTHONPATH=~/.local/opt/aider
 export aider='--model openai/aider-stub --no-check-update --no-show-model-warnings --yes-always --no-show-release-notes'
 export aider=\"$aider --no-gitignore --no-git\"";
 
@@ -46,8 +46,10 @@ pub fn directory() -> Result<PathBuf> {
 /// Unpacks what comes in many files and configures the agents that a scene names.
 pub fn install(stage: &Stage<'_>, programs: &[&str]) -> Result<()> {
     stage.shell(&format!(
-        "mkdir -p ~/opt/bin && cat >> ~/agents.env <<'END-OF-FILE'\n\n{ENVIRONMENT}\nEND-OF-FILE\n"
+        "mkdir -p ~/.local/opt/bin && cat >> ~/agents.env <<'END-OF-FILE'\n\n{ENVIRONMENT}\nEND-OF-FILE\n"
     ))?;
+    // What the model notes is no file of the workspace's.
+    stage.shell("touch ~/model.log && mv ~/model.log ~/.model.log && ln -s .model.log ~/model.log")?;
     // A command that says nothing: agents refuse, or give up on, a plain `sleep`.
     stage.file("~/quiet.py", "import sys, time\ntime.sleep(float(sys.argv[1]))")?;
     for program in programs {
@@ -57,14 +59,14 @@ pub fn install(stage: &Stage<'_>, programs: &[&str]) -> Result<()> {
             "gemini" => {
                 unpack(stage, "gemini")?;
                 stage.file("~/.gemini/settings.json", GEMINI)?;
-                stage.shell("ln -s ~/opt/gemini/node_modules/.bin/gemini ~/opt/bin/gemini")?;
+                stage.shell("ln -s ~/.local/opt/gemini/node_modules/.bin/gemini ~/.local/opt/bin/gemini")?;
             }
             "cloudcli" => unpack(stage, "cloudcli")?,
             "aider" => {
                 unpack(stage, "aider")?;
                 let start = "#!/usr/bin/python3\nimport sys\nfrom aider.main import main\nsys.exit(main())";
-                stage.file("~/opt/bin/aider", start)?;
-                stage.shell("chmod +x ~/opt/bin/aider")?;
+                stage.file("~/.local/opt/bin/aider", start)?;
+                stage.shell("chmod +x ~/.local/opt/bin/aider")?;
             }
             "rust" | "vite" | "sshd" => unpack(stage, program)?,
             _ => {}
@@ -73,9 +75,20 @@ pub fn install(stage: &Stage<'_>, programs: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A small web application with Vite in it.
+pub fn app(stage: &Stage<'_>) -> Result<()> {
+    stage.shell(
+        "mkdir -p ~/app && cp ~/.local/opt/vite/package*.json ~/app/ && cp -r ~/.local/opt/vite/node_modules ~/app/",
+    )?;
+    stage.file("~/app/main.js", "console.log(1)")?;
+    stage.file("~/app/index.html", "<script type=module src=/main.js></script>")
+}
+
 fn unpack(stage: &Stage<'_>, name: &str) -> Result<()> {
     stage
-        .shell(&format!("mkdir -p ~/opt/{name} && tar -C ~/opt/{name} -xf /usr/local/bin/{name}.tar"))
+        .shell(&format!(
+            "mkdir -p ~/.local/opt/{name} && tar -C ~/.local/opt/{name} -xf /usr/local/bin/{name}.tar"
+        ))
         .map(drop)
 }
 
@@ -83,17 +96,17 @@ fn unpack(stage: &Stage<'_>, name: &str) -> Result<()> {
 pub fn version(stage: &Stage<'_>, program: &str) -> String {
     let command = match program {
         "claude" | "codex" | "gemini" | "opencode" | "aider" => format!("{program} --version"),
-        "cloudcli" => "node -p 'require(process.env.HOME+\"/opt/cloudcli/node_modules/@cloudcli-ai/cloudcli/package.json\").version'".into(),
-        "vite" => "node -p 'require(process.env.HOME+\"/opt/vite/node_modules/vite/package.json\").version'".into(),
-        "rust" => "~/opt/rust/bin/cargo --version".into(),
-        "sshd" => "cat ~/opt/sshd/usr/version".into(),
+        "cloudcli" => "node -p 'require(process.env.HOME+\"/.local/opt/cloudcli/node_modules/@cloudcli-ai/cloudcli/package.json\").version'".into(),
+        "vite" => "node -p 'require(process.env.HOME+\"/.local/opt/vite/node_modules/vite/package.json\").version'".into(),
+        "rust" => "~/.local/opt/rust/bin/cargo --version".into(),
+        "sshd" => "cat ~/.local/opt/sshd/usr/version".into(),
         "tmux" => "tmux -V".into(),
         "caddy" => "caddy version".into(),
         other => format!("{other} --version"),
     };
     let said = stage.shell(&format!(". ~/agents.env; {command} | head -1")).unwrap_or_default();
     let number = said
-        .split(|c: char| c.is_whitespace() || c == ',')
+        .split(|c: char| c.is_whitespace() || ",()".contains(c))
         .find(|word| word.contains(|c: char| c.is_ascii_digit()));
     number.unwrap_or("?").to_owned()
 }

@@ -2,7 +2,7 @@
 //! Must never ask the engine for its opinion: a trace is stored because its scene was played to the end.
 
 use super::stage::Stage;
-use super::{Scene, all, policy, programs};
+use super::{Pace, Scene, all, programs};
 use crate::agents::Agents;
 use crate::api::Discard;
 use crate::{Machines, Options, Stack, machine};
@@ -28,6 +28,8 @@ pub struct Wishes {
     pub into: PathBuf,
     /// Leaves out those that are there.
     pub missing: bool,
+    /// How fast.
+    pub pace: Pace,
     /// The idle-agent that records; the newest built where not given.
     pub agent: Option<PathBuf>,
 }
@@ -42,15 +44,18 @@ pub fn record(wishes: &Wishes) -> Result<()> {
             wishes.only.is_empty() || wishes.only.iter().any(|part| scene.name.contains(part.as_str()));
         named && !(wishes.missing && path(&wishes.into, scene).exists())
     };
-    let scenes: VecDeque<Scene> = all().filter(wanted).collect();
+    let scenes: VecDeque<Scene> = all(wishes.pace).filter(wanted).collect();
     ensure!(!scenes.is_empty(), "no scene is called so, or all are there");
     std::fs::create_dir_all(&wishes.into)?;
     let repositories = tempfile::Builder::new().prefix("ebbtide-repositories-").tempdir()?;
     machine::serve_this_repository(repositories.path())?;
     let stack = Stack::start(Options {
-        name: "record".into(),
+        name: match wishes.pace {
+            Pace::Scaled { .. } => "record".into(),
+            Pace::FullLength { .. } => "record-full-length".into(),
+        },
         machines: Machines::Process,
-        policy: policy(),
+        policy: wishes.pace.policy(),
         repositories: Some(repositories.path().to_owned()),
         programs: Some(programs::directory()?),
         cron_every: Duration::from_secs(60),
@@ -67,7 +72,7 @@ pub fn record(wishes: &Wishes) -> Result<()> {
                     let next = scenes.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(scene) = next else { return };
                     eprintln!("record: {}", scene.name);
-                    match one(&stack, &scene, &wishes.into) {
+                    match one(&stack, &scene, wishes) {
                         Ok(bytes) => eprintln!("record: {} done, {bytes} bytes", scene.name),
                         Err(error) => {
                             eprintln!("record: {} failed: {error:#}", scene.name);
@@ -87,21 +92,22 @@ fn path(into: &Path, scene: &Scene) -> PathBuf {
     into.join(format!("{}.jsonl.gz", scene.name))
 }
 
-fn one(stack: &Stack, scene: &Scene, into: &Path) -> Result<usize> {
+fn one(stack: &Stack, scene: &Scene, wishes: &Wishes) -> Result<usize> {
     let request = json!({ "repo": "http://git.ebbtide.test/ebbtide.git" });
     let id = stack.api.create(&request)?.id.to_string();
-    let recorded = on_machine(stack, &id, scene);
+    let stored =
+        on_machine(stack, &id, scene, wishes.pace).and_then(|text| store(&path(&wishes.into, scene), &text));
     let ended = stack.api.delete(&id, Discard::Work);
-    let text = recorded?;
+    let bytes = stored?;
     ended?;
-    store(&path(into, scene), &text)
+    Ok(bytes)
 }
 
-fn on_machine(stack: &Stack, id: &str, scene: &Scene) -> Result<String> {
+fn on_machine(stack: &Stack, id: &str, scene: &Scene, pace: Pace) -> Result<String> {
     stack.api.wait_for(id, State::Running, Duration::from_secs(180))?;
     let machine = stack.machine_of(id)?;
     let agents = Agents::prepare(machine.clone())?;
-    let stage = Stage { stack, id: id.to_owned(), machine };
+    let stage = Stage { stack, id: id.to_owned(), machine, pace };
     programs::install(&stage, scene.programs)?;
     let version = |program: &&str| ((*program).to_owned(), programs::version(&stage, program));
     let versions: BTreeMap<String, String> = scene.programs.iter().map(version).collect();

@@ -1,6 +1,7 @@
 //! The stage of a scene: one machine, its terminal windows, its model, and the marks that become labels.
 //! Looks from outside wherever it can: whatever a scene starts in the machine is recorded as well.
 
+use super::Pace;
 use crate::machine::Machine;
 use crate::{Stack, wait};
 use anyhow::Result;
@@ -8,17 +9,13 @@ use std::time::Duration;
 
 /// Where people work.
 pub const DIRECTORY: &str = "/workspaces/ebbtide";
-/// Longest wait for something that a scene brings about.
-const LIMIT: Duration = Duration::from_secs(300);
-/// How long an idle workspace is watched: its timeout of 20 s, some looks of 3 s, and as long again.
-const REST_SECS: u64 = 45;
-
 /// A machine on which a scene is played.
 #[derive(Debug)]
 pub struct Stage<'a> {
     pub stack: &'a Stack,
     pub id: String,
     pub machine: Machine,
+    pub pace: Pace,
 }
 
 impl Stage<'_> {
@@ -65,13 +62,8 @@ impl Stage<'_> {
 
     /// From now on nothing goes on; watches for as long as that takes to show.
     pub fn must_sleep(&self) -> Result<()> {
-        self.must_sleep_within(0)
-    }
-
-    /// The same where something else has to run out first.
-    pub fn must_sleep_within(&self, secs: u64) -> Result<()> {
         self.mark("must_sleep")?;
-        self.lasts(REST_SECS + secs);
+        self.lasts(self.pace.rest_secs());
         Ok(())
     }
 
@@ -84,6 +76,16 @@ impl Stage<'_> {
     #[expect(clippy::unused_self, reason = "a scene reads as what happens on its stage")]
     pub fn lasts(&self, secs: u64) {
         std::thread::sleep(Duration::from_secs(secs));
+    }
+
+    /// Lets so many idle timeouts pass.
+    pub fn lasts_timeouts(&self, timeouts: f64) {
+        self.lasts(self.times(timeouts));
+    }
+
+    /// So many idle timeouts, in seconds.
+    pub fn times(&self, timeouts: f64) -> u64 {
+        self.pace.times(timeouts)
     }
 
     /// Waits until the model has been asked so often in all.
@@ -127,7 +129,7 @@ impl Stage<'_> {
     }
 
     fn until(&self, what: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
-        wait::until(what, LIMIT, || match is_so() {
+        wait::until(what, self.pace.limit(), || match is_so() {
             Ok(true) => Ok(()),
             Ok(false) => Err("not yet".to_owned()),
             Err(error) => Err(format!("{error:#}")),
