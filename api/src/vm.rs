@@ -8,6 +8,10 @@ use crate::workspace::{BackupProgress, BootStep, Port};
 use crate::{Generation, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
+/// Where CloudCLI listens on a machine's loopback. It answers at the workspace's own name and at none of a port's, because
+/// it takes the paths of a whole host for its own.
+pub const CLOUDCLI_PORT: u16 = 3001;
+
 /// The body of `POST /v1/vm/enroll`: the first enrolment, a repeated one, and the renewal of a lost token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Enrol {
@@ -73,6 +77,14 @@ pub struct Repository {
     pub password: String,
     /// restic's `host` of every snapshot of this workspace.
     pub host: String,
+    /// How many packs one delivery of a receipt names at most; a receipt of more comes in parts.
+    #[serde(default = "receipt_packs")]
+    pub receipt_packs: u32,
+}
+
+/// About 360 kB, where 1 MiB is taken.
+const fn receipt_packs() -> u32 {
+    4_000
 }
 
 impl std::fmt::Debug for Repository {
@@ -150,6 +162,13 @@ pub enum StepAction {
         user: String,
         /// In which directory.
         directory: String,
+    },
+    /// Starts CloudCLI and keeps it alive, where the machine has it. Its failure stops no boot.
+    StartCloudCli {
+        /// As whom.
+        user: String,
+        /// Where its projects are.
+        workspaces: String,
     },
     /// A step that a newer control plane knows and this agent does not: failed with that reason.
     #[serde(other)]
@@ -473,8 +492,12 @@ mod tests {
     #[test]
     fn secrets_do_not_show_in_debug_output() {
         let secret = NamedSecret { name: "TOKEN".into(), value: "hunter2".into() };
-        let repository =
-            Repository { path: "/v1/vm/backup/".into(), password: "hunter2".into(), host: "h".into() };
+        let repository = Repository {
+            path: "/v1/vm/backup/".into(),
+            password: "hunter2".into(),
+            host: "h".into(),
+            receipt_packs: 1,
+        };
         assert!(!format!("{secret:?}{repository:?}").contains("hunter2"));
     }
 }

@@ -3,6 +3,7 @@
 //! The idle-agent makes it, everybody else shows it. `because` holds sentences ready for a person; the fields beside
 //! it are for scripts. Times in it are durations measured by the machine, never its wall clock.
 
+use crate::Duration;
 use crate::workspace::Persistence;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,20 @@ pub enum Verdict {
     Unknown,
     /// Nothing goes on any more: back up and sleep.
     Idle,
+}
+
+impl Verdict {
+    /// As people say it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Quiet => "quiet",
+            Self::WaitingForHuman => "waiting for a person",
+            Self::Held => "held",
+            Self::Unknown => "unknown",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// How one kind of evidence stands.
@@ -129,9 +144,56 @@ pub struct Why {
     pub keeping: Option<Keeping>,
 }
 
+impl Why {
+    /// All of it in one line, which everybody who shows a `Why` shows first: the verdict, its reasons, and what comes.
+    pub fn line(&self) -> String {
+        let sleeps = match self.sleeps_in_secs {
+            Some(0) => "sleeps now".to_owned(),
+            Some(secs) => format!("sleeps in {} if nothing changes", Duration::from_secs(secs)),
+            None => "stays awake while this lasts".to_owned(),
+        };
+        let (verdict, since) = (self.verdict.words(), Duration::from_secs(self.since_secs));
+        let because = self.because.join("; ");
+        // Nobody's words break the line in two.
+        let words = because.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("{verdict} for {since}: {words}; {sleeps}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_line_says_why_it_is_awake_and_when_it_sleeps() {
+        let why = |verdict, because: &str, sleeps_in_secs| Why {
+            verdict,
+            because: vec![because.into(), "claude (20) parked".into()],
+            since_secs: 240,
+            sleeps_in_secs,
+            signals: vec![],
+            leases: vec![],
+            budgets: vec![],
+            keeping: None,
+        };
+        let table = [
+            (
+                why(Verdict::Active, "cargo works", None),
+                "active for 4m: cargo works; claude (20) parked; stays awake while this lasts",
+            ),
+            (
+                why(Verdict::Held, "held for another 1h: a\nb", Some(3600)),
+                "held for 4m: held for another 1h: a b; claude (20) parked; sleeps in 1h if nothing changes",
+            ),
+            (
+                why(Verdict::Idle, "nothing has happened for 30m", Some(0)),
+                "idle for 4m: nothing has happened for 30m; claude (20) parked; sleeps now",
+            ),
+        ];
+        for (why, line) in table {
+            assert_eq!(why.line(), line);
+        }
+    }
 
     #[test]
     fn the_shape_is_pinned_because_agents_of_older_workspaces_send_it() {

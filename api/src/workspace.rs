@@ -240,6 +240,10 @@ pub struct Workspace {
     pub since: Timestamp,
     /// Why it is in that state, a sentence.
     pub because: String,
+    /// The answer to "why is it still running?" in one line, as `ebb why` on the machine and the dashboard give it; where
+    /// it does not run, why not.
+    #[serde(default)]
+    pub line: String,
     /// What it waits for, where it waits for something that should not take long.
     pub waiting_for: Option<String>,
     /// What went wrong, in state `failed`.

@@ -113,6 +113,7 @@ pub fn enrolled(
             path: "/v1/vm/backup/".to_owned(),
             password: password.expose().clone(),
             host: record.name.clone(),
+            receipt_packs: site.policy.receipt_packs,
         },
         secrets,
         policy: view::vm_policy(record, site.policy),

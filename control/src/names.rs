@@ -11,6 +11,7 @@ pub use input::{
     validate_workspace_name,
 };
 
+use ebbtide_api::vm::CLOUDCLI_PORT;
 use ebbtide_api::{Generation, TenantId, WorkspaceId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -146,7 +147,15 @@ pub fn ports_wildcard(name: &str, workspace: &WorkspaceId, zone: &str) -> String
 
 /// Host name of a port: `{port}.{name}-{id}.{zone}`.
 pub fn port_host(port: u16, name: &str, workspace: &WorkspaceId, zone: &str) -> String {
-    format!("{port}.{}", workspace_host(name, workspace, zone))
+    port_host_of(port, &workspace_host(name, workspace, zone))
+}
+
+/// Host name of a port of the workspace with this name. CloudCLI has the workspace's own.
+pub fn port_host_of(port: u16, workspace_host: &str) -> String {
+    match port {
+        CLOUDCLI_PORT => workspace_host.to_owned(),
+        port => format!("{port}.{workspace_host}"),
+    }
 }
 
 /// [`port_host`] with `{port}` left for the machine to replace.

@@ -87,6 +87,8 @@ pub struct Policy {
     pub snapshot_every: Duration,
     /// From how many stored objects of a kind on the owner is warned: 36 000 can be listed.
     pub crowded_objects: u32,
+    /// How many packs one delivery of a receipt names: what 1 MiB, the largest body, has room for twice.
+    pub receipt_packs: u32,
     /// How many bytes a workspace's repository may hold.
     pub repository_quota_bytes: u64,
     /// How long the right to change a repository lasts after its last use.
@@ -171,6 +173,7 @@ impl Default for Policy {
             background: Duration::from_hours(2),
             snapshot_every: Duration::from_mins(15),
             crowded_objects: 20_000,
+            receipt_packs: 4_000,
             repository_quota_bytes: 200_000_000_000,
             grant_idle: Duration::from_mins(10),
             retention: Retention::default(),

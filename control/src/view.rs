@@ -1,9 +1,11 @@
 //! What a record looks like to a person, and what it tells the machine. Derives, never decides.
 
 use crate::decide::Context;
+use crate::names::port_host_of;
 use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{Heartbeat, Instruction, VmHold, VmPolicy, Wish};
+use ebbtide_api::why::Why;
 use ebbtide_api::workspace::{BootStep, Machine, Port, RescueImage, StepState, Workspace, WorkspaceSummary};
 
 /// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
@@ -25,13 +27,18 @@ pub fn workspace(
     // The boot steps of a machine that failed are what its owner wants to read.
     let boot =
         heard.filter(|_| live || matches!(record.phase, Phase::Failed { .. } | Phase::Destroying { .. }));
-    let url = |port: u16| port_url.replace("{host}", &format!("{port}.{}", record.host));
+    let url = |port: u16| port_url.replace("{host}", &port_host_of(port, &record.host));
+    let why = heard_now
+        .and_then(|heartbeat| heartbeat.why.clone())
+        .map(|why| crate::money::kept(why, &record.money, context.now));
+    let awake = why.as_ref().filter(|_| matches!(record.phase, Phase::Running));
     Workspace {
         id: record.id.clone(),
         name: record.name.clone(),
         state: record.state(),
         since: record.since,
         because: record.because.clone(),
+        line: awake.map_or_else(|| record.because.clone(), Why::line),
         waiting_for: waiting_for(record),
         failure: match &record.phase {
             Phase::Failed { failure } | Phase::Destroying { failure: Some(failure), .. } => {
@@ -66,9 +73,7 @@ pub fn workspace(
                     .collect()
             })
             .unwrap_or_default(),
-        why: heard_now
-            .and_then(|heartbeat| heartbeat.why.clone())
-            .map(|why| crate::money::kept(why, &record.money, context.now)),
+        why,
         heard_secs_ago: live
             .then_some(context.heard_at)
             .flatten()

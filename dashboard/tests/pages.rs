@@ -50,6 +50,19 @@ fn hostile_names_stay_text_on_every_page() {
 }
 
 #[test]
+fn list_and_page_answer_why_in_the_line_that_the_machine_gives() {
+    let line = sample::line();
+    let line = line.strip_prefix('a').unwrap_or(&line);
+    for name in ["list", "running"] {
+        let page = sample::pages().into_iter().find(|(known, _)| *known == name).map(|(_, html)| html);
+        assert!(
+            page.unwrap_or_default().contains(&format!("<p class=\"because\">A{line}.")),
+            "{name}: {line}"
+        );
+    }
+}
+
+#[test]
 fn every_field_has_a_label_and_every_described_by_has_its_text() {
     for (name, html) in sample::pages() {
         for tag in tags(&html).into_iter().filter(|tag| is(tag, "input") || is(tag, "select")) {

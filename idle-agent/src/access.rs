@@ -10,7 +10,7 @@ mod page;
 mod presence;
 mod token;
 
-pub use decide::{Door, Outcome, Request, decide};
+pub use decide::{Door, Outcome, Request, decide, url_of};
 pub use presence::Visits;
 
 use crate::clock::Moment;

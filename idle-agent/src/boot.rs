@@ -3,12 +3,14 @@
 //! Progress is on disk at every change, so that an agent that was killed goes on where it was. `record` says what to
 //! go on with (pure), `steps` how each step is done, `command` runs programs, `git` understands git.
 
+pub mod cloudcli;
 pub mod command;
 mod git;
 mod record;
 mod steps;
 mod tidy;
 
+pub use cloudcli::USER as CLOUDCLI_USER;
 pub use steps::workspace_of;
 
 use crate::board::{Board, Urgency};
@@ -40,6 +42,8 @@ pub struct Boot {
     pub listen_port: u16,
     /// The running Caddy, once its step is through.
     pub caddy: Option<crate::caddy::Caddy>,
+    /// CloudCLI, once its step is through.
+    pub cloudcli: Option<cloudcli::CloudCli>,
 }
 
 /// Why a step did not succeed.

@@ -27,6 +27,8 @@ const EXIT_STALE: i32 = 41;
 /// Milliseconds after which the backup process gives memory back that it does not use: packs come and go, and
 /// the allocator's own 1 000 ms keep 50 to 90 MB more (docs/decisions/0003).
 const GIVE_BACK_AFTER_MS: &str = "20";
+/// Packs that a delivery names at most, whatever the policy says: 900 kB, where 1 MiB is taken.
+const PACKS_MOST: usize = 10_000;
 /// Objects that the library reads at once while old backups are tidied.
 const TIDY_READERS: &str = "8";
 
@@ -137,6 +139,11 @@ impl Children {
     /// The control plane, as this machine speaks to it.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// How many packs one delivery of a receipt names at most.
+    pub fn receipt_packs(&self) -> usize {
+        usize::try_from(self.repository.receipt_packs).unwrap_or(usize::MAX).clamp(1, PACKS_MOST)
     }
 
     /// File that lists the packs of verified receipts, and of the snapshot that was restored.

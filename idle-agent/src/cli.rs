@@ -1,11 +1,13 @@
 //! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
 
 use crate::backup::{SurveyOrder, size, survey};
+use crate::boot;
 use crate::config::Places;
 use crate::local::{Asked, Reply, TraceWish, ask};
 use clap::{Parser, Subcommand};
 use ebbtide_api::Duration;
-use ebbtide_api::why::{Keeping, SignalState, Verdict, Why};
+use ebbtide_api::vm::CLOUDCLI_PORT;
+use ebbtide_api::why::{Keeping, SignalState, Why};
 use ebbtide_api::workspace::Persistence;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -19,8 +21,9 @@ pub struct Cli {
     /// Where the daemon's socket is.
     #[arg(long, global = true, default_value = "/run/ebbtide", hide = true)]
     run_dir: PathBuf,
+    /// Says why the machine is awake where nothing is asked for.
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// Where Docker, and Podman as root, keep named volumes. Podman without root keeps them in the home directory.
@@ -66,6 +69,12 @@ enum Command {
     },
     /// Lists the ports that listen and where they answer.
     Ports {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says where CloudCLI answers, and the name and password of its user.
+    Cloudcli {
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -149,7 +158,7 @@ enum Trace {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let socket = cli.run_dir.join("agent.sock");
-    let (asked, json) = match cli.command {
+    let (asked, json) = match cli.command.unwrap_or(Command::Why { json: false }) {
         Command::Run { config, state_dir, etc_dir, restore_target, volumes, programs_dir } => {
             if let Some(directory) = programs_dir {
                 crate::boot::command::look_first_in(directory);
@@ -159,6 +168,7 @@ pub fn main() -> ExitCode {
         }
         Command::Backup(command) => return crate::backup::main(*command),
         Command::Hook => return hook(socket),
+        Command::Cloudcli { json } => return cloudcli(&socket, json),
         Command::Why { json } => (Asked::Why, json),
         Command::Ports { json } => (Asked::Ports, json),
         Command::Hold { duration, reason, json } => {
@@ -195,6 +205,34 @@ fn save(socket: &Path, file: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says how to sign in to CloudCLI. Who calls it reads their own file: nobody is told who could not.
+fn cloudcli(socket: &Path, json: bool) -> ExitCode {
+    let ports = match ask(socket, &Asked::Ports) {
+        Ok(Reply::Ports(ports)) => ports,
+        other => return print(other, json),
+    };
+    let found = ports.into_iter().find(|port| port.port == CLOUDCLI_PORT);
+    let Some(url) = found.and_then(|port| port.url) else {
+        eprintln!("ebb: CloudCLI does not run here");
+        return ExitCode::FAILURE;
+    };
+    let file = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(boot::cloudcli::PASSWORD);
+    let password = match std::fs::read_to_string(&file) {
+        Ok(password) => password.trim().to_owned(),
+        Err(error) => {
+            eprintln!("ebb: {url} answers, but {}: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let user = boot::CLOUDCLI_USER;
+    if json {
+        println!("{}", serde_json::json!({ "url": url, "user": user, "password": password }));
+    } else {
+        println!("{url}, opened from the dashboard\nuser {user}, password {password}");
+    }
+    ExitCode::SUCCESS
 }
 
 /// Says what a backup would hold. Asks nobody: who calls it sees what it can see.
@@ -277,7 +315,7 @@ fn print(reply: std::io::Result<Reply>, json: bool) -> ExitCode {
     };
     if json {
         let text = match &reply {
-            Reply::Why(why) => serde_json::to_string_pretty(why),
+            Reply::Why(why) => serde_json::to_string_pretty(&WithLine { line: why.line(), why }),
             Reply::Ports(ports) => serde_json::to_string_pretty(ports),
             Reply::Held { .. }
             | Reply::Released { .. }
@@ -294,6 +332,14 @@ fn print(reply: std::io::Result<Reply>, json: bool) -> ExitCode {
         print!("{}", shown(&reply));
     }
     if matches!(reply, Reply::Error(_)) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What a script is told: all of it, and the line that people read first.
+#[derive(serde::Serialize)]
+struct WithLine<'a> {
+    line: String,
+    #[serde(flatten)]
+    why: &'a Why,
 }
 
 /// A reply for people.
@@ -325,20 +371,7 @@ fn shown(reply: &Reply) -> String {
 
 fn shown_why(why: &Why) -> String {
     let span = |secs: u64| Duration::from_secs(secs).to_string();
-    let verdict = match why.verdict {
-        Verdict::Active => "active",
-        Verdict::Quiet => "quiet",
-        Verdict::WaitingForHuman => "waiting for a person",
-        Verdict::Held => "held",
-        Verdict::Unknown => "unknown",
-        Verdict::Idle => "idle",
-    };
-    let mut text = format!("{verdict} for {}: {}\n", span(why.since_secs), why.because.join("; "));
-    text += &match why.sleeps_in_secs {
-        Some(0) => "Sleeps now.\n".to_owned(),
-        Some(secs) => format!("Sleeps in {} if nothing changes.\n", span(secs)),
-        None => "Does not sleep while this lasts.\n".to_owned(),
-    };
+    let mut text = format!("{}\n", why.line());
     for signal in &why.signals {
         let state = match signal.state {
             SignalState::Active => "active",
@@ -378,11 +411,12 @@ fn shown_keeping(keeping: &Keeping) -> String {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
-    use ebbtide_api::why::{BackupEstimate, Lease, Signal};
+    use ebbtide_api::why::{BackupEstimate, Lease, Signal, Verdict};
 
     #[test]
     fn the_arguments_hold_together() {
         Cli::command().debug_assert();
+        assert!(Cli::try_parse_from(["ebb"]).unwrap().command.is_none(), "why");
         assert!(Cli::try_parse_from(["ebb", "hold", "soon"]).is_err(), "an unusable duration is refused");
         assert!(Cli::try_parse_from(["ebb", "hold", "90m", "long", "build"]).is_ok());
         assert!(Cli::try_parse_from(["ebb", "keep-alive", "40", "--for", "3h", "--json"]).is_ok());

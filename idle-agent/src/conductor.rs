@@ -52,8 +52,9 @@ pub enum Event {
     Surveyed(Option<Found>),
     /// The answer to the drain's receipt.
     Answered(Result<ReceiptAnswer, CallError>),
-    /// The last answer to a receipt that was delivered while work goes on.
-    Delivered(Box<Receipt>, Result<ReceiptAnswer, CallError>),
+    /// The last answer to a receipt that was delivered while work goes on, of a snapshot that was begun when so many had
+    /// been asked for.
+    Delivered(Box<Receipt>, u64, Result<ReceiptAnswer, CallError>),
 }
 
 /// What the backup that runs is for.
@@ -203,7 +204,7 @@ impl Conductor {
                 self.trouble(&format!("the receipt is not delivered: {error}"));
                 self.drain_step(drain::Event::NotDelivered);
             }
-            Event::Delivered(receipt, answer) => self.delivered(&receipt, answer),
+            Event::Delivered(receipt, asked, answer) => self.delivered(&receipt, asked, answer),
             Event::Fenced => {}
         }
     }
@@ -315,7 +316,7 @@ impl Conductor {
         let purpose = running.purpose;
         if let Ok(receipt) = &result {
             self.forecast.backed_up(receipt, running.begun, now);
-            if receipt.packs_new.len() >= parts::MANY {
+            if receipt.packs_new.len() >= parts::MANY * self.jobs.receipt_packs() {
                 self.board.log(&format!(
                     "the receipt of this backup names {} packs; it is delivered in parts, and checking it takes minutes",
                     receipt.packs_new.len()
@@ -331,20 +332,21 @@ impl Conductor {
             (Err(_), Purpose::Drain) => self.drain_step(drain::Event::BackupFailed),
             (Ok(receipt), Purpose::Snapshot(answered)) => {
                 self.schedule.succeeded(answered);
-                if let Err(error) = durable::write_json(&self.snapshot_file, &answered, 0o600) {
-                    tracing::error!(%error, "cannot store which snapshot was taken");
-                }
-                self.jobs.deliver(receipt);
+                self.jobs.deliver(receipt, answered);
             }
             (Err(_), Purpose::Snapshot(_)) => self.schedule.failed(now),
         }
     }
 
-    fn delivered(&mut self, receipt: &Receipt, answer: Result<ReceiptAnswer, CallError>) {
+    fn delivered(&mut self, receipt: &Receipt, asked: u64, answer: Result<ReceiptAnswer, CallError>) {
         match answer {
             Ok(answer) if answer.status == ReceiptStatus::Verified => {
                 self.board.log(&format!("snapshot {} is stored and verified", receipt.snapshot));
                 self.jobs.remember_packs(receipt);
+                // Not before it counts: an agent that dies until then takes it again in its next life.
+                if let Err(error) = durable::write_json(&self.snapshot_file, &asked, 0o600) {
+                    tracing::error!(%error, "cannot store which snapshot was taken");
+                }
             }
             Ok(answer) if answer.status == ReceiptStatus::Refused => {
                 let problem = answer.problem.unwrap_or_default();

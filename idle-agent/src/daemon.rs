@@ -3,7 +3,9 @@
 
 use crate::access::Access;
 use crate::board::Board;
+use crate::boot::cloudcli::CloudCli;
 use crate::boot::{self, Boot};
+use crate::caddy::Caddy;
 use crate::child::Children;
 use crate::conductor::{Conductor, Event, Parts};
 use crate::config::{Config, Places};
@@ -23,8 +25,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-/// How often it is looked whether Caddy still runs.
-const CADDY_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether Caddy and CloudCLI still run.
+const TEND_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs the daemon. Returns only with an error: the configuration or the machine is unusable.
 ///
@@ -105,6 +107,7 @@ fn start(
         secrets: enrolled.secrets,
         listen_port: enrolled.ingress.listen_port,
         caddy: None,
+        cloudcli: None,
     };
     // Before the first instruction can come: it finds what an earlier life of the agent left.
     boot.resume();
@@ -117,14 +120,17 @@ fn start(
     again()
 }
 
-/// Works through the boot plan, then keeps Caddy alive.
+/// Works through the boot plan, then keeps Caddy and CloudCLI alive.
 fn see_to_boot(mut boot: Boot, events: &Sender<Event>) {
     boot.run();
     tell_user(&boot, events);
-    while let Some(caddy) = &mut boot.caddy {
-        std::thread::sleep(CADDY_EVERY);
-        if let Err(error) = caddy.revive() {
+    while boot.caddy.is_some() || boot.cloudcli.is_some() {
+        std::thread::sleep(TEND_EVERY);
+        if let Some(Err(error)) = boot.caddy.as_mut().map(Caddy::revive) {
             boot.board.log(&error.to_string());
+        }
+        if let Some(news) = boot.cloudcli.as_mut().and_then(CloudCli::tend) {
+            boot.board.log(&news);
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Whether anything still goes on: reads the machine, has it judged, keeps the clocks on disk.
 //!
-//! `process`, `witness`, `cloudcli`, `terminal` and `scenery` read, which gives `facts`; `judge` with `sights`, `progress`, `turns`,
+//! `process`, `witness`, `elsewhere`, `watching`, `cloudcli`, `terminal` and `scenery` read, which gives `facts`; `judge` with `sights`, `progress`, `turns`,
 //! `leases` and `verdict` is pure; `trace` writes down what was read, `replay` judges it again.
 
 pub mod cloudcli;
 pub mod countdown;
+mod elsewhere;
 pub mod facts;
 pub mod hook;
 pub mod judge;
 pub mod leases;
+mod pace;
 pub mod process;
 pub mod progress;
 pub mod replay;
@@ -18,6 +20,7 @@ pub mod terminal;
 pub mod trace;
 pub mod turns;
 pub mod verdict;
+mod watching;
 mod witness;
 
 use crate::clock::{Moment, boot_id};
@@ -25,6 +28,7 @@ use crate::durable;
 use crate::host::User;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::{Verdict, Why};
+use elsewhere::Elsewhere;
 use facts::Facts;
 use hook::Hook;
 use judge::{Judge, Kept};
@@ -34,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use terminal::Marks;
 use trace::{Entry, RecordError, Recorder};
+use watching::Watching;
 
 /// How often the state is stored at least.
 const STORE_EVERY: Duration = Duration::from_secs(60);
@@ -57,6 +62,8 @@ pub struct Idle {
     policy: VmPolicy,
     user: Option<User>,
     reader: Reader,
+    elsewhere: Elsewhere,
+    watching: Watching,
     cloudcli: cloudcli::Asker,
     recorder: Option<Recorder>,
     told: Option<Verdict>,
@@ -76,6 +83,8 @@ impl Idle {
             policy,
             user: None,
             reader: Reader::default(),
+            elsewhere: Elsewhere::default(),
+            watching: Watching::default(),
             cloudcli: cloudcli::Asker::new(state),
             recorder,
             told: None,
@@ -109,7 +118,7 @@ impl Idle {
 
     /// Looks at the machine and says why it is awake.
     pub fn tick(&mut self, now: Moment, ready: bool, people: u64, servers: &BTreeSet<u32>) -> Why {
-        let facts = self.read(ready, people, servers);
+        let facts = self.read(ready, people, servers, now);
         if self.recorder.is_some() {
             let home = self.user.as_ref().map(|user| Path::new(&user.home));
             let scenery = scenery::look(facts.processes.as_deref().unwrap_or_default(), home, now);
@@ -124,24 +133,29 @@ impl Idle {
         why
     }
 
-    fn read(&mut self, ready: bool, people: u64, servers: &BTreeSet<u32>) -> Facts {
+    fn read(&mut self, ready: bool, people: u64, servers: &BTreeSet<u32>, now: Moment) -> Facts {
+        let proc = Path::new("/proc");
         let uid = self.user.as_ref().map(|user| user.uid);
-        let processes =
-            self.reader.read_all(Path::new("/proc"), uid).map_err(|error| format!("/proc: {error}"));
+        let processes = self.reader.read_all(proc, uid).map_err(|error| format!("/proc: {error}"));
         let all = processes.as_deref().unwrap_or_default();
-        let agents = progress::agents_among(all, servers, uid);
-        let jobs = progress::terminal_jobs(all, servers, uid);
+        let mut servers = servers.clone();
+        servers.extend(self.elsewhere.look(proc, &progress::of_workspace(all, uid), now));
+        let agents = progress::agents_among(all, &servers, uid);
+        let jobs = progress::terminal_jobs(all, &servers, uid);
         let home = |uid: u32| match &self.user {
             Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
             _ => (uid == 0).then(|| PathBuf::from("/root")),
         };
+        let sights = witness::look(&agents, &jobs, home, |process| self.judge.transcript(process));
+        let left = sights::left_behind(&agents, &sights, |process| self.judge.is_in_turn(process));
         Facts {
             ready,
             user: uid,
-            servers: servers.clone(),
+            servers,
+            watchers: self.watching.look(proc, &left, now),
             terminals: terminals(Path::new("/dev/pts")),
             people,
-            sights: witness::look(&agents, &jobs, home, |process| self.judge.transcript(process)),
+            sights,
             cloudcli: self.cloudcli.look(uid),
             processes,
         }

@@ -4,12 +4,12 @@
 //! whether it speaks HTTP, `watch` remembers (pure).
 
 pub mod diag;
-mod owner;
+pub(crate) mod owner;
 mod probe;
-mod table;
+pub(crate) mod table;
 mod watch;
 
-use crate::access::Access;
+use crate::access::{Access, url_of};
 use crate::board::{Board, Urgency};
 use crate::clock::Moment;
 use crate::sync::{lock, spawn};
@@ -34,8 +34,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(700);
 const PORTS_TOLD: usize = 200;
 /// How long a port may take to answer the first question, and later ones.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// Never let through to: ssh, Caddy's default admin port, and CloudCLI's raw port.
-const RESERVED: [u16; 3] = [22, 2019, 3001];
+/// Never let through to: ssh and Caddy's default admin port. CloudCLI's answers at the workspace's own name alone, for which
+/// the door sees.
+const RESERVED: [u16; 2] = [22, 2019];
 
 /// Process ids that listen on a port; the idle verdict treats a server's own stirring differently.
 pub type Servers = Arc<Mutex<BTreeSet<u32>>>;
@@ -129,7 +130,7 @@ impl Loop {
                 port: known.listener.port,
                 process: known.owner.name.clone(),
                 http: is_http(&known),
-                url: is_http(&known).then(|| self.url.replace("{port}", &known.listener.port.to_string())),
+                url: is_http(&known).then(|| url_of(&self.url, known.listener.port)),
             })
             .collect();
         self.board.update(Urgency::Now, |facts| facts.ports = ports);

@@ -63,6 +63,41 @@ impl Agents {
         self.machine.shell("ebb", &window).map(drop).context("starting Claude Code")
     }
 
+    /// A person presses a key in the window that was opened last.
+    ///
+    /// # Errors
+    /// Where the terminal does not take it.
+    pub fn presses(&self, key: &str) -> Result<()> {
+        self.machine.shell("ebb", &format!("tmux send-keys -t ':$' {key}")).map(drop)
+    }
+
+    /// A person types a line there, sees it and presses Enter.
+    ///
+    /// # Errors
+    /// Where it does not show.
+    pub fn types(&self, line: &str) -> Result<()> {
+        self.machine.shell("ebb", &format!("tmux send-keys -t ':$' -l '{line}'"))?;
+        wait::until("what was typed to show", Duration::from_secs(60), || {
+            let look = self.machine.shell("ebb", "tmux capture-pane -p -t ':$'");
+            let screen = look.map_err(|error| format!("{error:#}"))?;
+            if screen.contains(line) { Ok(()) } else { Err(screen) }
+        })?;
+        self.presses("Enter")
+    }
+
+    /// Waits until Claude Code's own file says so: `busy`, `idle`, …
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn until_claude_is(&self, status: &str) -> Result<()> {
+        let wanted = format!("\"status\":\"{status}\"");
+        wait::until(&format!("Claude Code to be {status}"), Duration::from_secs(120), || {
+            let look = self.machine.shell("ebb", "cat ~/.claude/sessions/*.json | tr -d ' '");
+            let said = look.map_err(|error| format!("{error:#}"))?;
+            if said.contains(&wanted) { Ok(()) } else { Err(said) }
+        })
+    }
+
     /// Starts a program called `codex` that asks the model once, waits for the answer without a word, and then stays at
     /// its prompt with its connection open: an agent that reports nothing.
     ///
@@ -88,6 +123,14 @@ impl Agents {
     /// Where the machine does not answer.
     pub fn is_done(&self) -> Result<bool> {
         Ok(self.machine.shell("ebb", "cat ~/model.log")?.contains("all done"))
+    }
+
+    /// Whether the agent told its model how the machine is held.
+    ///
+    /// # Errors
+    /// Where the machine does not answer.
+    pub fn knows_holds(&self) -> Result<bool> {
+        Ok(self.machine.shell("ebb", "cat ~/model.log")?.contains("knows how to hold"))
     }
 
     /// What the terminals show and the model was asked, for a failure.

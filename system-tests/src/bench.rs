@@ -19,7 +19,7 @@ use crate::api::Discard;
 use crate::machine;
 use crate::{Machines, Options, Stack, place};
 use anyhow::{Result, ensure};
-pub use backup::Kind as BackupSet;
+pub use backup::{Kind as BackupSet, measure as measure_backups};
 use clap::Parser;
 use ebbtide_api::workspace::State;
 use log::Log;

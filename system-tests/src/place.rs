@@ -3,6 +3,7 @@
 //! A missing thing is reported by name with the command that brings it; nothing here builds or downloads.
 
 use anyhow::{Result, ensure};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The repository's root, as it was when this crate was built.
@@ -56,6 +57,33 @@ pub fn machine_bin() -> Result<PathBuf> {
     let directory = cache().join("machine-bin");
     there(directory.join("caddy"), "scripts/setup")?;
     Ok(directory)
+}
+
+/// All newer restics than the distribution's that are to be had here.
+///
+/// # Errors
+/// As [`newer_restic`].
+pub fn newer_restics() -> Result<Vec<PathBuf>> {
+    let found = ["0.18.0", "0.19.1"].map(newer_restic).into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// A newer restic than the distribution's; `None` where there is none to be had, with the reason said aloud.
+///
+/// # Errors
+/// Where set-up could have brought it and has not.
+pub fn newer_restic(version: &str) -> Result<Option<PathBuf>> {
+    let directory = cache().join("restic");
+    let program = directory.join(version).join("usr/bin/restic");
+    if program.exists() {
+        return Ok(Some(program));
+    }
+    let wanted = directory.join(format!("{version}.none"));
+    let why = std::fs::read_to_string(directory.join("none")).or_else(|_| std::fs::read_to_string(wanted));
+    let Ok(why) = why else { return there(program, "scripts/setup test").map(Some) };
+    // Past the test runner, which keeps the words of a test that passes to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED what is tested with restic {version}: {}", why.trim());
+    Ok(None)
 }
 
 /// `PATH` with the repository's Node 22 first.

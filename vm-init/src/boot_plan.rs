@@ -79,6 +79,12 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
         Limits { timeout_secs: 60, retries: 1 },
     ));
     steps.push(step(
+        "cloudcli",
+        "Starting CloudCLI",
+        StepAction::StartCloudCli { user: USER.into(), workspaces: WORKSPACES.into() },
+        Limits { timeout_secs: 60, retries: 0 },
+    ));
+    steps.push(step(
         "caddy",
         "Opening the doors for ports",
         StepAction::StartCaddy,
@@ -170,7 +176,7 @@ mod tests {
         let plan =
             boot_plan(&BootSpec { snapshot: Some("5f1c"), tidy_secs: Some(180), ..BootSpec::default() });
         let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["user", "programs", "tidy", "restore", "terminal", "caddy"]);
+        assert_eq!(names, ["user", "programs", "tidy", "restore", "terminal", "cloudcli", "caddy"]);
     }
 
     #[test]

@@ -25,6 +25,9 @@ const AGENT_SHA256: &str = "/etc/ebbtide/agent.sha256";
 /// Settings of Claude Code that neither a repository nor a user can overrule: its hooks report to the idle-agent, so that
 /// a turn is known to be one (<https://code.claude.com/docs/en/settings>).
 const CLAUDE_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
+/// What every session of Claude Code is told first: that the machine ends itself, and how to hold it for work that does
+/// not show here (<https://code.claude.com/docs/en/memory>).
+const CLAUDE_MEMORY: &str = "/etc/claude-code/CLAUDE.md";
 const BOOTSTRAP: &str = "/usr/local/sbin/ebbtide-bootstrap";
 const UNIT: &str = "/etc/systemd/system/ebbtide-agent.service";
 
@@ -143,6 +146,7 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
             file(BOOTSTRAP, "0755", include_str!("bootstrap.sh")),
             file(UNIT, "0644", include_str!("agent.service")),
             file(CLAUDE_SETTINGS, "0644", include_str!("claude_settings.json")),
+            file(CLAUDE_MEMORY, "0644", include_str!("claude.md")),
         ],
     });
     if let (Disk::Rescued, Some(config)) = (spec.disk, config.as_object_mut()) {

@@ -12,6 +12,7 @@ use crate::log;
 use crate::object::{Call, EventPage};
 use crate::reserve::{self, Extension};
 use ebbtide_api::account::PortLink;
+use ebbtide_api::vm::CLOUDCLI_PORT;
 use ebbtide_api::workspace::{
     CreateHold, EventList, Hold, LogPage, PatchWorkspace, SnapshotList, Workspace, WorkspaceList,
 };
@@ -126,8 +127,12 @@ pub async fn act(
     id: &WorkspaceId,
     act: Act,
 ) -> ApiResult<Workspace> {
-    if let Act::SetPort(port, _) = act {
+    if let Act::SetPort(port, access) = act {
         usable_port(port)?;
+        if port == CLOUDCLI_PORT && access == PortAccess::Public {
+            return Err(ApiError::field("access", "CloudCLI is its owner's alone")
+                .hint("Make a link to it for whoever else is to come in."));
+        }
     }
     let action = act.audited_as();
     let workspace = match act {

@@ -108,6 +108,7 @@ fn host_names_fit_into_one_label_with_the_longest_name() {
     assert_eq!(workspace_host("demo", &id(), "ebb.localhost"), "demo-k3v7q2mzab.ebb.localhost");
     assert_eq!(ports_wildcard("demo", &id(), "ebb.localhost"), "*.demo-k3v7q2mzab.ebb.localhost");
     assert_eq!(port_host(3000, "demo", &id(), "ebb.localhost"), "3000.demo-k3v7q2mzab.ebb.localhost");
+    assert_eq!(port_host(3001, "demo", &id(), "ebb.localhost"), "demo-k3v7q2mzab.ebb.localhost");
     assert_eq!(
         port_host_template("demo", &id(), "ebb.localhost").replace("{port}", "3000"),
         port_host(3000, "demo", &id(), "ebb.localhost")

@@ -109,7 +109,7 @@ fn keeping(keeping: &Keeping) -> Option<String> {
 }
 
 /// When it sleeps, a sentence.
-pub(super) fn sleeps(why: &Why) -> String {
+fn sleeps(why: &Why) -> String {
     match (why.verdict, why.sleeps_in_secs) {
         (Verdict::Idle, _) | (_, Some(0)) => "Goes to sleep now.".to_owned(),
         (_, Some(secs)) => format!("Sleeps in {} if nothing changes.", text::seconds(secs)),

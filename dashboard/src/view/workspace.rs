@@ -4,7 +4,7 @@ use crate::text::{self, Time};
 use crate::view::action::{ActionView, actions};
 use crate::view::boot::{BootView, ProgressView, boot, progress};
 use crate::view::snapshots::{SnapshotsView, snapshots};
-use crate::view::why::{WhyView, sleeps, why};
+use crate::view::why::{WhyView, why};
 use crate::view::{StateView, at_rest, sentence, state};
 use ebbtide_api::Timestamp;
 use ebbtide_api::workspace::{
@@ -201,14 +201,9 @@ impl WorkspaceView {
     }
 }
 
-/// Why it is as it is, in one line. While it runs, what keeps it awake and when it sleeps say more than how it came to
-/// run.
+/// Why it is as it is, in the one line that API and machine give too.
 pub(super) fn because(workspace: &Workspace) -> String {
-    let awake = workspace.why.as_ref().filter(|_| workspace.state == State::Running);
-    match awake.and_then(|why| Some((why.because.first()?, sleeps(why)))) {
-        Some((reason, sleeps)) => format!("{} {sleeps}", sentence(reason)),
-        None => sentence(&workspace.because),
-    }
+    sentence(&workspace.line)
 }
 
 /// A repository's URL without what nobody reads. Only http and https become links: a hostile scheme stays a text.

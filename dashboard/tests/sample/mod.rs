@@ -39,6 +39,7 @@ fn asleep() -> Workspace {
         state: State::Asleep,
         since: at("13:05:00"),
         because: "nothing happened for 30 minutes; the work is in storage".into(),
+        line: "nothing happened for 30 minutes; the work is in storage".into(),
         waiting_for: None,
         failure: None,
         generation: Generation(2),
@@ -77,6 +78,7 @@ fn requested() -> Workspace {
         state: State::Requested,
         since: at("14:29:59"),
         because: "a new workspace was asked for".into(),
+        line: "a new workspace was asked for".into(),
         generation: Generation(1),
         created_at: at("14:29:59"),
         last_backup: None,
@@ -105,6 +107,7 @@ fn booting() -> Workspace {
         state: State::Booting,
         since: at("14:29:12"),
         because: "the server exists and works through its boot plan".into(),
+        line: "the server exists and works through its boot plan".into(),
         machine: machine(),
         heard_secs_ago: Some(1),
         boot: vec![
@@ -132,6 +135,7 @@ fn running() -> Workspace {
         state: State::Running,
         since: at("12:02:00"),
         because: "the boot plan is through".into(),
+        line: why().line(),
         boot,
         ports: vec![
             Port {
@@ -153,6 +157,12 @@ fn running() -> Workspace {
         holds: vec![Hold { id: "h1".into(), reason: "long test run".into(), ends_at: at("15:12:00") }],
         ..booting()
     }
+}
+
+/// What `ebb why` says first on the machine of the running workspace.
+#[allow(dead_code, reason = "the example shows pages only")]
+pub fn line() -> String {
+    why().line()
 }
 
 fn why() -> Why {
@@ -213,21 +223,17 @@ fn why() -> Why {
 }
 
 fn quiet() -> Workspace {
-    Workspace {
-        ports: vec![],
-        holds: vec![],
-        why: Some(Why {
-            verdict: Verdict::Quiet,
-            because: vec!["nothing has worked and nobody has typed for 22 minutes".into()],
-            since_secs: 1_320,
-            sleeps_in_secs: Some(480),
-            leases: vec![],
-            signals: vec![],
-            budgets: vec![Budget { name: "idle_timeout".into(), total_secs: 1_800, used_secs: 1_320 }],
-            keeping: None,
-        }),
-        ..running()
-    }
+    let why = Why {
+        verdict: Verdict::Quiet,
+        because: vec!["nothing has worked and nobody has typed for 22 minutes".into()],
+        since_secs: 1_320,
+        sleeps_in_secs: Some(480),
+        leases: vec![],
+        signals: vec![],
+        budgets: vec![Budget { name: "idle_timeout".into(), total_secs: 1_800, used_secs: 1_320 }],
+        keeping: None,
+    };
+    Workspace { ports: vec![], holds: vec![], line: why.line(), why: Some(why), ..running() }
 }
 
 fn draining() -> Workspace {
@@ -235,6 +241,7 @@ fn draining() -> Workspace {
         state: State::Draining,
         since: at("14:29:31"),
         because: "nothing happens any more".into(),
+        line: "nothing happens any more".into(),
         waiting_for: Some("the backup".into()),
         backup: Some(BackupProgress {
             phase: "upload".into(),
@@ -258,6 +265,7 @@ fn failed() -> Workspace {
         persistence: Persistence::None,
         since: at("14:21:00"),
         because: "cloning the repository failed".into(),
+        line: "cloning the repository failed".into(),
         failure: Some(Failure {
             code: "boot_failed".into(),
             message:
@@ -287,6 +295,7 @@ fn deleted() -> Workspace {
         state: State::Deleted,
         since: at("14:00:00"),
         because: "the owner deleted it; it can be undone until 2026-11-28".into(),
+        line: "the owner deleted it; it can be undone until 2026-11-28".into(),
         ..asleep()
     }
 }
@@ -297,6 +306,7 @@ pub fn hostile() -> Workspace {
     let mut workspace = running();
     workspace.name = evil.into();
     workspace.because = evil.into();
+    workspace.line = evil.into();
     workspace.waiting_for = Some(evil.into());
     workspace.repo = Some(format!("javascript:{evil}"));
     workspace.branch = Some(evil.into());

@@ -2,7 +2,7 @@
 
 use super::token::{Invalid, Keys};
 use ebbtide_api::WorkspaceId;
-use ebbtide_api::vm::IngressPlan;
+use ebbtide_api::vm::{CLOUDCLI_PORT, IngressPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -50,12 +50,33 @@ impl Door {
         !self.port_url_template.starts_with("http://")
     }
 
-    /// Which port a host name means.
+    /// Which port a host name means: the workspace's own name is CloudCLI's, which has no other.
     fn port_of(&self, host: &str) -> Option<u16> {
+        if host == self.host {
+            return Some(CLOUDCLI_PORT);
+        }
         let (before, after) = self.port_host_template.split_once("{port}")?;
         let digits = host.strip_prefix(before)?.strip_suffix(after)?;
         let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-        if is_plain { digits.parse().ok() } else { None }
+        digits.parse().ok().filter(|port| is_plain && *port != CLOUDCLI_PORT)
+    }
+
+    /// Whether anybody may reach a port. CloudCLI's never: its first visitor becomes its owner.
+    fn is_public(&self, port: u16) -> bool {
+        port != CLOUDCLI_PORT && self.public_ports.contains(&port)
+    }
+
+    /// The URL of a port, as browsers name it.
+    fn url_of(&self, port: u16) -> String {
+        url_of(&self.port_url_template, port)
+    }
+}
+
+/// The URL of a port.
+pub fn url_of(template: &str, port: u16) -> String {
+    match port {
+        CLOUDCLI_PORT => template.replace("{port}.", ""),
+        port => template.replace("{port}", &port.to_string()),
     }
 }
 
@@ -230,6 +251,12 @@ impl Refusal {
                 "Refused",
                 "Another site asked for this through your browser. Open the port's own address instead.".to_owned(),
             ),
+            Self::NothingListens(CLOUDCLI_PORT) => (
+                "CloudCLI does not run",
+                "This is CloudCLI's address, and CloudCLI does not run in the workspace, or is not installed there: npm \
+                 install --global --prefix ~/.local @cloudcli-ai/cloudcli"
+                    .to_owned(),
+            ),
             Self::NothingListens(port) => (
                 "Nothing listens here",
                 format!("Nothing in the workspace listens on port {port}. Start a server; it appears within a second."),
@@ -253,7 +280,7 @@ pub fn decide(door: &Door, request: &Request) -> Outcome {
         return Outcome::Refuse(Refusal::NoSuchHost);
     };
     let query_token = request.query_token();
-    if !door.public_ports.contains(&port) {
+    if !door.is_public(port) {
         let good_for = match credential(door, request, workspace, port) {
             Ok(good_for) => good_for,
             Err(refusal) => return Outcome::Refuse(refusal),
@@ -324,7 +351,7 @@ fn is_cross_site(door: &Door, request: &Request, port: u16) -> bool {
 fn is_own_origin(door: &Door, request: &Request, port: u16) -> bool {
     let authority =
         request.origin.as_deref().and_then(|origin| origin.split_once("://")).map_or("", |(_, rest)| rest);
-    let own = door.port_url_template.replace("{port}", &port.to_string()).to_ascii_lowercase();
+    let own = door.url_of(port).to_ascii_lowercase();
     let own = own.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or(""));
     !authority.is_empty() && (authority == request.host || authority == own)
 }

@@ -28,6 +28,10 @@ const GAP: u32 = 1 << 20;
 /// No fetch is larger than this, save a single piece.
 const FETCH: u32 = 12 << 20;
 
+/// Pieces and files that are planned before they are written: 30 MB of memory. Written in the order of the snapshot, in
+/// which packs were filled, so that few packs are fetched for two portions.
+pub const PORTION: usize = 100_000;
+
 /// Files of a damaged pack that are named.
 const NAMED: usize = 5;
 
@@ -53,13 +57,13 @@ struct Target {
     mtime: Option<(i64, i64)>,
 }
 
-/// What has to be written where, by pack and offset.
+/// What has to be written where, by pack and offset: a portion of it at a time.
 #[derive(Debug, Default)]
 pub struct Contents {
     files: Vec<Target>,
     packs: BTreeMap<PackId, BTreeMap<u32, Piece>>,
     linked: HashSet<(u64, u64)>,
-    bytes: u64,
+    planned: usize,
 }
 
 impl Contents {
@@ -83,11 +87,7 @@ impl Contents {
             };
         }
         // The other names of a file are made when the metadata is set.
-        let another_name = node.meta.links > 1 && node.meta.inode != 0 && node.meta.device_id != 0;
-        if !node.is_file()
-            || (another_name && !self.linked.insert((node.meta.device_id, node.meta.inode)))
-            || path.symlink_metadata().is_ok()
-        {
+        if !node.is_file() || !is_first_name(node, &mut self.linked) || path.symlink_metadata().is_ok() {
             return Ok(());
         }
         let file = self.files.len();
@@ -106,24 +106,30 @@ impl Contents {
             });
             piece.places.push(Place { file, at });
             at += u64::from(entry.data_length());
+            self.planned += 1;
         }
         self.files.push(Target { path: path.to_path_buf(), size: at, mtime: modified(node) });
-        self.bytes += at;
+        self.planned += 1;
         Ok(())
     }
 
-    /// Writes everything that was planned.
+    /// Pieces and files that are planned and not written.
+    pub fn planned(&self) -> usize {
+        self.planned
+    }
+
+    /// Writes everything that was planned since the last time.
     ///
     /// # Errors
     /// What the store says; `Damaged` names the pack; `Local` the file that could not be written.
     pub fn write(
-        self,
+        &mut self,
         repository: &Repository<IndexedFullStatus>,
         store: &Store,
         events: &Events,
     ) -> Result<(), Failure> {
-        let Self { files, packs, bytes, .. } = self;
-        events.total(bytes);
+        self.planned = 0;
+        let (files, packs) = (std::mem::take(&mut self.files), std::mem::take(&mut self.packs));
         for file in files.iter().filter(|file| file.size == 0) {
             file.open()?;
         }
@@ -149,6 +155,12 @@ impl Contents {
         // Last, for it is what tells a finished file from one that an interruption left.
         files.iter().try_for_each(Target::set_time)
     }
+}
+
+/// Whether a file is met for the first time, by none of its other names.
+pub fn is_first_name(node: &Node, linked: &mut HashSet<(u64, u64)>) -> bool {
+    let has_others = node.meta.links > 1 && node.meta.inode != 0 && node.meta.device_id != 0;
+    !has_others || linked.insert((node.meta.device_id, node.meta.inode))
 }
 
 /// The modification time of an entry, as the system counts: the fraction forwards, also before 1970.

@@ -6,6 +6,7 @@
 //! deletes a stored object; nothing writes a secret to its output, or counts a file as saved because nobody complained.
 
 mod advice;
+mod attributes;
 mod contents;
 mod ebbignore;
 mod events;

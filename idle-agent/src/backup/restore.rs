@@ -5,7 +5,7 @@
 //! with the snapshot after. Safe to repeat after any interruption. Must never touch a path that the snapshot does not name,
 //! and never follow a name that leaves the target.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::Access;
 use super::advice::advise;
-use super::contents::{Contents, modified};
+use super::contents::{Contents, PORTION, is_first_name, modified};
 use super::events::{Bars, Events, Phase, Warnings};
 use super::failure::{Failure, show_path};
 use super::findings::Reasoned;
@@ -40,6 +40,9 @@ pub struct Order {
     /// File that gets the names of the packs, one a line, that hold what was restored.
     #[arg(long)]
     pub note_packs: Option<PathBuf>,
+    /// Pieces and files that are written in one go.
+    #[arg(long, hide = true, default_value_t = PORTION)]
+    pub portion: usize,
 }
 
 /// The result.
@@ -89,8 +92,9 @@ fn restore(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     let run = Run { repository, store, order, snapshot, root, listing: LsOptions::default() };
 
     std::fs::create_dir_all(&order.target).map_err(|error| Failure::local("create", &order.target, error))?;
-    run.clear_the_way()?;
+    let bytes = run.clear_the_way()?;
     events.phase(Phase::Restore);
+    events.total(bytes);
     run.write(events)?;
     events.phase(Phase::Verify);
     let mut outcome = run.compare(events)?;
@@ -133,7 +137,10 @@ impl Run<'_> {
     }
 
     /// Refuses names that leave the target, and removes what stands where the snapshot has something of another kind.
-    fn clear_the_way(&self) -> Result<(), Failure> {
+    /// Returns how many bytes are to be written.
+    fn clear_the_way(&self) -> Result<u64, Failure> {
+        let mut bytes = 0;
+        let mut linked = HashSet::new();
         // What lies above the includes belongs to the machine: there, a link to a directory is as good as a directory.
         let roots: Vec<PathBuf> =
             super::strings(&self.snapshot.paths).into_iter().map(PathBuf::from).collect();
@@ -148,7 +155,11 @@ impl Run<'_> {
                 });
             }
             let at = self.order.target.join(relative);
-            let Ok(found) = at.symlink_metadata() else { continue };
+            let size = if node.is_file() && is_first_name(&node, &mut linked) { node.meta.size } else { 0 };
+            let Ok(found) = at.symlink_metadata() else {
+                bytes += size;
+                continue;
+            };
             let absolute = Path::new("/").join(relative);
             let above = !roots.iter().any(|root| absolute.starts_with(root));
             if above && at.is_dir() || !in_the_way(&node, &found) {
@@ -157,8 +168,9 @@ impl Run<'_> {
             let removed =
                 if found.is_dir() { std::fs::remove_dir_all(&at) } else { std::fs::remove_file(&at) };
             removed.map_err(|error| Failure::local("remove what stands at", &at, error))?;
+            bytes += size;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Writes the contents, then lets the library set what else belongs to the files.
@@ -168,6 +180,9 @@ impl Run<'_> {
             let (path, node) = entry.map_err(|error| self.explain(&error))?;
             let at = self.order.target.join(path.strip_prefix("/").unwrap_or(&path));
             contents.plan(&self.repository, &at, &node)?;
+            if contents.planned() >= self.order.portion {
+                contents.write(&self.repository, &self.store, events)?;
+            }
         }
         contents.write(&self.repository, &self.store, events)?;
 

@@ -6,7 +6,7 @@
 //! when *no* index says that it holds anything that a remaining snapshot needs; each tree is checked against its name
 //! before it is believed; an index that loses packs is replaced by one that says the rest, in its own place; packs that no
 //! index names, or that are needed in part, stay. Reads only what is verified. Everything is planned before anything goes, and
-//! whatever cannot be read ends it with nothing removed.
+//! whatever is needed and cannot be read ends it with nothing removed (docs/decisions/0004); what is to go is not read.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use rustic_core::repofile::{BlobType, IndexFile, IndexId, IndexPack, MasterKey, PackId, SnapshotFile, Tree};
+use rustic_core::repofile::{
+    BlobType, IndexFile, IndexId, IndexPack, MasterKey, PackId, SnapshotFile, SnapshotId, Tree,
+};
 use rustic_core::{
     BlobId, BytesList, Credentials, ErrorKind, FileType, Id, IndexedFullStatus, OpenStatus, ReadBackend,
     RepairIndexOptions, Repository, RepositoryBackends, RepositoryOptions, RusticError, RusticResult, TreeId,
@@ -68,15 +70,10 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     events.phase(Phase::Scan);
     let explain = |error: Box<RusticError>| store.explain(&error);
     let repository = repository::open(&store, &access.key()?, cache.path(), Bars::Hidden)?;
-    let snapshots = repository.get_all_snapshots().map_err(explain)?;
-    let (gone, stays): (Vec<SnapshotFile>, Vec<SnapshotFile>) =
-        snapshots.into_iter().partition(|snapshot| forget.contains(snapshot.id.to_hex().as_str()));
-    if stays.is_empty() {
-        let detail = "no snapshot would be left".to_owned();
-        return Err(Failure::Incomplete { what: "the list of snapshots", detail });
-    }
+    let (gone, stays) = parted(store.list(FileType::Snapshot)?.into_iter().map(|(id, _)| id), &forget)?;
+    let trees = trees_of(&repository, &store, &stays)?;
     let indexed = repository.to_indexed().map_err(explain)?;
-    let needed = needed_blobs(&indexed, &store, stays.iter().map(|snapshot| snapshot.tree), events)?;
+    let needed = needed_blobs(&indexed, &store, trees.into_iter(), events)?;
     let repository = indexed.drop_index();
     let plan = Plan::new(&repository, &needed).map_err(explain)?;
     drop(needed);
@@ -84,7 +81,7 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     drop(repository);
 
     at_once(AT_ONCE, &gone, |snapshot| {
-        store.remove_object(FileType::Snapshot, &snapshot.id)?;
+        store.remove_object(FileType::Snapshot, snapshot)?;
         events.files(1);
         Ok(())
     })?;
@@ -114,6 +111,45 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
         Ok(())
     })?;
     Ok(outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Parts what goes from what stays, by names alone: a damaged snapshot that is to go holds nothing up.
+fn parted(
+    listed: impl Iterator<Item = Id>,
+    forget: &BTreeSet<String>,
+) -> Result<(Vec<Id>, Vec<Id>), Failure> {
+    let (gone, stays): (Vec<Id>, Vec<Id>) = listed.partition(|id| forget.contains(id.to_hex().as_str()));
+    if stays.is_empty() {
+        let detail = "no snapshot would be left".to_owned();
+        return Err(Failure::Incomplete { what: "the list of snapshots", detail });
+    }
+    Ok((gone, stays))
+}
+
+/// The trees of the snapshots that stay. Of one that cannot be read nobody knows what it needs, and while it is damaged
+/// the older ones may be what its owner goes back to: then nothing goes.
+fn trees_of(
+    repository: &Repository<OpenStatus>,
+    store: &Store,
+    stays: &[Id],
+) -> Result<BTreeSet<TreeId>, Failure> {
+    let trees = Mutex::new(BTreeSet::new());
+    at_once(AT_ONCE, stays, |id| {
+        let snapshot: SnapshotFile = repository
+            .get_file(&SnapshotId::from(*id))
+            .map_err(|error| blame(store, &error, || format!("snapshots/{}", id.to_hex().as_str())))?;
+        lock(&trees).insert(snapshot.tree);
+        Ok(())
+    })?;
+    Ok(trees.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What the store says of an object; where it says nothing the object came whole and is not what it should be.
+fn blame(store: &Store, error: &RusticError, object: impl FnOnce() -> String) -> Failure {
+    match store.explain(error) {
+        Failure::Library { message } => Failure::Damaged { object: object(), detail: message },
+        failure => failure,
+    }
 }
 
 /// Does something with each of `all`, so many at once; after the first failure nothing new is begun.
@@ -171,8 +207,15 @@ fn needed_blobs(
     while !level.is_empty() {
         at_once(AT_ONCE, &level, |tree| {
             let blob = BlobId::from(**tree);
-            let content =
-                repository.get_blob_cached(&blob, BlobType::Tree).map_err(|error| store.explain(&error))?;
+            let content = repository.get_blob_cached(&blob, BlobType::Tree).map_err(|error| {
+                blame(store, &error, || {
+                    let pack = repository.get_index_entry(tree).map(|entry| entry.pack);
+                    pack.map_or_else(
+                        |_| format!("tree {}", tree.to_hex().as_str()),
+                        |pack| format!("data/{}", pack.to_hex().as_str()),
+                    )
+                })
+            })?;
             let nodes = checked_tree(tree, &content)?.nodes;
             let mut found = lock(&found);
             found.0.insert(blob);
@@ -368,6 +411,18 @@ mod tests {
         assert!(ended.is_err());
         assert_eq!(begun.load(Ordering::SeqCst), 5);
         assert!(at_once(3, &[] as &[usize], |_| Err(Failure::NoRepository)).is_ok());
+    }
+
+    #[test]
+    fn what_goes_and_what_stays_is_told_by_names_and_something_always_stays() {
+        let ids: Vec<Id> = ["11", "22", "33"].map(|byte| byte.repeat(32).parse().unwrap()).into();
+        let forget = |numbers: &[&str]| numbers.iter().map(|byte| byte.repeat(32)).collect();
+        let (gone, stays) = parted(ids.iter().copied(), &forget(&["22", "44"])).unwrap();
+        assert_eq!((gone, stays), (vec![ids[1]], vec![ids[0], ids[2]]));
+        let all = parted(ids.iter().copied(), &forget(&["11", "22", "33"]));
+        assert!(matches!(all, Err(Failure::Incomplete { .. })), "{all:?}");
+        let empty = parted(std::iter::empty(), &forget(&["11"]));
+        assert!(matches!(empty, Err(Failure::Incomplete { .. })), "{empty:?}");
     }
 
     #[test]

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use ignore::{DirEntry, WalkBuilder};
 use rustic_core::repofile::{Node, NodeType};
-use rustic_core::{LocalSourceSaveOptions, ReadSource, ReadSourceEntry, RusticResult};
+use rustic_core::{LocalSourceSaveOptions, ReadSource, ReadSourceEntry, RusticResult, XattrOption};
 
+use super::attributes;
 use super::contents::{modified, seconds_and_nanos};
 use super::events::Events;
 use super::findings::Findings;
@@ -137,7 +138,8 @@ impl Reader {
 
     fn map(&self, entry: DirEntry, shown: &Path) -> Option<ReadSourceEntry<Opener>> {
         let real = entry.path().to_path_buf();
-        let mapped = match LocalSourceSaveOptions::default().map_entry(entry) {
+        let options = LocalSourceSaveOptions::default().set_xattrs(XattrOption::No);
+        let mut mapped = match options.map_entry(entry) {
             Ok(mapped) => mapped,
             Err(error) => {
                 let kind = match real.symlink_metadata() {
@@ -148,6 +150,12 @@ impl Reader {
                 return None;
             }
         };
+        let attributes = attributes::read(&real);
+        mapped.node.meta.extended_attributes = attributes.kept;
+        if !attributes.lost.is_empty() {
+            // The entry itself is kept: it is not lost, but not whole either.
+            self.findings.fail(&self.events, shown, IoErrorKind::Other, &attributes.lost.join("; "));
+        }
         let node = Node::new_node(shown.file_name()?, mapped.node.node_type, mapped.node.meta);
         if !node.is_dir() {
             self.findings.hand();

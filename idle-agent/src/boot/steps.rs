@@ -1,11 +1,13 @@
 //! How each kind of boot step is done. Each may be repeated: after a crash it begins again.
 
+use super::cloudcli::{CloudCli, Start};
 use super::command::{command_as, path, run};
 use super::git::{CloneFailure, is_meter, percent};
 use super::{Boot, Reporter, StepError, Success};
 use crate::caddy::Caddy;
 use crate::child::{ChildError, News, Order};
 use crate::durable;
+use crate::freeze::Freezer;
 use crate::host::{self, User};
 use ebbtide_api::vm::{BootPlan, StepAction};
 use std::os::unix::fs::symlink;
@@ -46,6 +48,7 @@ impl Boot {
             StepAction::Restore { snapshot } => self.restore(snapshot, reporter),
             StepAction::StartCaddy => self.start_caddy(),
             StepAction::StartTerminal { user, directory } => self.start_terminal(user, directory, limit),
+            StepAction::StartCloudCli { user, workspaces } => self.start_cloudcli(user, workspaces),
             StepAction::Unknown => Err(StepError::lasting(
                 "this step is unknown to the idle-agent on this machine, which is older than the control plane; upload \
                  the current agent and wake the workspace again",
@@ -254,6 +257,26 @@ impl Boot {
         let caddy = Caddy::start(self.listen_port, &places.access_socket(), &places.run);
         self.caddy = Some(caddy.map_err(StepError::passing)?);
         Ok(Success::Done(None))
+    }
+
+    /// Succeeds whatever happens: what did not work is tried again while the machine runs.
+    fn start_cloudcli(&mut self, name: &str, workspaces: &str) -> Result<Success, StepError> {
+        let user = self.user(name)?;
+        let state = &self.places.state;
+        match crate::idle::cloudcli::secret(state) {
+            Ok(secret) => self.board.keep_secret([secret.as_str()]),
+            Err(error) => tracing::warn!(%error, "CloudCLI has no secret"),
+        }
+        let secrets = self.secrets.clone();
+        let cloudcli =
+            self.cloudcli.insert(CloudCli::new(user, workspaces, secrets, state, &self.places.run));
+        if Freezer::new(state).is_frozen() {
+            return Ok(Success::NothingToDo("the workspace is frozen".to_owned()));
+        }
+        Ok(match cloudcli.start() {
+            Start::Runs => Success::Done(None),
+            Start::Not(reason) => Success::NothingToDo(reason),
+        })
     }
 
     fn start_terminal(&self, name: &str, directory: &str, limit: Duration) -> Result<Success, StepError> {

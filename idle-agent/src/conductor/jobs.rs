@@ -97,7 +97,7 @@ impl Jobs {
     }
 
     /// Delivers a receipt while work goes on, until the control plane has checked it.
-    pub fn deliver(&self, receipt: Box<Receipt>) {
+    pub fn deliver(&self, receipt: Box<Receipt>, asked: u64) {
         let desk = self.desk();
         let deliveries = Arc::clone(&self.deliveries);
         let mine = deliveries.fetch_add(1, Ordering::SeqCst) + 1;
@@ -117,7 +117,7 @@ impl Jobs {
                 }
                 answer = desk.deliver("/v1/vm/receipts", &receipt);
             }
-            Event::Delivered(receipt, answer)
+            Event::Delivered(receipt, asked, answer)
         });
     }
 
@@ -126,8 +126,14 @@ impl Jobs {
         note_packs(&self.children.known_packs(), receipt);
     }
 
+    /// How many packs one delivery names at most.
+    pub fn receipt_packs(&self) -> usize {
+        self.children.receipt_packs()
+    }
+
     fn desk(&self) -> Desk {
         Desk {
+            most: self.receipt_packs(),
             session: Arc::clone(&self.session),
             known_packs: self.children.known_packs(),
             parts: Arc::clone(&self.parts),
@@ -148,6 +154,7 @@ impl Jobs {
 
 /// Where receipts are delivered from.
 struct Desk {
+    most: usize,
     session: Arc<Session>,
     known_packs: PathBuf,
     parts: Arc<Mutex<HashSet<String>>>,
@@ -157,7 +164,7 @@ impl Desk {
     /// Delivers a receipt, or the next part of one that is too large for one delivery: then it is still being checked.
     fn deliver(&self, path: &str, receipt: &Receipt) -> Result<ReceiptAnswer, CallError> {
         let generation = self.session.generation();
-        let part = parts::next(receipt, &lock(&self.parts));
+        let part = parts::next(receipt, &lock(&self.parts), self.most);
         let deliver = DeliverReceipt { generation, receipt: part };
         if deliver.receipt.packs_to_come == 0 {
             return self.session.post(path, &deliver);

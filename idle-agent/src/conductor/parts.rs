@@ -6,20 +6,19 @@
 use ebbtide_api::vm::{Pack, Receipt};
 use std::collections::HashSet;
 
-/// Packs that one delivery names: about 360 kB, where 1 MiB is taken.
-pub const PART: usize = 4_000;
-/// A receipt of so many is worth a word: the control plane looks at each.
-pub const MANY: usize = 2 * PART;
+/// A receipt of so many parts is worth a word: the control plane looks at each pack.
+pub const MANY: usize = 2;
 
-/// What is to be delivered now, of a receipt of which some packs are known: a part, or all that is left.
-pub fn next(receipt: &Receipt, known: &HashSet<String>) -> Receipt {
+/// What is to be delivered now, of a receipt of which some packs are known: a part of at most `most` packs, or all that
+/// is left.
+pub fn next(receipt: &Receipt, known: &HashSet<String>, most: usize) -> Receipt {
     let is_new = |pack: &&Pack| !known.contains(&pack.name);
     let mut packs: Vec<Pack> = receipt.packs_new.iter().filter(is_new).cloned().collect();
-    let to_come = packs.len().saturating_sub(PART);
+    let to_come = packs.len().saturating_sub(most);
     if to_come == 0 {
         return Receipt { packs_new: packs, ..receipt.clone() };
     }
-    packs.truncate(PART);
+    packs.truncate(most);
     Receipt {
         packs_new: packs,
         packs_to_come: to_come as u64,
@@ -33,6 +32,8 @@ pub fn next(receipt: &Receipt, known: &HashSet<String>) -> Receipt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PART: usize = 4_000;
 
     fn receipt(packs: usize) -> Receipt {
         Receipt {
@@ -58,7 +59,7 @@ mod tests {
             let mut known = HashSet::new();
             let mut deliveries = 0;
             loop {
-                let part = next(&receipt, &known);
+                let part = next(&receipt, &known, PART);
                 assert!(serde_json::to_vec(&part).unwrap().len() < 512 << 10);
                 deliveries += 1;
                 known.extend(part.packs_new.iter().map(|pack| pack.name.clone()));

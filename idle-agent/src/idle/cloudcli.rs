@@ -1,7 +1,7 @@
 //! CloudCLI's own list of the sessions that run in it, asked for with a token that we mint: [`Asker`] reads, [`Sessions`]
 //! compares with the look before and is pure.
 //!
-//! Whoever starts CloudCLI on the machine hands it the secret as `JWT_SECRET`. A CloudCLI with another secret is somebody
+//! The boot step that starts CloudCLI hands it the secret as `JWT_SECRET`. A CloudCLI with another secret is somebody
 //! else's: it says nothing to us and is not asked for more. Nobody but root and the workspace's user is given a token. A
 //! run whose `lastSeq` stands still is believed for `agent_silence`, and one that cannot be asked about is unclear for
 //! `unknown_grace`, never over and never going on for ever.
@@ -9,16 +9,14 @@
 use super::verdict::Reading;
 use crate::durable;
 use crate::ports::diag::Diag;
-use ebbtide_api::vm::VmPolicy;
+use ebbtide_api::vm::{CLOUDCLI_PORT, VmPolicy};
 use jwt_simple::prelude::{Claims, Duration as TokenLife, HS256Key, MACLike as _};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-/// Where CloudCLI listens on a machine.
-const PORT: u16 = 3001;
 /// How long it may take to answer: the watch waits.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long a token is good for; a new one is made for each question.
@@ -52,6 +50,9 @@ pub struct Asker {
     is_ours: bool,
     /// Looks for which it is left alone.
     pause: u32,
+    /// Where [`announce`] leaves its mark, and the last one seen.
+    mark: PathBuf,
+    announced: Option<SystemTime>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,7 +87,7 @@ impl Asker {
         if let Err(error) = &key {
             tracing::warn!(%error, "CloudCLI cannot be asked");
         }
-        Self::at(PORT, key.ok())
+        Self { mark: mark(state), ..Self::at(CLOUDCLI_PORT, key.ok()) }
     }
 
     fn at(port: u16, key: Option<HS256Key>) -> Self {
@@ -96,11 +97,16 @@ impl Asker {
             .proxy(None)
             .max_redirects(0);
         let address = format!("http://127.0.0.1:{port}");
-        Self { key, agent: config.build().into(), address, port, is_ours: false, pause: 0 }
+        let agent = config.build().into();
+        Self { key, agent, address, port, is_ours: false, pause: 0, mark: PathBuf::new(), announced: None }
     }
 
     /// Looks once; `user` is the workspace's.
     pub fn look(&mut self, user: Option<u32>) -> Sight {
+        let announced = std::fs::metadata(&self.mark).and_then(|file| file.modified()).ok();
+        if self.announced != announced {
+            (self.announced, self.pause) = (announced, 0);
+        }
         if let Some(left) = self.pause.checked_sub(1) {
             self.pause = left;
             return Sight::Absent;
@@ -157,6 +163,23 @@ fn whose(port: u16) -> Option<Vec<u32>> {
     Diag::open().and_then(|mut diag| diag.owners(port)).ok()
 }
 
+/// Whether what listens on a port is this user's, as far as the kernel tells.
+pub fn is_of(port: u16, user: u32) -> bool {
+    whose(port).is_none_or(|owners| owners.contains(&user))
+}
+
+/// Says that ours knows our tokens from now on: before its user was registered it refused them, and was left alone for it.
+///
+/// # Errors
+/// What the system says about the file.
+pub fn announce(state: &Path) -> std::io::Result<()> {
+    durable::write(&mark(state), b"", 0o600)
+}
+
+fn mark(state: &Path) -> PathBuf {
+    state.join("cloudcli-registered")
+}
+
 /// The secret by which CloudCLI knows our tokens; only root reads it.
 ///
 /// # Errors
@@ -175,7 +198,7 @@ pub fn secret(state: &Path) -> std::io::Result<String> {
 
 /// A token for CloudCLI's first user, who is the workspace's.
 fn token(key: &HS256Key) -> Option<String> {
-    let who = Who { user_id: 1, username: "ebbtide".to_owned() };
+    let who = Who { user_id: 1, username: crate::boot::CLOUDCLI_USER.to_owned() };
     key.authenticate(Claims::with_custom_claims(who, TokenLife::from_secs(TOKEN_SECS))).ok()
 }
 
@@ -294,6 +317,19 @@ mod tests {
         let claims = key.verify_token::<Who>(tokens[0].trim_start_matches("Bearer "), None).unwrap();
         assert_eq!(claims.custom.user_id, 1);
         assert_eq!(Asker::at(1, Some(key)).look(user()), Sight::Absent, "refused");
+    }
+
+    #[test]
+    fn one_that_refused_before_its_user_was_registered_is_asked_again_at_once() {
+        let state = tempfile::tempdir().unwrap();
+        let empty = r#"{"data":{"sessions":[]}}"#;
+        let (port, told) = served(vec![(401, "{}"), (200, empty)]);
+        let mut asker = Asker { mark: mark(state.path()), ..Asker::at(port, Some(HS256Key::generate())) };
+        assert_eq!(asker.look(user()), Sight::Absent);
+        assert_eq!(asker.look(user()), Sight::Absent, "it is left alone");
+        announce(state.path()).unwrap();
+        assert_eq!(asker.look(user()), Sight::Running(BTreeMap::new()));
+        told.join().unwrap();
     }
 
     #[test]

@@ -18,8 +18,10 @@ pub struct Facts {
     pub user: Option<u32>,
     /// All processes, or why they cannot be read.
     pub processes: Result<Vec<Process>, String>,
-    /// Processes that listen on a port.
+    /// Processes that listen on a port, here or in a container's network.
     pub servers: BTreeSet<u32>,
+    /// Of the processes that agents left behind those that watch files.
+    pub watchers: BTreeSet<u32>,
     /// When each terminal last had input; absent where the machine has no terminals.
     pub terminals: Result<Option<Marks>, String>,
     /// Requests of people to pages so far.

@@ -23,6 +23,9 @@ use std::time::Duration;
 /// The kernel tells starts of processes in ticks of 10 ms.
 const MILLIS_PER_TICK: u64 = 10;
 
+/// Who did not look for so many times the longest that counts was suspended.
+const SUSPENDED: u32 = 3;
+
 /// What is kept over a restart.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Kept {
@@ -67,9 +70,22 @@ pub struct Judge {
     before: Before,
 }
 
-/// How often to look: a few times within the idle timeout, and not more often than the kernel's marks are worth.
+/// How often to look: thirty times within the idle timeout, and not more often than the kernel's marks are worth.
 pub fn every(policy: &VmPolicy) -> Duration {
-    Duration::from_secs((policy.idle_timeout_secs / 6).clamp(1, 10))
+    Duration::from_secs((policy.idle_timeout_secs / 30).clamp(1, 10))
+}
+
+/// How much of the time between two looks counts as seen at most: two looks of a long idle timeout, and of a short one
+/// what a slow machine may need.
+pub fn longest_credit(policy: &VmPolicy) -> Duration {
+    Duration::from_secs(2 * (policy.idle_timeout_secs / 6).clamp(1, 10))
+}
+
+/// How much of the time between two looks counts: all of it, of a longer one that much, and of one in which the machine
+/// was suspended rather than slow, two looks.
+pub fn counted(passed: Duration, policy: &VmPolicy) -> Duration {
+    let longest = longest_credit(policy);
+    if passed <= longest * SUSPENDED { passed.min(longest) } else { longest.min(every(policy) * 2) }
 }
 
 impl Judge {
@@ -99,12 +115,18 @@ impl Judge {
     pub fn judge(&mut self, at: Moment, facts: &Facts, policy: &VmPolicy) -> Why {
         let passed = self.before.at.map_or(Duration::ZERO, |before| at.since(before));
         self.before.at = Some(at);
-        let counted = credit(passed, every(policy));
+        let counted = counted(passed, policy);
         let (seen, ended) = match &facts.processes {
             Ok(processes) => {
                 let before = self.before.sampled_at.replace(at);
                 let passed = before.map_or(Duration::ZERO, |before| at.since(before));
-                let seen = self.before.sampler.sample(processes, &facts.servers, facts.user, passed);
+                let seen = self.before.sampler.sample(
+                    processes,
+                    &facts.servers,
+                    &facts.watchers,
+                    facts.user,
+                    passed,
+                );
                 let ended = self.kept.leases.drop_ended(|pid, started| is_there(processes, pid, started));
                 (Ok(seen), ended)
             }
@@ -151,6 +173,11 @@ impl Judge {
                 let stuck = "a session in CloudCLI says that it runs, and nothing else shows it";
                 turns::stronger(standing.reading, Reading::Quiet(stuck.to_owned()))
             }
+            // Both are named: whoever looks for the session finds it in CloudCLI and nowhere else.
+            Some(Reading::Active(session)) => Reading::Active(match standing.reading {
+                Reading::Active(turn) => format!("{turn}; {session}"),
+                Reading::Unreadable(_) | Reading::Quiet(_) => session,
+            }),
             Some(cloudcli) => turns::stronger(standing.reading, cloudcli),
             None => standing.reading,
         };
@@ -199,6 +226,11 @@ impl Judge {
     /// Takes a report of an agent in; `process` is whose it is.
     pub fn hear(&mut self, hook: &Hook, process: (u32, u64), now: Moment) {
         self.kept.turns.hear(hook, process, now.0 / MILLIS_PER_TICK);
+    }
+
+    /// Whether an agent is in a turn by its own reports.
+    pub fn is_in_turn(&self, process: (u32, u64)) -> bool {
+        self.kept.turns.is_in_turn(process)
     }
 
     /// Where the transcript of an agent's session grows, where it told.
@@ -263,11 +295,6 @@ fn is_within(counter_ms: &mut u64, passed: Duration, bound_secs: u64) -> bool {
     let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
     *counter_ms = counter_ms.saturating_add(passed_ms);
     *counter_ms <= bound_secs.saturating_mul(1000)
-}
-
-/// How much of the time between two looks counts as seen: a machine that was suspended or stalled saw little of it.
-fn credit(passed: Duration, every: Duration) -> Duration {
-    passed.min(every * 2)
 }
 
 #[cfg(test)]

@@ -1,16 +1,17 @@
 //! Whether work goes on: processor time and storage traffic of agents and of people's jobs, pure over two samples.
 //!
 //! Each kind of processes has its own threshold, because one signal alone has kept dead workspaces awake and killed live
-//! ones: agents and what they started; jobs of the workspace's user; servers, whose own polling, hot-reload watching and
-//! logging is no progress unless it is heavy; and containers, of which nobody knows whether they serve. What may be
-//! either is told apart, and whoever judges bounds it. A single look never suffices but for an agent in its turn.
+//! ones: agents and what they started; jobs of the workspace's user; servers, in containers too, whose own polling,
+//! hot-reload watching and logging is no progress unless it is heavy; and what else is in containers. What may be either
+//! work or not is told apart, and whoever judges bounds it. A single look never suffices but for an agent in its turn.
 
 mod lately;
+mod left;
 mod names;
 
 use super::process::Process;
 use lately::{Mean, Use};
-pub use names::{agent_above, agent_name, is_helper};
+pub use names::{agent_above, agent_name, is_helper, is_starter, says_it_watches};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "sc
 
 /// Share of one core, in percent, that an agent's processes use while it works. A parked one repaints with 1-2 %.
 const AGENT_PERCENT: u64 = 4;
+/// Below this an agent that reports nothing, and has asked its model nothing for a while, is parked all the same: some
+/// repaint with 3-5 %.
+const STIRS_PERCENT: u64 = 8;
 /// Over which time that is judged: a parked one may use more within a second or two.
 const AGENT_MILLIS: u64 = 10_000;
 /// Over which time it is judged what lasts, in servers, containers, storage traffic of jobs and agents at their prompt:
@@ -55,12 +59,19 @@ enum Kind {
     /// Belongs to the agent with this process id, as this part of it.
     Agent(u32, Part),
     /// Belongs to the server with this process id.
-    Server(u32),
-    /// In a container of the system, where nobody sees what listens.
+    Server(u32, Place),
+    /// In a container of the system, and belongs to no server.
     Contained,
     Job,
     /// Not the workspace's.
     Other,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Here,
+    Container,
 }
 
 /// What of an agent a process is.
@@ -95,6 +106,9 @@ pub struct Agent {
     pub name: &'static str,
     /// Whether it used processor time or storage as one does that works.
     pub works: bool,
+    /// Whether all that shows it is storage traffic and a little processor time of its own processes: one that is parked
+    /// repaints, writes what is left, and flushes its databases every minute.
+    pub only_stirs: bool,
     /// Whether it did so for long enough that it counts at its prompt, too: a build that it left, not a watcher.
     pub is_lasting: bool,
     /// What it used, in words.
@@ -105,13 +119,26 @@ pub struct Agent {
     pub children: Vec<Child>,
 }
 
+impl Agent {
+    /// What it started, shells left out: process ids and starts.
+    pub fn programs(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.children.iter().filter(|child| !child.is_shell).map(|child| (child.pid, child.started))
+    }
+}
+
 /// A process that an agent started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
+    /// Its id.
+    pub pid: u32,
     /// When it started, in ticks.
     pub started: u64,
     /// Whether it or something that it started listens on a port and uses little.
     pub is_server: bool,
+    /// Whether it is a shell.
+    pub is_shell: bool,
+    /// Whether it belongs to a command that does nothing but watch files, or watch and serve.
+    pub is_watcher: bool,
     /// Whether it is a command, or the shell of one, rather than a helper. Shells put a single command in their place.
     pub is_command: bool,
 }
@@ -123,12 +150,15 @@ pub struct Sampler {
     primed: bool,
     /// What each agent has used lately, and each of its parts.
     agents: BTreeMap<u32, Mean>,
+    /// What all that each agent started has.
+    started: BTreeMap<u32, Mean>,
     parts: BTreeMap<(u32, Part), Mean>,
     /// What jobs have used lately, in hundredths of a percent of a core times looks: each look a thirtieth is forgotten.
     jobs: u64,
     job_traffic: Mean,
     servers: Mean,
     contained: Mean,
+    containers: Mean,
     each_server: BTreeMap<u32, Mean>,
 }
 
@@ -138,6 +168,7 @@ impl Sampler {
         &mut self,
         processes: &[Process],
         servers: &BTreeSet<u32>,
+        watchers: &BTreeSet<u32>,
         user: Option<u32>,
         passed: Duration,
     ) -> Progress {
@@ -162,12 +193,13 @@ impl Sampler {
         };
         let busy = self.busy_servers(&used, passed);
         let mut agents = if busy.is_empty() {
-            agents(processes, &kinds, servers)
+            agents(processes, &kinds, servers, watchers)
         } else {
             let serving = servers.difference(&busy).copied().collect();
-            agents(processes, &classify(processes, &serving, user), &serving)
+            agents(processes, &classify(processes, &serving, user), &serving, watchers)
         };
         let (before, before_parts) = (std::mem::take(&mut self.agents), std::mem::take(&mut self.parts));
+        let before_started = std::mem::take(&mut self.started);
         for agent in &mut agents {
             let whole = sum(&|kind| matches!(kind, Kind::Agent(pid, _) if *pid == agent.pid));
             let mut mean = before.get(&agent.pid).copied().unwrap_or_default();
@@ -175,34 +207,47 @@ impl Sampler {
             self.agents.insert(agent.pid, mean);
             agent.works = lately.share >= AGENT_PERCENT || lately.rate >= AGENT_BYTES_PER_SEC;
             agent.uses = shown(whole);
+            let started = sum(
+                &|kind| matches!(kind, Kind::Agent(pid, part) if *pid == agent.pid && *part != Part::Own),
+            );
+            let mut mean = before_started.get(&agent.pid).copied().unwrap_or_default();
+            let started = mean.lasting(started, passed, AGENT_MILLIS);
+            self.started.insert(agent.pid, mean);
+            agent.only_stirs = lately.share < STIRS_PERCENT
+                && started.share < AGENT_PERCENT
+                && started.rate < AGENT_BYTES_PER_SEC;
             for part in [Part::Own, Part::Command, Part::Helper] {
                 let key = (agent.pid, part);
                 let mut mean = before_parts.get(&key).copied().unwrap_or_default();
                 let now = sum(&|kind| *kind == Kind::Agent(agent.pid, part));
                 let lately = mean.lasting(now, passed, LASTING_MILLIS);
                 self.parts.insert(key, mean);
-                let percent = match part {
-                    Part::Own => AGENT_PERCENT,
-                    Part::Command => JOB_PERCENT,
-                    Part::Helper => SERVER_PERCENT,
+                // An agent at its prompt reads 30 MB of its own program again, all at once: of itself only the processor counts.
+                let (percent, rate) = match part {
+                    Part::Own => (JOB_PERCENT, u64::MAX),
+                    Part::Command => (JOB_PERCENT, JOB_BYTES_PER_SEC),
+                    Part::Helper => (SERVER_PERCENT, JOB_BYTES_PER_SEC),
                 };
-                agent.is_lasting |= lately.share >= percent || lately.rate >= JOB_BYTES_PER_SEC;
+                agent.is_lasting |= lately.share >= percent || lately.rate >= rate;
             }
         }
         let jobs = sum(&|kind| *kind == Kind::Job);
         self.jobs = self.jobs - self.jobs / JOB_LOOKS + jobs.share.min(100) * FINE;
         let is_lasting = self.jobs >= JOB_LATELY * FINE;
         let traffic = self.job_traffic.lasting(jobs, passed, LASTING_MILLIS).rate;
-        let served = sum(&|kind| matches!(kind, Kind::Server(_)));
+        let served = sum(&|kind| matches!(kind, Kind::Server(..)));
         let serves = self.servers.lasting(served, passed, LASTING_MILLIS);
         let inside = sum(&|kind| *kind == Kind::Contained);
         let contains = self.contained.lasting(inside, passed, LASTING_MILLIS);
+        // Tests in one container against a database in another: together they are what certainly works.
+        let all_inside = sum(&|kind| matches!(kind, Kind::Contained | Kind::Server(_, Place::Container)));
+        let containers = self.containers.lasting(all_inside, passed, LASTING_MILLIS);
         let works = if (jobs.share >= JOB_PERCENT && is_lasting) || traffic >= JOB_BYTES_PER_SEC {
             Some(format!("a job runs ({})", shown(jobs)))
         } else if serves.share >= SERVER_PERCENT {
             Some(format!("{} ({})", busiest(&used, processes), shown(served)))
-        } else if contains.share >= SERVER_PERCENT {
-            Some(format!("a container works ({})", shown(inside)))
+        } else if containers.share >= SERVER_PERCENT {
+            Some(format!("a container works ({})", shown(all_inside)))
         } else {
             None
         };
@@ -220,7 +265,7 @@ impl Sampler {
     fn busy_servers(&mut self, used: &BTreeMap<Kind, (u64, u64)>, passed: Duration) -> BTreeSet<u32> {
         let before = std::mem::take(&mut self.each_server);
         for (kind, used) in used {
-            let Kind::Server(pid) = kind else { continue };
+            let Kind::Server(pid, _) = kind else { continue };
             let mut mean = before.get(pid).copied().unwrap_or_default();
             mean.lasting(Use::of(*used, passed), passed, LASTING_MILLIS);
             self.each_server.insert(*pid, mean);
@@ -237,7 +282,7 @@ fn shown(used: Use) -> String {
 /// The servers in words, by the busiest of them.
 fn busiest(used: &BTreeMap<Kind, (u64, u64)>, processes: &[Process]) -> String {
     let servers = used.iter().filter_map(|(kind, used)| match kind {
-        Kind::Server(pid) => Some((*used, *pid)),
+        Kind::Server(pid, _) => Some((*used, *pid)),
         _ => None,
     });
     let pid = servers.max().map(|(_, pid)| pid);
@@ -250,7 +295,19 @@ pub fn agents_among(processes: &[Process], servers: &BTreeSet<u32>, user: Option
     if processes.iter().all(|process| agent_name(process).is_none()) {
         return Vec::new();
     }
-    agents(processes, &classify(processes, servers, user), servers)
+    agents(processes, &classify(processes, servers, user), servers, &BTreeSet::new())
+}
+
+/// The processes that can be of use to the workspace, its containers' included: ids and starts.
+pub fn of_workspace(processes: &[Process], user: Option<u32>) -> Vec<(u32, u64)> {
+    let id = |process: &Process| (process.pid, process.started);
+    if processes.iter().any(|process| CONTAINERS.contains(&process.comm.as_str())) {
+        let kinds = classify(processes, &BTreeSet::new(), user);
+        let own = processes.iter().zip(&kinds).filter(|(_, kind)| **kind != Kind::Other);
+        return own.map(|(process, _)| id(process)).collect();
+    }
+    let own = processes.iter().filter(|process| process.has_terminal || Some(process.uid) == user);
+    own.map(id).collect()
 }
 
 /// Programs in terminals that may wait for something elsewhere: no shells, no servers, nothing of an agent's.
@@ -267,7 +324,12 @@ pub fn terminal_jobs(processes: &[Process], servers: &BTreeSet<u32>, user: Optio
 }
 
 /// The agents with what belongs to each.
-fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec<Agent> {
+fn agents(
+    processes: &[Process],
+    kinds: &[Kind],
+    servers: &BTreeSet<u32>,
+    watchers: &BTreeSet<u32>,
+) -> Vec<Agent> {
     let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
     let is_top = |process: &Process, kind: &Kind| *kind == Kind::Agent(process.pid, Part::Own);
     let tops = processes.iter().zip(kinds).filter(|(process, kind)| is_top(process, kind));
@@ -278,6 +340,7 @@ fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec
             uid: process.uid,
             name: agent_name(process).unwrap_or("agent"),
             works: false,
+            only_stirs: false,
             is_lasting: false,
             uses: String::new(),
             own: Vec::new(),
@@ -298,6 +361,7 @@ fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec
             pid = process.parent;
         }
     }
+    let watching = left::watching(processes, servers, watchers);
     for (process, kind) in processes.iter().zip(kinds) {
         let Kind::Agent(top, part) = kind else { continue };
         let Some(agent) = agents.iter_mut().find(|agent| agent.pid == *top) else { continue };
@@ -305,8 +369,11 @@ fn agents(processes: &[Process], kinds: &[Kind], servers: &BTreeSet<u32>) -> Vec
             agent.own.push(process.pid);
         } else {
             agent.children.push(Child {
+                pid: process.pid,
                 started: process.started,
+                is_shell: names::is_shell(process),
                 is_server: serving.contains(&process.pid),
+                is_watcher: watching.contains(&process.pid),
                 is_command: !is_helper(process),
             });
         }
@@ -322,10 +389,15 @@ fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -
         let mut current = process;
         let mut below = None;
         let mut is_contained = false;
+        let mut server = None;
+        let place = |is_contained| if is_contained { Place::Container } else { Place::Here };
         // Longer chains than this are loops in a table that changed while it was read.
         for _ in 0..64 {
             // An agent that listens (for its editor, or as its own server) is still an agent.
             if let Some((_, Some(name))) = by_pid.get(&current.pid) {
+                if let Some((pid, true)) = server {
+                    return Kind::Server(pid, place(is_contained));
+                }
                 let part = match below {
                     None => Part::Own,
                     Some(child) if is_helper(child) => Part::Helper,
@@ -334,10 +406,15 @@ fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -
                 // The topmost of several nested ones (a shim and its program) stands for all.
                 return Kind::Agent(topmost_agent(current, name, &by_pid), part);
             }
-            if servers.contains(&current.pid) && (Some(current.uid) == user || current.has_terminal) {
-                return Kind::Server(current.pid);
+            let runs_containers = CONTAINERS.contains(&current.comm.as_str());
+            if !runs_containers && servers.contains(&current.pid) {
+                // The system's own servers are nobody's; those in containers are the workspace's.
+                let is_own = Some(current.uid) == user || current.has_terminal;
+                if server.is_none_or(|(_, is_below_own)| is_own && !is_below_own) {
+                    server = Some((current.pid, is_own));
+                }
             }
-            is_contained |= CONTAINERS.contains(&current.comm.as_str());
+            is_contained |= runs_containers;
             match by_pid.get(&current.parent) {
                 Some((parent, _)) if parent.pid != current.pid && parent.pid > 1 => {
                     below = Some(current);
@@ -345,6 +422,9 @@ fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -
                 }
                 _ => break,
             }
+        }
+        if let Some((pid, _)) = server.filter(|(_, is_own)| *is_own || is_contained) {
+            return Kind::Server(pid, place(is_contained));
         }
         let is_carrier = CARRIERS.contains(&process.comm.as_str());
         if is_carrier {

@@ -62,6 +62,7 @@ impl Sights {
                 started: agent.started,
                 name: agent.name.to_owned(),
                 works: agent.works,
+                only_stirs: agent.only_stirs,
                 is_lasting: agent.is_lasting,
                 writes: before.is_some_and(|(_, before)| Some(before) != grown),
                 line,
@@ -88,6 +89,21 @@ impl Sights {
     }
 }
 
+/// What agents may have left behind, which is asked whether it watches files: in a turn everything counts. Where reports say
+/// one thing and the session file another, the file is believed here; it costs no more than a few reads.
+pub fn left_behind(
+    agents: &[Agent],
+    sights: &[Sight],
+    is_in_turn: impl Fn((u32, u64)) -> bool,
+) -> Vec<(u32, u64)> {
+    let is_left = |agent: &&Agent| {
+        let key = (agent.pid, agent.started);
+        let status = sights.iter().find(|sight| sight.process == key).and_then(|sight| sight.status);
+        !is_in_turn(key) || matches!(status, Some(Status::Idle | Status::Shell))
+    };
+    agents.iter().filter(is_left).flat_map(Agent::programs).collect()
+}
+
 fn line(sockets: &Sockets, before: Option<u64>) -> Line {
     if before.is_some_and(|before| sockets.received_bytes.saturating_sub(before) >= CONTENT_BYTES) {
         Line::Moving
@@ -111,6 +127,7 @@ mod tests {
             uid: 1000,
             name: "codex",
             works: false,
+            only_stirs: false,
             is_lasting: false,
             uses: String::new(),
             own: vec![20],

@@ -135,8 +135,16 @@ impl Turns {
 
     /// Where the transcript of an agent's session grows, where it told.
     pub fn transcript(&self, process: (u32, u64)) -> Option<&Path> {
-        let session = self.sessions.iter().find(|session| (session.pid, session.started) == process)?;
-        session.transcript.as_deref()
+        self.known(process)?.transcript.as_deref()
+    }
+
+    /// Whether an agent is in a turn by its own reports.
+    pub fn is_in_turn(&self, process: (u32, u64)) -> bool {
+        self.known(process).is_some_and(|session| session.phase == Phase::Turn)
+    }
+
+    fn known(&self, process: (u32, u64)) -> Option<&Session> {
+        self.sessions.iter().find(|session| (session.pid, session.started) == process)
     }
 
     /// Takes in what is seen after so much time. An agent that is gone takes its session along.
@@ -218,7 +226,12 @@ impl Session {
         // Where its reports and its file say that it is in a turn, a small command may take as long as it likes.
         let is_sure = phase == Phase::Turn && seen.status == Some(Status::Busy);
         let is_fresh = is_sure || self.weak_ms <= bound_ms;
-        let works = seen.works && (seen.is_lasting || is_fresh && !is_at_prompt(phase, seen.status));
+        let is_over = is_at_prompt(phase, seen.status) || self.only_watches(phase, seen);
+        // One that reports nothing and is parked writes and repaints; one that works has asked its model just before.
+        let doubt_ms = policy.unknown_grace_secs.saturating_mul(1000) / DOUBT_PART;
+        let is_parked = phase == Phase::Untold || is_doubted(phase, seen.status);
+        let is_flush = is_parked && seen.only_stirs && self.weak_ms > doubt_ms;
+        let works = seen.works && (seen.is_lasting || is_fresh && !is_over && !is_flush);
         let shows = works || seen.writes && is_fresh;
         // Whoever can report can do so for ever: what reports buy is counted, and is no more than a silence in all.
         if shows {
@@ -260,6 +273,16 @@ impl Session {
             }
         };
         (reading, None, works)
+    }
+
+    /// Whether a turn whose end was not reported is over by the session file, and nothing but watchers and servers is left.
+    fn only_watches(&self, phase: Phase, seen: &Seen) -> bool {
+        let is_over = is_doubted(phase, seen.status) && !matches!(seen.line, Line::Asked | Line::Moving);
+        let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
+        let mut commands = seen.children.iter().filter(|child| child.started >= since);
+        is_over
+            && seen.children.iter().any(|child| child.is_watcher)
+            && commands.all(|child| child.is_server || child.is_watcher)
     }
 
     /// What the reports and the session file say together. The file is a witness for what was never reported.
@@ -333,7 +356,7 @@ impl Session {
         }
         let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
         let mut commands = seen.children.iter().filter(|child| child.started >= since);
-        if left.shells > 0 && commands.any(|child| !child.is_server) {
+        if left.shells > 0 && commands.any(|child| !child.is_server && !child.is_watcher) {
             return Reading::Active(format!("a background command of {name} runs"));
         }
         if left.others > 0 {
@@ -351,7 +374,7 @@ impl Session {
         if left.wakeups > 0 {
             return Reading::Active(format!("{name} has set a time to go on by itself"));
         }
-        Reading::Quiet(format!("{name} is at its prompt, with nothing but servers in the background"))
+        Reading::Quiet(format!("{name} is at its prompt, with nothing but servers or watchers left"))
     }
 
     /// An agent that reports nothing: believed while it has worked lately and still waits for something.
@@ -403,6 +426,11 @@ fn is_at_prompt(phase: Phase, status: Option<Status>) -> bool {
         Phase::Untold | Phase::Turn | Phase::Asks(_) => false,
     };
     is_over && matches!(status, Some(Status::Idle | Status::Shell))
+}
+
+/// Whether a turn was reported and the file says that there is none.
+fn is_doubted(phase: Phase, status: Option<Status>) -> bool {
+    phase == Phase::Turn && matches!(status, Some(Status::Idle | Status::Shell))
 }
 
 /// The one that keeps the machine awake for longer.

@@ -223,6 +223,7 @@ mod tests {
             uid: 0,
             name,
             works: false,
+            only_stirs: false,
             is_lasting: false,
             uses: String::new(),
             own: vec![std::process::id()],

@@ -19,14 +19,8 @@ pub fn find(proc: &Path, inodes: &[u64]) -> BTreeMap<u64, Owner> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        for descriptor in
-            std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().filter_map(Result::ok)
-        {
-            let target = std::fs::read_link(descriptor.path()).ok();
-            let inode = target.as_deref().and_then(Path::to_str).and_then(socket_inode);
-            if let Some(inode) = inode.filter(|inode| inodes.contains(inode)) {
-                owners.entry(inode).or_default().pids.push(pid);
-            }
+        for inode in sockets(proc, pid).filter(|inode| inodes.contains(inode)) {
+            owners.entry(inode).or_default().pids.push(pid);
         }
     }
     for owner in owners.values_mut() {
@@ -35,6 +29,16 @@ pub fn find(proc: &Path, inodes: &[u64]) -> BTreeMap<u64, Owner> {
         owner.name = owner.pids.first().map(|pid| name_of(proc, *pid)).unwrap_or_default();
     }
     owners
+}
+
+/// The sockets that a process holds; none where it may not be looked at.
+pub fn sockets(proc: &Path, pid: u32) -> impl Iterator<Item = u64> + use<> {
+    let descriptors =
+        std::fs::read_dir(proc.join(pid.to_string()).join("fd")).into_iter().flatten().flatten();
+    descriptors.filter_map(|descriptor| {
+        let target = std::fs::read_link(descriptor.path()).ok()?;
+        socket_inode(target.to_str()?)
+    })
 }
 
 fn socket_inode(link: &str) -> Option<u64> {

@@ -89,7 +89,7 @@ fn a_restore_that_is_cut_or_killed_in_any_phase_is_finished_by_the_next() {
         command.args(["--snapshot", &first, "--stall-secs", "1"]).arg("--target").arg(&target);
         command
     };
-    for path in ["config", "snapshots/", "index/", "data/"] {
+    for path in RESTORE_PHASES {
         bench.server.fault("GET", path, Action::Cut, usize::MAX);
         let message = ended(&mut restore()).failed("stalled", 44);
         assert!(message.contains(path.trim_end_matches('/')), "{path}: {message}");
@@ -105,6 +105,54 @@ fn a_restore_that_is_cut_or_killed_in_any_phase_is_finished_by_the_next() {
     }
     ended(&mut restore()).done();
     assert!(fs::read(target.join("workspaces/app/deep/first")).unwrap() == noise(40_000));
+}
+
+/// Requests of a restore in the order of its phases.
+const RESTORE_PHASES: [&str; 4] = ["config", "snapshots/", "index/", "data/"];
+
+#[test]
+fn a_store_that_is_busy_in_any_phase_costs_time_and_nothing_else() {
+    let (bench, first) = acknowledged();
+    let refused = || bench.server.seen().iter().filter(|seen| seen.status == 429).count();
+    for (round, (method, path)) in PHASES.into_iter().enumerate() {
+        fs::write(bench.root().join("workspaces/app/second"), noise(50_000 + round)).unwrap();
+        bench.server.forget_seen();
+        bench.server.fault(method, path, Action::Busy(0), 2);
+        assert_eq!(bench.backup().done()["files"], 2, "{method} {path}");
+        assert_eq!(refused(), 2, "{method} {path}");
+    }
+    for (round, path) in RESTORE_PHASES.into_iter().enumerate() {
+        bench.server.forget_seen();
+        bench.server.fault("GET", path, Action::Busy(0), 2);
+        bench.first_is_whole(&first, round);
+        assert_eq!(refused(), 2, "{path}");
+    }
+}
+
+#[test]
+fn a_token_that_ends_in_any_phase_is_read_again_once_it_is_renewed() {
+    let (bench, first) = acknowledged();
+    let renewed = |work: &(dyn Fn() + Sync)| {
+        std::thread::scope(|scope| {
+            let works = scope.spawn(work);
+            bench.server.wait_for(|seen| seen.status == 401);
+            fs::write(bench.path("token.new"), bench.server.token()).unwrap();
+            fs::rename(bench.path("token.new"), bench.path("token")).unwrap();
+            works.join().unwrap();
+        });
+    };
+    for (round, (method, path)) in PHASES.into_iter().enumerate() {
+        fs::write(bench.root().join("workspaces/app/second"), noise(50_000 + round)).unwrap();
+        bench.server.forget_seen();
+        bench.server.fault(method, path, Action::Expire, 1);
+        renewed(&|| assert_eq!(bench.backup().done()["files"], 2, "{method} {path}"));
+    }
+    for (round, path) in RESTORE_PHASES.into_iter().enumerate() {
+        bench.server.forget_seen();
+        bench.server.fault("GET", path, Action::Expire, 1);
+        renewed(&|| bench.first_is_whole(&first, round));
+    }
+    bench.restic(&["check", "--read-data"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod faults;
 mod large;
+mod noise_file;
 mod odd;
 mod server;
 mod tidy;
@@ -178,6 +179,19 @@ fn a_workspace_comes_back_byte_for_byte() {
     assert!(blocks * 512 < 20 << 20, "the sparse file was filled: {blocks} blocks");
 
     assert!(bench.server.seen().iter().all(|seen| seen.method != "DELETE"));
+}
+
+#[test]
+fn a_restore_in_small_portions_is_the_same_and_so_is_its_repetition() {
+    let bench = Bench::planted();
+    let done = bench.backup().done();
+    let target = bench.path("restored");
+    for portion in ["1", "3", "7"] {
+        let mut restore = bench.command("restore");
+        let run = ended(restore.args(["--portion", portion]).arg("--target").arg(&target));
+        assert_eq!(run.done()["bytes_total"], done["bytes_total"]);
+        assert_same(&bench.root(), &target);
+    }
 }
 
 #[test]

@@ -123,6 +123,29 @@ fn everything_odd_comes_back_as_it_was_by_us_and_by_stock_restic() {
 }
 
 #[test]
+fn an_attribute_that_cannot_be_kept_is_named_and_the_others_are_kept() {
+    let bench = Bench::new();
+    let app = bench.root().join("workspaces/app");
+    fs::create_dir_all(&app).unwrap();
+    fs::write(app.join("noted"), "with notes\n").unwrap();
+    xattr::set(app.join("noted"), "user.note", b"kept").unwrap();
+    xattr::set(app.join("noted"), OsStr::from_bytes(b"user.caf\xe9"), b"not").unwrap();
+    let done = bench.backup().done();
+    assert_eq!((&done["partial"], &done["files"]), (&true.into(), &1.into()), "{done}");
+    assert_eq!(named(&done["unreadable"]), ["/workspaces/app/noted"]);
+    let reason = done["unreadable"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("user.caf\\xe9") && !reason.contains("user.note"), "{reason}");
+    let target = bench.path("restored");
+    bench.restore_to(&target).done();
+    let restored = target.join("workspaces/app/noted");
+    assert_eq!(fs::read(&restored).unwrap(), b"with notes\n");
+    assert_eq!(xattr::get(&restored, "user.note").unwrap().as_deref(), Some(b"kept".as_slice()));
+    // Once it is gone the next backup is whole, although no content changed.
+    xattr::remove(app.join("noted"), OsStr::from_bytes(b"user.caf\xe9")).unwrap();
+    assert_eq!(bench.backup().done()["partial"], false);
+}
+
+#[test]
 fn a_snapshot_of_what_was_restored_is_the_same_tree_again_and_again() {
     let bench = Bench::planted();
     plant_odd(&bench.root());

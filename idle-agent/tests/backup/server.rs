@@ -1,11 +1,13 @@
 //! A small restic REST server, version 2, with the control plane's rules and switches for bad days.
 //!
 //! Writes are create-only and need a length; who comes with a Bearer token deletes nothing. Who comes with Basic (stock
-//! restic) may delete, for its locks. One thread a connection, one request a connection.
+//! restic) may delete, for its locks. One thread a connection, one request a connection. In memory, but for large objects
+//! where a test wants those on disk.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,8 @@ pub enum Action {
     Flip,
     /// No answer until the client is gone.
     Hang,
+    /// The token ends with this request: from now on another one is good.
+    Expire,
 }
 
 #[derive(Debug, Clone)]
@@ -47,9 +51,36 @@ pub struct Seen {
     pub status: u16,
 }
 
+/// What an object holds, or where that is.
+enum Content {
+    Held(Vec<u8>),
+    OnDisk(PathBuf, usize),
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        match self {
+            Self::Held(content) => content.len(),
+            Self::OnDisk(_, length) => *length,
+        }
+    }
+
+    fn read(&self) -> Vec<u8> {
+        match self {
+            Self::Held(content) => content.clone(),
+            Self::OnDisk(path, _) => std::fs::read(path).unwrap_or_default(),
+        }
+    }
+}
+
+/// Objects at least this large are kept on disk, where a directory for them was named.
+const LARGE: usize = 4 << 20;
+
 #[derive(Default)]
 struct State {
-    objects: BTreeMap<String, Vec<u8>>,
+    objects: BTreeMap<String, Content>,
+    disk: Option<PathBuf>,
+    forgets: bool,
     token: String,
     faults: Vec<Fault>,
     seen: Vec<Seen>,
@@ -103,6 +134,11 @@ impl Server {
         self.state().tidies = true;
     }
 
+    /// The token that is good now.
+    pub fn token(&self) -> String {
+        self.state().token.clone()
+    }
+
     pub fn set_token(&self, token: &str) {
         self.state().token = token.to_owned();
     }
@@ -121,11 +157,22 @@ impl Server {
     }
 
     pub fn object(&self, name: &str) -> Vec<u8> {
-        self.state().objects[name].clone()
+        self.state().objects[name].read()
     }
 
     pub fn put(&self, name: &str, content: Vec<u8>) {
-        self.state().objects.insert(name.to_owned(), content);
+        self.state().objects.insert(name.to_owned(), Content::Held(content));
+    }
+
+    /// Keeps large objects there from now on.
+    pub fn keep_large_in(&self, directory: PathBuf) {
+        std::fs::create_dir(&directory).unwrap();
+        self.state().disk = Some(directory);
+    }
+
+    /// Gives each large object away once: for a restore that has no room beside the whole store.
+    pub fn forget_large_once_read(&self) {
+        self.state().forgets = true;
     }
 
     /// Waits until a request was answered that `wanted` accepts; panics after a minute.
@@ -162,6 +209,11 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
         Some(Action::LandedThenCut) => {
             answer(&mut shared.0.lock().unwrap(), &request);
             (0, Vec::new())
+        }
+        Some(Action::Expire) => {
+            let mut state = shared.0.lock().unwrap();
+            state.token.push('+');
+            answer(&mut state, &request)
         }
         None | Some(Action::CutBody | Action::Flip) => answer(&mut shared.0.lock().unwrap(), &request),
     };
@@ -253,7 +305,15 @@ fn answer(state: &mut State, request: &Request) -> (u16, Vec<u8>) {
             (403, b"closed".to_vec())
         }
         "POST" => {
-            state.objects.insert(name.to_owned(), request.body.clone());
+            let content = match &state.disk {
+                Some(disk) if request.body.len() >= LARGE => {
+                    let path = disk.join(name.replace('/', "-"));
+                    std::fs::write(&path, &request.body).unwrap();
+                    Content::OnDisk(path, request.body.len())
+                }
+                _ => Content::Held(request.body.clone()),
+            };
+            state.objects.insert(name.to_owned(), content);
             (200, Vec::new())
         }
         "DELETE" if owner || state.tidies => {
@@ -271,19 +331,30 @@ fn answer(state: &mut State, request: &Request) -> (u16, Vec<u8>) {
         }
         "GET" | "HEAD" => match state.objects.get(name) {
             None => (404, Vec::new()),
-            Some(content) => range(request, content),
+            Some(content) => {
+                let (answer, end) = range(request, &content.read());
+                // Pieces are asked for in their order, and the list of pieces at the end not at all.
+                if let (true, Content::OnDisk(path, length)) = (state.forgets, content)
+                    && end + 4096 > *length
+                {
+                    let _ = std::fs::remove_file(path);
+                }
+                answer
+            }
         },
         _ => (405, Vec::new()),
     }
 }
 
-fn range(request: &Request, content: &[u8]) -> (u16, Vec<u8>) {
+/// The answer, and where in the object it ends.
+fn range(request: &Request, content: &[u8]) -> ((u16, Vec<u8>), usize) {
     let asked = request.headers.get("range").and_then(|value| value.strip_prefix("bytes=")?.split_once('-'));
-    let Some((first, last)) = asked else { return (200, content.to_vec()) };
+    let Some((first, last)) = asked else { return ((200, content.to_vec()), content.len()) };
     let first: usize = first.parse().unwrap();
     let last: usize = last.parse().unwrap_or(content.len());
     if first >= content.len() {
-        return (416, Vec::new());
+        return ((416, Vec::new()), 0);
     }
-    (206, content[first..content.len().min(last + 1)].to_vec())
+    let end = content.len().min(last + 1);
+    ((206, content[first..end].to_vec()), end)
 }

@@ -92,6 +92,61 @@ fn a_bad_day_ends_it_before_anything_goes() {
 }
 
 #[test]
+fn a_damaged_snapshot_that_is_to_go_goes_with_what_only_it_needed() {
+    let (bench, snapshots) = three();
+    let object = format!("snapshots/{}", snapshots[1]);
+    for damage in [b"not what its name says".to_vec(), Vec::new()] {
+        bench.server.put(&object, damage);
+        // While it is to stay nobody knows what it needs.
+        let before = sizes(&bench.server);
+        let message = tidy(&bench, &snapshots[..1]).failed("damaged", 45);
+        assert!(message.contains(&object), "{message}");
+        assert_eq!(sizes(&bench.server), before);
+    }
+    let done = tidy(&bench, &snapshots[..2]).done();
+    assert_eq!((&done["snapshots"], &done["packs"]), (&2.into(), &1.into()), "{done}");
+    bench.restic(&["check", "--read-data"]);
+    let target = bench.path("restored");
+    bench.restore_to(&target).done();
+    assert_eq!(fs::read(target.join("home/ebb/own")).unwrap(), noise(3, 3_000_000));
+}
+
+#[test]
+fn a_damaged_pack_of_trees_is_named_where_it_is_needed_and_else_holds_nothing_up() {
+    let (bench, snapshots) = three();
+    let damaged = |name: &str| {
+        let object = format!("data/{name}");
+        let whole = bench.server.object(&object);
+        let broken: Vec<u8> = whole.iter().map(|byte| byte ^ 0x10).collect();
+        bench.server.put(&object, broken);
+        (object, whole)
+    };
+    let before = sizes(&bench.server);
+    let (mut named, mut done) = (0, 0);
+    for name in bench.server.names("data") {
+        if bench.server.object(&format!("data/{name}")).len() > 500_000 {
+            continue;
+        }
+        let (object, whole) = damaged(&name);
+        // Tried where nothing can go: the right to delete is not given.
+        bench.server.fault("DELETE", "", Action::Status(403), usize::MAX);
+        let ended = tidy(&bench, &snapshots[1..]);
+        if ended.last["code"] == "damaged" {
+            let message = ended.failed("damaged", 45);
+            assert!(message.contains(&object), "{message}");
+            named += 1;
+        } else {
+            ended.failed("refused", 49);
+            done += 1;
+        }
+        bench.server.heal();
+        bench.server.put(&object, whole);
+    }
+    assert!(named > 0 && done > 0, "{named} packs of trees are needed, {done} are not");
+    assert_eq!(sizes(&bench.server)[2], before[2]);
+}
+
+#[test]
 fn one_that_is_cut_short_is_finished_by_the_next() {
     let (bench, snapshots) = three();
     bench.server.fault("DELETE", "data/", Action::Status(403), 1);

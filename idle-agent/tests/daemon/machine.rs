@@ -82,6 +82,7 @@ impl Machine {
                 path: "/v1/vm/backup/".into(),
                 password: PASSWORD.into(),
                 host: WORKSPACE.into(),
+                receipt_packs: 4_000,
             },
             secrets: vec![secret("API_KEY", SECRET)],
             policy: policy(),
@@ -243,6 +244,7 @@ fn name_of(action: &StepAction) -> &'static str {
         StepAction::Restore { .. } => "restore",
         StepAction::StartCaddy => "caddy",
         StepAction::StartTerminal { .. } => "terminal",
+        StepAction::StartCloudCli { .. } => "cloudcli",
         StepAction::Tidy { .. } => "tidy",
         StepAction::Unknown => "unknown",
     }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod boot;
+mod cloudcli;
 mod control;
 mod enrolment;
 mod machine;

@@ -57,13 +57,27 @@ impl Step {
     }
 }
 
-/// Runs all of it in a system of its own.
+/// Runs all of it with the release build, and makes the tables.
 ///
 /// # Errors
-/// Where a program is missing or fails, or a restore does not bring all files back.
+/// As [`measure`].
 pub fn run(megabytes: u64, rounds: usize, only: Option<Kind>, say: fn(&str)) -> Result<Vec<Section>> {
     let agent = place::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
     ensure!(agent.exists(), "{} is missing; run scripts/build release", agent.display());
+    Ok(measure(&agent, megabytes, rounds, only, say)?.sections(megabytes, rounds))
+}
+
+/// Runs all of it with this idle-agent, in a system of its own.
+///
+/// # Errors
+/// Where a program is missing or fails, or a restore does not bring everything back as it was.
+pub fn measure(
+    agent: &Path,
+    megabytes: u64,
+    rounds: usize,
+    only: Option<Kind>,
+    say: fn(&str),
+) -> Result<Figures> {
     let directory = tempfile::Builder::new().prefix("ebbtide-backup-").tempdir()?;
     let stack = Stack::start(Options {
         name: "bench".into(),
@@ -79,7 +93,7 @@ pub fn run(megabytes: u64, rounds: usize, only: Option<Kind>, say: fn(&str)) -> 
         (0..rounds.max(1)).try_for_each(|round| {
             say(&format!("backups: {}, round {} of {rounds}", kind.title(), round + 1));
             let place = directory.path().join(format!("{}-{round}", kind.title().replace(' ', "-")));
-            figures.round(&stack, &agent, kind, round, megabytes << 20, &place)?;
+            figures.round(&stack, agent, kind, round, megabytes << 20, &place)?;
             std::fs::remove_dir_all(&place).context("removing a round's files")
         })
     });
@@ -89,11 +103,12 @@ pub fn run(megabytes: u64, rounds: usize, only: Option<Kind>, say: fn(&str)) -> 
     let stopped = stack.stop();
     measured?;
     stopped?;
-    Ok(figures.sections(megabytes, rounds))
+    Ok(figures)
 }
 
+/// Everything that was measured.
 #[derive(Debug, Default)]
-struct Figures {
+pub struct Figures {
     samples: Samples,
     sets: Vec<(Kind, usize, u64)>,
 }
@@ -154,8 +169,8 @@ impl Figures {
                     self.samples.add(&name(kind, step, *tool, "requests"), requests as f64);
                 }
                 if step == Step::Restore {
-                    let (wanted, found) = (sets::count(&set.directory)?, sets::count(&target)?);
-                    ensure!(wanted == found, "{} brought back {found:?} of {wanted:?}", tool.title());
+                    let brought = keeper.brought(&target, &set)?;
+                    sets::same(&set.directory, &brought).with_context(|| tool.title())?;
                     std::fs::remove_dir_all(&target).context("removing what was restored")?;
                 } else {
                     let now = keeper.stored()?;
@@ -183,6 +198,35 @@ impl Figures {
         if let Some(sent) = sent(taken) {
             add("sent", sent as f64);
         }
+    }
+
+    /// Figures that should be there and are not, or cannot be what they say. Says nothing about how long anything took.
+    pub fn gaps(&self) -> Vec<String> {
+        let mut gaps = Vec::new();
+        for (kind, _, size) in &self.sets {
+            for (step, tool) in Step::ALL.into_iter().flat_map(|step| Tool::ALL.map(|tool| (step, tool))) {
+                let mut wants = vec!["wall", "peak"];
+                wants.extend((tool != Tool::Pipe).then_some("requests"));
+                wants.extend((step == Step::First).then_some("stored"));
+                if tool == Tool::Agent && step != Step::Restore {
+                    wants.push("reader wall");
+                }
+                wants.extend((tool == Tool::Agent && step == Step::First).then_some("sent"));
+                let missing = wants.into_iter().filter(|what| self.of(*kind, step, tool, what).min <= 0.0);
+                gaps.extend(missing.map(|what| name(*kind, step, tool, what)));
+            }
+            for tool in Tool::ALL {
+                let stored = |step| self.of(*kind, step, tool, "stored").median;
+                // Random bytes cannot be made smaller, by anybody.
+                if *kind == Kind::Large && stored(Step::First) < *size as f64 {
+                    gaps.push(format!("{}: less than all", name(*kind, Step::First, tool, "stored")));
+                }
+                if tool != Tool::Pipe && stored(Step::Again) > stored(Step::First) / 10.0 {
+                    gaps.push(format!("{}: much, for nothing", name(*kind, Step::Again, tool, "stored")));
+                }
+            }
+        }
+        if self.sets.is_empty() { vec!["everything".into()] } else { gaps }
     }
 
     fn of(&self, kind: Kind, step: Step, tool: Tool, what: &str) -> Spread {

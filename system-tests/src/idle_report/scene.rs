@@ -63,6 +63,7 @@ pub struct Scene {
     processes: BTreeMap<u32, Running>,
     agents: BTreeMap<u32, Witnessed>,
     servers: BTreeSet<u32>,
+    watchers: BTreeSet<u32>,
     terminals: BTreeMap<String, (i64, i64)>,
     people: u64,
     inbound: BTreeMap<u16, u32>,
@@ -87,6 +88,7 @@ impl Scene {
             processes: BTreeMap::new(),
             agents: BTreeMap::new(),
             servers: BTreeSet::new(),
+            watchers: BTreeSet::new(),
             terminals: BTreeMap::new(),
             people: 0,
             inbound: BTreeMap::new(),
@@ -155,6 +157,18 @@ impl Scene {
         self.servers.insert(pid);
     }
 
+    /// A process watches files from now on.
+    pub fn watch_files(&mut self, pid: u32) {
+        self.watchers.insert(pid);
+    }
+
+    /// A process was called with these arguments, its own name first.
+    pub fn called_with(&mut self, pid: u32, arguments: &[&str]) {
+        if let Some(running) = self.processes.get_mut(&pid) {
+            running.process.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
+        }
+    }
+
     /// Opens a terminal with a shell in it.
     pub fn shell(&mut self) -> u32 {
         let name = self.terminals.len().to_string();
@@ -176,6 +190,7 @@ impl Scene {
     pub fn end(&mut self, pid: u32) {
         self.processes.remove(&pid);
         self.servers.remove(&pid);
+        self.watchers.remove(&pid);
         self.agents.remove(&pid);
         let children: Vec<u32> = self
             .processes
@@ -366,6 +381,7 @@ impl Scene {
             user: Some(USER),
             processes: if self.blind { Err(unreadable()) } else { Ok(processes()) },
             servers: self.servers.clone(),
+            watchers: self.watchers.clone(),
             terminals: Ok(Some(self.terminals.clone())),
             people: self.people,
             cloudcli: Default::default(),

@@ -8,6 +8,7 @@ mod doubtful;
 mod machines;
 mod people;
 mod programs;
+mod watchers;
 
 use super::case::Case;
 use super::scene::Scene;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Case> {
         agents::SCENES,
         programs::SCENES,
         doubtful::SCENES,
+        watchers::SCENES,
         machines::SCENES,
         people::SCENES,
         beyond::SCENES,

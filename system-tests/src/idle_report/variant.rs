@@ -9,11 +9,12 @@
 
 use super::case::{Case, Segment};
 use ebbtide_idle_agent::clock::Moment;
-use ebbtide_idle_agent::idle::judge::every;
+use ebbtide_idle_agent::idle::judge::{counted, every};
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
 use fastrand::Rng;
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
 /// What the idle-agent may forget at a restart: it stores its clocks once a minute.
 const FORGOTTEN_MS: u64 = 60_000;
@@ -197,10 +198,10 @@ impl Variant<'_> {
 
     /// Time between looks that no idle-agent may count as quiet, because nobody looked.
     fn unseen_ms(&self, case: &Case) -> u64 {
-        let credit_ms = every(&case.policy).as_millis() as u64 * 2;
         let looks: Vec<u64> =
             self.events.iter().filter(|(_, entry)| is_look(entry)).map(|(at, _)| at.0).collect();
-        let gaps: u64 = looks.windows(2).map(|pair| (pair[1] - pair[0]).saturating_sub(credit_ms)).sum();
+        let unseen = |gap: Duration| gap.saturating_sub(counted(gap, &case.policy)).as_millis() as u64;
+        let gaps: u64 = looks.windows(2).map(|pair| unseen(Duration::from_millis(pair[1] - pair[0]))).sum();
         let suspended: u64 = self.suspended.iter().map(|(_, length)| *length).sum();
         gaps.saturating_sub(suspended)
     }

@@ -4,6 +4,7 @@
 //! looks at real ones.
 
 mod backups;
+mod branches;
 mod retention;
 mod secrets;
 

@@ -45,6 +45,12 @@ fn a_build_keeps_a_workspace_awake_and_its_end_lets_it_sleep() -> Result<()> {
     stack.stop()
 }
 
+/// A line without its times, which go on between two looks.
+fn timeless(line: &str) -> String {
+    let is_time = |word: &&str| !word.starts_with(|c: char| c.is_ascii_digit());
+    line.split_whitespace().filter(is_time).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_hold_keeps_a_workspace_awake_until_it_is_released() -> Result<()> {
     let stack = with_machines("hold", quick())?;
@@ -57,6 +63,13 @@ fn a_hold_keeps_a_workspace_awake_until_it_is_released() -> Result<()> {
     stays_awake(&stack, &id, Duration::from_secs(16))?;
     let why = stack.api.get(&id)?.why.unwrap_or_else(|| panic!("awake without a reason"));
     ensure!(why.leases.iter().any(|lease| lease.reason == "I am at lunch"), "{why:?}");
+    let machine = stack.machine_of(&id)?;
+    wait::until("machine and API to answer in the same line", LIMIT, || {
+        let said = machine.shell("ebb", "ebb | head -1").map_err(|error| format!("{error:#}"))?;
+        let line = stack.api.get(&id).map_err(|error| format!("{error:#}"))?.line;
+        let same = said.contains("I am at lunch") && timeless(&said) == timeless(&line);
+        if same { Ok(()) } else { Err(format!("\"{said}\" and \"{line}\"")) }
+    })?;
     let answer = stack.api.call("DELETE", &format!("{path}/{hold}"), None)?;
     ensure!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
     stack.api.wait_for(&id, State::Asleep, LIMIT)?;
@@ -124,6 +137,7 @@ fn claude_code_that_thinks_silently_three_times_the_idle_timeout_is_not_put_to_s
     let known = machine.shell("root", "cat /var/lib/ebbtide/idle.json")?;
     let known: serde_json::Value = serde_json::from_str(&known)?;
     ensure!(known["turns"]["sessions"][0]["phase"] == "Turn", "{known}");
+    ensure!(scene.agents.knows_holds()?, "the machine's memory file did not reach the model");
     scene.stays_awake_until_done(&stack)?;
     scene.sleeps(&stack)?;
     stack.stop()
@@ -200,5 +214,34 @@ fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_n
     // The rest of the budget comes before.
     stack.api.wait_for(&asks.id, State::Asleep, LIMIT * 2).with_context(|| asks.agents.last_words())?;
     killed.sleeps(&stack)?;
+    stack.stop()
+}
+
+/// Claude Code reports nothing when a person presses Esc.
+#[test]
+fn a_turn_that_was_interrupted_is_over_within_a_minute_and_a_new_prompt_goes_on() -> Result<()> {
+    // A minute of the usual ten of doubt are two seconds of twenty here.
+    let stack = with_machines("escape", clear())?;
+    let left = Scene::begin(&stack, |agents| agents.claude("", "do:think 600"))?;
+    left.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
+    left.agents.presses("Escape")?;
+    // Nobody is there any more. The model would think for ten minutes, and a silent turn is believed for thirty.
+    wait::until("the turn to be over", LIMIT, || {
+        let workspace = stack.api.get(&left.id).map_err(|error| format!("{error:#}"))?;
+        let verdict = workspace.why.as_ref().map(|why| why.verdict);
+        let is_over = matches!(verdict, None | Some(Verdict::Quiet | Verdict::Idle));
+        if is_over { Ok(()) } else { Err(workspace.line) }
+    })?;
+
+    let goes_on = Scene::begin(&stack, |agents| agents.claude("", "do:think 600"))?;
+    goes_on.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
+    goes_on.agents.presses("Escape")?;
+    goes_on.agents.until_claude_is("idle")?;
+    // The prompt that was interrupted is back on the line.
+    goes_on.agents.presses("C-u")?;
+    goes_on.agents.types("do:think 40")?;
+    goes_on.stays_awake_until_done(&stack)?;
+    goes_on.sleeps(&stack)?;
+    left.sleeps(&stack)?;
     stack.stop()
 }

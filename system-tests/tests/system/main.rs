@@ -7,6 +7,7 @@
 mod backups;
 mod bad_days;
 mod bad_input;
+mod bench;
 mod common;
 mod dashboard;
 mod dependencies;
@@ -14,6 +15,7 @@ mod fencing;
 mod gate;
 mod idle;
 mod lifecycle;
+mod live;
 mod money;
 mod observability;
 mod open_doors;
@@ -23,6 +25,6 @@ mod rescue;
 mod restarts;
 mod retention;
 mod sweep;
-
 mod turns;
+mod uploads;
 mod whole_path;

@@ -6,11 +6,14 @@ use ebbtide_api::backups::RestoreKit;
 use ebbtide_api::workspace::State;
 use serde_json::{Value, json};
 use stack::api::Discard;
-use stack::{Stack, wait};
+use stack::{Stack, place, wait};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Stock restic on a repository.
 pub struct Restic {
+    /// The distribution's own, or a newer one.
+    pub program: PathBuf,
     /// As restic names it, with the credential.
     pub repository: String,
     /// Opens it.
@@ -20,7 +23,21 @@ pub struct Restic {
 impl Restic {
     /// With nothing but a kit.
     pub fn of_kit(kit: &RestoreKit) -> Self {
-        Self { repository: kit.repository.clone(), password: kit.password.clone() }
+        Self { program: "restic".into(), repository: kit.repository.clone(), password: kit.password.clone() }
+    }
+
+    /// With all rights over a workspace's repository.
+    pub fn of_owner(stack: &Stack, id: &str, password: &str) -> Self {
+        let host = stack.url.trim_start_matches("http://");
+        let repository = format!("rest:http://owner:{}@{host}/v1/workspaces/{id}/restic/", stack.owner_token);
+        Self { program: "restic".into(), repository, password: password.to_owned() }
+    }
+
+    /// The same repository as it is seen from a snapshot, or from `latest`, or from all that is `verified`.
+    pub fn as_of(&self, seen: &str) -> Self {
+        let Self { program, repository, password } = self;
+        let repository = format!("{repository}as-of/{seen}/");
+        Self { program: program.clone(), repository, password: password.clone() }
     }
 
     /// Runs restic; says what it said.
@@ -28,7 +45,7 @@ impl Restic {
     /// # Errors
     /// Where it fails.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new("restic")
+        let output = Command::new(&self.program)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("RESTIC_REPOSITORY", &self.repository)
@@ -105,16 +122,26 @@ fn a_kit_and_restic_alone(stack: &Stack, id: &str) -> Result<()> {
     let directory = stack.directory().join("elsewhere");
     std::fs::create_dir(&directory)?;
     std::fs::write(directory.join("kit.sh"), &text)?;
-    stack::process::run("sh", |sh| {
-        sh.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        sh.env("HOME", &directory).current_dir(&directory).args(["-e", "kit.sh"])
-    })?;
-    let kept = std::fs::read_to_string(directory.join("restored/workspaces/ebbtide/kept"))?;
-    ensure!(kept == "kept\n", "{kept}");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut paths = vec![path.clone()];
+    for program in place::newer_restics()? {
+        let above = program.parent().context("no directory")?.to_owned();
+        paths.push(std::env::join_paths(std::iter::once(above).chain(std::env::split_paths(&path)))?);
+    }
+    for path in paths {
+        stack::process::run("sh", |sh| {
+            sh.env_clear().env("PATH", &path);
+            sh.env("HOME", &directory).current_dir(&directory).args(["-e", "kit.sh"])
+        })?;
+        let kept = std::fs::read_to_string(directory.join("restored/workspaces/ebbtide/kept"))?;
+        ensure!(kept == "kept\n", "{kept}");
+        std::fs::remove_dir_all(directory.join("restored"))?;
+    }
 
     let kit = kit(stack, id)?;
     let restic = Restic::of_kit(&kit);
     restic.run(&["--no-lock", "check", "--read-data"])?;
+    a_copy_of_the_bucket_opens_as_the_docs_say(stack, id, &restic.password, &directory.join("copy"))?;
     ensure!(
         restic.run(&["--no-lock", "dump", "latest", "/workspaces/ebbtide/kept"])? == "kept\n",
         "another file"
@@ -153,6 +180,35 @@ fn a_kit_and_restic_alone(stack: &Stack, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// A bucket holds packs side by side, restic's directories hold them by the first two digits: the docs say how to get there.
+fn a_copy_of_the_bucket_opens_as_the_docs_say(
+    stack: &Stack,
+    id: &str,
+    password: &str,
+    copy: &Path,
+) -> Result<()> {
+    let path = |below: &str| format!("/v1/workspaces/{id}/restic/{below}");
+    std::fs::create_dir(copy)?;
+    std::fs::write(copy.join("config"), stack.api.raw("GET", &path("config"), &[], None)?.expect(200)?.body)?;
+    for kind in ["data", "index", "keys", "snapshots"] {
+        std::fs::create_dir(copy.join(kind))?;
+        let list = stack.api.raw("GET", &path(&format!("{kind}/")), &[], None)?.expect(200)?.json();
+        for name in list.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let object = stack.api.raw("GET", &path(&format!("{kind}/{name}")), &[], None)?.expect(200)?;
+            std::fs::write(copy.join(kind).join(name), object.body)?;
+        }
+    }
+    let docs = std::fs::read_to_string(place::root().join("docs/backups.md"))?;
+    let sorting = docs.lines().find(|line| line.trim_start().starts_with("cd there/data && for pack in"));
+    let sorting =
+        sorting.context("docs/backups.md does not say how to sort packs")?.trim().replace("there/", "copy/");
+    let above = copy.parent().context("no parent")?;
+    stack::process::run("sh", |sh| sh.current_dir(above).args(["-ec", &sorting]))?;
+    let repository = copy.to_string_lossy().into_owned();
+    let restic = Restic { program: "restic".into(), repository, password: password.to_owned() };
+    restic.run(&["--no-lock", "check", "--read-data"]).map(drop)
+}
+
 #[test]
 fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<()> {
     let stack = with_machines("prune", quick_with(json!({ "grant_idle": "20s" })))?;
@@ -168,11 +224,7 @@ fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<
         "head -c 2000000 /dev/urandom > /workspaces/ebbtide/big; echo two > /workspaces/ebbtide/file",
     )?;
     let kit = kit(&stack, &id)?;
-    let host = stack.url.trim_start_matches("http://");
-    let restic = Restic {
-        repository: format!("rest:http://owner:{}@{host}/v1/workspaces/{id}/restic/", stack.owner_token),
-        password: kit.password.clone(),
-    };
+    let restic = Restic::of_owner(&stack, &id, &kit.password);
     ensure!(restic.run(&["forget", &older]).is_err(), "it was changed beside a machine");
     stack.api.act(&id, "sleep")?;
     stack.api.wait_for(&id, State::Asleep, LIMIT)?;
@@ -207,15 +259,25 @@ fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<
 #[test]
 fn stock_restic_makes_fills_checks_restores_and_prunes_a_repository_by_itself() -> Result<()> {
     let stack = without_machines("stock", quick())?;
-    let id = stack.api.create(&json!({}))?.id.to_string();
-    stack.api.delete(&id, Discard::Work)?;
-    stack.api.wait_for(&id, State::Deleted, LIMIT)?;
-    stack.api.act(&id, "undelete")?;
-    stack.api.wait_for(&id, State::Asleep, LIMIT)?;
-    let host = stack.url.trim_start_matches("http://");
-    let repository = format!("rest:http://owner:{}@{host}/v1/workspaces/{id}/restic/", stack.owner_token);
-    let restic = Restic { repository, password: "a password of the test".to_owned() };
-    let (source, target) = (stack.directory().join("source"), stack.directory().join("target"));
+    let programs = std::iter::once(PathBuf::from("restic")).chain(place::newer_restics()?);
+    for (number, program) in programs.enumerate() {
+        let id = stack.api.create(&json!({}))?.id.to_string();
+        stack.api.delete(&id, Discard::Work)?;
+        stack.api.wait_for(&id, State::Deleted, LIMIT)?;
+        stack.api.act(&id, "undelete")?;
+        stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+        let named = program.display().to_string();
+        let restic = Restic { program, ..Restic::of_owner(&stack, &id, "a password of the test") };
+        let directory = stack.directory().join(number.to_string());
+        std::fs::create_dir(&directory)?;
+        a_whole_life_of_a_repository(&restic, &directory, number > 0).context(named)?;
+    }
+    stack.stop()
+}
+
+/// With a newer restic also what 0.14 has not, or does another way.
+fn a_whole_life_of_a_repository(restic: &Restic, directory: &Path, is_newer: bool) -> Result<()> {
+    let (source, target) = (directory.join("source"), directory.join("target"));
     std::fs::create_dir(&source)?;
     std::fs::write(source.join("file"), "one")?;
     let place = source.to_string_lossy();
@@ -226,13 +288,28 @@ fn stock_restic_makes_fills_checks_restores_and_prunes_a_repository_by_itself() 
     restic.run(&["backup", &place])?;
     ensure!(restic.run(&["snapshots"])?.contains("2 snapshots"), "two were taken");
     restic.run(&["check", "--read-data"])?;
+    if is_newer {
+        std::fs::write(source.join("secret"), "to be taken out")?;
+        restic.run(&["backup", &place])?;
+        restic.run(&["rewrite", "--forget", "--exclude", "secret", "latest"])?;
+        ensure!(!restic.run(&["ls", "latest"])?.contains("secret"), "it was not taken out");
+        restic.run(&["tag", "--add", "mine", "latest"])?;
+        ensure!(restic.run(&["snapshots", "--tag", "mine"])?.contains("1 snapshots"), "no tag");
+        restic.run(&["repair", "index"])?;
+        restic.run(&["repair", "snapshots", "--forget"])?;
+        restic.run(&["check", "--read-data"])?;
+    }
     restic.run(&["forget", "--keep-last", "1", "--prune"])?;
     ensure!(restic.run(&["snapshots"])?.contains("1 snapshots"), "one was kept");
     restic.run(&["check", "--read-data"])?;
     restic.run(&["restore", "latest", "--target", &target.to_string_lossy()])?;
-    let restored = std::fs::read(target.join(place.trim_start_matches('/')).join("file"))?;
+    let file = place.trim_start_matches('/').to_owned() + "/file";
+    let restored = std::fs::read(target.join(&file))?;
     ensure!(restored == vec![7; 3_000_000], "{} other bytes", restored.len());
-    stack.stop()
+    let dumped = restic.run(&["--no-lock", "dump", "latest", &format!("/{file}")])?;
+    ensure!(dumped.as_bytes() == restored, "dumped {} other bytes", dumped.len());
+    ensure!(restic.run(&["list", "locks"])?.trim().lines().count() <= 1, "locks are left");
+    Ok(())
 }
 
 fn stored(stack: &Stack, id: &str) -> Result<u64> {

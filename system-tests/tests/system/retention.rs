@@ -2,33 +2,17 @@
 
 use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines};
 use crate::owner_backups::{Restic, kit, snapshot_now};
+use crate::uploads::{Frozen, listed, stored};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{State, StepState};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use stack::{Stack, wait};
-
-fn listed(stack: &Stack, id: &str) -> Result<Value> {
-    Ok(stack.api.call("GET", &format!("/v1/workspaces/{id}/snapshots"), None)?.expect(200)?.json())
-}
-
-fn stored(stack: &Stack, id: &str) -> Result<u64> {
-    listed(stack, id)?["stored_bytes"].as_u64().context("no stored_bytes")
-}
 
 fn change(stack: &Stack, id: &str, text: &str) -> Result<()> {
     let command = format!(
         "head -c 2000000 /dev/urandom > /workspaces/ebbtide/big; echo {text} > /workspaces/ebbtide/file"
     );
     stack.machine_of(id)?.shell("ebb", &command).map(drop)
-}
-
-fn owner(stack: &Stack, id: &str, password: &str) -> Restic {
-    let host = stack.url.trim_start_matches("http://");
-    Restic {
-        repository: format!("rest:http://owner:{}@{host}/v1/workspaces/{id}/restic/", stack.owner_token),
-        password: password.to_owned(),
-    }
 }
 
 fn asleep(stack: &Stack, id: &str) -> Result<()> {
@@ -75,14 +59,10 @@ fn old_snapshots_go_at_a_wake_and_every_branch_that_is_kept_stays_whole() -> Res
     change(&stack, &id, "five")?;
     snapshot_after(&stack, &id)?;
     asleep(&stack, &id)?;
-    let restic = owner(&stack, &id, &password);
+    let restic = Restic::of_owner(&stack, &id, &password);
     restic.run(&["check", "--read-data"])?;
     let of = |as_of: &str, snapshot: &str| {
-        let as_of = Restic {
-            repository: format!("{}as-of/{as_of}/", restic.repository),
-            ..owner(&stack, &id, &password)
-        };
-        as_of.run(&["--no-lock", "dump", snapshot, "/workspaces/ebbtide/file"])
+        restic.as_of(as_of).run(&["--no-lock", "dump", snapshot, "/workspaces/ebbtide/file"])
     };
     ensure!(of("latest", "latest")? == "five\n");
     ensure!(of(&snapshots[2], &snapshots[2])? == "three\n", "the base of the branch");
@@ -102,10 +82,7 @@ fn old_snapshots_go_at_a_wake_and_every_branch_that_is_kept_stays_whole() -> Res
     })?;
     ensure!(of(&snapshots[0], &snapshots[0])? == "one\n");
     // Its owner prunes what is verified, and makes the room that the machine left.
-    let verified = Restic {
-        repository: format!("{}as-of/verified/", restic.repository),
-        ..owner(&stack, &id, &password)
-    };
+    let verified = restic.as_of("verified");
     let before = stored(&stack, &id)?;
     // The machine has looked at the same some seconds ago: what it was shown then must not be taken for it.
     let newest = listed(&stack, &id)?["snapshots"][0]["snapshot"].as_str().unwrap_or_default().to_owned();
@@ -137,37 +114,15 @@ fn a_prune_beside_a_writer_that_is_frozen_in_the_middle_is_refused_and_nothing_i
     let id = ready(&stack, &cloning())?.id.to_string();
     change(&stack, &id, "one")?;
     let first = snapshot_now(&stack, &id)?;
-    let restic = owner(&stack, &id, &kit(&stack, &id)?.password);
-    let before = stored(&stack, &id)?;
-    let machine = stack.machine_of(&id)?;
-    machine.shell(
-        "ebb",
-        "head -c 40000000 /dev/urandom > /workspaces/ebbtide/large; echo two > /workspaces/ebbtide/file",
-    )?;
-    stack.api.call("POST", &format!("/v1/workspaces/{id}/snapshots"), Some(&json!({})))?.expect(202)?;
-    // Its first packs are in storage, their index is not.
-    wait::until("the first packs", LIMIT, || {
-        let now = stored(&stack, &id).map_err(|error| format!("{error:#}"))?;
-        if now > before + 10_000_000 { Ok(()) } else { Err(format!("{now} bytes")) }
-    })?;
-    let writers: Vec<Pid> = machine
-        .pids_of("ebb-agent")
-        .into_iter()
-        .filter(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).nth(1) == Some(b"backup")
-        })
-        .filter_map(|pid| i32::try_from(pid).ok().and_then(Pid::from_raw))
-        .collect();
-    let signal = |signal| writers.iter().try_for_each(|pid| kill_process(*pid, signal));
-    ensure!(!writers.is_empty(), "no writer runs: the backup was over too soon for this test");
-    signal(Signal::STOP)?;
+    let restic = Restic::of_owner(&stack, &id, &kit(&stack, &id)?.password);
+    stack.machine_of(&id)?.shell("ebb", "echo two > /workspaces/ebbtide/file")?;
+    let frozen = Frozen::in_the_middle(&stack, &id)?;
     let refused = restic.run(&["forget", "--keep-last", "1", "--prune"]);
     let lock = "0".repeat(64);
     let path = format!("/v1/workspaces/{id}/restic/locks/{lock}");
     let said = stack.api.raw("POST", &path, &[], Some(b"x"))?;
     let writing = listed(&stack, &id)?;
-    signal(Signal::CONT)?;
+    frozen.thaw()?;
     ensure!(refused.is_err(), "a prune went on beside a writer");
     ensure!(said.status == 403 && said.text().contains("while no machine exists"), "{}", said.text());
     ensure!(writing["snapshots"].as_array().map(Vec::len) == Some(1), "it was not in the middle: {writing}");
@@ -184,5 +139,47 @@ fn a_prune_beside_a_writer_that_is_frozen_in_the_middle_is_refused_and_nothing_i
     let known: Vec<Value> = listed(&stack, &id)?["snapshots"].as_array().cloned().unwrap_or_default();
     ensure!(known.len() == 1 && known[0]["snapshot"] != first, "{known:?}");
     ensure!(restic.run(&["--no-lock", "snapshots", "--tag", "mine"])?.contains("1 snapshots"), "no tag");
+    stack.stop()
+}
+
+#[test]
+fn a_tidying_that_meets_a_damaged_object_removes_nothing_says_so_and_stops_no_boot() -> Result<()> {
+    let rule = json!({ "keep_last": 2, "hourly": 0, "daily": 0, "weekly": 0 });
+    let stack = with_machines("damaged", quick_with(json!({ "retention": rule, "tidy_least": 1 })))?;
+    let id = ready(&stack, &cloning())?.id.to_string();
+    let packs = || -> Result<Vec<String>> {
+        let path = format!("/v1/workspaces/{id}/restic/data/");
+        let list = stack.api.raw("GET", &path, &[], None)?.expect(200)?.json();
+        Ok(list.as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
+    };
+    change(&stack, &id, "one")?;
+    snapshot_after(&stack, &id)?;
+    let before = packs()?;
+    change(&stack, &id, "two")?;
+    let older = snapshot_after(&stack, &id)?;
+    let own: Vec<String> = packs()?.into_iter().filter(|pack| !before.contains(pack)).collect();
+    change(&stack, &id, "three")?;
+    asleep(&stack, &id)?;
+    let due = listed(&stack, &id)?["due"].clone();
+    ensure!(due.as_u64() >= Some(1), "{due} are due");
+    // What the older of the two that stay needs, trees and all; the newest stands without it.
+    ensure!(!own.is_empty(), "{older} has no pack of its own");
+    for pack in &own {
+        let key = format!("workspaces/owner/{id}/restic/data/{pack}");
+        stack.plant_object(&key, "what a disk made of it")?;
+    }
+    let stored_before = packs()?;
+    stack.api.act(&id, "wake")?;
+    let awake = stack.api.wait_for(&id, State::Running, LIMIT)?;
+    ensure!(stack.machine_of(&id)?.shell("ebb", "cat /workspaces/ebbtide/file")? == "three");
+    let step = awake.boot.iter().find(|step| step.name == "tidy").context("no step")?;
+    let names = |text: &str| own.iter().any(|pack| text.contains(pack.get(..8).unwrap_or(pack)));
+    ensure!(step.state == StepState::Skipped && step.detail.as_deref().is_some_and(names), "{step:?}");
+    let events = stack.api.events(&id)?;
+    let notice = events.iter().find(|event| event.because.starts_with("old backups were not removed"));
+    let notice = &notice.context("nobody was told")?.because;
+    ensure!(names(notice), "it does not name what is damaged: {notice}");
+    ensure!(listed(&stack, &id)?["due"] == due, "{}", listed(&stack, &id)?);
+    ensure!(packs()? == stored_before, "something was removed all the same");
     stack.stop()
 }

@@ -182,11 +182,37 @@ fn a_sibling_port_cannot_fetch_but_can_be_linked_from() {
 }
 
 #[test]
+fn the_workspaces_own_name_is_cloudclis_for_its_owner_alone() {
+    let mut house = house("http");
+    let host = ("X-Ebb-Host", "demo-k3v7q2mzab.ebb.localhost:8930");
+    house.door.public_ports.insert(3001);
+    assert_eq!(house.refusal("/", &[host]), Refusal::SignInNeeded);
+    for elsewhere in [Some(3000), None] {
+        let token = token(&house.pair, WORKSPACE, elsewhere, "access", 600);
+        assert_eq!(house.refusal("/", &[host, ("X-Ebbtide-Access", &token)]), Refusal::NotYours);
+    }
+    let token = token(&house.pair, WORKSPACE, Some(3001), "access", 600);
+    let owner = [host, ("X-Ebbtide-Access", token.as_str()), ("X-Ebb-Upgrade", "websocket")];
+    assert_eq!(house.refusal("/ws", &owner), Refusal::NothingListens(3001));
+    house.door.upstreams.insert(3001, "127.0.0.1:3001".parse().unwrap());
+    for (origin, is_own) in [
+        ("http://demo-k3v7q2mzab.ebb.localhost:8930", true),
+        ("http://3000.demo-k3v7q2mzab.ebb.localhost:8930", false),
+    ] {
+        let passes = matches!(
+            house.ask("/ws", &[owner[0], owner[1], owner[2], ("Origin", origin)]),
+            Outcome::Pass { port: 3001, .. }
+        );
+        assert_eq!(passes, is_own, "{origin}");
+    }
+}
+
+#[test]
 fn odd_host_names_name_no_port() {
     let house = house("http");
     for host in [
         "",
-        "demo-k3v7q2mzab.ebb.localhost",
+        "3001.demo-k3v7q2mzab.ebb.localhost",
         "03000.demo-k3v7q2mzab.ebb.localhost",
         "+3000.demo-k3v7q2mzab.ebb.localhost",
         "99999.demo-k3v7q2mzab.ebb.localhost",

@@ -2,7 +2,9 @@
 
 use super::tests::{self, still};
 use super::*;
+use crate::idle::hook::{Happened, Left};
 use crate::idle::sights::{Sight, Sockets};
+use crate::idle::turns::Status;
 use ebbtide_api::why::Verdict;
 use proptest::prelude::*;
 
@@ -237,6 +239,61 @@ proptest! {
         steady.judge(Moment(now.0 + LOOK), &quiet, &POLICY);
         let steady = steady.judge(Moment(now.0 + 2 * LOOK), &quiet, &POLICY);
         prop_assert!(awake_for(&jumped) >= awake_for(&steady), "{jumped:?} {steady:?}");
+    }
+
+    #[test]
+    fn whoever_watches_files_is_judged_as_before_but_for_what_an_agent_left_behind(steps in steps()) {
+        let (mut without, mut with) = (Judge::default(), Judge::default());
+        for (number, facts) in (0u64..).zip(looks(&steps)) {
+            let now = Moment((number + 1) * LOOK);
+            let mut watching = facts.clone();
+            watching.watchers = [SHELL.0, CODEX.0].into();
+            for process in watching.processes.iter_mut().flatten() {
+                process.arguments = vec![process.comm.clone(), "--watch".to_owned()];
+            }
+            let (before, why) = (without.judge(now, &facts, &POLICY), with.judge(now, &watching, &POLICY));
+            prop_assert_eq!((why.verdict, why.sleeps_in_secs), (before.verdict, before.sleeps_in_secs));
+        }
+    }
+
+    #[test]
+    fn a_watcher_in_a_turn_keeps_it_as_any_command_and_one_left_behind_keeps_nothing_longer(
+        ticks in prop::collection::vec(0u64..300, 2..40),
+        is_over in any::<bool>(),
+    ) {
+        let claude = (60, 6);
+        let (mut without, mut with) = (Judge::default(), Judge::default());
+        let report = |happened| Hook { session: "s".to_owned(), transcript: None, happened };
+        let left = Left { shells: 1, ..Left::default() };
+        let reports = [Some(Happened::Prompted), is_over.then_some(Happened::Stopped(left))];
+        for happened in reports.into_iter().flatten() {
+            without.hear(&report(happened), claude, Moment(0));
+            with.hear(&report(happened), claude, Moment(0));
+        }
+        let mut used = 0;
+        for (number, ticks) in (0u64..).zip(ticks) {
+            used += ticks;
+            let now = Moment((number + 1) * LOOK);
+            let tsc = Process {
+                parent: claude.0,
+                arguments: vec!["tsc".to_owned(), "--watch".to_owned()],
+                ..process((61, 900), "tsc", used)
+            };
+            let status = if is_over { Status::Shell } else { Status::Busy };
+            let sight = Sight { process: claude, sockets: None, grown: 0, status: Some(status) };
+            let facts = Facts {
+                processes: Ok(vec![process(claude, "claude", 5), tsc]),
+                sights: vec![sight],
+                ..still()
+            };
+            let watching = Facts { watchers: [61].into(), ..facts.clone() };
+            let (before, why) = (without.judge(now, &facts, &POLICY), with.judge(now, &watching, &POLICY));
+            if is_over {
+                prop_assert!(awake_for(&why) <= awake_for(&before), "{why:?} {before:?}");
+            } else {
+                prop_assert_eq!((why.verdict, why.sleeps_in_secs), (before.verdict, before.sleeps_in_secs));
+            }
+        }
     }
 
     #[test]

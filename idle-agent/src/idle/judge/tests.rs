@@ -20,11 +20,21 @@ pub fn still() -> Facts {
         user: Some(1000),
         processes: Ok(vec![]),
         servers: [].into(),
+        watchers: [].into(),
         terminals: Ok(None),
         people: 0,
         sights: vec![],
         cloudcli: cloudcli::Sight::Absent,
     }
+}
+
+#[test]
+fn a_slow_look_counts_whole_and_a_suspension_as_two_looks() {
+    let minute = VmPolicy { idle_timeout_secs: 60, ..POLICY };
+    let half_hour = VmPolicy { idle_timeout_secs: 1800, ..POLICY };
+    let of = |policy, secs| counted(Duration::from_secs(secs), policy).as_secs();
+    assert_eq!([2, 15, 30, 60, 61, 9000].map(|secs| of(&minute, secs)), [2, 15, 20, 20, 4, 4]);
+    assert_eq!([10, 20, 60, 9000].map(|secs| of(&half_hour, secs)), [10, 20, 20, 20]);
 }
 
 fn quiet_secs(why: &Why) -> u64 {
@@ -42,7 +52,7 @@ fn a_suspended_machine_does_not_become_idle_by_it() {
     let mut judge = Judge::default();
     judge.judge(Moment(0), &still(), &POLICY);
     let why = judge.judge(Moment(3_600_000), &still(), &POLICY);
-    assert_eq!((why.verdict, quiet_secs(&why)), (Verdict::Quiet, 20));
+    assert_eq!((why.verdict, quiet_secs(&why)), (Verdict::Quiet, 4));
 }
 
 #[test]

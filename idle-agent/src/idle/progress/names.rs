@@ -6,6 +6,8 @@ use std::path::Path;
 
 /// Programs that are coding agents.
 const AGENTS: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cursor-agent"];
+/// What Claude Code's own program is called where its shells run it in the place of `grep`, `find` and `rg`.
+const EMBEDDED: [&str; 3] = ["ugrep", "bfs", "rg"];
 /// Programs that run another program's script.
 const INTERPRETERS: [&str; 5] = ["node", "MainThread", "python", "bun", "deno"];
 /// Shells, through which agents run commands.
@@ -25,6 +27,41 @@ const HELPERS: [&str; 12] = [
     "typescript-lang",
     "mcp",
     "lsp",
+];
+
+/// Arguments that say that a program goes on watching files.
+const WATCHING: [&str; 8] =
+    ["--watch", "-w", "-cw", "watch", "--watchAll", "--watch-all", "--watch=true", "--continuous"];
+/// Programs and scripts that do nothing else.
+const WATCHERS: [&str; 8] = [
+    "nodemon",
+    "watchexec",
+    "cargo-watch",
+    "watchmedo",
+    "ts-node-dev",
+    "chokidar",
+    "chokidar-cli",
+    "webpack",
+];
+/// What watches a file to wait for something that it will say.
+const FOLLOWERS: [&str; 4] = ["tail", "inotifywait", "fswatch", "entr"];
+/// Programs and scripts that start others and wait for them.
+const STARTERS: [&str; 15] = [
+    "npm",
+    "npx",
+    "pnpm",
+    "pnpx",
+    "yarn",
+    "make",
+    "just",
+    "env",
+    "nice",
+    "timeout",
+    "concurrently",
+    "npm-run-all",
+    "run-p",
+    "npm-cli",
+    "npx-cli",
 ];
 
 /// Whether a process is a shell.
@@ -69,6 +106,37 @@ pub fn is_helper(process: &Process) -> bool {
         || is_server && INTERPRETERS.iter().any(|one| comm.starts_with(one))
 }
 
+/// Whether a process says by its arguments, or by its name, that it goes on watching files and does not end by itself.
+/// One that waits for a single file, as `inotifywait` does, or follows one, as `tail -f`, says nothing of the kind.
+pub fn says_it_watches(process: &Process) -> bool {
+    if SHELLS.contains(&process.comm.trim_start_matches('-')) || FOLLOWERS.contains(&stem(&process.comm)) {
+        return false;
+    }
+    let is_named = |name: &str| WATCHERS.contains(&stem(name));
+    is_named(&process.comm)
+        || script(process).is_some_and(is_named)
+        || process.arguments.iter().skip(1).any(|argument| WATCHING.contains(&argument.as_str()))
+        // As a trace says it.
+        || process.arguments.first().is_some_and(|first| first == "--watch")
+}
+
+/// Whether a process does nothing but start others and wait for them, by its name or its script's.
+pub fn is_starter(process: &Process) -> bool {
+    let is_one = |name: &str| STARTERS.contains(&stem(name));
+    // npm writes its command line there.
+    let comm = process.comm.split(' ').next().unwrap_or_default();
+    is_one(comm) || script(process).is_some_and(is_one)
+}
+
+/// What an interpreter runs.
+fn script(process: &Process) -> Option<&str> {
+    let is_interpreter = |name: &str| INTERPRETERS.iter().any(|one| stem(name).starts_with(one));
+    let runs_one =
+        is_interpreter(&process.comm) || process.arguments.first().is_some_and(|one| is_interpreter(one));
+    let mut rest = process.arguments.iter().skip(1).filter(|argument| !argument.starts_with('-'));
+    rest.next().filter(|_| runs_one).map(String::as_str)
+}
+
 /// Which agent a process is, by its name and arguments. Its name must be an agent's exactly: CloudCLI's server has
 /// "claude" in its path only.
 pub fn agent_name(process: &Process) -> Option<&'static str> {
@@ -76,6 +144,9 @@ pub fn agent_name(process: &Process) -> Option<&'static str> {
     let agent = |name: &str| named(stem(name));
     let first = process.arguments.first().map_or("", |first| stem(first));
     let comm = stem(&process.comm);
+    if EMBEDDED.contains(&first) {
+        return None;
+    }
     if let Some(name) = named(comm).or_else(|| named(first)) {
         return Some(name);
     }

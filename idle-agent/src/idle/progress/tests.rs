@@ -32,14 +32,14 @@ fn after(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)], looks: u6
     let servers: BTreeSet<u32> = servers.iter().copied().collect();
     let mut sampler = Sampler::default();
     let mut scene = scene.to_vec();
-    let mut progress = sampler.sample(&scene, &servers, Some(USER), TEN_SECONDS);
+    let mut progress = sampler.sample(&scene, &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS);
     for _ in 0..looks {
         for (pid, ticks, bytes) in used {
             let process = scene.iter_mut().find(|process| process.pid == *pid).unwrap();
             process.ticks += ticks;
             process.storage_bytes = process.storage_bytes.map(|before| before + bytes);
         }
-        progress = sampler.sample(&scene, &servers, Some(USER), TEN_SECONDS);
+        progress = sampler.sample(&scene, &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS);
     }
     progress
 }
@@ -49,7 +49,7 @@ fn after_ten_seconds(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)
     let servers = servers.iter().copied().collect();
     let mut sampler = Sampler::default();
     assert_eq!(
-        works(&sampler.sample(scene, &servers, Some(USER), TEN_SECONDS)),
+        works(&sampler.sample(scene, &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS)),
         None,
         "the first sample knows nothing"
     );
@@ -59,7 +59,7 @@ fn after_ten_seconds(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)
         process.ticks += ticks;
         process.storage_bytes = process.storage_bytes.map(|before| before + bytes);
     }
-    works(&sampler.sample(&later, &servers, Some(USER), TEN_SECONDS))
+    works(&sampler.sample(&later, &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS))
 }
 
 #[test]
@@ -85,6 +85,15 @@ fn agents_are_known_by_their_exact_name_however_they_are_started() {
 }
 
 #[test]
+fn what_an_agents_own_program_does_in_the_place_of_grep_is_a_command_and_no_second_agent() {
+    let grep = Process { comm: "claude".into(), ..process(31, 30, "ugrep -m1 done") };
+    assert_eq!(agent_name(&grep), None);
+    let scene = [process(20, 10, "claude"), process(30, 20, "bash -c x"), grep];
+    let agents = agents_among(&scene, &BTreeSet::new(), Some(USER));
+    assert_eq!((agents.len(), agents[0].children.len()), (1, 2));
+}
+
+#[test]
 fn a_parked_agent_that_repaints_is_quiet_and_a_working_one_is_not() {
     let scene = [process(10, 1, "bash"), process(20, 10, "claude")];
     assert_eq!(after_ten_seconds(&scene, &[], &[(20, 20, 0)]), None, "2 % of a core");
@@ -93,6 +102,19 @@ fn a_parked_agent_that_repaints_is_quiet_and_a_working_one_is_not() {
         after_ten_seconds(&scene, &[], &[(20, 1, 40_000)]).unwrap().contains("claude works"),
         "its transcript grows"
     );
+}
+
+#[test]
+fn what_an_agent_itself_writes_is_told_from_what_a_command_of_it_writes() {
+    let scene = [process(20, 10, "codex"), process(30, 20, "rsync")];
+    let seen = |pid, ticks, bytes| {
+        let agent = after(&scene, &[], &[(pid, ticks, bytes)], 6).agents.remove(0);
+        (agent.works, agent.only_stirs)
+    };
+    assert_eq!(seen(20, 1, 400_000), (true, true));
+    assert_eq!(seen(30, 1, 400_000), (true, false));
+    assert_eq!(seen(20, 60, 400_000), (true, true), "6 %");
+    assert_eq!(seen(20, 90, 400_000), (true, false), "9 %");
 }
 
 #[test]
@@ -162,7 +184,10 @@ fn of_an_agent_at_its_prompt_a_build_lasts_and_watchers_helpers_and_bursts_do_no
     let is_lasting = |pid, ticks, looks| after(&scene, &[], &[(pid, ticks, 0)], looks).agents[0].is_lasting;
     assert!(!is_lasting(31, 60, 60) && is_lasting(31, 300, 20), "a watcher at 6 %, a build at 30 %");
     assert!(!is_lasting(41, 200, 60) && is_lasting(41, 900, 20), "an animated page, and a browser test");
-    assert!(!is_lasting(20, 60, 1) && is_lasting(20, 60, 20), "a look for updates");
+    assert!(
+        !is_lasting(20, 60, 20) && !is_lasting(20, 150, 1) && is_lasting(20, 150, 20),
+        "a look for updates"
+    );
 }
 
 #[test]
@@ -218,13 +243,19 @@ fn short_lived_children_are_counted_through_their_parent() {
     let servers = BTreeSet::new();
     let mut sampler = Sampler::default();
     let make = process(11, 1, "make");
-    sampler.sample(std::slice::from_ref(&make), &servers, Some(USER), TEN_SECONDS);
+    sampler.sample(std::slice::from_ref(&make), &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS);
     let reaped = Process { ticks: make.ticks + 700, ..make.clone() };
-    let seen = sampler.sample(std::slice::from_ref(&reaped), &servers, Some(USER), TEN_SECONDS);
+    let seen =
+        sampler.sample(std::slice::from_ref(&reaped), &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS);
     assert!(seen.works.is_some());
     let newborn = process(50, 11, "cc1");
     let working = Process { ticks: 400, ..newborn };
-    assert!(sampler.sample(&[reaped, working], &servers, Some(USER), TEN_SECONDS).works.is_some());
+    assert!(
+        sampler
+            .sample(&[reaped, working], &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS)
+            .works
+            .is_some()
+    );
 }
 
 #[test]
@@ -236,11 +267,22 @@ fn the_systems_own_processes_are_nobodys_progress() {
 #[test]
 fn agents_are_listed_once_however_many_processes_they_have() {
     let scene = [process(20, 10, "node /usr/bin/claude"), process(21, 20, "claude"), process(30, 21, "bash")];
-    let progress = Sampler::default().sample(&scene, &BTreeSet::new(), Some(USER), TEN_SECONDS);
+    let progress =
+        Sampler::default().sample(&scene, &BTreeSet::new(), &BTreeSet::new(), Some(USER), TEN_SECONDS);
     assert_eq!(progress.agents.len(), 1);
     let agent = &progress.agents[0];
     assert_eq!((agent.pid, agent.name, agent.own.as_slice()), (20, "claude", [20, 21].as_slice()));
-    assert_eq!(agent.children, [Child { started: 30, is_server: false, is_command: true }]);
+    assert_eq!(
+        agent.children,
+        [Child {
+            pid: 30,
+            started: 30,
+            is_shell: true,
+            is_server: false,
+            is_watcher: false,
+            is_command: true
+        }]
+    );
 }
 
 #[test]
@@ -254,7 +296,8 @@ fn what_leads_to_a_server_serves_and_a_command_beside_it_does_not() {
         process(40, 20, "bash -c pytest"),
         process(41, 40, "pytest"),
     ];
-    let progress = Sampler::default().sample(&scene, &BTreeSet::from([32]), Some(USER), TEN_SECONDS);
+    let progress =
+        Sampler::default().sample(&scene, &BTreeSet::from([32]), &BTreeSet::new(), Some(USER), TEN_SECONDS);
     let children: Vec<(u64, bool)> =
         progress.agents[0].children.iter().map(|child| (child.started, child.is_server)).collect();
     assert_eq!(children, [(30, true), (31, true), (40, false), (41, false)]);
@@ -321,7 +364,8 @@ fn a_parked_agent_that_stirs_for_a_moment_does_not_work_however_short_the_looks_
     let mut look = |ticks: u64| {
         agent.ticks += ticks;
         let passed = Duration::from_secs(2);
-        let seen = sampler.sample(std::slice::from_ref(&agent), &[].into(), Some(USER), passed);
+        let seen =
+            sampler.sample(std::slice::from_ref(&agent), &[].into(), &BTreeSet::new(), Some(USER), passed);
         seen.agents[0].works
     };
     look(0);
@@ -338,7 +382,10 @@ fn a_small_job_that_a_timer_starts_every_few_minutes_is_no_work_and_one_that_goe
     let mut job = process(30, 1, "sync");
     let mut look = |ticks: u64| {
         job.ticks += ticks;
-        sampler.sample(std::slice::from_ref(&job), &[].into(), Some(USER), TEN_SECONDS).works.is_some()
+        sampler
+            .sample(std::slice::from_ref(&job), &[].into(), &BTreeSet::new(), Some(USER), TEN_SECONDS)
+            .works
+            .is_some()
     };
     look(0);
     for _ in 0..5 {
@@ -374,4 +421,122 @@ fn a_command_is_told_from_a_helper_by_its_name_and_by_its_script() {
     ] {
         assert!(is_helper(&process(30, 20, helper)), "{helper}");
     }
+}
+
+/// Which processes of Claude's (20) belong to commands that only watch and serve.
+fn watching(scene: &[Process], servers: &[u32], watchers: &[u32]) -> Vec<u32> {
+    let (servers, watchers): (BTreeSet<u32>, BTreeSet<u32>) =
+        (servers.iter().copied().collect(), watchers.iter().copied().collect());
+    let scene = [&[process(10, 1, "bash"), process(20, 10, "claude")], scene].concat();
+    let seen = Sampler::default().sample(&scene, &servers, &watchers, Some(USER), TEN_SECONDS);
+    let claude = seen.agents.iter().find(|agent| agent.pid == 20).unwrap();
+    claude.children.iter().filter(|child| child.is_watcher).map(|child| child.pid).collect()
+}
+
+#[test]
+fn a_command_that_only_watches_is_known_by_its_watches_and_by_what_it_says_of_itself() {
+    let left = |command: &str| [process(30, 20, "bash -c x"), process(31, 30, command)];
+    for command in [
+        "node /w/node_modules/.bin/tsc --watch",
+        "node --watch server.js",
+        "node /w/node_modules/.bin/vite build -w",
+        "node /usr/bin/nodemon app.js",
+        "cargo-watch -x test",
+    ] {
+        assert_eq!(watching(&left(command), &[], &[31]), [30, 31], "{command}");
+        assert!(watching(&left(command), &[], &[]).is_empty(), "{command}: its watches cannot be seen");
+    }
+    for command in [
+        "tail -f log",
+        "tail --pid=9 -f log",
+        "inotifywait -e create /w",
+        "inotifywait -m -r /w",
+        "node wait-for-the-result.js",
+        "node /w/node_modules/.bin/vitest run",
+        "java GradleWrapperMain build",
+        "bash --watch",
+        "codex --watch",
+    ] {
+        assert!(watching(&left(command), &[], &[31]).is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn one_process_that_may_work_makes_all_of_a_command_work() {
+    let tsc = |pid, parent| process(pid, parent, "node /w/.bin/tsc -w");
+    let pair = [process(30, 20, "bash -c x"), tsc(31, 30)];
+    let with = |more: &[Process], servers: &[u32]| watching(&[&pair, more].concat(), servers, &[31, 32, 33]);
+    assert_eq!(with(&[process(32, 30, "tee log")], &[]), [30, 31, 32]);
+    assert_eq!(with(&[process(32, 31, "esbuild --service")], &[]), [30, 31, 32]);
+    assert_eq!(with(&[process(32, 30, "node vite"), process(33, 32, "esbuild")], &[32]), [30, 31]);
+    // The watcher stays one, and the command is judged by what is beside it.
+    for (command, parent) in
+        [("curl x", 30), ("esbuild --bundle", 30), ("rustc", 30), ("sleep 9", 30), ("bash -c y", 30)]
+    {
+        assert_eq!(with(&[process(32, parent, command)], &[]), [31], "{command}");
+    }
+    assert!(with(&[process(32, 31, "node worker.js")], &[]).is_empty(), "what it restarts may work");
+    assert_eq!(with(&[process(32, 30, "tail -f log"), process(33, 30, "grep -m1 done")], &[]), [31]);
+}
+
+#[test]
+fn only_what_starts_others_and_waits_may_stand_above_a_watcher() {
+    let below = |above: &str| {
+        let scene = [
+            process(30, 20, "bash -c x"),
+            process(31, 30, above),
+            process(32, 31, "sh -c x"),
+            process(33, 32, "node /w/.bin/tsc --watch"),
+        ];
+        watching(&scene, &[], &[33])
+    };
+    for above in ["npm run watch", "node /w/.bin/concurrently x", "make watch", "node /usr/bin/pnpm.cjs x"] {
+        assert_eq!(below(above), [30, 31, 32, 33], "{above}");
+    }
+    // Tests that have their page built beside them.
+    for above in ["node /w/.bin/playwright test", "python3 run.py", "go run x"] {
+        assert_eq!(below(above), [32, 33], "{above}");
+    }
+}
+
+#[test]
+fn a_server_in_a_container_is_judged_as_any_other_and_what_does_not_listen_there_as_before() {
+    let root = |process: Process| Process { uid: 0, storage_bytes: None, ..process };
+    let scene = [
+        root(process(30, 1, "containerd-shim")),
+        root(process(31, 30, "npm run dev")),
+        root(process(32, 31, "node")),
+        root(process(33, 32, "esbuild")),
+    ];
+    let polls = |servers: &[u32], ticks| after(&scene, servers, &[(32, ticks, 0), (33, 20, 0)], 60);
+    assert_eq!(polls(&[32], 150).may_work, None);
+    assert!(polls(&[], 150).may_work.is_some(), "nobody knows what it is");
+    assert!(polls(&[32], 300).may_work.is_some_and(|works| works.contains("server node")));
+    assert!(polls(&[32], 600).works.is_some());
+    // The daemon itself may listen, and is no server of the workspace's.
+    assert!(polls(&[30], 150).may_work.is_some_and(|works| works.contains("container")));
+    let outside = [root(process(32, 1, "node"))];
+    assert_eq!(after(&outside, &[32], &[(32, 900, 0)], 60).works, None, "the system's own");
+}
+
+#[test]
+fn containers_that_work_together_are_work_although_one_of_them_listens() {
+    let root = |process: Process| Process { uid: 0, storage_bytes: None, ..process };
+    let scene = [
+        root(process(30, 1, "containerd-shim")),
+        root(process(31, 30, "postgres")),
+        root(process(40, 1, "containerd-shim")),
+        root(process(41, 40, "pytest")),
+    ];
+    let run = after(&scene, &[31], &[(31, 250, 0), (41, 300, 0)], 20);
+    assert!(run.works.is_some_and(|works| works.starts_with("a container works (55 %")));
+}
+
+#[test]
+fn what_is_of_use_to_the_workspace_is_its_users_and_what_is_in_containers() {
+    let root = |process: Process| Process { uid: 0, ..process };
+    let mut scene = vec![root(process(2, 1, "cron")), process(10, 1, "node")];
+    assert_eq!(of_workspace(&scene, Some(USER)), [(10, 10)]);
+    scene.extend([root(process(30, 1, "containerd-shim")), root(process(31, 30, "node"))]);
+    assert_eq!(of_workspace(&scene, Some(USER)), [(10, 10), (30, 30), (31, 31)]);
 }

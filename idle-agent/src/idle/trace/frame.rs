@@ -8,7 +8,7 @@ use super::{Look, Scenery, names};
 use crate::idle::cloudcli;
 use crate::idle::facts::Facts;
 use crate::idle::process::Process;
-use crate::idle::progress::{agent_name, is_helper};
+use crate::idle::progress::{agent_name, is_helper, is_starter, says_it_watches};
 use crate::idle::sights::{Sight, Sockets};
 use crate::idle::terminal::Marks;
 use crate::idle::turns::Status;
@@ -34,6 +34,8 @@ pub struct Frame {
     processes: BTreeMap<String, Row>,
     #[serde(skip_serializing_if = "is_default")]
     servers: BTreeSet<u32>,
+    #[serde(skip_serializing_if = "is_default")]
+    watchers: BTreeSet<u32>,
     /// Absent where the machine has no terminals.
     #[serde(skip_serializing_if = "is_default")]
     terminals: Option<Marks>,
@@ -69,6 +71,12 @@ struct Row {
     /// Whether its arguments say that an agent talks to it.
     #[serde(rename = "h", default, skip_serializing_if = "is_default")]
     is_helper: bool,
+    /// Whether its arguments say that it watches files and ends never.
+    #[serde(rename = "w", default, skip_serializing_if = "is_default")]
+    is_watcher: bool,
+    /// Whether its script does nothing but start others and wait for them.
+    #[serde(rename = "s", default, skip_serializing_if = "is_default")]
+    is_starter: bool,
 }
 
 /// What vouches for an agent.
@@ -88,6 +96,7 @@ impl Frame {
             ready: facts.ready,
             user: facts.user,
             servers: facts.servers.clone(),
+            watchers: facts.watchers.clone(),
             people: facts.people,
             cloudcli: facts.cloudcli.clone(),
             scenery,
@@ -134,6 +143,7 @@ impl Frame {
             user: self.user,
             processes,
             servers: self.servers,
+            watchers: self.watchers,
             terminals,
             people: self.people,
             sights: self.sights.into_iter().filter_map(sight).collect(),
@@ -155,10 +165,15 @@ impl Row {
             storage_bytes: process.storage_bytes,
             agent: agent.map(str::to_owned),
             is_helper: is_helper(process),
+            is_watcher: says_it_watches(process),
+            is_starter: is_starter(process),
         }
     }
 
     fn process(self, (pid, started): (u32, u64)) -> Process {
+        let script = self.is_starter.then(|| ["node", "concurrently"].map(str::to_owned));
+        let arguments = self.agent.into_iter().chain(script.into_iter().flatten());
+        let arguments = arguments.chain(self.is_helper.then(|| "--stdio".to_owned()));
         Process {
             pid,
             parent: self.parent,
@@ -168,7 +183,7 @@ impl Row {
             started,
             ticks: self.ticks,
             storage_bytes: self.storage_bytes,
-            arguments: self.agent.into_iter().chain(self.is_helper.then(|| "--stdio".to_owned())).collect(),
+            arguments: arguments.chain(self.is_watcher.then(|| "--watch".to_owned())).collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::idle::cloudcli;
 use crate::idle::process::Process;
+use crate::idle::progress::{is_starter, says_it_watches};
 use crate::idle::sights::{Sight, Sockets};
 use crate::idle::turns::Status;
 use ebbtide_api::vm::VmPolicy;
@@ -38,6 +39,7 @@ fn facts() -> Facts {
         user: Some(1000),
         processes: Ok(vec![process(20, &["node", "/usr/bin/gemini", "--key=hunter2"])]),
         servers: [4].into(),
+        watchers: [].into(),
         terminals: Ok(Some([("0".to_owned(), (5, 6))].into())),
         people: 3,
         sights: vec![Sight {
@@ -81,6 +83,28 @@ fn looks_come_back_as_they_were_but_for_arguments() {
     blind.processes = Err("it cannot be read".into());
     blind.terminals = blind.processes.clone().map(|_| None);
     assert_eq!(looks[1], &blind);
+}
+
+#[test]
+fn who_watches_and_what_arguments_say_of_it_come_back() {
+    let mut before = facts();
+    before.watchers = [31].into();
+    before.processes = Ok(vec![
+        process(30, &["node", "/w/node_modules/.bin/concurrently", "tsc -w -p acme"]),
+        process(31, &["node", "/w/node_modules/.bin/tsc", "-w", "-p", "acme"]),
+        process(32, &["node", "/w/acme.js", "-p"]),
+    ]);
+    let text = recorded(std::slice::from_ref(&before));
+    assert!(!text.contains("acme") && !text.contains("tsc"), "{text}");
+    let trace = Trace::parse(&text).unwrap();
+    let Some((_, Entry::Look(look))) = trace.entries.last() else { panic!("{text}") };
+    assert_eq!(look.facts.watchers, before.watchers);
+    let kinds = |processes: &[Process]| -> Vec<_> {
+        processes.iter().map(|one| (one.pid, says_it_watches(one), is_starter(one))).collect()
+    };
+    let after = kinds(look.facts.processes.as_ref().unwrap());
+    assert_eq!(after, kinds(before.processes.as_ref().unwrap()));
+    assert_eq!(after, [(30, false, true), (31, true, false), (32, false, false)]);
 }
 
 #[test]

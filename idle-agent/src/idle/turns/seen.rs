@@ -15,6 +15,8 @@ pub struct Seen {
     pub name: String,
     /// It uses processor time or storage.
     pub works: bool,
+    /// It only writes and repaints, itself.
+    pub only_stirs: bool,
     /// It does so for long enough that it counts at its prompt, too.
     pub is_lasting: bool,
     /// Its transcript has grown.

@@ -21,6 +21,7 @@ fn parked() -> Seen {
         started: CLAUDE.1,
         name: "claude".into(),
         works: false,
+        only_stirs: false,
         is_lasting: false,
         writes: false,
         line: Line::Absent,
@@ -34,7 +35,7 @@ fn with_line(line: Line) -> Seen {
 }
 
 fn command(started: u64) -> Child {
-    Child { started, is_server: false, is_command: true }
+    Child { pid: 30, started, is_shell: false, is_server: false, is_watcher: false, is_command: true }
 }
 
 fn hook(happened: Happened) -> Hook {
@@ -256,6 +257,43 @@ fn a_background_command_after_the_turn_is_work_while_it_runs_and_a_dev_server_is
     assert!(is_quiet(&look(&mut told(&reports), 10, &parked())), "it has ended");
     let serving = Seen { children: vec![Child { is_server: true, ..command(3000) }], ..parked() };
     assert!(is_quiet(&look(&mut told(&reports), 10, &serving)));
+}
+
+#[test]
+fn a_watcher_counts_as_a_server_once_the_turn_is_over_and_not_within_one() {
+    let watcher = Child { is_watcher: true, ..command(3000) };
+    let watching = Seen { children: vec![watcher.clone()], ..parked() };
+    assert!(is_active(&look(&mut told(&TURN), 10, &watching)), "it may be what the turn waits for");
+    let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
+    let reports = [TURN.as_slice(), &[left]].concat();
+    assert!(is_quiet(&look(&mut told(&reports), 10, &watching)));
+    let both = Seen { children: vec![watcher, command(3000)], ..parked() };
+    assert!(is_active(&look(&mut told(&reports), 10, &both)), "a build beside it");
+    let builds = Seen { works: true, is_lasting: true, status: Some(Status::Shell), ..watching.clone() };
+    assert_eq!(look(&mut told(&reports), 10, &builds).working, Some(CLAUDE.0), "the watcher itself builds");
+    // The end of the turn was lost: the session file says that a command is left.
+    let says = Seen { status: Some(Status::Shell), works: true, ..watching };
+    let seen = look(&mut told(&TURN), 10, &says);
+    assert!(is_quiet(&seen) && seen.working.is_none());
+    let began_again = Seen { status: Some(Status::Busy), ..says };
+    assert!(is_active(&look(&mut told(&reports), 10, &began_again)));
+}
+
+#[test]
+fn an_agent_without_reports_that_only_flushes_its_files_is_parked_and_one_that_asked_just_before_is_not() {
+    let writes = |line| Seen { works: true, only_stirs: true, name: "codex".into(), ..with_line(line) };
+    let mut turns = Turns::default();
+    assert!(is_active(&look(&mut turns, 10, &writes(Line::Asked))));
+    assert!(is_active(&look(&mut turns, 50, &writes(Line::Open))), "what is left of a turn");
+    let later = look(&mut turns, 50, &writes(Line::Open));
+    assert!(is_quiet(&later) && later.working.is_none());
+    assert!(is_active(&look(&mut turns, 10, &writes(Line::Asked))));
+    let uses = Seen { only_stirs: false, ..writes(Line::Open) };
+    assert!(is_active(&look(&mut turns, 3000, &uses)), "it uses the processor, or a command writes");
+    let lost = Seen { status: Some(Status::Idle), ..writes(Line::Open) };
+    assert!(look(&mut told(&TURN), 3000, &lost).working.is_none(), "the end was lost; the file says so");
+    // In a turn that was reported it counts as before.
+    assert!(look(&mut told(&TURN), 3000, &writes(Line::Open)).working.is_some());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, ensure};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -164,6 +165,38 @@ pub fn count(directory: &Path) -> Result<(usize, u64)> {
         }
     }
     Ok(found)
+}
+
+/// Holds two trees against each other: names, kinds, contents, links, modes and times of change.
+///
+/// # Errors
+/// Names the first difference.
+pub fn same(wanted: &Path, found: &Path) -> Result<()> {
+    let below = |top: &Path| -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        list(top, &mut paths)?;
+        let mut paths: Vec<PathBuf> =
+            paths.iter().map(|path| Ok(path.strip_prefix(top)?.to_owned())).collect::<Result<_>>()?;
+        paths.sort();
+        Ok(paths)
+    };
+    let (names, others) = (below(wanted)?, below(found)?);
+    let odd = names.iter().find(|name| others.binary_search(name).is_err());
+    let odd = odd.or_else(|| others.iter().find(|name| names.binary_search(name).is_err()));
+    ensure!(odd.is_none(), "{odd:?} is in one tree alone, of {} and {} files", names.len(), others.len());
+    for name in names {
+        let (one, other) = (wanted.join(&name), found.join(&name));
+        let facts = |path: &Path| -> Result<_> {
+            let data = fs::symlink_metadata(path)?;
+            let link = data.is_symlink().then(|| fs::read_link(path)).transpose()?;
+            // The times of links are their own matter: an archive may not keep them.
+            let modified = (!data.is_symlink()).then(|| (data.mtime(), data.mode()));
+            Ok((data.file_type(), data.len(), link, modified))
+        };
+        ensure!(facts(&one)? == facts(&other)?, "{}: another kind, size, link, mode or time", name.display());
+        ensure!(one.is_symlink() || fs::read(&one)? == fs::read(&other)?, "{}: other bytes", name.display());
+    }
+    Ok(())
 }
 
 fn list(directory: &Path, into: &mut Vec<PathBuf>) -> Result<()> {

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A program, or a pipe of some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
-    /// `ebb-agent backup`, release build.
+    /// `ebb-agent backup`.
     Agent,
     /// As Debian packages it.
     Restic,
@@ -163,6 +163,14 @@ impl<'a> Keeper<'a> {
                 vec![age, zstd, tar]
             }
         })
+    }
+
+    /// Where in a target a set has come back.
+    ///
+    /// # Errors
+    /// Where the set has no name.
+    pub fn brought(&self, target: &Path, set: &Set) -> Result<PathBuf> {
+        Ok(target.join(split(&set.directory)?.1))
     }
 
     /// A machine that has kept nothing restores with an empty cache.

@@ -75,10 +75,11 @@ pub const SCENES: &[Script] = &[
     ),
     (
         "polling-container",
-        "a dev server in a container polls for changes with 15 % of a core, nobody is there",
+        "a dev server in a container polls for changes with 15 % of a core, nobody is there; it listens there",
         |s| {
             let shim = s.spawn_system(1, "containerd-shim");
             let server = s.spawn_system(shim, "node");
+            s.listen(server);
             s.load(server, 150);
             s.must_sleep();
             s.pass(20 * MINUTE);
@@ -108,6 +109,24 @@ pub const SCENES: &[Script] = &[
             s.pass(20);
             let command = s.spawn(claude, "bash");
             let watcher = s.spawn(command, "tsc");
+            s.called_with(watcher, &["tsc", "--watch"]);
+            s.watch_files(watcher);
+            s.load(watcher, 60);
+            s.stop(claude, Left { shells: 1, ..Left::default() });
+            s.must_sleep();
+            s.pass(20 * MINUTE);
+        },
+    ),
+    (
+        "left-watcher-without-watches",
+        "as before, but it looks at every file again and again and holds no watch, as on shared folders",
+        |s| {
+            let claude = s.agent("claude");
+            s.prompt(claude);
+            s.pass(20);
+            let command = s.spawn(claude, "bash");
+            let watcher = s.spawn(command, "tsc");
+            s.called_with(watcher, &["tsc", "--watch"]);
             s.load(watcher, 60);
             s.stop(claude, Left { shells: 1, ..Left::default() });
             s.must_sleep();

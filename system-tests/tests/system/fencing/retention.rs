@@ -74,7 +74,10 @@ fn a_machine_removes_what_was_named_before_it_is_ready_and_nothing_else_ever() {
             .iter()
             .filter_map(|step| step["name"].as_str())
             .collect();
-        ensure!(steps == ["user", "programs", "tidy", "restore", "terminal", "caddy"], "{steps:?}");
+        ensure!(
+            steps == ["user", "programs", "tidy", "restore", "terminal", "cloudcli", "caddy"],
+            "{steps:?}"
+        );
         let delete = |path: &str| second.backup("DELETE", path, None);
         check("before it begins", &delete(&format!("data/{pack}"))?, 403, "deletion_refused")?;
         let begin = json!({ "generation": 2 });
