@@ -262,14 +262,14 @@ pub struct Terms {
 }
 
 /// The terms of a workspace as it stands.
-pub fn terms(record: &Record) -> Terms {
+pub fn terms(record: &Record, now: Timestamp) -> Terms {
     let spec = &record.spec;
     let money = &record.money;
     let exists = record.phase.may_have_machine() || record.phase == Phase::Requested;
     // A drain that can be taken back starts no machine, unless a cap is why it drains.
     let ends = match &record.phase {
         Phase::Asleep | Phase::Failed { .. } | Phase::Destroying { .. } => true,
-        Phase::Draining { frozen, .. } => *frozen || money.over_cap,
+        Phase::Draining { frozen, .. } => (*frozen && !record.may_thaw(now)) || money.over_cap,
         Phase::Silent { draining, .. } => draining.is_some() && money.over_cap,
         Phase::Requested
         | Phase::Provisioning { .. }

@@ -97,9 +97,13 @@ pub struct Record {
     /// The receipt that is being checked.
     #[serde(default)]
     pub pending: Option<PendingReceipt>,
-    /// Why the last receipt was refused.
+    /// Why the last receipt that was checked was refused.
     #[serde(default)]
     pub receipt_problem: Option<String>,
+    /// The machine was told to go on after it had frozen. Until it says that it stands still no more, it is told nothing
+    /// else, and its freeze proves nothing: it may end any moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub thaws: bool,
     /// The verified snapshot that lets this generation's machine go.
     #[serde(default)]
     pub final_snapshot: Option<String>,
@@ -213,6 +217,7 @@ impl Record {
             clocks_restarted_at: None,
             pending: None,
             receipt_problem: None,
+            thaws: false,
             final_snapshot: None,
             snapshots: Vec::new(),
             due: Vec::new(),
@@ -281,6 +286,15 @@ impl Record {
     /// When the lifetime of the current machine ends.
     pub fn lifetime_ends_at(&self) -> Timestamp {
         plus(self.woke_at, self.spec.lifetime)
+    }
+
+    /// Whether its owner may have a frozen machine back: what it delivered last is not whole, and nothing is being
+    /// checked that could let it go meanwhile. Past its lifetime nothing is given back.
+    pub fn may_thaw(&self, now: Timestamp) -> bool {
+        let Phase::Draining { reason, frozen: true, .. } = &self.phase else { return false };
+        let refused =
+            self.receipt_problem.is_some() && self.pending.is_none() && self.final_snapshot.is_none();
+        refused && *reason != DrainReason::Salvage && now < self.lifetime_ends_at()
     }
 
     /// When a drain has had its time, whatever it says. Time in which we were asleep at the wheel is not the machine's

@@ -39,7 +39,7 @@ pub fn workspace(
         since: record.since,
         because: record.because.clone(),
         line: awake.map_or_else(|| record.because.clone(), Why::line),
-        waiting_for: waiting_for(record),
+        waiting_for: waiting_for(record, context.now),
         failure: match &record.phase {
             Phase::Failed { failure } | Phase::Destroying { failure: Some(failure), .. } => {
                 Some(failure.clone())
@@ -103,13 +103,21 @@ pub fn summary(record: &Record) -> WorkspaceSummary {
     }
 }
 
-fn waiting_for(record: &Record) -> Option<String> {
+fn waiting_for(record: &Record, now: Timestamp) -> Option<String> {
     if let Some(pause) = &record.pause {
         return Some(pause.waiting_for.clone());
     }
     match &record.phase {
-        Phase::Draining { trouble: Some(trouble), .. } => Some(trouble.clone()),
-        Phase::Draining { .. } => record.receipt_problem.clone().or_else(|| Some("the backup".to_owned())),
+        Phase::Draining { trouble, .. } => {
+            let said = trouble.as_ref().or(record.receipt_problem.as_ref());
+            let said = said.map_or("the backup", String::as_str);
+            let then = if record.may_thaw(now) {
+                "; wake the workspace to mend that, or delete it with discard"
+            } else {
+                ""
+            };
+            Some(format!("{said}{then}"))
+        }
         Phase::Silent { .. } => Some("a sign of life from the machine".to_owned()),
         Phase::Provisioning { .. } => Some("the provider to create the server".to_owned()),
         Phase::Rescuing { .. } => Some("the rescue image".to_owned()),
@@ -126,6 +134,7 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
     let secs_until = |at: Timestamp| u64::try_from(at.duration_since(context.now).as_secs()).unwrap_or(0);
     Instruction {
         wish: match &record.phase {
+            _ if record.thaws => Wish::Run,
             // Silence does not take a drain back: a machine that reconnects goes on where it was.
             Phase::Draining { reason, .. } | Phase::Silent { draining: Some(reason), .. } => match reason {
                 DrainReason::Idle => Wish::Drain,

@@ -27,7 +27,7 @@ use ebbtide_api::why::Verdict;
 use ebbtide_api::workspace::Persistence;
 use forecast::{Begun, Forecast};
 use jobs::Jobs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -344,7 +344,7 @@ impl Conductor {
                 self.board.log(&format!("snapshot {} is stored and verified", receipt.snapshot));
                 self.jobs.remember_packs(receipt);
                 // Not before it counts: an agent that dies until then takes it again in its next life.
-                if let Err(error) = durable::write_json(&self.snapshot_file, &asked, 0o600) {
+                if let Err(error) = note_taken(&self.snapshot_file, asked) {
                     tracing::error!(%error, "cannot store which snapshot was taken");
                 }
             }
@@ -473,3 +473,13 @@ impl Conductor {
         }
     }
 }
+
+/// Notes that the snapshots up to this number are taken. Of two deliveries the older may be answered last: the number
+/// never falls, or what was taken would be taken again.
+fn note_taken(file: &Path, asked: u64) -> std::io::Result<()> {
+    let noted = durable::read_json(file).unwrap_or(0);
+    durable::write_json(file, &asked.max(noted), 0o600)
+}
+
+#[cfg(test)]
+mod tests;

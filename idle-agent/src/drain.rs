@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Waits between attempts of a backup or a delivery that fail: doubled from the first up to the second.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait after receipts that were refused one after another: while the machine stands still, what keeps a
+/// backup from being whole goes away by itself hardly ever, and each is a backup of everything.
+const LONGEST_REFUSED: Duration = Duration::from_secs(300);
 /// Wait before asking again about a receipt that is still being checked.
 const CHECK_AGAIN: Duration = Duration::from_millis(700);
 
@@ -60,9 +63,9 @@ enum Stage {
     /// Frozen in an earlier life of the agent; the wish is not known yet.
     FoundFrozen,
     /// Frozen; the last backup is being taken.
-    Last(Job),
+    Last(Job, Refusals),
     /// Frozen; the receipt is being delivered.
-    Deliver(Box<Receipt>, Job),
+    Deliver(Box<Receipt>, Job, Refusals),
     /// The receipt is verified.
     Done,
 }
@@ -81,8 +84,12 @@ impl Job {
         let failures = match self {
             Self::Runs { failures } | Self::Waits { failures, .. } => failures.saturating_add(1),
         };
-        let wait = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(LONGEST_WAIT);
-        Self::Waits { failures, until: now.plus(wait) }
+        Self::Waits { failures, until: now.plus(doubled(failures, LONGEST_WAIT)) }
+    }
+
+    /// Waits before another last backup.
+    fn refused(now: Moment, Refusals(refusals): Refusals) -> Self {
+        Self::Waits { failures: 0, until: now.plus(doubled(refusals, LONGEST_REFUSED)) }
     }
 
     /// Runs again where its wait is over.
@@ -95,6 +102,23 @@ impl Job {
             Self::Waits { .. } | Self::Runs { .. } => false,
         }
     }
+}
+
+/// How many receipts of this freeze were refused. Outlives the backups and deliveries in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refusals(u32);
+
+impl Refusals {
+    const NONE: Self = Self(0);
+
+    fn another(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// The wait after so many failures in a row.
+fn doubled(failures: u32, longest: Duration) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(9)).min(longest)
 }
 
 /// The drain.
@@ -119,7 +143,7 @@ impl Drain {
         match &self.stage {
             Stage::Off => None,
             Stage::Bulk(_) | Stage::Stirred => Some(DrainPhase::Snapshot),
-            Stage::FoundFrozen | Stage::Last(_) | Stage::Deliver(..) => Some(DrainPhase::Frozen),
+            Stage::FoundFrozen | Stage::Last(..) | Stage::Deliver(..) => Some(DrainPhase::Frozen),
             Stage::Done => Some(DrainPhase::Done),
         }
     }
@@ -145,7 +169,7 @@ impl Drain {
             (Stage::Bulk(_) | Stage::Stirred, Event::Wish(Wish::Run)) => (Stage::Off, vec![]),
             (Stage::Bulk(_), Event::BackedUp(_)) | (Stage::Stirred, Event::Tick | Event::Wish(_)) => {
                 if may_freeze {
-                    (Stage::Last(Job::FIRST), vec![Action::Freeze, Action::Backup])
+                    (Stage::Last(Job::FIRST, Refusals::NONE), vec![Action::Freeze, Action::Backup])
                 } else {
                     (Stage::Stirred, vec![])
                 }
@@ -154,40 +178,46 @@ impl Drain {
             (Stage::FoundFrozen, Event::Wish(wish)) => match wish {
                 Wish::Run => (Stage::Off, vec![Action::Thaw]),
                 Wish::Drain | Wish::DrainNow => {
-                    (Stage::Last(Job::FIRST), vec![Action::Freeze, Action::Backup])
+                    (Stage::Last(Job::FIRST, Refusals::NONE), vec![Action::Freeze, Action::Backup])
                 }
             },
             // Not verified yet, so nothing is lost by going on; the control plane has decided so.
-            (Stage::Last(Job::Runs { .. }), Event::Wish(Wish::Run)) => {
+            (Stage::Last(Job::Runs { .. }, _), Event::Wish(Wish::Run)) => {
                 (Stage::Off, vec![Action::StopBackup, Action::Thaw])
             }
-            (Stage::Last(_) | Stage::Deliver(..), Event::Wish(Wish::Run)) => (Stage::Off, vec![Action::Thaw]),
-            (Stage::Last(_), Event::BackedUp(receipt)) => {
-                (Stage::Deliver(receipt.clone(), Job::FIRST), vec![Action::Deliver(receipt)])
+            (Stage::Last(..) | Stage::Deliver(..), Event::Wish(Wish::Run)) => {
+                (Stage::Off, vec![Action::Thaw])
             }
-            (Stage::Last(job), Event::BackupFailed) => (Stage::Last(job.failed(now)), vec![]),
-            (Stage::Deliver(_, _), Event::Answered(ReceiptStatus::Verified)) => (Stage::Done, vec![]),
-            (Stage::Deliver(receipt, _), Event::Answered(ReceiptStatus::Checking)) => {
-                (Stage::Deliver(receipt, Job::Waits { failures: 0, until: now.plus(CHECK_AGAIN) }), vec![])
+            (Stage::Last(_, refusals), Event::BackedUp(receipt)) => {
+                (Stage::Deliver(receipt.clone(), Job::FIRST, refusals), vec![Action::Deliver(receipt)])
+            }
+            (Stage::Last(job, refusals), Event::BackupFailed) => {
+                (Stage::Last(job.failed(now), refusals), vec![])
+            }
+            (Stage::Deliver(..), Event::Answered(ReceiptStatus::Verified)) => (Stage::Done, vec![]),
+            (Stage::Deliver(receipt, _, refusals), Event::Answered(ReceiptStatus::Checking)) => {
+                let again = Job::Waits { failures: 0, until: now.plus(CHECK_AGAIN) };
+                (Stage::Deliver(receipt, again, refusals), vec![])
             }
             // What the control plane misses is sent by another backup, not by the same receipt.
-            (Stage::Deliver(_, job), Event::Answered(ReceiptStatus::Refused)) => {
-                (Stage::Last(job.failed(now)), vec![])
+            (Stage::Deliver(_, _, refusals), Event::Answered(ReceiptStatus::Refused)) => {
+                let refusals = refusals.another();
+                (Stage::Last(Job::refused(now, refusals), refusals), vec![])
             }
-            (Stage::Deliver(receipt, job), Event::NotDelivered) => {
-                (Stage::Deliver(receipt, job.failed(now)), vec![])
+            (Stage::Deliver(receipt, job, refusals), Event::NotDelivered) => {
+                (Stage::Deliver(receipt, job.failed(now), refusals), vec![])
             }
             (Stage::Bulk(mut job), Event::Tick) => {
                 let actions = if job.retry(now) { vec![Action::Backup] } else { vec![] };
                 (Stage::Bulk(job), actions)
             }
-            (Stage::Last(mut job), Event::Tick) => {
+            (Stage::Last(mut job, refusals), Event::Tick) => {
                 let actions = if job.retry(now) { vec![Action::Freeze, Action::Backup] } else { vec![] };
-                (Stage::Last(job), actions)
+                (Stage::Last(job, refusals), actions)
             }
-            (Stage::Deliver(receipt, mut job), Event::Tick) => {
+            (Stage::Deliver(receipt, mut job, refusals), Event::Tick) => {
                 let actions = if job.retry(now) { vec![Action::Deliver(receipt.clone())] } else { vec![] };
-                (Stage::Deliver(receipt, job), actions)
+                (Stage::Deliver(receipt, job, refusals), actions)
             }
             // A wish that is repeated, or the end of something that is not waited for any more.
             (stage, _) => (stage, vec![]),

@@ -2,11 +2,15 @@
 //!
 //! Finds the machine's processes through `/proc` and enters their namespaces, which takes root (`sudo` where we are not).
 
-use crate::process::run;
+use crate::process::{output_within, run};
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long a shell text in a machine may take; the longest, which types into a real program, take two minutes.
+const LONGEST: Duration = Duration::from_mins(3);
 
 /// A machine that is on.
 #[derive(Debug, Clone)]
@@ -49,9 +53,10 @@ impl Machine {
     /// Runs a shell text in a machine and returns its standard output.
     ///
     /// # Errors
-    /// Where it fails; what it said is part of the message.
+    /// Where it fails, with what it said; or where it takes longer than anything does: a machine that freezes stops it.
     pub fn shell(&self, user: &str, text: &str) -> Result<String> {
-        let output = self.entering(user).arg(text).output().context("starting nsenter")?;
+        let output = output_within(self.entering(user).arg(text), LONGEST)
+            .with_context(|| format!("\"{text}\" in the machine of server {}", self.server_id))?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(
             output.status.success(),

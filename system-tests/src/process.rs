@@ -10,10 +10,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -223,6 +223,46 @@ fn spawn_from_lasting_thread(command: Command) -> Result<Child> {
     Ok(receiver.recv().context("the starting thread is gone")??)
 }
 
+/// Runs a program to its end, or kills it once the limit is over. What it started and did not end may outlive it, and
+/// hold its output open: that is not waited for.
+///
+/// # Errors
+/// Where it cannot be started, or is still there when the limit is over.
+pub fn output_within(command: &mut Command, limit: Duration) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
+    let (out, err) = (reading(child.stdout.take()), reading(child.stderr.take()));
+    let (mut stdout, mut stderr) = (None, None);
+    let ended = wait::until(&format!("{name} to end"), limit, || {
+        stdout = stdout.take().or_else(|| out.try_recv().ok());
+        stderr = stderr.take().or_else(|| err.try_recv().ok());
+        match child.try_wait() {
+            Ok(Some(status)) if stdout.is_some() && stderr.is_some() => Ok(status),
+            ended => Err(format!("{ended:?}")),
+        }
+    });
+    if ended.is_err() {
+        // One that we may not kill, as `sudo` is, cannot be waited for either.
+        let _ = child.kill();
+        let _ = child.try_wait();
+    }
+    let (stdout, stderr) = (stdout.unwrap_or_default(), stderr.unwrap_or_default());
+    ended.map(|status| Output { status, stdout, stderr })
+}
+
+/// Reads a pipe to its end, in a thread of its own.
+fn reading(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before a failure is what there is.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
 /// Runs a program to its end and returns its standard output.
 ///
 /// # Errors
@@ -240,4 +280,29 @@ pub fn run(
         bail!("{name} failed ({}):\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
     }
     Ok(text(&output.stdout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(text: &str, limit: Duration) -> Result<Output> {
+        output_within(Command::new("sh").args(["-c", text]), limit)
+    }
+
+    #[test]
+    fn what_ends_in_time_is_heard_in_full() {
+        let output =
+            shell("head -c 300000 /dev/zero; echo bad >&2; exit 3", Duration::from_secs(60)).unwrap();
+        assert_eq!((output.stdout.len(), output.status.code()), (300_000, Some(3)));
+        assert_eq!(output.stderr, b"bad\n");
+    }
+
+    #[test]
+    fn what_hangs_is_given_up_and_so_is_what_holds_its_output() {
+        for text in ["kill -STOP $$", "sleep 100 & exit 0"] {
+            let error = shell(text, Duration::from_millis(300)).unwrap_err();
+            assert!(error.to_string().contains("sh to end"), "{error}");
+        }
+    }
 }

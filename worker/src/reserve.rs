@@ -69,7 +69,7 @@ pub async fn next_machine(invocation: &Invocation, context: &Context, id: &Works
 /// # Errors
 /// The index or the provider's prices are not to be had.
 pub async fn waited_for(invocation: &Invocation, record: &Record) -> ApiResult<Reserved> {
-    match begin(invocation, &record.tenant, &record.id, terms(record)).await {
+    match begin(invocation, &record.tenant, &record.id, terms(record, invocation.now())).await {
         Ok(ticket) => Ok(Reserved::Stands(ticket.quote)),
         Err(error) if error.code() == ErrorCode::CapReached => {
             let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&invocation.request_id);

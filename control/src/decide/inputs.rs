@@ -1,7 +1,7 @@
 //! Takes what happened into the record: what machines say here, the rest by `commands`, `receipts` and `outcomes`. Moves
 //! no phase on by itself, except where the input *is* the move (ready, idle, a refusal by the provider).
 
-use super::phases::{destroy, drain_idle};
+use super::phases::{demote_receipt, destroy, drain_idle};
 use super::{Context, Draft, Heard, Input, commands, failure, grants, outcomes, receipts};
 use crate::record::{DrainReason, Phase, Wanted, plus};
 use crate::strain;
@@ -55,6 +55,13 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
     if heard.past_tidying {
         grants::tidying_is_over(draft);
     }
+    let says_frozen = matches!(heard.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
+    draft.record.thaws &= says_frozen;
+    let is_frozen = says_frozen && !draft.record.thaws;
+    if !is_frozen {
+        // It works, or may: what it delivered before is a backup and no more.
+        demote_receipt(draft);
+    }
     match &mut draft.record.phase {
         Phase::Booting { progress, progress_at } => {
             if heard.boot_progress > *progress {
@@ -97,7 +104,7 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
             }
         }
         Phase::Draining { reason, trouble, frozen } => {
-            *frozen = matches!(heard.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
+            *frozen = is_frozen;
             *trouble = heard.backup_trouble;
             let taken_back = *reason == DrainReason::Idle && !*frozen;
             if let (true, Some(_)) = (taken_back, heard.busy) {

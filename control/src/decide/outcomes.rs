@@ -98,8 +98,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
         }
         (Effect::CheckReceipt, EffectOutcome::ReceiptWrong { problem }) => {
             draft.record.pending = None;
-            draft.note(format!("a receipt was refused: {problem}"));
-            draft.record.receipt_problem = Some(problem);
+            receipts::refused(draft, problem, "a receipt was refused: ");
         }
         (Effect::Purge, EffectOutcome::Done) => {
             if let Phase::Deleted { purged, .. } = &mut draft.record.phase {

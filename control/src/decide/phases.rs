@@ -197,7 +197,7 @@ pub(super) fn drain(draft: &mut Draft, reason: DrainReason, because: &str, now: 
 }
 
 /// A receipt that is still being checked stays a backup, but it proves nothing about what is done from now on.
-fn demote_receipt(draft: &mut Draft) {
+pub(super) fn demote_receipt(draft: &mut Draft) {
     if let Some(pending) = &mut draft.record.pending {
         pending.last = false;
     }
@@ -226,6 +226,12 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
         Wanted::Awake if !frozen && (reason != DrainReason::Lifetime || now < record.lifetime_ends_at()) => {
             demote_receipt(draft);
             draft.enter(Phase::Running, "the drain was taken back", now);
+            return true;
+        }
+        Wanted::Awake if record.may_thaw(now) => {
+            draft.record.thaws = true;
+            let because = "the drain was taken back after the freeze: the last backup was not whole";
+            draft.enter(Phase::Running, because, now);
             return true;
         }
         Wanted::Awake | Wanted::Asleep | Wanted::Deleted => {}
@@ -291,6 +297,7 @@ fn wake(draft: &mut Draft, context: &Context<'_>) {
     record.clocks_restarted_at = None;
     record.final_snapshot = None;
     record.receipt_problem = None;
+    record.thaws = false;
     record.silence_from = None;
     record.warnings_given = 0;
     record.lost = None;

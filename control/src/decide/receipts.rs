@@ -42,7 +42,6 @@ pub(super) fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
     let settled = last && draft.record.final_snapshot.as_deref() == Some(receipt.snapshot.as_str());
     if !same && !settled {
         let unchecked = receipt.packs_new.clone();
-        draft.record.receipt_problem = None;
         draft.record.pending =
             Some(PendingReceipt { receipt: Receipt { packs_new: Vec::new(), ..receipt }, unchecked, last });
     }
@@ -59,6 +58,7 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
     let receipt = pending.receipt;
     if receipt.packs_to_come > 0 {
         // A part: nothing counts before the last.
+        draft.record.receipt_problem = None;
         return;
     }
     let partial = receipt.is_partial();
@@ -79,9 +79,9 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
         let first: String = first.chars().take(PATH_SHOWN).collect();
         let paths = (receipt.unreadable.len() as u64).saturating_add(receipt.unreadable_more);
         let text = format!("{paths} paths could not be backed up, {first} among them");
-        draft.note(text.clone());
-        draft.record.receipt_problem = Some(text);
+        refused(draft, text, "");
     } else {
+        draft.record.receipt_problem = None;
         let excluded = receipt.excluded.as_ref().map_or(String::new(), |excluded| {
             let at_least = if excluded.at_least { "at least " } else { "" };
             let (files, bytes) = (excluded.files, excluded.bytes);
@@ -97,4 +97,12 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
             draft.record.final_snapshot = Some(receipt.snapshot);
         }
     }
+}
+
+/// Keeps what is wrong with a receipt; told once, however often the machine delivers the same again.
+pub(super) fn refused(draft: &mut Draft, problem: String, introduction: &str) {
+    if draft.record.receipt_problem.as_ref() != Some(&problem) {
+        draft.note(format!("{introduction}{problem}"));
+    }
+    draft.record.receipt_problem = Some(problem);
 }

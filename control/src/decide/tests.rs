@@ -677,6 +677,7 @@ mod grants;
 mod keeping;
 mod money;
 mod rescue;
+mod thawing;
 
 #[test]
 fn a_last_receipt_from_before_the_freeze_ends_nothing() {

@@ -81,7 +81,7 @@ pub enum Phase {
         reason: DrainReason,
         /// What keeps the backup from finishing, as the machine says.
         trouble: Option<String>,
-        /// Whether the machine has frozen its processes: past that nothing takes the drain back.
+        /// Whether the machine has frozen its processes: past that a refused receipt alone lets the drain be taken back.
         frozen: bool,
     },
     /// The machine holds work that it cannot deliver: an image is taken.

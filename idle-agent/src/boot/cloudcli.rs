@@ -1,8 +1,8 @@
 //! CloudCLI on a machine that has it: started as the workspace's user, started again when it ends, its one user registered.
 //!
 //! Must never fail a boot: where the program is missing, ends or does not answer, the log says so and it is tried again.
-//! Its secret is in the environment of that process alone; it listens on loopback, and who comes in is decided as for every
-//! port (see `access`). What it is asked about its sessions is in `idle::cloudcli`.
+//! Its secret is in the environment of that process and of what it starts, all of them the workspace's user's; it listens on
+//! loopback, and who comes in is decided as for every port (see `access`). What it is asked about its sessions is in `idle::cloudcli`.
 
 use super::command::{command_as, path, run};
 use crate::clock::Moment;
@@ -34,6 +34,8 @@ const SEEK_EVERY: Duration = Duration::from_secs(10);
 /// The longest pause before it is started again, and how long it must have run for the pauses to begin anew.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const WELL_AFTER: Duration = Duration::from_secs(120);
+/// How long after a registration that failed the next is tried.
+const REGISTER_AGAIN: Duration = Duration::from_secs(60);
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// At which size what it prints begins anew: it is kept in memory.
@@ -57,6 +59,7 @@ pub struct CloudCli {
     failures: u32,
     not_before: Moment,
     is_registered: bool,
+    register_at: Moment,
     agent: ureq::Agent,
     port: u16,
 }
@@ -109,6 +112,7 @@ impl CloudCli {
             failures: 0,
             not_before: Moment::now(),
             is_registered: false,
+            register_at: Moment::now(),
             agent: config.build().into(),
             port: CLOUDCLI_PORT,
         }
@@ -231,7 +235,7 @@ impl CloudCli {
 
     /// Registers its one user, once it answers: whoever comes first would be that user.
     fn register(&mut self) -> Option<String> {
-        if !witness::is_of(self.port, self.user.uid) {
+        if Moment::now() < self.register_at || !witness::is_of(self.port, self.user.uid) {
             return None;
         }
         // No answer: it is still starting, or busy, and is asked again.
@@ -245,17 +249,18 @@ impl CloudCli {
         let account = match self.password() {
             Ok(password) => serde_json::json!({ "username": USER, "password": password }),
             Err(reason) => {
-                self.is_registered = true;
+                self.register_at = Moment::now().plus(REGISTER_AGAIN);
                 return Some(format!("CloudCLI's user is not registered: {reason}"));
             }
         };
         let register = self.agent.post(self.url("register"));
         let answer = register.header("content-type", "application/json").send(account.to_string()).ok()?;
-        self.registered();
         Some(if answer.status().is_success() {
+            self.registered();
             "CloudCLI runs; its user and password: ebb cloudcli".to_owned()
         } else {
-            format!("CloudCLI refuses to register its user ({})", answer.status())
+            self.register_at = Moment::now().plus(REGISTER_AGAIN);
+            format!("CloudCLI refuses to register its user ({}); it is asked again", answer.status())
         })
     }
 
@@ -293,7 +298,7 @@ impl CloudCli {
         }
     }
 
-    /// Its last line.
+    /// Its last line that names an error, or its last of all: Node ends with its version.
     fn last_words(&self) -> String {
         let tail = |mut file: File| {
             let length = file.metadata()?.len();
@@ -303,7 +308,8 @@ impl CloudCli {
         };
         let said = File::open(&self.output).and_then(tail).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
-        let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
+        let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+        let last = lines().find(|line| line.contains("Error")).or_else(|| lines().next());
         last.unwrap_or("it said nothing").chars().take(300).collect()
     }
 }

@@ -125,8 +125,32 @@ fn a_refused_receipt_brings_another_backup_and_a_lost_one_the_same_again() {
             Stirring::No,
             vec![NotDelivered, Tick, Answered(ReceiptStatus::Refused), Tick, Tick, Tick, Tick]
         ),
-        "frozen[] frozen[deliver] frozen[] frozen[] frozen[freeze,backup] frozen[] frozen[]"
+        "frozen[] frozen[deliver] frozen[] frozen[freeze,backup] frozen[] frozen[] frozen[]"
     );
+}
+
+#[test]
+fn receipts_that_are_refused_again_and_again_bring_backups_at_a_falling_rate() {
+    let mut drain = Drain::new(Frozen::No);
+    walk(&mut drain, Stirring::No, vec![wish(Wish::DrainNow), BackedUp(receipt())]);
+    let mut backups = Vec::new();
+    for second in 2..1200 {
+        let actions = drain.step(Moment(second * 1000), Tick, Stirring::No);
+        if second == 2 || actions == [Action::Freeze, Action::Backup] {
+            backups.push(second);
+            // What lies between two refusals does not make the next one the first.
+            for event in [BackedUp(receipt()), Answered(ReceiptStatus::Checking)] {
+                drain.step(Moment(second * 1000), event, Stirring::No);
+            }
+            let refused = Answered(ReceiptStatus::Refused);
+            assert_eq!(drain.step(Moment(second * 1000), refused, Stirring::No), []);
+        }
+    }
+    let waits: Vec<u64> = backups.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    assert_eq!(drain.phase(), Some(DrainPhase::Frozen));
+    let now = Moment(1_200_000);
+    assert_eq!(drain.step(now, wish(Wish::Run), Stirring::No), [Action::Thaw], "a wait keeps nobody out");
 }
 
 #[test]

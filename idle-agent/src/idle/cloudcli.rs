@@ -165,7 +165,7 @@ fn whose(port: u16) -> Option<Vec<u32>> {
 
 /// Whether what listens on a port is this user's, as far as the kernel tells.
 pub fn is_of(port: u16, user: u32) -> bool {
-    whose(port).is_none_or(|owners| owners.contains(&user))
+    whose(port).is_none_or(|owners| owners.iter().all(|owner| [0, user].contains(owner)))
 }
 
 /// Says that ours knows our tokens from now on: before its user was registered it refused them, and was left alone for it.

@@ -39,6 +39,8 @@ const FINE: u64 = 100;
 /// What jobs must have used within these, in percent of a core times looks: three looks at the least that counts. A
 /// small job that a timer starts every few minutes stays below.
 const JOB_LATELY: u64 = 3 * JOB_PERCENT;
+/// What one look adds at most, in percent of a core: it takes two, however busy one is.
+const JOB_MOST: u64 = 2 * JOB_PERCENT;
 /// What all servers together, or all containers, use where they certainly work: tests that run against a server, a build
 /// in a daemon. So much, too, the helpers of an agent that is at its prompt.
 const SERVER_PERCENT: u64 = 50;
@@ -232,7 +234,7 @@ impl Sampler {
             }
         }
         let jobs = sum(&|kind| *kind == Kind::Job);
-        self.jobs = self.jobs - self.jobs / JOB_LOOKS + jobs.share.min(100) * FINE;
+        self.jobs = self.jobs - self.jobs / JOB_LOOKS + jobs.share.min(JOB_MOST) * FINE;
         let is_lasting = self.jobs >= JOB_LATELY * FINE;
         let traffic = self.job_traffic.lasting(jobs, passed, LASTING_MILLIS).rate;
         let served = sum(&|kind| matches!(kind, Kind::Server(..)));
@@ -407,7 +409,9 @@ fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -
                 return Kind::Agent(topmost_agent(current, name, &by_pid), part);
             }
             let runs_containers = CONTAINERS.contains(&current.comm.as_str());
-            if !runs_containers && servers.contains(&current.pid) {
+            // Who has a terminal below a server that has none works in a terminal that it serves: sshd, an editor's, CloudCLI.
+            let is_given = process.has_terminal && !current.has_terminal;
+            if !runs_containers && !is_given && servers.contains(&current.pid) {
                 // The system's own servers are nobody's; those in containers are the workspace's.
                 let is_own = Some(current.uid) == user || current.has_terminal;
                 if server.is_none_or(|(_, is_below_own)| is_own && !is_below_own) {

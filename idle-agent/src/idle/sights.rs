@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 
 /// Less than this between two looks is a ping: one of a TLS connection has 39 bytes, two have 78.
 const CONTENT_BYTES: u64 = 100;
+/// From here on what goes out is a question to a model: it carries all that was said before.
+const QUESTION_BYTES: u64 = 1000;
+/// From here on it is an answer whatever comes after: what Codex hears at its prompt, minutes apart, has 111 bytes.
+const ANSWER_BYTES: u64 = 1000;
 
 /// What was read about one agent, or of a program in a terminal its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +35,29 @@ pub struct Sockets {
     pub is_asked: bool,
     /// Bytes of content that came in so far on all of them.
     pub received_bytes: u64,
+    /// The same that went out; zero in traces from before it was read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sent_bytes: u64,
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+/// What one process showed in the look before.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    /// Its connections when they could last be read.
+    sockets: Option<Sockets>,
+    grown: u64,
+    /// Whether it waits for the answer to a question.
+    waits: bool,
 }
 
 /// The look before, to take differences from.
 #[derive(Debug, Clone, Default)]
 pub struct Sights {
-    before: BTreeMap<(u32, u64), (Option<u64>, u64)>,
+    before: BTreeMap<(u32, u64), Before>,
     is_job_talking: bool,
 }
 
@@ -49,13 +70,14 @@ impl Sights {
             let key = (agent.pid, agent.started);
             let sight = sights.iter().find(|sight| sight.process == key);
             let before = self.before.get(&key).copied();
-            let received = before.and_then(|(received, _)| received);
+            let known = before.and_then(|before| before.sockets);
             let sockets = sight.and_then(|sight| sight.sockets);
-            let line = sockets.map_or(Line::Unreadable, |sockets| line(&sockets, received));
-            let received = sockets.map(|sockets| sockets.received_bytes).or(received);
-            let grown = sight.map(|sight| sight.grown).or(before.map(|(_, grown)| grown));
+            let mut waits = before.is_some_and(|before| before.waits);
+            let line = sockets.map_or(Line::Unreadable, |sockets| line(&sockets, known.as_ref(), &mut waits));
+            let sockets = sockets.or(known);
+            let grown = sight.map(|sight| sight.grown).or(before.map(|before| before.grown));
             if let Some(grown) = grown {
-                after.insert(key, (received, grown));
+                after.insert(key, Before { sockets, grown, waits });
             }
             seen.push(Seen {
                 pid: agent.pid,
@@ -64,7 +86,7 @@ impl Sights {
                 works: agent.works,
                 only_stirs: agent.only_stirs,
                 is_lasting: agent.is_lasting,
-                writes: before.is_some_and(|(_, before)| Some(before) != grown),
+                writes: before.is_some_and(|before| Some(before.grown) != grown),
                 line,
                 children: agent.children.clone(),
                 status: sight.and_then(|sight| sight.status),
@@ -75,9 +97,11 @@ impl Sights {
         self.is_job_talking = false;
         for sight in sights.iter().filter(|sight| !is_agents(sight)) {
             let Some(sockets) = sight.sockets else { continue };
-            let before = self.before.get(&sight.process).and_then(|(received, _)| *received);
-            self.is_job_talking |= matches!(line(&sockets, before), Line::Asked | Line::Moving);
-            after.insert(sight.process, (Some(sockets.received_bytes), sight.grown));
+            let known = self.before.get(&sight.process).and_then(|before| before.sockets);
+            // What a job asked long ago is not remembered: it may be a session that is only kept open.
+            let line = line(&sockets, known.as_ref(), &mut false);
+            self.is_job_talking |= matches!(line, Line::Asked | Line::Trickling | Line::Moving);
+            after.insert(sight.process, Before { sockets: Some(sockets), grown: sight.grown, waits: false });
         }
         self.before = after;
         seen
@@ -104,10 +128,21 @@ pub fn left_behind(
     agents.iter().filter(is_left).flat_map(Agent::programs).collect()
 }
 
-fn line(sockets: &Sockets, before: Option<u64>) -> Line {
-    if before.is_some_and(|before| sockets.received_bytes.saturating_sub(before) >= CONTENT_BYTES) {
+/// What moves on connections since the look before, and whether an answer is still waited for. Over HTTP/2 the receipt of
+/// a question is acknowledged at once, with less than an answer has; pings go both ways meanwhile.
+fn line(sockets: &Sockets, before: Option<&Sockets>, waits: &mut bool) -> Line {
+    let received = before.map_or(0, |before| sockets.received_bytes.saturating_sub(before.received_bytes));
+    let sent = before.map_or(0, |before| sockets.sent_bytes.saturating_sub(before.sent_bytes));
+    if received >= CONTENT_BYTES || sockets.open == 0 {
+        *waits = false;
+    } else if sent >= QUESTION_BYTES {
+        *waits = true;
+    }
+    if received >= ANSWER_BYTES {
         Line::Moving
-    } else if sockets.is_asked {
+    } else if received >= CONTENT_BYTES {
+        Line::Trickling
+    } else if sockets.is_asked || *waits {
         Line::Asked
     } else if sockets.open == 0 {
         Line::Absent
@@ -136,18 +171,38 @@ mod tests {
     }
 
     fn sight(received_bytes: u64, grown: u64) -> Sight {
-        let sockets = Sockets { open: 1, is_asked: false, received_bytes };
+        let sockets = Sockets { open: 1, is_asked: false, received_bytes, sent_bytes: 0 };
         Sight { process: (20, 7), sockets: Some(sockets), grown, status: None }
     }
 
     #[test]
     fn connections_are_judged_by_what_moves_on_them() {
-        let one = |received_bytes, is_asked| Sockets { open: 1, received_bytes, is_asked };
+        let one = |received_bytes, is_asked| Sockets { open: 1, received_bytes, is_asked, sent_bytes: 0 };
+        let line = |now: &Sockets, before: Option<u64>| {
+            line(now, before.map(|received| one(received, false)).as_ref(), &mut false)
+        };
         assert_eq!(line(&Sockets::default(), Some(0)), Line::Absent);
         assert_eq!(line(&one(500, false), None), Line::Open, "the first look knows no difference");
         assert_eq!(line(&one(539, false), Some(500)), Line::Open, "a ping");
-        assert_eq!(line(&one(700, false), Some(500)), Line::Moving);
+        assert_eq!(line(&one(700, false), Some(500)), Line::Trickling);
+        assert_eq!(line(&one(1500, false), Some(500)), Line::Moving);
         assert_eq!(line(&one(500, true), Some(500)), Line::Asked);
+    }
+
+    #[test]
+    fn a_question_over_http_2_waits_for_its_answer_although_its_receipt_was_acknowledged() {
+        let mut sights = Sights::default();
+        let mut look = |sent_bytes, received_bytes| {
+            let sockets = Some(Sockets { open: 1, is_asked: false, received_bytes, sent_bytes });
+            sights.compare(&[agent()], &[Sight { sockets, ..sight(0, 3) }]).remove(0).line
+        };
+        assert_eq!(look(0, 0), Line::Open);
+        assert_eq!(look(5000, 83), Line::Asked);
+        for pings in 1..100 {
+            assert_eq!(look(5000 + 39 * pings, 83 + 39 * pings), Line::Asked);
+        }
+        assert_eq!(look(9000, 5200), Line::Moving, "the answer");
+        assert_eq!(look(9039, 5239), Line::Open);
     }
 
     #[test]
@@ -161,6 +216,6 @@ mod tests {
         assert_eq!(look(Some(Sight { sockets: None, ..sight(0, 3) })), (Line::Unreadable, false));
         assert_eq!(look(None), (Line::Unreadable, false));
         assert_eq!(look(Some(sight(5000, 3))), (Line::Open, false));
-        assert_eq!(look(Some(sight(5200, 4))), (Line::Moving, true));
+        assert_eq!(look(Some(sight(5200, 4))), (Line::Trickling, true));
     }
 }

@@ -152,10 +152,15 @@ pub struct TraceError {
     pub source: serde_json::Error,
 }
 
-/// Whether a trace of that name is kept back until the engine is made: a third of all, by the name alone.
+/// Held out until the engine was changed for what they showed; the first of what they showed stands in `docs/idle.md`.
+const USED_UP: [&str; 1] = ["codex-parked-full-length"];
+
+/// Whether a trace of that name is kept back until the engine is made: a third of all, by the name alone, but for those
+/// that were used.
 pub fn is_held_out(name: &str) -> bool {
     use sha2::Digest as _;
-    sha2::Sha256::digest(name.as_bytes()).first().is_some_and(|byte| byte % 3 == 0)
+    !USED_UP.contains(&name)
+        && sha2::Sha256::digest(name.as_bytes()).first().is_some_and(|byte| byte % 3 == 0)
 }
 
 impl Trace {

@@ -63,6 +63,9 @@ struct Session {
     /// For how long it has shown nothing but what a watcher or a loop shows as well.
     #[serde(default)]
     weak_ms: u64,
+    /// How long ago something was asked or came in last, if ever.
+    #[serde(default)]
+    heard_from_ms: Option<u64>,
 }
 
 /// All sessions; kept over a restart.
@@ -203,6 +206,7 @@ impl Turns {
                 asking_ms: 0,
                 asks_anew: false,
                 weak_ms: 0,
+                heard_from_ms: None,
             });
             self.sessions.len() - 1
         });
@@ -214,6 +218,7 @@ impl Session {
     /// How it stands, whether it asks, and whether what it uses counts as work.
     fn tick(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>, bool) {
         let heard = std::mem::take(&mut self.heard);
+        let seen = &Seen { line: self.confirmed(passed_ms, seen, policy), ..seen.clone() };
         let phase = self.believed(seen);
         // A watcher polls and a loop writes for ever; an agent that works asks its model between times.
         let is_moved = matches!(seen.line, Line::Asked | Line::Moving | Line::Unreadable);
@@ -228,7 +233,7 @@ impl Session {
         let is_fresh = is_sure || self.weak_ms <= bound_ms;
         let is_over = is_at_prompt(phase, seen.status) || self.only_watches(phase, seen);
         // One that reports nothing and is parked writes and repaints; one that works has asked its model just before.
-        let doubt_ms = policy.unknown_grace_secs.saturating_mul(1000) / DOUBT_PART;
+        let doubt_ms = doubt_ms(policy);
         let is_parked = phase == Phase::Untold || is_doubted(phase, seen.status);
         let is_flush = is_parked && seen.only_stirs && self.weak_ms > doubt_ms;
         let works = seen.works && (seen.is_lasting || is_fresh && !is_over && !is_flush);
@@ -275,6 +280,24 @@ impl Session {
         (reading, None, works)
     }
 
+    /// What its connections show, a little that comes in taken for more or for nothing: of one that reports nothing, or
+    /// the end of its turn, it counts where something was asked or came in just before. A turn shows something again and again; at their prompt
+    /// programs hear something every few minutes.
+    fn confirmed(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> Line {
+        let ago_ms = self.heard_from_ms.map(|ago_ms| ago_ms.saturating_add(passed_ms));
+        let is_moved = matches!(seen.line, Line::Asked | Line::Trickling | Line::Moving);
+        self.heard_from_ms = if is_moved { Some(0) } else { ago_ms };
+        let is_just_before =
+            ago_ms.is_some_and(|ago_ms| ago_ms <= doubt_ms(policy).saturating_add(passed_ms));
+        match seen.line {
+            Line::Trickling if is_just_before || !matches!(self.phase, Phase::Untold | Phase::Parked) => {
+                Line::Moving
+            }
+            Line::Trickling => Line::Open,
+            line => line,
+        }
+    }
+
     /// Whether a turn whose end was not reported is over by the session file, and nothing but watchers and servers is left.
     fn only_watches(&self, phase: Phase, seen: &Seen) -> bool {
         let is_over = is_doubted(phase, seen.status) && !matches!(seen.line, Line::Asked | Line::Moving);
@@ -319,8 +342,7 @@ impl Session {
         // The reports say one thing and the file another: neither is believed alone.
         if seen.status == Some(Status::Idle) {
             let shows_one = matches!(seen.line, Line::Asked | Line::Moving) || commands.next().is_some();
-            let doubt_ms = policy.unknown_grace_secs.saturating_mul(1000) / DOUBT_PART;
-            return if shows_one || self.silent_ms < doubt_ms {
+            return if shows_one || self.silent_ms < doubt_ms(policy) {
                 Reading::Unreadable(format!("{name} reported a turn, and says that it is at its prompt"))
             } else {
                 Reading::Quiet(format!("{name} reported no end of its turn, and is at its prompt"))
@@ -338,7 +360,7 @@ impl Session {
                 Line::Open | Line::Asked => {
                     return Reading::Active(format!("{name} waits for its model, silent for {silent}"));
                 }
-                Line::Absent | Line::Unreadable | Line::Moving => {}
+                Line::Absent | Line::Unreadable | Line::Trickling | Line::Moving => {}
             }
             if commands.next().is_some() {
                 return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
@@ -389,7 +411,7 @@ impl Session {
                     return Reading::Active(format!("{name} waits for an answer, silent for {silent}"));
                 }
                 Line::Moving => return Reading::Active(format!("{name} receives an answer")),
-                Line::Absent | Line::Open | Line::Unreadable => {}
+                Line::Absent | Line::Open | Line::Trickling | Line::Unreadable => {}
             }
             // A quick model has it start a command as soon as it starts its helpers: here only their names tell them apart.
             let is_command = |child: &Child| child.is_command && !child.is_server;
@@ -439,6 +461,11 @@ pub fn stronger(one: Reading, other: Reading) -> Reading {
         (Reading::Active(_), _) | (Reading::Unreadable(_), Reading::Quiet(_)) => one,
         (Reading::Unreadable(_) | Reading::Quiet(_), _) => other,
     }
+}
+
+/// For how long a report outweighs what is seen beside it.
+fn doubt_ms(policy: &VmPolicy) -> u64 {
+    policy.unknown_grace_secs.saturating_mul(1000) / DOUBT_PART
 }
 
 fn shown(ms: u64) -> ebbtide_api::Duration {

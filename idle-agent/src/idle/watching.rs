@@ -5,6 +5,7 @@
 use super::pace::Pace;
 use crate::clock::Moment;
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -12,6 +13,9 @@ use std::time::Instant;
 const PROCESSES: usize = 64;
 /// Most descriptors of one.
 const DESCRIPTORS: usize = 1024;
+
+/// How much of what the kernel says of one is read.
+const HEAD_BYTES: u64 = 2048;
 
 /// Looks again and again.
 #[derive(Debug, Default)]
@@ -41,8 +45,11 @@ fn watches(process: &Path) -> bool {
             matches!(target, "anon_inode:inotify" | "anon_inode:[inotify]" | "anon_inode:[fanotify]")
         });
         is_watch && {
-            let info = std::fs::read_to_string(process.join("fdinfo").join(descriptor.file_name()));
-            info.is_ok_and(|info| has_watch(&info))
+            let mut info = String::new();
+            let file = std::fs::File::open(process.join("fdinfo").join(descriptor.file_name()));
+            // A line a watch, of which there may be hundreds of thousands; the first is behind some lines of the instance.
+            let read = file.and_then(|file| file.take(HEAD_BYTES).read_to_string(&mut info));
+            read.is_ok() && has_watch(&info)
         }
     })
 }

@@ -38,7 +38,7 @@ pub fn look<'a>(
     let connections = connections();
     let sight = |agent: &Agent| {
         let process = (agent.pid, agent.started);
-        let own = connections.as_deref().and_then(|all| of_processes(Path::new("/proc"), &agent.own, all));
+        let own = connections.as_ref().and_then(|all| of_processes(Path::new("/proc"), &agent.own, all));
         let (home, known) = (home(agent.uid), transcript(process));
         Sight {
             process,
@@ -48,21 +48,25 @@ pub fn look<'a>(
         }
     };
     let of_job = |process: &(u32, u64)| {
-        let all = connections.as_deref()?;
+        let all = connections.as_ref()?;
         let own = of_processes(Path::new("/proc"), &[process.0], all).filter(|own| !own.is_empty())?;
         Some(Sight { process: *process, sockets: Some(sum(&own)), grown: 0, status: None })
     };
     agents.iter().map(sight).chain(jobs.iter().filter_map(of_job)).collect()
 }
 
-/// All connections that this machine opened: not those that somebody opened to a server on it.
-fn connections() -> Option<Vec<Connection>> {
+/// All connections, and the ports on which something listens.
+struct Table {
+    all: Vec<Connection>,
+    served: BTreeSet<u16>,
+}
+
+fn connections() -> Option<Table> {
     let asked = Diag::open().and_then(|mut diag| Ok((diag.listeners()?, diag.connections()?)));
     match asked {
-        Ok((listeners, mut all)) => {
-            let served: BTreeSet<u16> = listeners.into_iter().map(|listener| listener.port).collect();
-            all.retain(|connection| !served.contains(&connection.local_port));
-            Some(all)
+        Ok((listeners, all)) => {
+            let served = listeners.into_iter().map(|listener| listener.port).collect();
+            Some(Table { all, served })
         }
         Err(error) => {
             tracing::debug!(%error, "connections cannot be read");
@@ -71,8 +75,8 @@ fn connections() -> Option<Vec<Connection>> {
     }
 }
 
-/// Those of some processes; `None` where these cannot be looked at.
-fn of_processes(proc: &Path, processes: &[u32], all: &[Connection]) -> Option<Vec<Connection>> {
+/// Those that some processes opened; `None` where these cannot be looked at.
+fn of_processes(proc: &Path, processes: &[u32], table: &Table) -> Option<Vec<Connection>> {
     let mut inodes = BTreeSet::new();
     let mut is_readable = false;
     for pid in processes {
@@ -83,7 +87,17 @@ fn of_processes(proc: &Path, processes: &[u32], all: &[Connection]) -> Option<Ve
             link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
         }));
     }
-    is_readable.then(|| all.iter().filter(|one| inodes.contains(&one.inode)).copied().collect())
+    let own: Vec<Connection> = table.all.iter().filter(|one| inodes.contains(&one.inode)).copied().collect();
+    is_readable.then(|| opened(&own, &table.served))
+}
+
+/// Of the connections of some processes those that they opened to somebody else: not what somebody opened to a server of
+/// theirs, and not what they have with themselves, as Codex with its own server.
+fn opened(own: &[Connection], served: &BTreeSet<u16>) -> Vec<Connection> {
+    let to_itself = |one: &Connection| {
+        own.iter().any(|other| (other.local_port, other.remote_port) == (one.remote_port, one.local_port))
+    };
+    own.iter().filter(|one| !served.contains(&one.local_port) && !to_itself(one)).copied().collect()
 }
 
 fn sum(own: &[Connection]) -> Sockets {
@@ -91,6 +105,7 @@ fn sum(own: &[Connection]) -> Sockets {
         open: u32::try_from(own.len()).unwrap_or(u32::MAX),
         is_asked: own.iter().any(|one| one.is_asked),
         received_bytes: own.iter().map(|one| one.received_bytes).sum(),
+        sent_bytes: own.iter().map(|one| one.sent_bytes).sum(),
     }
 }
 
@@ -320,17 +335,23 @@ mod tests {
     }
 
     #[test]
-    fn an_open_connection_of_this_process_is_found_and_one_to_its_own_server_is_not() {
+    fn an_open_connection_of_this_process_to_its_own_server_is_with_nobody() {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let _served = server.accept().unwrap();
-        let Some(all) = connections() else {
+        let Some(table) = connections() else {
             eprintln!("skipped: this kernel has no socket diagnosis");
             return;
         };
-        let own = of_processes(Path::new("/proc"), &[std::process::id()], &all).unwrap();
-        let has = |port: u16| own.iter().any(|one| one.local_port == port);
-        assert!(has(client.local_addr().unwrap().port()));
-        assert!(!has(server.local_addr().unwrap().port()));
+        let (port, remote) = (client.local_addr().unwrap().port(), server.local_addr().unwrap().port());
+        let both = |one: &&Connection| (one.local_port, one.remote_port) == (port, remote);
+        let one = table.all.iter().find(both).expect("the kernel tells of it");
+        assert_eq!(
+            opened(&[*one], &table.served),
+            [*one],
+            "where the other end is another's, it is a question"
+        );
+        let own = of_processes(Path::new("/proc"), &[std::process::id()], &table).unwrap();
+        assert!(own.iter().all(|one| ![port, remote].contains(&one.local_port)), "{own:?}");
     }
 }

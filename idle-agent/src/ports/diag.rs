@@ -48,8 +48,12 @@ pub struct Connection {
     pub inode: u64,
     /// Its port on this side.
     pub local_port: u16,
+    /// The port on the other side.
+    pub remote_port: u16,
     /// Bytes of content that came in so far.
     pub received_bytes: u64,
+    /// Bytes of content that went out and arrived so far.
+    pub sent_bytes: u64,
     /// Whether something was sent later than anything came in: a question without an answer so far.
     pub is_asked: bool,
 }
@@ -170,6 +174,7 @@ fn read_listener(message: &[u8]) -> Option<Listener> {
 /// Reads `inet_diag_msg` and the `tcp_info` behind it; kernels before 4.1 do not count bytes there.
 fn read_connection(message: &[u8]) -> Option<Connection> {
     let local_port = u16::from_be_bytes(message.get(4..6)?.try_into().ok()?);
+    let remote_port = u16::from_be_bytes(message.get(6..8)?.try_into().ok()?);
     let inode = number(message, 68)?.into();
     let mut attributes = message.get(MESSAGE..)?;
     while let (Some(length), Some(kind)) = (short(attributes, 0), short(attributes, 2)) {
@@ -185,7 +190,9 @@ fn read_connection(message: &[u8]) -> Option<Connection> {
             return Some(Connection {
                 inode,
                 local_port,
+                remote_port,
                 received_bytes,
+                sent_bytes,
                 is_asked: is_first || sent_ago < received_ago,
             });
         }

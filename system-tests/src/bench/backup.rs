@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use meter::Taken;
 use serde_json::json;
 pub use sets::Kind;
-use sets::Set;
+use sets::{Set, Times};
 use std::path::Path;
 use std::time::Duration;
 use tools::{Keeper, Tool, sent};
@@ -170,7 +170,8 @@ impl Figures {
                 }
                 if step == Step::Restore {
                     let brought = keeper.brought(&target, &set)?;
-                    sets::same(&set.directory, &brought).with_context(|| tool.title())?;
+                    let times = if *tool == Tool::Pipe { Times::Seconds } else { Times::Exact };
+                    sets::same(&set.directory, &brought, times).with_context(|| tool.title())?;
                     std::fs::remove_dir_all(&target).context("removing what was restored")?;
                 } else {
                     let now = keeper.stored()?;
@@ -192,7 +193,7 @@ impl Figures {
         add("cpu", cpu);
         add("peak", taken.peak as f64);
         if step != Step::Restore && taken.proper.is_some() {
-            add("reader wall", (taken.wall - wall).as_secs_f64());
+            add("reader wall", taken.wall.saturating_sub(wall).as_secs_f64());
             add("reader cpu", taken.cpu - cpu);
         }
         if let Some(sent) = sent(taken) {
@@ -205,12 +206,11 @@ impl Figures {
         let mut gaps = Vec::new();
         for (kind, _, size) in &self.sets {
             for (step, tool) in Step::ALL.into_iter().flat_map(|step| Tool::ALL.map(|tool| (step, tool))) {
-                let mut wants = vec!["wall", "peak"];
-                wants.extend((tool != Tool::Pipe).then_some("requests"));
-                wants.extend((step == Step::First).then_some("stored"));
-                if tool == Tool::Agent && step != Step::Restore {
-                    wants.push("reader wall");
+                let mut wants = vec!["wall"];
+                if tool != Tool::Pipe {
+                    wants.extend(["peak", "requests"]);
                 }
+                wants.extend((step == Step::First).then_some("stored"));
                 wants.extend((tool == Tool::Agent && step == Step::First).then_some("sent"));
                 let missing = wants.into_iter().filter(|what| self.of(*kind, step, tool, what).min <= 0.0);
                 gaps.extend(missing.map(|what| name(*kind, step, tool, what)));

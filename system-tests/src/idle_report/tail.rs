@@ -86,6 +86,7 @@ fn later(look: &Look, first: &Look, last: &Look, rounds: u64) -> Look {
             }
             if let (Some(now), Some(first), Some(last)) = (&mut sight.sockets, first.sockets, last.sockets) {
                 now.received_bytes = grown(now.received_bytes, first.received_bytes, last.received_bytes);
+                now.sent_bytes = grown(now.sent_bytes, first.sent_bytes, last.sent_bytes);
             }
         }
     }

@@ -116,6 +116,20 @@ pub const DEFECTS: &[Defect] = &[
         caught_by: Test("decide::tests::wake_during_a_drain_takes_it_back_or_wakes_afterwards"),
     },
     Defect {
+        name: "a freeze from before the drain was taken back counts for the next",
+        file: "decide/inputs.rs",
+        old: "let is_frozen = says_frozen && !draft.record.thaws;",
+        new: "let is_frozen = says_frozen;",
+        caught_by: Test("decide::tests::thawing::a_freeze_that_is_to_end_proves_nothing_for_the_next_sleep"),
+    },
+    Defect {
+        name: "a frozen machine is given back while its receipt is being checked",
+        file: "record.rs",
+        old: "self.receipt_problem.is_some() && self.pending.is_none()",
+        new: "self.receipt_problem.is_some()",
+        caught_by: Test("decide::tests::thawing::a_receipt_that_is_being_checked_is_waited_for"),
+    },
+    Defect {
         name: "a final receipt outlives the drain that was taken back",
         file: "decide/phases.rs",
         old: "        pending.last = false;",

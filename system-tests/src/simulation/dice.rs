@@ -49,11 +49,13 @@ pub enum Kind {
     FalseReceipt,
     /// A receipt called the last one while work goes on.
     EarlyLast,
+    /// The owner takes a frozen machine back whose last backup was refused, and may put it to sleep at once.
+    Mends,
 }
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Setting,
         Self::Owner,
         Self::Trouble,
@@ -73,6 +75,7 @@ impl Kind {
         Self::Unreadable,
         Self::FalseReceipt,
         Self::EarlyLast,
+        Self::Mends,
     ];
 
     /// As it is written on the command line and in the table.
@@ -97,6 +100,7 @@ impl Kind {
             Self::Unreadable => "unreadable",
             Self::FalseReceipt => "false-receipt",
             Self::EarlyLast => "early-last",
+            Self::Mends => "mends",
         }
     }
 }

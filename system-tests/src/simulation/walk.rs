@@ -448,7 +448,7 @@ impl Walk {
         };
         // The API reserves a machine before it asks for one, and asks for none that a cap refuses.
         let begins = matches!(command, Command::Wake { .. } | Command::Retry);
-        let next = terms(&self.object.record).next.filter(|_| begins);
+        let next = terms(&self.object.record, at(now)).next.filter(|_| begins);
         let refused = next.is_some_and(|next| self.outside.reserve(next.0) != Ok(true));
         if refused || self.is_away() { Ok(()) } else { self.decide(Input::Ask(command)).map(drop) }
     }

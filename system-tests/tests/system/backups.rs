@@ -78,6 +78,47 @@ fn a_backup_that_does_not_fit_its_quota_says_so_and_keeps_its_machine() -> Resul
 }
 
 #[test]
+fn what_keeps_a_last_backup_from_being_whole_is_named_once_and_mended_on_the_machine() -> Result<()> {
+    let stack = with_machines("mended", quick())?;
+    let id = ready(&stack, &cloning())?.id.to_string();
+    let attribute = |call: &str| -> Result<String> {
+        let python = format!("import os; os.{call}");
+        stack.machine_of(&id)?.shell("ebb", &format!("cd /workspaces/ebbtide && python3 -c '{python}'"))
+    };
+    // The format holds names of attributes in UTF-8 alone.
+    attribute("setxattr(\"README.md\", b\"user.caf\\xe9\", b\"x\")")?;
+    let ticks = "setsid sh -c 'while :; do date +%s%N > /tmp/tick; sleep 0.1; done' > /dev/null 2>&1 &";
+    stack.machine_of(&id)?.shell("ebb", ticks)?;
+    stack.api.act(&id, "sleep")?;
+    stack.api.wait(&id, "what is to be mended, and how", LIMIT, |workspace| {
+        let why = workspace.waiting_for.as_deref().unwrap_or_default();
+        workspace.state == State::Draining && why.contains("README.md") && why.contains("wake the workspace")
+    })?;
+    wait::until("another last backup", LIMIT, || {
+        let log = stack.api.call("GET", &format!("/v1/workspaces/{id}/log"), None);
+        let log = log.and_then(|answer| answer.expect(200)).map_err(|error| format!("{error:#}"))?.json();
+        if log.to_string().matches("for the last backup").count() > 1 { Ok(()) } else { Err(log.to_string()) }
+    })?;
+    let named = |event: &ebbtide_api::workspace::Event| event.because.contains("could not be backed up");
+    let told = stack.api.events(&id)?.iter().filter(|event| named(event)).count();
+    ensure!(told == 1, "told {told} times");
+    stack.api.act(&id, "wake")?;
+    let awake = stack.api.wait_for(&id, State::Running, LIMIT)?;
+    ensure!(awake.generation.0 == 1, "it is another machine");
+    let tick = || read(&stack, &id, "/tmp/tick");
+    let before = tick()?;
+    wait::until("its processes to go on", LIMIT, || {
+        let now = tick().map_err(|error| format!("{error:#}"))?;
+        if now != before && !now.is_empty() { Ok(()) } else { Err(format!("still {now}")) }
+    })?;
+    attribute("removexattr(\"README.md\", b\"user.caf\\xe9\")")?;
+    stack.api.act(&id, "sleep")?;
+    let asleep = stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    ensure!(asleep.last_backup.is_some_and(|backup| !backup.partial), "what it holds is not whole");
+    stack.stop()
+}
+
+#[test]
 fn the_master_key_changes_under_workspaces_that_sleep_and_work() -> Result<()> {
     let mut stack = with_machines("rotation", quick())?;
     let id = ready(&stack, &cloning())?.id.to_string();

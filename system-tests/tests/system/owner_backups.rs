@@ -199,7 +199,7 @@ fn a_copy_of_the_bucket_opens_as_the_docs_say(
         }
     }
     let docs = std::fs::read_to_string(place::root().join("docs/backups.md"))?;
-    let sorting = docs.lines().find(|line| line.trim_start().starts_with("cd there/data && for pack in"));
+    let sorting = docs.lines().find(|line| line.trim_start().starts_with("(cd there/data && for pack in"));
     let sorting =
         sorting.context("docs/backups.md does not say how to sort packs")?.trim().replace("there/", "copy/");
     let above = copy.parent().context("no parent")?;
@@ -270,7 +270,11 @@ fn stock_restic_makes_fills_checks_restores_and_prunes_a_repository_by_itself() 
         let restic = Restic { program, ..Restic::of_owner(&stack, &id, "a password of the test") };
         let directory = stack.directory().join(number.to_string());
         std::fs::create_dir(&directory)?;
-        a_whole_life_of_a_repository(&restic, &directory, number > 0).context(named)?;
+        a_whole_life_of_a_repository(&restic, &directory, number > 0).context(named.clone())?;
+        if number < 2 {
+            what_is_damaged_goes_as_the_docs_say(&stack, &id, &restic, &directory, number > 0)
+                .context(named)?;
+        }
     }
     stack.stop()
 }
@@ -308,8 +312,43 @@ fn a_whole_life_of_a_repository(restic: &Restic, directory: &Path, is_newer: boo
     ensure!(restored == vec![7; 3_000_000], "{} other bytes", restored.len());
     let dumped = restic.run(&["--no-lock", "dump", "latest", &format!("/{file}")])?;
     ensure!(dumped.as_bytes() == restored, "dumped {} other bytes", dumped.len());
-    ensure!(restic.run(&["list", "locks"])?.trim().lines().count() <= 1, "locks are left");
+    let locks = restic.run(&["list", "locks"])?;
+    ensure!(locks.trim().is_empty(), "locks are left: {locks}");
     Ok(())
+}
+
+/// A snapshot that cannot be read, which restic passes over, and an index.
+fn what_is_damaged_goes_as_the_docs_say(
+    stack: &Stack,
+    id: &str,
+    restic: &Restic,
+    directory: &Path,
+    is_newer: bool,
+) -> Result<()> {
+    let path = |below: &str| format!("/v1/workspaces/{id}/restic/{below}");
+    let names = |kind: &str| -> Result<Vec<String>> {
+        let list = stack.api.raw("GET", &path(&format!("{kind}/")), &[], None)?.expect(200)?.json();
+        Ok(list.as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect())
+    };
+    let damage = |object: &str| {
+        stack.plant_object(&format!("workspaces/owner/{id}/restic/{object}"), "what a disk made of it")
+    };
+    let before = names("snapshots")?;
+    restic.run(&["backup", &directory.join("source").to_string_lossy()])?;
+    let snapshot =
+        names("snapshots")?.into_iter().find(|name| !before.contains(name)).context("no new one")?;
+    damage(&format!("snapshots/{snapshot}"))?;
+    let forgotten = restic.run(&["forget", &snapshot]);
+    ensure!(names("snapshots")?.contains(&snapshot), "restic removes it now: {forgotten:?}");
+    stack.api.raw("DELETE", &path(&format!("snapshots/{snapshot}")), &[], None)?.expect(200)?;
+    ensure!(names("snapshots")? == before, "{:?}", names("snapshots")?);
+
+    let index = names("index")?.into_iter().next().context("no index")?;
+    damage(&format!("index/{index}"))?;
+    ensure!(restic.run(&["check"]).is_err(), "nothing is damaged");
+    restic.run(if is_newer { &["repair", "index"] } else { &["rebuild-index"] })?;
+    ensure!(!names("index")?.contains(&index), "{index} is still there");
+    restic.run(&["check", "--read-data"]).map(drop)
 }
 
 fn stored(stack: &Stack, id: &str) -> Result<u64> {

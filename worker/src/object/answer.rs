@@ -53,7 +53,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         }
         Call::Backups { ask } => backups::answer(inner, &record, ask).await,
         Call::Sleep => ask(inner, Command::Sleep).await,
-        Call::Terms => json(&terms(&record)),
+        Call::Terms => json(&terms(&record, now())),
         Call::Wake { snapshot, quote } => begin(inner, quote, Command::Wake { snapshot }).await,
         Call::Retry { quote } => begin(inner, quote, Command::Retry).await,
         Call::Delete => ask(inner, Command::Delete).await,

@@ -80,7 +80,8 @@ fn looks(steps: &[Step]) -> Vec<Facts> {
         people += u64::from(*step == Step::OpensPage);
         job += if *step == Step::JobWorks { 900 } else { 0 };
         agent += if *step == Step::AgentWorks { 300 } else { 5 };
-        let sockets = Sockets { open: 1, is_asked: *step == Step::AgentAsks, received_bytes: 0 };
+        let sockets =
+            Sockets { open: 1, is_asked: *step == Step::AgentAsks, received_bytes: 0, sent_bytes: 0 };
         let sight = Sight {
             process: CODEX,
             sockets: (*step != Step::BlindToSockets).then_some(sockets),
@@ -131,7 +132,7 @@ fn same(looks: &[Facts]) -> Facts {
     let mut steps = looks.iter().rev();
     let mut last = steps.find(|facts| facts.processes.is_ok() && facts.terminals.is_ok()).cloned();
     for sight in last.iter_mut().flat_map(|facts| &mut facts.sights) {
-        sight.sockets = Some(Sockets { open: 1, is_asked: false, received_bytes: 0 });
+        sight.sockets = Some(Sockets { open: 1, is_asked: false, received_bytes: 0, sent_bytes: 0 });
     }
     let mut last = last.unwrap_or_else(still);
     last.people = looks.iter().map(|facts| facts.people).max().unwrap_or(0);
@@ -163,7 +164,7 @@ proptest! {
             let mut more = facts.clone();
             if let Ok(processes) = &mut more.processes {
                 processes.push(process((60, 6), "claude", 7));
-                let sockets = Some(Sockets { open: 2, is_asked: false, received_bytes: 5 });
+                let sockets = Some(Sockets { open: 2, is_asked: false, received_bytes: 5, sent_bytes: 0 });
                 more.sights.push(Sight { process: (60, 6), sockets, grown: 3, status: None });
             }
             let (before, why) = (without.judge(now, &facts, &POLICY), with.judge(now, &more, &POLICY));

@@ -139,6 +139,7 @@ fn a_program_in_a_terminal_that_talks_over_the_network_is_waited_for_half_an_hou
                     open,
                     is_asked: false,
                     received_bytes: u64::from(open) * number * 1000,
+                    sent_bytes: 0,
                 }),
                 grown: 0,
                 status: None,

@@ -29,20 +29,11 @@ const HELPERS: [&str; 12] = [
     "lsp",
 ];
 
-/// Arguments that say that a program goes on watching files.
-const WATCHING: [&str; 8] =
-    ["--watch", "-w", "-cw", "watch", "--watchAll", "--watch-all", "--watch=true", "--continuous"];
+/// Arguments that say that a program goes on watching files. `-w` says so to `tsc` and something else to others.
+const WATCHING: [&str; 6] = ["--watch", "watch", "--watchAll", "--watch-all", "--watch=true", "--continuous"];
 /// Programs and scripts that do nothing else.
-const WATCHERS: [&str; 8] = [
-    "nodemon",
-    "watchexec",
-    "cargo-watch",
-    "watchmedo",
-    "ts-node-dev",
-    "chokidar",
-    "chokidar-cli",
-    "webpack",
-];
+const WATCHERS: [&str; 7] =
+    ["nodemon", "watchexec", "cargo-watch", "watchmedo", "ts-node-dev", "chokidar", "chokidar-cli"];
 /// What watches a file to wait for something that it will say.
 const FOLLOWERS: [&str; 4] = ["tail", "inotifywait", "fswatch", "entr"];
 /// Programs and scripts that start others and wait for them.
@@ -115,9 +106,15 @@ pub fn says_it_watches(process: &Process) -> bool {
     let is_named = |name: &str| WATCHERS.contains(&stem(name));
     is_named(&process.comm)
         || script(process).is_some_and(is_named)
-        || process.arguments.iter().skip(1).any(|argument| WATCHING.contains(&argument.as_str()))
+        || says_so(process.arguments.get(1..).unwrap_or_default())
         // As a trace says it.
         || process.arguments.first().is_some_and(|first| first == "--watch")
+}
+
+/// Whether one of these arguments says so, and the next does not take it back.
+fn says_so(arguments: &[String]) -> bool {
+    let nexts = arguments.iter().skip(1).map(String::as_str).chain([""]);
+    arguments.iter().zip(nexts).any(|(one, next)| WATCHING.contains(&one.as_str()) && next != "false")
 }
 
 /// Whether a process does nothing but start others and wait for them, by its name or its script's.

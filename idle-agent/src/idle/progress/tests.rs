@@ -46,20 +46,8 @@ fn after(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)], looks: u6
 
 /// Runs the scene for ten seconds, in which the processes use so many ticks and bytes, and says what works.
 fn after_ten_seconds(scene: &[Process], servers: &[u32], used: &[(u32, u64, u64)]) -> Option<String> {
-    let servers = servers.iter().copied().collect();
-    let mut sampler = Sampler::default();
-    assert_eq!(
-        works(&sampler.sample(scene, &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS)),
-        None,
-        "the first sample knows nothing"
-    );
-    let mut later = scene.to_vec();
-    for (pid, ticks, bytes) in used {
-        let process = later.iter_mut().find(|process| process.pid == *pid).unwrap();
-        process.ticks += ticks;
-        process.storage_bytes = process.storage_bytes.map(|before| before + bytes);
-    }
-    works(&sampler.sample(&later, &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS))
+    assert_eq!(works(&after(scene, servers, used, 0)), None, "the first sample knows nothing");
+    works(&after(scene, servers, used, 1))
 }
 
 #[test]
@@ -229,7 +217,8 @@ fn an_agent_that_listens_is_still_an_agent() {
 fn a_build_started_by_hand_counts_and_a_watcher_or_a_repainting_terminal_does_not() {
     let scene =
         [process(9, 1, "tmux"), process(10, 9, "bash"), process(11, 10, "make"), process(12, 10, "watch ls")];
-    assert!(after_ten_seconds(&scene, &[], &[(11, 500, 0)]).unwrap().starts_with("a job runs"));
+    assert_eq!(after_ten_seconds(&scene, &[], &[(11, 900, 0)]), None, "one look never suffices");
+    assert!(works(&after(&scene, &[], &[(11, 500, 0)], 2)).unwrap().starts_with("a job runs"));
     assert!(
         after_ten_seconds(&scene, &[], &[(11, 5, 30_000_000)]).unwrap().starts_with("a job runs"),
         "a copy"
@@ -240,22 +229,14 @@ fn a_build_started_by_hand_counts_and_a_watcher_or_a_repainting_terminal_does_no
 
 #[test]
 fn short_lived_children_are_counted_through_their_parent() {
-    let servers = BTreeSet::new();
     let mut sampler = Sampler::default();
-    let make = process(11, 1, "make");
-    sampler.sample(std::slice::from_ref(&make), &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS);
-    let reaped = Process { ticks: make.ticks + 700, ..make.clone() };
-    let seen =
-        sampler.sample(std::slice::from_ref(&reaped), &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS);
-    assert!(seen.works.is_some());
-    let newborn = process(50, 11, "cc1");
-    let working = Process { ticks: 400, ..newborn };
-    assert!(
-        sampler
-            .sample(&[reaped, working], &servers, &BTreeSet::new(), Some(USER), TEN_SECONDS)
-            .works
-            .is_some()
-    );
+    let mut look = |scene: &[Process]| {
+        sampler.sample(scene, &BTreeSet::new(), &BTreeSet::new(), Some(USER), TEN_SECONDS).works.is_some()
+    };
+    let make = |ticks| Process { ticks, ..process(11, 1, "make") };
+    assert!(!look(&[make(0)]) && !look(&[make(700)]) && look(&[make(1400)]));
+    let newborn = Process { ticks: 400, ..process(50, 11, "cc1") };
+    assert!(look(&[make(1400), newborn]));
 }
 
 #[test]
@@ -439,7 +420,7 @@ fn a_command_that_only_watches_is_known_by_its_watches_and_by_what_it_says_of_it
     for command in [
         "node /w/node_modules/.bin/tsc --watch",
         "node --watch server.js",
-        "node /w/node_modules/.bin/vite build -w",
+        "node /w/node_modules/.bin/vite build --watch",
         "node /usr/bin/nodemon app.js",
         "cargo-watch -x test",
     ] {
@@ -453,6 +434,8 @@ fn a_command_that_only_watches_is_known_by_its_watches_and_by_what_it_says_of_it
         "inotifywait -m -r /w",
         "node wait-for-the-result.js",
         "node /w/node_modules/.bin/vitest run",
+        "node /w/node_modules/.bin/jest -w 1",
+        "node /w/node_modules/.bin/tsc --watch false",
         "java GradleWrapperMain build",
         "bash --watch",
         "codex --watch",
@@ -463,7 +446,7 @@ fn a_command_that_only_watches_is_known_by_its_watches_and_by_what_it_says_of_it
 
 #[test]
 fn one_process_that_may_work_makes_all_of_a_command_work() {
-    let tsc = |pid, parent| process(pid, parent, "node /w/.bin/tsc -w");
+    let tsc = |pid, parent| process(pid, parent, "node /w/.bin/tsc --watch");
     let pair = [process(30, 20, "bash -c x"), tsc(31, 30)];
     let with = |more: &[Process], servers: &[u32]| watching(&[&pair, more].concat(), servers, &[31, 32, 33]);
     assert_eq!(with(&[process(32, 30, "tee log")], &[]), [30, 31, 32]);
@@ -539,4 +522,19 @@ fn what_is_of_use_to_the_workspace_is_its_users_and_what_is_in_containers() {
     assert_eq!(of_workspace(&scene, Some(USER)), [(10, 10)]);
     scene.extend([root(process(30, 1, "containerd-shim")), root(process(31, 30, "node"))]);
     assert_eq!(of_workspace(&scene, Some(USER)), [(10, 10), (30, 30), (31, 31)]);
+}
+
+#[test]
+fn a_job_in_a_terminal_that_a_server_serves_is_a_job_here_and_in_a_container() {
+    let at_terminal = |pid, parent, command| Process { has_terminal: true, ..process(pid, parent, command) };
+    let scene = [process(30, 1, "code-server"), at_terminal(31, 30, "bash"), at_terminal(32, 31, "pytest")];
+    let used = [(32, 200, 0)];
+    assert!(works(&after(&scene, &[30], &used, 2)).unwrap().starts_with("a job runs"));
+    // What serves in such a terminal is a server as anywhere.
+    assert_eq!(works(&after(&scene, &[30, 32], &used, 9)), None);
+    let shim = Process { uid: 0, ..process(29, 1, "containerd-shim") };
+    let [sshd, bash, pytest] = scene;
+    let inside = [shim, Process { parent: 29, ..sshd }, bash, pytest];
+    assert!(after(&inside, &[30], &used, 9).may_work.unwrap().starts_with("a container works or polls"));
+    assert_eq!(after(&inside, &[30, 32], &used, 9).may_work, None);
 }

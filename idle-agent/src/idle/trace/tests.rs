@@ -33,7 +33,7 @@ fn process(pid: u32, arguments: &[&str]) -> Process {
 }
 
 fn facts() -> Facts {
-    let sockets = Sockets { open: 1, is_asked: true, received_bytes: 9 };
+    let sockets = Sockets { open: 1, is_asked: true, received_bytes: 9, sent_bytes: 0 };
     Facts {
         ready: true,
         user: Some(1000),
@@ -90,8 +90,8 @@ fn who_watches_and_what_arguments_say_of_it_come_back() {
     let mut before = facts();
     before.watchers = [31].into();
     before.processes = Ok(vec![
-        process(30, &["node", "/w/node_modules/.bin/concurrently", "tsc -w -p acme"]),
-        process(31, &["node", "/w/node_modules/.bin/tsc", "-w", "-p", "acme"]),
+        process(30, &["node", "/w/node_modules/.bin/concurrently", "tsc --watch -p acme"]),
+        process(31, &["node", "/w/node_modules/.bin/tsc", "--watch", "-p", "acme"]),
         process(32, &["node", "/w/acme.js", "-p"]),
     ]);
     let text = recorded(std::slice::from_ref(&before));

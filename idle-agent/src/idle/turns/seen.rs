@@ -38,6 +38,8 @@ pub enum Line {
     Open,
     /// Something was asked and nothing has come since.
     Asked,
+    /// A little comes in: part of an answer, or what a program at its prompt hears every few minutes.
+    Trickling,
     /// Content comes in.
     Moving,
     /// It cannot be read.

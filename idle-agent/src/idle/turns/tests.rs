@@ -433,3 +433,35 @@ proptest! {
             || is_unclear(&quietest), "{standing:?} {quietest:?}");
     }
 }
+
+#[test]
+fn an_agent_at_its_prompt_that_hears_a_little_every_few_minutes_is_not_in_a_turn() {
+    let mut turns = Turns::default();
+    let flush = Seen { works: true, only_stirs: true, ..parked() };
+    for _ in 0..20 {
+        for _ in 0..12 {
+            look(&mut turns, 10, &with_line(Line::Open));
+        }
+        assert!(!is_active(&look(&mut turns, 10, &with_line(Line::Trickling))), "on its own");
+        let standing = look(&mut turns, 10, &flush);
+        assert!(!is_active(&standing) && standing.working.is_none(), "what it stores after that is no work");
+    }
+}
+
+#[test]
+fn a_little_that_comes_in_again_and_again_is_an_answer() {
+    let mut turns = Turns::default();
+    look(&mut turns, 10, &with_line(Line::Trickling));
+    for _ in 0..20 {
+        assert!(is_active(&look(&mut turns, 10, &with_line(Line::Trickling))));
+        look(&mut turns, 10, &with_line(Line::Open));
+    }
+    look(&mut turns, 300, &with_line(Line::Asked));
+    assert!(
+        is_active(&look(&mut turns, 10, &with_line(Line::Trickling))),
+        "after a question it counts at once"
+    );
+    let mut told = told(&[Happened::Prompted]);
+    look(&mut told, 600, &with_line(Line::Open));
+    assert!(is_active(&look(&mut told, 10, &with_line(Line::Trickling))), "a turn that was reported goes on");
+}

@@ -81,7 +81,10 @@ pub fn run(mut commands: Vec<Command>) -> Result<Taken> {
         taken.wall = begun.elapsed();
         taken.peak = peaks.iter().sum();
         // Before anything is waited for: the reader may still look at a program that has ended.
-        (taken.said, taken.proper) = reader.join().unwrap_or_default();
+        let (said, proper) = reader.join().unwrap_or_default();
+        taken.said = said;
+        // On a starved machine the line may be read only after the program was seen to have ended.
+        taken.proper = proper.map(|(wall, cpu)| (wall.min(taken.wall), cpu));
         for (child, command) in children.iter_mut().zip(&commands) {
             taken.cpu += cpu(child.id())?;
             let status = child.wait().context("waiting for a program")?;

@@ -167,11 +167,20 @@ pub fn count(directory: &Path) -> Result<(usize, u64)> {
     Ok(found)
 }
 
-/// Holds two trees against each other: names, kinds, contents, links, modes and times of change.
+/// How exactly a tool keeps times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// To the nanosecond.
+    Exact,
+    /// To the second, as `tar` does unless it is asked for more.
+    Seconds,
+}
+
+/// Holds two trees against each other: names, kinds, contents, links, and modes and times of change of files and directories.
 ///
 /// # Errors
 /// Names the first difference.
-pub fn same(wanted: &Path, found: &Path) -> Result<()> {
+pub fn same(wanted: &Path, found: &Path, times: Times) -> Result<()> {
     let below = |top: &Path| -> Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         list(top, &mut paths)?;
@@ -183,26 +192,35 @@ pub fn same(wanted: &Path, found: &Path) -> Result<()> {
     let (names, others) = (below(wanted)?, below(found)?);
     let odd = names.iter().find(|name| others.binary_search(name).is_err());
     let odd = odd.or_else(|| others.iter().find(|name| names.binary_search(name).is_err()));
-    ensure!(odd.is_none(), "{odd:?} is in one tree alone, of {} and {} files", names.len(), others.len());
+    ensure!(odd.is_none(), "{odd:?} is in one tree alone, of {} and {} paths", names.len(), others.len());
     for name in names {
         let (one, other) = (wanted.join(&name), found.join(&name));
         let facts = |path: &Path| -> Result<_> {
             let data = fs::symlink_metadata(path)?;
             let link = data.is_symlink().then(|| fs::read_link(path)).transpose()?;
+            let part = if times == Times::Exact { data.mtime_nsec() } else { 0 };
             // The times of links are their own matter: an archive may not keep them.
-            let modified = (!data.is_symlink()).then(|| (data.mtime(), data.mode()));
-            Ok((data.file_type(), data.len(), link, modified))
+            let modified = (!data.is_symlink()).then(|| (data.mtime(), part, data.mode()));
+            // What a directory's size means is its file system's matter.
+            let size = data.is_file().then_some(data.len());
+            Ok((data.file_type(), size, link, modified))
         };
-        ensure!(facts(&one)? == facts(&other)?, "{}: another kind, size, link, mode or time", name.display());
-        ensure!(one.is_symlink() || fs::read(&one)? == fs::read(&other)?, "{}: other bytes", name.display());
+        let (wanted, found) = (facts(&one)?, facts(&other)?);
+        ensure!(wanted == found, "{}: wanted {wanted:?}, found {found:?}", name.display());
+        let is_file = wanted.1.is_some();
+        ensure!(!is_file || fs::read(&one)? == fs::read(&other)?, "{}: other bytes", name.display());
     }
     Ok(())
 }
 
+/// Everything below a directory, directories too.
 fn list(directory: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(directory).with_context(|| format!("reading {}", directory.display()))? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() { list(&entry.path(), into)? } else { into.push(entry.path()) }
+        if entry.file_type()?.is_dir() {
+            list(&entry.path(), into)?;
+        }
+        into.push(entry.path());
     }
     Ok(())
 }

@@ -60,6 +60,20 @@ pub const SCENES: &[Script] = &[
         }
     }),
     (
+        "short-job-by-a-timer",
+        "a timer runs a script every ten minutes that takes 3.5 s of a core: housekeeping",
+        |s| {
+            s.must_sleep();
+            for _ in 0..8 {
+                let script = s.spawn(1, "python3");
+                s.load(script, 350);
+                s.pass(10);
+                s.end(script);
+                s.pass(590);
+            }
+        },
+    ),
+    (
         "robot-visits-a-page",
         "a monitor's request compiles a page of the dev server every ten minutes; no person is there",
         |s| {

@@ -9,7 +9,7 @@ use crate::simulation::promises::{Broken, Promise};
 use crate::simulation::{EPOCH_MS, MINUTE_MS, ODDS, at};
 use ebbtide_api::vm::{DrainPhase, Wish};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request};
-use ebbtide_control::decide::{Context, Input};
+use ebbtide_control::decide::{Command, Context, Input};
 use ebbtide_control::record::{Phase, Wanted};
 use ebbtide_control::view;
 
@@ -139,6 +139,28 @@ impl Walk {
         let instruction = view::instruction(&self.object.record, &context);
         if let Some(machine) = self.machines.get_mut(&server_id) {
             machine.told(&instruction);
+        }
+        self.mends(server_id)
+    }
+
+    /// The owner wakes a frozen machine whose last backup was refused. It hears of that at its next turn; what it
+    /// delivers meanwhile may end nothing, not even where it is to sleep again by then.
+    fn mends(&mut self, server_id: u64) -> Result<(), Broken> {
+        let now = self.now();
+        if self.is_away()
+            || !self.object.record.may_thaw(at(now))
+            || self.object.record.wanted != Wanted::Asleep
+        {
+            return Ok(());
+        }
+        let Some(mut rng) = self.dice.strike(Kind::Mends, 150) else { return Ok(()) };
+        self.decide(Input::Ask(Command::Wake { snapshot: None }))?;
+        if rng.bool() {
+            self.decide(Input::Ask(Command::Sleep))?;
+        }
+        if let Some(machine) = self.machines.get_mut(&server_id) {
+            machine.unreadable &= rng.u32(..3) == 0;
+            machine.works_until_ms = machine.works_until_ms.max(now + rng.i64(1..20) * MINUTE_MS);
         }
         Ok(())
     }
