@@ -179,7 +179,12 @@ fn a_tidying_that_meets_a_damaged_object_removes_nothing_says_so_and_stops_no_bo
     let notice = events.iter().find(|event| event.because.starts_with("old backups were not removed"));
     let notice = &notice.context("nobody was told")?.because;
     ensure!(names(notice), "it does not name what is damaged: {notice}");
-    ensure!(listed(&stack, &id)?["due"] == due, "{}", listed(&stack, &id)?);
-    ensure!(packs()? == stored_before, "something was removed all the same");
+    // It may be falling asleep again, which adds packs and makes one more due.
+    ensure!(listed(&stack, &id)?["due"].as_u64() >= due.as_u64(), "{}", listed(&stack, &id)?);
+    let stored_after = packs()?;
+    ensure!(
+        stored_before.iter().all(|pack| stored_after.contains(pack)),
+        "something was removed all the same"
+    );
     stack.stop()
 }
