@@ -464,6 +464,7 @@ fn wishes_that_make_no_sense_for_a_live_workspace_change_nothing() {
             ("PUT", "/ports/0", Some(&access), invalid),
             ("PUT", "/ports/22", Some(&access), invalid),
             ("PUT", "/ports/2019", Some(&access), invalid),
+            ("PUT", "/ports/3001", Some(&access), invalid),
             ("PUT", "/ports/65536", Some(&access), invalid),
             ("PUT", "/ports/-1", Some(&access), invalid),
             ("PUT", "/ports/http", Some(&access), invalid),
