@@ -199,7 +199,7 @@ fn deleting_a_record_that_is_gone_is_done() {
 }
 
 #[test]
-fn a_wrong_zone_or_a_proxys_404_is_not_gone() {
+fn a_404_of_a_proxy_or_of_another_zone_is_not_gone() {
     assert!(matches!(delete(404, fixture!("error.no_zone")), Err(Failure::Auth(_))));
     assert!(matches!(delete(404, "<html>not found</html>"), Err(Failure::Unknown { .. })));
     assert!(matches!(delete(404, ""), Err(Failure::Unknown { .. })));

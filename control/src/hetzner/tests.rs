@@ -286,7 +286,7 @@ fn a_server_is_read_found_or_gone() {
 }
 
 #[test]
-fn a_proxys_404_is_not_gone() {
+fn a_404_of_a_proxy_is_not_gone() {
     for body in ["", "<html>not found</html>", "{}", r#"{"error":"not_found"}"#] {
         let outcome = one(404, body, async |client| client.server(ServerId(4711)).await);
         assert!(matches!(outcome, Err(Failure::Unknown { .. })), "{body}");
