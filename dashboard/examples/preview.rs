@@ -5,7 +5,7 @@
 #[allow(dead_code)]
 mod sample;
 
-use ebbtide_dashboard::asset;
+use ebbtide_dashboard::asset::Asset;
 use std::path::PathBuf;
 
 fn main() -> std::io::Result<()> {
@@ -14,7 +14,7 @@ fn main() -> std::io::Result<()> {
         std::process::exit(2);
     };
     std::fs::create_dir_all(directory.join("static"))?;
-    for file in [asset::STYLE, asset::SCRIPT, asset::ICON] {
+    for file in Asset::ALL {
         std::fs::write(directory.join(file.path.trim_start_matches('/')), file.text)?;
     }
     for (name, html) in sample::pages() {

@@ -1,7 +1,7 @@
-//! What pages link to: the style sheet, the script and the icon, compiled in.
+//! What pages link to: the style sheet, the scripts and the icon, compiled in.
 //!
 //! Each has a version made of its content, so that a browser may keep it for ever: a changed file has another URL.
-//! Nothing else is served from `/static/`.
+//! Nothing else is served from `/static/`. One script is not ours: `build.rs` takes it from `node_modules`.
 
 /// A file under `/static/`.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,12 @@ pub const STYLE: Asset =
 /// The script that keeps pages up to date; they work without it.
 pub const SCRIPT: Asset =
     Asset::new("/static/app.js", "text/javascript; charset=utf-8", include_str!("../static/app.js"));
+/// Brings a part of a page up to date in place, for [`SCRIPT`], which comes after it: idiomorph, from npm.
+pub const MORPH: Asset = Asset::new(
+    "/static/idiomorph.js",
+    "text/javascript; charset=utf-8",
+    include_str!(concat!(env!("OUT_DIR"), "/idiomorph.js")),
+);
 /// The icon of a browser tab.
 pub const ICON: Asset =
     Asset::new("/static/favicon.svg", "image/svg+xml", include_str!("../static/favicon.svg"));
@@ -34,9 +40,12 @@ impl Asset {
         Self { path, content_type, text, version: fnv1a(text.as_bytes()) }
     }
 
+    /// Everything under `/static/`.
+    pub const ALL: [Self; 4] = [STYLE, MORPH, SCRIPT, ICON];
+
     /// Finds what is served at a path.
     pub fn find(path: &str) -> Option<Self> {
-        [STYLE, SCRIPT, ICON].into_iter().find(|asset| asset.path == path)
+        Self::ALL.into_iter().find(|asset| asset.path == path)
     }
 
     /// The path with its version, for pages.
@@ -73,8 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_three_files_are_served() {
-        assert_eq!(Asset::find("/static/app.css").map(|asset| asset.content_type), Some(STYLE.content_type));
+    fn only_the_four_files_are_served() {
+        for asset in Asset::ALL {
+            assert_eq!(Asset::find(asset.path).map(|found| found.url()), Some(asset.url()));
+        }
         for path in ["/static/", "/static/../Cargo.toml", "/static/app.css/", ""] {
             assert!(Asset::find(path).is_none(), "{path}");
         }
@@ -84,6 +95,10 @@ mod tests {
     fn pages_obey_their_own_content_security_policy() {
         let style = STYLE.text.replace("xmlns='http://www.w3.org/2000/svg'", "");
         assert!(!style.contains("http") && !style.contains("@import"), "nothing comes from elsewhere");
-        assert!(!SCRIPT.text.contains("eval("));
+        for script in [MORPH, SCRIPT] {
+            for forbidden in ["eval(", "new Function", ".style.", "import("] {
+                assert!(!script.text.contains(forbidden), "{}: {forbidden}", script.path);
+            }
+        }
     }
 }

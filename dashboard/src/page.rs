@@ -22,6 +22,7 @@ pub struct Shell {
     pub csrf: Option<String>,
     product: &'static str,
     style: String,
+    morph: String,
     script: String,
     icon: String,
 }
@@ -34,6 +35,7 @@ impl Shell {
             csrf,
             product: ebbtide_api::PRODUCT.name,
             style: asset::STYLE.url(),
+            morph: asset::MORPH.url(),
             script: asset::SCRIPT.url(),
             icon: asset::ICON.url(),
         }

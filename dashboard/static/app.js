@@ -1,4 +1,4 @@
-// Keeps a page up to date while somebody looks at it. Every page works without this file.
+// Keeps a page up to date while somebody looks at it. Every page works without this file. Needs idiomorph.js before it.
 //
 // An element with `data-live="URL"` is fetched again and its `.live` child is brought up to date in place, so that
 // focus, selection and unfolded details stay. `data-refresh` on `.live` says how often, in milliseconds; 0 means only
@@ -9,60 +9,11 @@
   const SLOWEST_RETRY_MS = 15000;
   const ANSWER_WITHIN_MS = 10000;
 
-  // ---- one tree brought up to date with another ----
+  // ---- what a refresh leaves alone ----
 
-  const same = (have, want) =>
-    have.nodeName === want.nodeName && (have.id || "") === (want.id || "");
-
-  // The next sibling that can become `want`, unless that would pass over one that is still wanted.
-  const find = (from, want, wanted) => {
-    for (let node = from; node; node = node.nextSibling) {
-      if (same(node, want)) return node;
-      if (node.id && wanted.has(node.id)) return null;
-    }
-    return null;
-  };
-
+  // Folded and unfolded by hand: the page does not fold it back.
   const touched = new WeakSet();
-
-  const attributes = (have, want) => {
-    const keeps = (name) => name === "open" && touched.has(have);
-    for (const { name } of [...have.attributes]) {
-      if (!want.hasAttribute(name) && !keeps(name)) have.removeAttribute(name);
-    }
-    for (const { name, value } of want.attributes) {
-      if (have.getAttribute(name) !== value && !keeps(name)) have.setAttribute(name, value);
-    }
-  };
-
-  const update = (have, want) => {
-    if (have.nodeType === Node.ELEMENT_NODE) {
-      attributes(have, want);
-      const wanted = new Set([...want.children].map((child) => child.id).filter(Boolean));
-      let place = have.firstChild;
-      for (const child of [...want.childNodes]) {
-        const found = find(place, child, wanted);
-        if (!found) {
-          have.insertBefore(child, place);
-          continue;
-        }
-        while (place !== found) {
-          const next = place.nextSibling;
-          place.remove();
-          place = next;
-        }
-        update(found, child);
-        place = found.nextSibling;
-      }
-      while (place) {
-        const next = place.nextSibling;
-        place.remove();
-        place = next;
-      }
-    } else if (have.nodeValue !== want.nodeValue) {
-      have.nodeValue = want.nodeValue;
-    }
-  };
+  const callbacks = { beforeAttributeUpdated: (name, node) => !(name === "open" && touched.has(node)) };
 
   // ---- times in the reader's own zone ----
 
@@ -115,7 +66,7 @@
       if (!want || !have) return;
       localise(want);
       const focused = holder.contains(document.activeElement) ? document.activeElement : null;
-      update(have, want);
+      Idiomorph.morph(have, want, { callbacks });
       // A button that is gone must not take the keyboard's place with it.
       if (focused && !focused.isConnected) document.getElementById("main")?.focus({ preventScroll: true });
     };

@@ -28,7 +28,7 @@ fn no_page_needs_what_its_content_security_policy_forbids() {
                 !attributes(tag).iter().any(|attribute| attribute.starts_with("on")),
                 "{name}: an event handler in <{tag}>"
             );
-            assert!(!tag.starts_with("script") || tag.contains("src=\"/static/app.js?v="), "{name}: <{tag}>");
+            assert!(!tag.starts_with("script") || tag.contains("src=\"/static/"), "{name}: <{tag}>");
             assert!(!tag.contains("href=\"javascript"), "{name}: <{tag}>");
         }
     }
@@ -38,7 +38,7 @@ fn no_page_needs_what_its_content_security_policy_forbids() {
 fn hostile_names_stay_text_on_every_page() {
     for html in sample::hostile_others().into_iter().chain([sample::hostile_page()]) {
         assert!(html.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "shown as it is");
-        assert_eq!(html.matches("<script").count(), 1, "our own alone");
+        assert_eq!(html.matches("<script").count(), 2, "those that we serve alone");
         assert!(!html.contains("\"onload="), "a quote stays inside its attribute");
         assert!(!html.contains("onclick='x'"), "a single quote too");
         assert!(html.contains("&#38;amp;"), "an entity is not taken for one");

@@ -1,5 +1,5 @@
 // The script of the dashboard alone, in a real Chromium, against a server that plays the Worker: what a refresh keeps,
-// when it stops, and what is said when the connection is lost. Needs nothing but the repository.
+// when it stops, and what is said when the connection is lost. Needs nothing but the repository and its npm packages.
 // Run with: node --test system-tests/tests/browser/live-page.test.mjs
 
 import assert from "node:assert/strict";
@@ -13,10 +13,14 @@ const POLICY =
   "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 let browser;
-let script;
+let scripts;
 
 before(async () => {
-  script = await readFile(new URL("dashboard/static/app.js", ROOT), "utf8");
+  const text = (path) => readFile(new URL(path, ROOT), "utf8");
+  scripts = {
+    "/static/idiomorph.js": await text("node_modules/idiomorph/dist/idiomorph.min.js"),
+    "/static/app.js": await text("dashboard/static/app.js"),
+  };
   browser = await launch();
 });
 
@@ -29,7 +33,7 @@ const site = async (state) => {
       response.writeHead(status, { "content-type": type, "content-security-policy": POLICY });
       response.end(text);
     };
-    if (request.url === "/static/app.js") return send(200, "text/javascript", script);
+    if (scripts[request.url]) return send(200, "text/javascript", scripts[request.url]);
     if (request.url === "/live") {
       state.asked = (state.asked ?? 0) + 1;
       if (state.status === "lost") return request.socket.destroy();
@@ -39,7 +43,8 @@ const site = async (state) => {
     send(
       200,
       "text/html",
-      `<!doctype html><html lang="en"><title>t</title><script src="/static/app.js" defer></script>
+      `<!doctype html><html lang="en"><title>t</title>
+       <script src="/static/idiomorph.js" defer></script><script src="/static/app.js" defer></script>
        <main id="main" tabindex="-1"><p id="offline" role="status" hidden></p>
        <div data-live="/live">${state.part()}</div></main></html>`,
     );
