@@ -12,6 +12,7 @@ pub mod id;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod sweep;
+pub mod text;
 pub mod usage;
 pub mod vm;
 pub mod why;
