@@ -9,22 +9,21 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod backup_capacity;
 pub mod cloudflare;
-pub mod decide;
-pub mod gate;
+pub mod executor;
 pub mod hetzner;
 pub mod http;
 pub mod keys;
+pub mod lifecycle;
 pub mod machine;
 pub mod money;
 pub mod names;
-
-pub mod perform;
 pub mod policy;
+pub mod rate_limit;
 pub mod record;
 pub mod retention;
 pub mod secret;
-pub mod strain;
 pub mod sweep;
 pub mod tokens;
 pub mod view;

@@ -1,7 +1,7 @@
 //! What the control plane remembers of a workspace: the truth, kept by its Durable Object.
 //!
 //! The JSON form is stored and read back by later versions: fields are added with a default, never renamed.
-//! Nothing here decides; see [`crate::decide`].
+//! Nothing here decides; see [`crate::lifecycle`].
 
 mod parts;
 mod phase;
@@ -44,7 +44,7 @@ pub struct Record {
     pub because: String,
     /// What the next backup would not fit into, as its owner was told last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strain: Option<crate::strain::Strain>,
+    pub strain: Option<crate::backup_capacity::Strain>,
     /// What is wanted of it.
     pub wanted: Wanted,
     /// Number of the current or last machine; 0 before the first.

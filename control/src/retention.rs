@@ -4,7 +4,7 @@
 //! clock. Times are those of verification, by the control plane's clock: a machine whose clock is wrong moves nothing.
 //! Only snapshots that the control plane has verified itself are ever named, and old ones of the same machine that a later
 //! receipt proves (passes over a file that changed, receipts that were lost); what an owner's restic wrote stays. What is
-//! no longer kept becomes *due*, and goes with a *tidying* in the boot of a later machine. See `decide::grants` for who may
+//! no longer kept becomes *due*, and goes with a *tidying* in the boot of a later machine. See `lifecycle::repository_lock` for who may
 //! carry it out.
 
 use crate::policy::Policy;

@@ -1,6 +1,6 @@
 //! What a record looks like to a person, and what it tells the machine. Derives, never decides.
 
-use crate::decide::Context;
+use crate::lifecycle::Context;
 use crate::names::port_host_of;
 use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::Timestamp;
@@ -196,7 +196,7 @@ fn is_past_tidying(boot: &[BootStep]) -> bool {
 }
 
 /// What a heartbeat says, as far as the lifecycle goes.
-pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
+pub fn heard(heartbeat: &Heartbeat) -> crate::lifecycle::Heard {
     use ebbtide_api::why::Verdict;
     let why = heartbeat.why.as_ref();
     let first = |otherwise: &str| {
@@ -207,7 +207,7 @@ pub fn heard(heartbeat: &Heartbeat) -> crate::decide::Heard {
         Some(Verdict::Active | Verdict::Held) => (None, Some(first("something works again"))),
         Some(Verdict::Quiet | Verdict::WaitingForHuman | Verdict::Unknown) | None => (None, None),
     };
-    crate::decide::Heard {
+    crate::lifecycle::Heard {
         ready: heartbeat.ready,
         past_tidying: is_past_tidying(&heartbeat.boot),
         boot_progress: heartbeat.boot_progress,

@@ -16,7 +16,7 @@ use ebbtide_api::Timestamp;
 use ebbtide_api::sweep::{SweepMode, SweepPartReport, SweepReport};
 use ebbtide_api::usage::UsageCaps;
 use ebbtide_api::workspace::State;
-use ebbtide_control::gate::{Level, Levels};
+use ebbtide_control::rate_limit::{Level, Levels};
 use page::{Kind, Page, Sample};
 use worker::{Response, ResponseBuilder};
 
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use ebbtide_api::sweep::SweepPart;
     use ebbtide_api::usage::{UsageCount, UsageSpending};
-    use ebbtide_control::gate::Gate;
+    use ebbtide_control::rate_limit::Gate;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_second(1_763_700_000 + secs).unwrap()

@@ -3,7 +3,7 @@
 //! It answers [`Call`]s (POST, JSON) and one WebSocket per machine (GET). Load → decide → save is synchronous, so calls
 //! cannot interleave inside it; effects run after the save, one at a time, and their end is an input like any other.
 //! A crash between any two lines is recovered by the alarm, which is set before every effect. Heartbeats write
-//! nothing unless something changed. Decisions are in `ebbtide_control::decide`, effects in `ebbtide_control::perform`.
+//! nothing unless something changed. Decisions are in `ebbtide_control::lifecycle`, effects in `ebbtide_control::executor`.
 
 mod answer;
 mod backups;
@@ -21,7 +21,7 @@ pub use client::{call, forward_socket};
 
 use crate::log::Level;
 use ebbtide_api::{ErrorCode, Timestamp};
-use ebbtide_control::decide::{Context, Decision, Input, Note, decide};
+use ebbtide_control::lifecycle::{Context, Decision, Input, Note, decide};
 use ebbtide_control::record::Record;
 use run::Heard;
 use std::cell::{Cell, RefCell};
@@ -114,8 +114,8 @@ enum Alarm {
 /// What is left to do after a decision was saved.
 struct Settled {
     record: Record,
-    effect: Option<(u64, ebbtide_control::decide::Effect)>,
-    refusal: Option<ebbtide_control::decide::Refusal>,
+    effect: Option<(u64, ebbtide_control::lifecycle::Effect)>,
+    refusal: Option<ebbtide_control::lifecycle::Refusal>,
 }
 
 impl Inner {
@@ -197,7 +197,7 @@ impl Inner {
     }
 
     /// Lets an effect run on after the answer.
-    fn run_on(self: &Rc<Self>, effect: Option<(u64, ebbtide_control::decide::Effect)>) {
+    fn run_on(self: &Rc<Self>, effect: Option<(u64, ebbtide_control::lifecycle::Effect)>) {
         if let Some(effect) = effect {
             let inner = Rc::clone(self);
             self.state.wait_until(async move {

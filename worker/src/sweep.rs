@@ -22,7 +22,7 @@ use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
-use ebbtide_control::gate::Need;
+use ebbtide_control::rate_limit::Need;
 use ebbtide_control::sweep::state::{PartState, SweepState};
 use ebbtide_control::sweep::turn::{order, turn_ends_at};
 use turn::{Ended, Sweeper, Trouble};

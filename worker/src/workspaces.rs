@@ -17,7 +17,7 @@ use ebbtide_api::workspace::{
     CreateHold, EventList, Hold, LogPage, PatchWorkspace, SnapshotList, Workspace, WorkspaceList,
 };
 use ebbtide_api::{Duration, WorkspaceId};
-use ebbtide_control::decide::PortAccess;
+use ebbtide_control::lifecycle::PortAccess;
 use ebbtide_control::money::Quote;
 use ebbtide_control::names;
 use ebbtide_control::tokens::{AccessClaims, AccessLevel};

@@ -39,7 +39,7 @@ pub struct InFlight {
     /// Tells this attempt from an earlier one that was given up.
     pub attempt_id: u64,
     /// What was begun.
-    pub effect: crate::decide::Effect,
+    pub effect: crate::lifecycle::Effect,
     /// When.
     pub started_at: Timestamp,
 }

@@ -149,7 +149,7 @@ fn taking_one_snapshot_after_another_keeps_what_the_rule_keeps_of_all() {
 
 #[test]
 fn a_list_of_the_due_that_is_full_keeps_the_newest_of_each_machine_which_proves_the_others() {
-    let mut record = crate::decide::a_record();
+    let mut record = crate::lifecycle::a_record();
     let count = Record::DUE_KEPT + 50;
     // The abandoned branch is the oldest of all.
     record.due = (0..count)

@@ -3,7 +3,7 @@
 
 use super::dice::{Dice, Kind};
 use ebbtide_api::vm::{DrainPhase, Instruction, Pack, Receipt, Unreadable, Wish};
-use ebbtide_control::decide::Heard;
+use ebbtide_control::lifecycle::Heard;
 use std::collections::BTreeMap;
 
 /// What storage holds, and how much work each snapshot restores.

@@ -16,7 +16,7 @@ use super::{EPOCH_MS, MINUTE_MS, ODDS, at, setting};
 use ebbtide_api::Duration;
 use ebbtide_api::workspace::{Hold, OnUnsaved, State};
 use ebbtide_cloud_sim::model::ServerStatus;
-use ebbtide_control::decide::{Command, Input};
+use ebbtide_control::lifecycle::{Command, Input};
 use ebbtide_control::money::terms;
 use ebbtide_control::record::{Phase, Wanted};
 use std::collections::{BTreeMap, BTreeSet};

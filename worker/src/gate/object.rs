@@ -2,12 +2,12 @@
 //!
 //! It answers one call (POST: a report of what was sent, and what is asked for). The count is in memory; a row is written
 //! only while it is far from a full bucket or the provider has asked us to pause, because then forgetting it would be
-//! wrong. No alarm, no timer: whoever asks brings the time. Decisions are in `ebbtide_control::gate`.
+//! wrong. No alarm, no timer: whoever asks brings the time. Decisions are in `ebbtide_control::rate_limit`.
 
 use super::{Ask, Reply};
 use crate::chance;
 use crate::log::{self, Level};
-use ebbtide_control::gate::Gate;
+use ebbtide_control::rate_limit::Gate;
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};

@@ -12,7 +12,7 @@ use crate::workspaces::{self as actions, Act};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::account::{CreateLink, NoFields, PortAccess, SetPort, WakeWorkspace};
 use ebbtide_api::workspace::PortList;
-use ebbtide_control::decide;
+use ebbtide_control::lifecycle;
 use ebbtide_control::tokens::AccessLevel;
 use worker::{Request, Response};
 
@@ -126,8 +126,8 @@ pub async fn set_port(
     let port = port(params)?;
     let SetPort { access } = body::read_json(request).await?;
     let access = match access {
-        PortAccess::Owner => decide::PortAccess::Owner,
-        PortAccess::Public => decide::PortAccess::Public,
+        PortAccess::Owner => lifecycle::PortAccess::Owner,
+        PortAccess::Public => lifecycle::PortAccess::Public,
     };
     answer::json(200, &actions::act(invocation, context, &id, Act::SetPort(port, access)).await?)
 }

@@ -5,7 +5,7 @@
 use super::{Index, millis, text};
 use crate::error::ApiResult;
 use ebbtide_api::workspace::State;
-use ebbtide_control::decide::Neighbours;
+use ebbtide_control::lifecycle::Neighbours;
 use ebbtide_control::policy::Policy;
 use ebbtide_control::record::{Record, minus, plus};
 use serde::Deserialize;

@@ -7,7 +7,7 @@ use crate::calls::Calls;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::workspace::{CreateHold, EventList, Hold, LogPage, SnapshotList};
 use ebbtide_api::{ErrorCode, TenantId};
-use ebbtide_control::decide::{Command, Context, Input, Note, crowding};
+use ebbtide_control::lifecycle::{Command, Context, Input, Note, crowding};
 use ebbtide_control::money::{Quote, terms};
 use ebbtide_control::record::{NewWorkspace, Record, plus};
 use ebbtide_control::sweep::Fate;

@@ -11,7 +11,7 @@ use crate::restic_view::{Lineage, Mark, Reach};
 use ebbtide_api::vm::{TidyOrder, TidyReport};
 use ebbtide_api::workspace::{SnapshotSummary, State};
 use ebbtide_api::{ErrorCode, Generation};
-use ebbtide_control::decide::{Command, Input};
+use ebbtide_control::lifecycle::{Command, Input};
 use ebbtide_control::record::{Record, Tidying};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,7 +7,7 @@ use super::backups::BackupCall;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
 use ebbtide_api::workspace::{CreateHold, PatchWorkspace};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
-use ebbtide_control::decide::PortAccess;
+use ebbtide_control::lifecycle::PortAccess;
 use ebbtide_control::money::Quote;
 use ebbtide_control::record::NewWorkspace;
 use serde::{Deserialize, Serialize};

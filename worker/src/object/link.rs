@@ -7,7 +7,7 @@ use super::{Alarm, Inner, now, refuse};
 use crate::log::Level;
 use ebbtide_api::vm::{Heartbeat, Instruction};
 use ebbtide_api::{ErrorCode, Generation};
-use ebbtide_control::decide::{Context, Input};
+use ebbtide_control::lifecycle::{Context, Input};
 use ebbtide_control::machine;
 use ebbtide_control::record::Record;
 use ebbtide_control::view;

@@ -5,7 +5,7 @@ use super::{Alarm, Inner, now, story};
 use crate::calls::Calls;
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
-use ebbtide_control::decide::{Effect, EffectOutcome, Input};
+use ebbtide_control::lifecycle::{Effect, EffectOutcome, Input};
 use ebbtide_control::record::Record;
 use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};

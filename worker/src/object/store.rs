@@ -11,7 +11,7 @@ use super::call::EventPage;
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::workspace::Event;
 use ebbtide_api::{Generation, Timestamp};
-use ebbtide_control::decide::Note;
+use ebbtide_control::lifecycle::Note;
 use ebbtide_control::record::Record;
 use serde::Deserialize;
 use std::cell::Cell;

@@ -6,7 +6,7 @@
 use crate::calls::Calls;
 use crate::log::{self, Level};
 use ebbtide_api::Timestamp;
-use ebbtide_control::decide::{Effect, EffectOutcome, Note};
+use ebbtide_control::lifecycle::{Effect, EffectOutcome, Note};
 use ebbtide_control::record::Record;
 
 /// A line of history.

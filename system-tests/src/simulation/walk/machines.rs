@@ -9,7 +9,7 @@ use crate::simulation::promises::{Broken, Promise};
 use crate::simulation::{EPOCH_MS, MINUTE_MS, ODDS, at};
 use ebbtide_api::vm::{DrainPhase, Wish};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request};
-use ebbtide_control::decide::{Command, Context, Input};
+use ebbtide_control::lifecycle::{Command, Context, Input};
 use ebbtide_control::record::{Phase, Wanted};
 use ebbtide_control::view;
 

@@ -2,8 +2,8 @@
 //!
 //! Must never believe a single not-found, and never lose an attempt that may have landed.
 
-use super::images::{self, give_up_rescue, image_written};
 use super::phases::{destroy, leave_provisioning};
+use super::rescue::{self, give_up_rescue, image_written};
 use super::{Context, Draft, Effect, EffectOutcome, failure, receipts, silence};
 use crate::record::{Dns, Pause, Phase, RescueStep, plus};
 use ebbtide_api::Timestamp;
@@ -22,9 +22,9 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
             draft.record.pause = failures;
             later(draft, effect, waiting_for, maybe_landed, not_before, context);
         }
-        (Effect::Reserve, EffectOutcome::Reserved(quote)) => super::money::reserved(draft, quote),
+        (Effect::Reserve, EffectOutcome::Reserved(quote)) => super::billing::reserved(draft, quote),
         (Effect::Reserve, EffectOutcome::Refused(failure)) => {
-            super::money::reservation_refused(draft, failure, context);
+            super::billing::reservation_refused(draft, failure, context);
         }
         (Effect::EnsureServer, EffectOutcome::Exists(server)) => {
             draft.record.spec.placement = server.placement.clone();
@@ -33,8 +33,8 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
         (Effect::EnsureServer, EffectOutcome::NoRoom { message }) => no_room(draft, &message, context),
         (Effect::EnsureServer, EffectOutcome::Refused(failure)) => refused(draft, failure, context),
         (Effect::EnsureServer, EffectOutcome::ImageImpossible { message }) => {
-            if images::is_missed_twice(draft, context) {
-                let failure = images::image_vanished(draft, &message);
+            if rescue::is_missed_twice(draft, context) {
+                let failure = rescue::image_vanished(draft, &message);
                 refused(draft, failure, context);
             } else {
                 wait(draft, "a second look whether the rescue image is gone", context);
@@ -50,7 +50,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
         (Effect::LookAround, EffectOutcome::Neighbours(neighbours)) => {
             silence::looked(draft, neighbours, context)
         }
-        (Effect::DeleteImage { image }, EffectOutcome::Done) => images::deleted(draft, image),
+        (Effect::DeleteImage { image }, EffectOutcome::Done) => rescue::deleted(draft, image),
         (Effect::Reboot, EffectOutcome::Done) => {
             if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
                 *rebooted_at = Some(now);
@@ -64,7 +64,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
         }
         (Effect::AwaitImage, EffectOutcome::Done) => image_written(draft, context),
         (Effect::AwaitImage, EffectOutcome::ImageImpossible { .. })
-            if !images::is_missed_twice(draft, context) =>
+            if !rescue::is_missed_twice(draft, context) =>
         {
             wait(draft, "a second look whether the rescue image is gone", context);
         }
@@ -90,9 +90,9 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
         (Effect::DeleteServer, EffectOutcome::Deleting) => wait(draft, "the server's deletion", context),
         (Effect::DeleteDns, EffectOutcome::Done) => draft.record.dns = Dns::Absent,
         (Effect::CheckSpending, EffectOutcome::Spending(spending)) => {
-            super::money::checked(draft, Some(&spending), context);
+            super::billing::checked(draft, Some(&spending), context);
         }
-        (Effect::CheckSpending, EffectOutcome::Done) => super::money::checked(draft, None, context),
+        (Effect::CheckSpending, EffectOutcome::Done) => super::billing::checked(draft, None, context),
         (Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs }) => {
             receipts::checked(draft, packs, context)
         }
@@ -106,7 +106,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
                 draft.record.snapshots.clear();
                 draft.record.due.clear();
                 draft.note("its keys are shredded");
-                images::give_over_all(draft, now);
+                rescue::give_over_all(draft, now);
             }
         }
         (_, EffectOutcome::Refused(failure)) => {
@@ -131,7 +131,7 @@ pub(super) fn later(
     context: &Context<'_>,
 ) {
     if let Effect::DeleteImage { image } = effect {
-        return images::put_off(draft, image, &waiting_for, not_before, context);
+        return rescue::put_off(draft, image, &waiting_for, not_before, context);
     }
     if let (Effect::EnsureServer, true, Phase::Provisioning { maybe_created, .. }) =
         (effect, landed, &mut draft.record.phase)

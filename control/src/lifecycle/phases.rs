@@ -1,9 +1,9 @@
 //! How phases follow one another, and when to look again.
 //!
-//! Every move that ends a machine with work on it stands in this file, in `images` or in `silence`: through a verified
+//! Every move that ends a machine with work on it stands in this file, in `rescue` or in `silence`: through a verified
 //! final receipt, a recorded discard, or the rescue rules.
 
-use super::images::{self, give_up_rescue, rescue, saved};
+use super::rescue::{self, give_up_rescue, rescue, saved};
 use super::silence::{self, fall_silent};
 use super::{Context, Draft, failure};
 use crate::policy::Policy;
@@ -22,7 +22,7 @@ pub(super) fn settle(draft: &mut Draft, context: &Context<'_>) {
         }
     }
     warn(draft, context);
-    images::tend(draft, context);
+    rescue::tend(draft, context);
 }
 
 /// When the machine counts as last heard of: entering the phase and our own lateness restart the clock.
@@ -52,7 +52,7 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         Phase::Draining { reason, frozen, .. } => draining(draft, reason, frozen, context),
         Phase::Rescuing { started_at, .. } => {
             if wanted == Wanted::Discarded {
-                images::abandon(draft, now);
+                rescue::abandon(draft, now);
                 return destroy(draft, None, "the owner discards what is unsaved", now);
             }
             now >= draft.record.rescue_ends_at(started_at, policy)
@@ -64,7 +64,7 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         }
         Phase::Asleep | Phase::Failed { .. } => match wanted {
             Wanted::Awake if draft.record.live_grant(now).is_some() => false,
-            Wanted::Awake if !draft.may_begin => super::money::give_up_reserving(draft, context),
+            Wanted::Awake if !draft.may_begin => super::billing::give_up_reserving(draft, context),
             Wanted::Awake => {
                 wake(draft, context);
                 draft.enter(Phase::Requested, "the owner wakes it", now);
@@ -72,7 +72,7 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
             }
             Wanted::Deleted | Wanted::Discarded => rest(draft, None, context),
             Wanted::Asleep => {
-                super::money::stop_reserving(&mut draft.record);
+                super::billing::stop_reserving(&mut draft.record);
                 false
             }
         },
@@ -165,7 +165,7 @@ fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
         }
         return drain(draft, DrainReason::Lifetime, "its lifetime is over", now);
     }
-    if let Some(because) = super::money::paid_hour_over(&draft.record, now) {
+    if let Some(because) = super::billing::paid_hour_over(&draft.record, now) {
         drain_idle(draft, &because, now);
         return true;
     }
@@ -250,7 +250,7 @@ pub(super) fn destroy(
     now: Timestamp,
 ) -> bool {
     draft.record.vanished_at = None;
-    let failure = failure.map(|failure| images::told(&draft.record, failure));
+    let failure = failure.map(|failure| rescue::told(&draft.record, failure));
     draft.enter(Phase::Destroying { failure, not_found_at: None, server_gone: false }, because, now);
     true
 }
@@ -258,7 +258,7 @@ pub(super) fn destroy(
 /// Comes to rest without a machine.
 fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Context<'_>) -> bool {
     let now = context.now;
-    let failure = failure.map(|failure| images::told(&draft.record, failure));
+    let failure = failure.map(|failure| rescue::told(&draft.record, failure));
     let record = &mut draft.record;
     record.salvages = None;
     record.held_until = None;
@@ -301,7 +301,7 @@ fn wake(draft: &mut Draft, context: &Context<'_>) {
     record.silence_from = None;
     record.warnings_given = 0;
     record.lost = None;
-    images::choose_start(draft, context);
+    rescue::choose_start(draft, context);
     // A workspace of a version that tidied nothing waits as a new one does.
     draft.record.tidied_at.get_or_insert(context.now);
     draft.record.tidying = crate::retention::order(&draft.record, context.policy, context.now);
@@ -386,7 +386,7 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
     let pause = record.pause.as_ref().filter(|pause| pause.until > context.now).map(|pause| pause.until);
     let warning =
         is_warned(record).then(|| next_warning(record, policy)).flatten().filter(|at| *at > context.now);
-    let images = images::wake_at(record, context);
-    let money = super::money::wake_at(record, context);
+    let images = rescue::wake_at(record, context);
+    let money = super::billing::wake_at(record, context);
     [own, effect, pause, warning, images, money].into_iter().flatten().min()
 }

@@ -2,9 +2,9 @@
 //! no phase on by itself, except where the input *is* the move (ready, idle, a refusal by the provider).
 
 use super::phases::{demote_receipt, destroy, drain_idle};
-use super::{Context, Draft, Heard, Input, commands, failure, grants, outcomes, receipts};
+use super::{Context, Draft, Heard, Input, commands, failure, outcomes, receipts, repository_lock};
+use crate::backup_capacity;
 use crate::record::{DrainReason, Phase, Wanted, plus};
-use crate::strain;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
 use ebbtide_api::workspace::Persistence;
@@ -53,7 +53,7 @@ fn tick(draft: &mut Draft, due_at: Option<Timestamp>, context: &Context<'_>) {
 fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
     let now = context.now;
     if heard.past_tidying {
-        grants::tidying_is_over(draft);
+        repository_lock::tidying_is_over(draft);
     }
     let says_frozen = matches!(heard.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
     draft.record.thaws &= says_frozen;
@@ -96,11 +96,11 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
             let held = draft.record.holds.iter().any(|hold| hold.ends_at > now);
             match (heard.idle, held, draft.record.wanted) {
                 (Some(because), false, Wanted::Awake) => {
-                    if !super::money::keep_warm(draft, &because, context) {
+                    if !super::billing::keep_warm(draft, &because, context) {
                         drain_idle(draft, &because, now);
                     }
                 }
-                _ => super::money::busy_again(draft, heard.busy.as_deref()),
+                _ => super::billing::busy_again(draft, heard.busy.as_deref()),
             }
         }
         Phase::Draining { reason, trouble, frozen } => {
@@ -118,13 +118,13 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
 /// Tells once when the next backup would not fit, and once when it fits again.
 fn strained(draft: &mut Draft, estimate: &BackupEstimate, stored_bytes: u64, context: &Context<'_>) {
     let was = draft.record.strain;
-    let strain = strain::strain(estimate, stored_bytes, context.policy, was);
+    let strain = backup_capacity::strain(estimate, stored_bytes, context.policy, was);
     if strain == was || draft.record.spec.persistence == Persistence::None {
         return;
     }
     draft.record.strain = strain;
     match strain {
-        Some(strain) => draft.note(strain::told(strain, estimate, stored_bytes, context.policy)),
+        Some(strain) => draft.note(backup_capacity::told(strain, estimate, stored_bytes, context.policy)),
         None => draft.note("the next backup fits again"),
     }
 }

@@ -36,7 +36,7 @@ fn due(record: &Record, context: &Context<'_>) -> Option<Effect> {
     let image = record.next_old_image().filter(|old| old.delete_at <= context.now);
     due_in_phase(record, context)
         .or_else(|| image.map(|old| Effect::DeleteImage { image: old.image }))
-        .or_else(|| super::money::due(record, context))
+        .or_else(|| super::billing::due(record, context))
 }
 
 fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
@@ -93,7 +93,7 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
         }
         Phase::Deleted { purge_at, purged } => (!purged && *purge_at <= context.now).then_some(Effect::Purge),
         Phase::Asleep | Phase::Failed { .. } => {
-            super::money::must_reserve(record, context).then_some(Effect::Reserve)
+            super::billing::must_reserve(record, context).then_some(Effect::Reserve)
         }
         Phase::Requested => None,
     }

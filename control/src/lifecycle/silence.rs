@@ -4,8 +4,8 @@
 //! lives is kept until its lifetime ends. Before anything harmful the other workspaces are looked at: many that fell
 //! silent together have not died together, and the clock begins anew. Only the hard end is stronger.
 
-use super::images::{rescue, saved};
 use super::phases::{destroy, heard_at};
+use super::rescue::{rescue, saved};
 use super::{Context, Draft};
 use crate::policy::Policy;
 use crate::record::{DrainReason, Phase, Record, ServerStatus, Wanted, minus, plus};

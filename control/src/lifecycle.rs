@@ -1,25 +1,25 @@
 //! The lifecycle: one pure function from what we remember and what happened to what is next.
 //!
-//! [`decide`] first takes the input into the record (`inputs`, `commands`, `receipts`, `outcomes`), then lets the phase move on as far as it can
-//! (`phases`), then names the one effect that is due (`effects`) and the time at which to look again. The caller saves
+//! [`decide`] first takes the input into the record (`heartbeat`, `commands`, `receipts`, `outcomes`), then lets the phase move on as far as it can
+//! (`phases`), then names the one effect that is due (`next_effect`) and the time at which to look again. The caller saves
 //! the record *before* it performs the effect and sets its alarm; an effect may therefore be performed twice and must
 //! bear it. This module never reads a clock, never calls anything and never loses an input: what cannot be done in the
 //! present phase changes what is wanted, or is refused with a sentence.
 
+mod billing;
 mod commands;
-mod effects;
-mod grants;
-mod images;
-mod inputs;
-mod money;
+mod heartbeat;
+mod next_effect;
 mod outcomes;
 mod phases;
 mod receipts;
+mod repository_lock;
+mod rescue;
 mod silence;
 #[cfg(test)]
 mod tests;
 
-pub use grants::crowding;
+pub use repository_lock::crowding;
 pub use silence::Neighbours;
 #[cfg(test)]
 pub(crate) use tests::new_record as a_record;
@@ -337,14 +337,14 @@ pub struct Decision {
 pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision {
     let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None, may_begin: false };
     let billing = match &input {
-        Input::Finished { outcome: EffectOutcome::Deleting, .. } => money::Billing::Ends,
-        _ => money::Billing::AsBefore,
+        Input::Finished { outcome: EffectOutcome::Deleting, .. } => billing::Billing::Ends,
+        _ => billing::Billing::AsBefore,
     };
-    inputs::take(&mut draft, input, context);
-    inputs::expire_lost_effect(&mut draft, context);
+    heartbeat::take(&mut draft, input, context);
+    heartbeat::expire_lost_effect(&mut draft, context);
     phases::settle(&mut draft, context);
-    money::follow(record, billing, &mut draft, context);
-    let effect = effects::begin(&mut draft.record, context);
+    billing::follow(record, billing, &mut draft, context);
+    let effect = next_effect::begin(&mut draft.record, context);
     let wake_at = phases::wake_at(&draft.record, context);
     Decision { next: draft.record, effect, wake_at, notes: draft.notes, refusal: draft.refusal }
 }

@@ -11,7 +11,7 @@ mod meter;
 pub use bucket::Level;
 pub use meter::{Report, Seen};
 
-use crate::decide::Effect;
+use crate::lifecycle::Effect;
 use bucket::Bucket;
 use ebbtide_api::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -673,9 +673,9 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
     assert_eq!(world.record.final_snapshot, None);
 }
 
-mod grants;
+mod billing;
 mod keeping;
-mod money;
+mod repository_lock;
 mod rescue;
 mod thawing;
 

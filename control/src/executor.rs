@@ -1,17 +1,17 @@
 //! Performs one effect of the lifecycle through the provider clients and storage.
 //!
 //! Every effect here may be repeated: it looks before it creates, and takes "not there" as done where it deletes. It
-//! decides nothing: whatever comes back is an [`EffectOutcome`] for [`crate::decide`]. The Worker and the simulation
+//! decides nothing: whatever comes back is an [`EffectOutcome`] for [`crate::lifecycle`]. The Worker and the simulation
 //! run this same code over different [`Http`] and [`Vault`].
 
 use crate::cloudflare::{self, Cloudflare, EnsureRecord, RecordFilter, RecordSpec};
-use crate::decide::{Effect, EffectOutcome, Neighbours, failure};
 use crate::hetzner::{
     self, Answer, CreateImage, CreateServer, DeleteImage, DeleteServer, Hetzner, ImageId, ImageRef,
     ImageStatus, Lookup, MetricKind, PowerAction, PowerOutcome, PublicNet, ServerId, ServerSpec, SshKeyId,
     UpdateLabels, VendorError,
 };
 use crate::http::{Http, Retry};
+use crate::lifecycle::{Effect, EffectOutcome, Neighbours, failure};
 use crate::money::Reserved;
 use crate::money::caps::Spending;
 use crate::names;

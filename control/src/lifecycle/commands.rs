@@ -1,7 +1,7 @@
 //! What the owner, or a request of a machine, asks for: it changes what is wanted, or is refused with a sentence.
 //! Nothing here moves a phase on.
 
-use super::grants;
+use super::repository_lock;
 use super::{Command, Context, Draft, PortAccess};
 use crate::record::{DrainReason, Phase, Wanted};
 use ebbtide_api::workspace::{Cost, Hold, Persistence};
@@ -72,16 +72,16 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
             ));
         }
         Command::BeginTidying { generation, strays } => {
-            grants::begin_tidying(draft, generation, strays, context);
+            repository_lock::begin_tidying(draft, generation, strays, context);
         }
         Command::EndTidying { generation, report } => {
-            grants::end_tidying(draft, generation, &report, context);
+            repository_lock::end_tidying(draft, generation, &report, context);
         }
-        Command::TakeGrant { by } => grants::take(draft, by, context),
-        Command::EndGrant { by } => grants::end(draft, &by),
-        Command::Crowded { objects } => grants::crowded(draft, objects, context),
-        Command::Forget { snapshot } => grants::forget(draft, &snapshot),
-        Command::Recall { snapshot } => grants::recall(draft, &snapshot, context),
+        Command::TakeGrant { by } => repository_lock::take(draft, by, context),
+        Command::EndGrant { by } => repository_lock::end(draft, &by),
+        Command::Crowded { objects } => repository_lock::crowded(draft, objects, context),
+        Command::Forget { snapshot } => repository_lock::forget(draft, &snapshot),
+        Command::Recall { snapshot } => repository_lock::recall(draft, &snapshot, context),
         Command::SetPublic { port, access } => {
             draft.record.public_ports.retain(|public| *public != port);
             if access == PortAccess::Public {
