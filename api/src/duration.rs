@@ -21,7 +21,7 @@ pub struct Duration {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDuration {
     /// Neither `90m` nor ISO 8601.
-    #[error("\"{0}\" is no duration; write for example 90m, 1h30m or PT1H30M")]
+    #[error("\"{0}\" is not a valid duration; write for example 90m, 1h30m or PT1H30M")]
     Syntax(String),
     /// Negative, shorter than a second, or longer than 366 days.
     #[error("\"{0}\" is out of range; a duration lies between 1s and 366 days")]

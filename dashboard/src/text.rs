@@ -1,8 +1,10 @@
-//! Amounts as people read them: durations, bytes, counts, money and points in time.
+//! Amounts as people read them: durations, bytes, counts, money and points in time. How a length and a point of time
+//! are written is `ebbtide_api::text`'s, for the sentences of machines are shown beside ours.
 //!
 //! Every function is pure and total; a value that cannot be read is shown as it came. Spaces inside an amount are
 //! no-break spaces, so that a line never ends between a number and its unit.
 
+use ebbtide_api::text::Part;
 use ebbtide_api::{Duration, Timestamp, workspace::Cost};
 
 /// Keeps a number and its unit on one line.
@@ -11,15 +13,15 @@ const NBSP: char = '\u{a0}';
 /// A point in time for a `<time>` element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// `3 min ago`, `in 2 h`.
+    /// `3m ago`, `in 2h`.
     pub relative: String,
-    /// `2026-11-21 14:03:12 UTC`.
+    /// `2026-11-21 14:03 UTC`; the script writes it in the reader's own zone.
     pub absolute: String,
     /// `2026-11-21T14:03:12Z`, for the `datetime` attribute.
     pub machine: String,
 }
 
-/// A point in time as what has passed since: `2 h`, for sentences such as "running for 2 h".
+/// A point in time as what has passed since: `2h`, for sentences such as "running for 2h".
 pub fn passed(since: Timestamp, now: Timestamp) -> Time {
     let secs = now.as_second().saturating_sub(since.as_second());
     Time { relative: coarse(u64::try_from(secs).unwrap_or(0)), ..time(since, now) }
@@ -29,7 +31,7 @@ pub fn passed(since: Timestamp, now: Timestamp) -> Time {
 pub fn time(at: Timestamp, now: Timestamp) -> Time {
     Time {
         relative: relative(at, now),
-        absolute: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        absolute: ebbtide_api::text::time(at),
         machine: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     }
 }
@@ -44,53 +46,55 @@ fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// Units of time, longest first, in seconds.
-const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
-
-/// The largest unit alone, for distances that nobody needs exactly; hours below two keep their minutes, and days
-/// below two are told in hours.
+/// The largest unit alone, for distances that nobody needs exactly; hours below two keep their minutes.
 fn coarse(secs: u64) -> String {
+    let whole = |unit: u64| secs - secs % unit;
     match secs {
-        3600..7200 => return seconds(secs - secs % 60),
-        7200..172_800 => return format!("{}{NBSP}h", secs / 3600),
-        _ => {}
+        0..60 => seconds(secs),
+        60..7200 => seconds(whole(60)),
+        7200..172_800 => seconds(whole(3600)),
+        _ => plural(secs / 86_400, "day", "days"),
     }
-    let (size, unit) = UNITS.into_iter().find(|(size, _)| secs >= *size).unwrap_or((1, "s"));
-    format!("{}{NBSP}{unit}", secs / size)
 }
 
-/// A length of time in its two largest units: `42 s`, `3 min 20 s`, `26 h` as `1 d 2 h`.
+/// A length of time, as every sentence writes it: `42s`, `3m20s`, `26h`.
 pub fn seconds(secs: u64) -> String {
-    let Some(first) = UNITS.iter().position(|(size, _)| secs >= *size) else {
-        return format!("0{NBSP}s");
-    };
-    let mut rest = secs;
-    let mut parts = Vec::new();
-    for (size, unit) in UNITS.into_iter().skip(first).take(2) {
-        if rest >= size {
-            parts.push(format!("{}{NBSP}{unit}", rest / size));
-            rest %= size;
-        }
-    }
-    parts.join("\u{a0}")
+    duration(Duration::from_secs(secs))
 }
 
-/// A configured duration: whole hours stay hours up to two days, since people set `24h`, not `1 d`.
+/// A length of time, as every sentence writes it.
 pub fn duration(duration: Duration) -> String {
-    let secs = duration.as_secs();
-    if (3600..=48 * 3600).contains(&secs) && secs.is_multiple_of(3600) {
-        return format!("{}{NBSP}h", secs / 3600);
-    }
-    seconds(secs)
+    ebbtide_api::text::duration(duration)
 }
 
 /// A measured length of time: tenths of a second below ten seconds.
 pub fn millis(millis: u64) -> String {
     if millis < 10_000 {
         let tenths = (millis + 50) / 100;
-        return format!("{}.{}{NBSP}s", tenths / 10, tenths % 10);
+        return format!("{}.{}s", tenths / 10, tenths % 10);
     }
     seconds(millis / 1000)
+}
+
+/// A piece of a sentence: words, or a point in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// What it says.
+    pub words: String,
+    /// The point in time, where it is one.
+    pub time: Option<Time>,
+}
+
+/// A sentence whose points in time can be shown in the reader's own zone.
+pub type Sentence = Vec<Piece>;
+
+/// Takes a sentence apart at its points in time.
+pub fn pieces(sentence: &str, now: Timestamp) -> Sentence {
+    let piece = |part| match part {
+        Part::Words(words) => Piece { words: words.to_owned(), time: None },
+        Part::Time(at) => Piece { words: String::new(), time: Some(time(at, now)) },
+    };
+    ebbtide_api::text::parts(sentence).into_iter().map(piece).collect()
 }
 
 /// A size in decimal units, as the provider and the storage bill it: `38.2 MB`.
@@ -131,17 +135,33 @@ pub fn plural(number: u64, one: &str, many: &str) -> String {
 
 /// An amount of money, rounded up to four decimals where it has more: an estimate may be too high, never too low.
 pub fn money(gross: &str, currency: &str) -> String {
-    let amount = rounded_up(gross).unwrap_or_else(|| gross.to_owned());
+    let amount = scaled_up(gross).map_or_else(|| gross.to_owned(), decimal);
+    in_currency(&amount, currency)
+}
+
+/// A bound on money, which is mostly a whole amount: `€10`, `€7.50`.
+pub fn bound(gross: &str, currency: &str) -> String {
+    let amount = scaled_up(gross).map_or_else(|| gross.to_owned(), decimal);
+    in_currency(amount.strip_suffix(".00").unwrap_or(&amount), currency)
+}
+
+/// Two amounts of money together; `None` where one of them is no plain decimal.
+pub fn sum(one: &str, other: &str) -> Option<String> {
+    scaled_up(one)?.checked_add(scaled_up(other)?).map(decimal)
+}
+
+fn in_currency(amount: &str, currency: &str) -> String {
     match currency {
         "EUR" => format!("€{amount}"),
         "USD" => format!("${amount}"),
         "GBP" => format!("£{amount}"),
+        "" => amount.to_owned(),
         other => format!("{amount}{NBSP}{other}"),
     }
 }
 
-/// A decimal of two to four places, rounded up; `None` where the text is no plain decimal.
-fn rounded_up(decimal: &str) -> Option<String> {
+/// A decimal in ten-thousandths, rounded up; `None` where the text is no plain decimal.
+fn scaled_up(decimal: &str) -> Option<u128> {
     const PLACES: usize = 4;
     let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -150,16 +170,25 @@ fn rounded_up(decimal: &str) -> Option<String> {
     }
     let kept: String = fraction.chars().chain(std::iter::repeat('0')).take(PLACES).collect();
     let lost = fraction.chars().skip(PLACES).any(|digit| digit != '0');
-    let scaled = format!("{whole}{kept}").parse::<u128>().ok()?.checked_add(u128::from(lost))?;
+    format!("{whole}{kept}").parse::<u128>().ok()?.checked_add(u128::from(lost))
+}
+
+/// Ten-thousandths as a decimal of two to four places.
+fn decimal(scaled: u128) -> String {
     let (whole, fraction) = (scaled / 10_000, scaled % 10_000);
     let fraction = format!("{fraction:04}");
     let short = fraction.trim_end_matches('0');
-    Some(format!("{whole}.{short:0<2}"))
+    format!("{whole}.{short:0<2}")
 }
 
-/// What a machine costs at worst: `€0.1820 for 28 h`.
+/// What a machine costs at worst: `€0.1820 for 28h`.
 pub fn cost(cost: &Cost) -> String {
-    format!("{} for {}{NBSP}h", money(&cost.gross, &cost.currency), count(cost.hours))
+    format!("{} for {}", money(&cost.gross, &cost.currency), hours(cost.hours))
+}
+
+/// Hours that are billed.
+pub fn hours(hours: u64) -> String {
+    duration(Duration::from_hours(hours))
 }
 
 #[cfg(test)]
@@ -171,25 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_time_show_their_two_largest_units() {
-        let table = [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (200, "3 min 20 s"),
-            (3600, "1 h"),
-            (3601, "1 h"),
-            (7500, "2 h 5 min"),
-            (93_600, "1 d 2 h"),
-        ];
-        for (secs, expected) in table {
-            assert_eq!(plain(&seconds(secs)), expected, "{secs}");
+    fn measured_lengths_show_tenths_while_they_are_short() {
+        for (measured, expected) in [(449, "0.4s"), (9_960, "10.0s"), (10_200, "10s"), (61_500, "1m1s")] {
+            assert_eq!(millis(measured), expected);
         }
-        assert_eq!(plain(&duration(Duration::from_hours(24))), "24 h");
-        assert_eq!(plain(&duration(Duration::from_mins(90))), "1 h 30 min");
-        assert_eq!(plain(&millis(449)), "0.4 s");
-        assert_eq!(plain(&millis(9_960)), "10.0 s");
-        assert_eq!(plain(&millis(61_500)), "1 min 1 s");
     }
 
     #[test]
@@ -197,25 +211,30 @@ mod tests {
         let now: Timestamp = "2026-11-21T14:00:00Z".parse().unwrap();
         let table = [
             ("2026-11-21T14:00:00Z", "just now"),
-            ("2026-11-21T13:59:48Z", "12 s ago"),
-            ("2026-11-21T13:56:10Z", "3 min ago"),
-            ("2026-11-21T12:35:59Z", "1 h 24 min ago"),
-            ("2026-11-20T09:00:00Z", "29 h ago"),
-            ("2026-11-19T13:00:00Z", "2 d ago"),
-            ("2026-11-21T16:00:00Z", "in 2 h"),
+            ("2026-11-21T13:59:48Z", "12s ago"),
+            ("2026-11-21T13:56:10Z", "3m ago"),
+            ("2026-11-21T12:35:59Z", "1h24m ago"),
+            ("2026-11-20T09:00:00Z", "29h ago"),
+            ("2026-11-19T13:00:00Z", "2 days ago"),
+            ("2026-11-21T16:00:00Z", "in 2h"),
         ];
         for (at, expected) in table {
             assert_eq!(plain(&time(at.parse().unwrap(), now).relative), expected, "{at}");
         }
         let shown = time("2026-11-21T13:59:48.25Z".parse().unwrap(), now);
-        assert_eq!(shown.absolute, "2026-11-21 13:59:48 UTC");
+        assert_eq!(shown.absolute, "2026-11-21 13:59 UTC");
         assert_eq!(shown.machine, "2026-11-21T13:59:48Z");
-        assert_eq!(plain(&passed("2026-11-21T13:59:48Z".parse().unwrap(), now).relative), "12 s");
-        assert_eq!(
-            plain(&passed("2026-11-21T14:00:01Z".parse().unwrap(), now).relative),
-            "0 s",
-            "clocks differ"
-        );
+        assert_eq!(passed("2026-11-21T13:59:48Z".parse().unwrap(), now).relative, "12s");
+        assert_eq!(passed("2026-11-21T14:00:01Z".parse().unwrap(), now).relative, "0s", "clocks differ");
+    }
+
+    #[test]
+    fn a_sentence_of_an_older_record_shows_no_milliseconds() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        let said = pieces("Held until 2026-11-21T10:18:33.823Z: taken on the dashboard.", now);
+        let shown = said.iter().map(|piece| piece.time.as_ref().map_or(&piece.words, |time| &time.absolute));
+        let shown: String = shown.map(String::as_str).collect();
+        assert_eq!(shown, "Held until 2026-11-21 10:18 UTC: taken on the dashboard.");
     }
 
     #[test]
@@ -250,6 +269,9 @@ mod tests {
         for (gross, currency, expected) in table {
             assert_eq!(plain(&money(gross, currency)), expected, "{gross}");
         }
+        assert_eq!((bound("10.00", "EUR"), bound("7.5", "")), ("€10".into(), "7.50".into()));
+        assert_eq!(sum("0.41", "0.2000001").as_deref(), Some("0.6101"), "never too low");
+        assert_eq!(sum("0.41", "?"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod action;
 pub mod boot;
 pub mod create;
 pub mod list;
+pub mod log;
 pub mod snapshots;
 pub mod why;
 pub mod workspace;
@@ -35,7 +36,7 @@ pub const fn state(state: State) -> StateView {
         State::Booting => ("Booting", "moving"),
         State::Running => ("Running", "awake"),
         State::Silent => ("Silent", "trouble"),
-        State::Draining => ("Draining", "ending"),
+        State::Draining => ("Backing up", "ending"),
         State::Rescuing => ("Rescuing", "trouble"),
         State::Destroying => ("Destroying", "ending"),
         State::Asleep => ("Asleep", "asleep"),

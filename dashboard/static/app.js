@@ -15,12 +15,15 @@
   const touched = new WeakSet();
   const callbacks = { beforeAttributeUpdated: (name, node) => !(name === "open" && touched.has(node)) };
 
-  // ---- times in the reader's own zone ----
+  // ---- times in the reader's own zone: a clock's text, and what is behind "3m ago" ----
+
+  const clock = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
   const localise = (root) => {
     for (const time of root.querySelectorAll("time[datetime]")) {
-      const at = new Date(time.getAttribute("datetime"));
-      if (!Number.isNaN(at.getTime())) time.title = at.toLocaleString();
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      time[time.classList.contains("clock") ? "textContent" : "title"] = clock.format(at);
     }
   };
 
@@ -56,7 +59,7 @@
       offline.hidden = failures < 2;
       if (failures >= 2) {
         const secs = Math.round((Date.now() - heardAt) / 1000);
-        offline.textContent = `The connection is lost. This page shows what was known ${secs} s ago; trying again.`;
+        offline.textContent = `The connection is lost. This page shows what was known ${secs}s ago; trying again.`;
       }
     };
 

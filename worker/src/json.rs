@@ -97,7 +97,7 @@ mod tests {
         );
         check::<CreateWorkspace>(
             "{\n\"lifetime\":\"soon\"}",
-            "invalid_field: lifetime: \"soon\" is no duration; write for example 90m, 1h30m or PT1H30M (line 2, column 18)",
+            "invalid_field: lifetime: \"soon\" is not a valid duration; write for example 90m, 1h30m or PT1H30M (line 2, column 18)",
         );
         check::<CreateWorkspace>(
             r#"{"env":{"A":1}}"#,

@@ -72,8 +72,8 @@ async fn answer(invocation: &Invocation, request: &Request) -> ApiResult<Respons
             reply::see("/", Some(&Session::end()))
         }
         Route::WrongMethod => {
-            Err(ApiError::new(ErrorCode::MethodNotAllowed, "this page is asked for in another way")
-                .hint("Go back and use the button or the link."))
+            Err(ApiError::new(ErrorCode::MethodNotAllowed, "use the button instead of this address")
+                .hint("Go back to the page that has it."))
         }
         Route::Unknown => Err(nothing()),
         Route::Live(id) => live(&visit()?, &id).await,

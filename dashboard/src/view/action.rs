@@ -35,7 +35,7 @@ const KEEP_AWAKE: ActionView = ActionView {
     path: "wake",
     label: "Keep awake",
     tone: "primary",
-    hint: "Takes the sleep back where it is not too late, or wakes the workspace again afterwards.",
+    hint: "Cancels the sleep. If it is too late, wakes the workspace when the backup is done.",
 };
 const HOLD: ActionView = ActionView {
     path: "hold",

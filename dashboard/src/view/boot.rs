@@ -6,7 +6,7 @@ use ebbtide_api::workspace::{BackupProgress, BootStep, State, StepState};
 /// The boot plan as last heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootView {
-    /// `3 of 5 steps · 12.4 s`.
+    /// `3 of 5 steps · 12s`.
     pub summary: String,
     /// Whether it is what matters now, and shown unfolded.
     pub open: bool,

@@ -143,12 +143,12 @@ pub fn create(
 pub fn cost(quote: Option<&Quote>) -> CostView {
     match quote {
         Some(quote) => {
-            let elsewhere = if quote.fallbacks > 0 { " or of the dearest that may take its place" } else { "" };
+            let elsewhere = if quote.fallbacks > 0 { " or the dearest size that may replace it" } else { "" };
             CostView {
                 amount: text::money(&quote.worst.gross, &quote.worst.currency),
                 detail: format!(
-                    "For {} of a {} in {}{elsewhere}, with its address and taxes: the whole lifetime, and the longest that ending it may take. It sleeps earlier when nothing goes on, and then costs nothing.",
-                    text::plural(quote.worst.hours, "hour", "hours"),
+                    "The most this can cost: {} of {} in {}{elsewhere}, tax and IPv4 included. It usually sleeps earlier.",
+                    text::hours(quote.worst.hours),
                     quote.size,
                     quote.location,
                 ),
@@ -156,7 +156,7 @@ pub fn cost(quote: Option<&Quote>) -> CostView {
         }
         None => CostView {
             amount: "not known right now".to_owned(),
-            detail: "The provider's prices could not be had for this choice. The workspace page shows the worst case as soon as they can.".to_owned(),
+            detail: "The provider gave no price for this choice. The workspace page shows the worst case once it does.".to_owned(),
         },
     }
 }

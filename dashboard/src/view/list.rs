@@ -1,10 +1,10 @@
 //! The overview: every workspace in a line, and what it costs at worst.
 
-use crate::text::{self, Time};
+use crate::text::{self, Sentence, Time};
 use crate::view::workspace::{self, RepoView, repository};
 use crate::view::{StateView, at_rest, sentence, state};
 use ebbtide_api::Timestamp;
-use ebbtide_api::usage::{UsageCaps, UsageSpending};
+use ebbtide_api::usage::UsageCaps;
 use ebbtide_api::workspace::{State, Workspace, WorkspaceSummary};
 
 /// The overview, ready to show.
@@ -42,7 +42,7 @@ pub struct RowView {
     /// When it entered that state; `relative` is how long ago.
     pub since: Time,
     /// Why.
-    pub because: String,
+    pub because: Sentence,
     /// When the last backup was verified, where that is known.
     pub backup: Option<Time>,
     /// What its machine costs at worst, while it may have one.
@@ -82,24 +82,27 @@ impl ListView {
     }
 }
 
-/// `2 of 8 machines. Today €0.41 of €10.00 is spent and up to €0.20 more reserved, this month €3.10 of €100.00.`
+/// `2 of 8 machines. Today €0.41 (at most €0.61) of €10. This month €3.10 of €100.`
 fn spending(caps: &UsageCaps) -> String {
     let currency = caps.currency.as_deref().unwrap_or_default();
-    let money = |amount: &str| match currency {
-        "" => amount.to_owned(),
-        currency => text::money(amount, currency),
-    };
-    let of = |spending: &UsageSpending| match &spending.cap {
-        Some(cap) => format!("{} of {}", money(&spending.spent), money(cap)),
-        None => money(&spending.spent),
-    };
+    let money = |amount: &str| text::money(amount, currency);
+    let of =
+        |cap: Option<&str>| cap.map_or_else(String::new, |cap| format!(" of {}", text::bound(cap, currency)));
+    let (day, month) = (&caps.day, &caps.month);
+    // What is reserved is spent at worst.
+    let at_most = text::sum(&day.spent, &day.reserved).filter(|most| money(most) != money(&day.spent));
+    let at_most = at_most.map_or_else(String::new, |most| format!(" (at most {})", money(&most)));
     let machines = match caps.machines.cap {
         Some(cap) => format!("{} of {cap} machines", caps.machines.used),
         None => text::plural(caps.machines.used, "machine", "machines"),
     };
-    let (today, reserved) = (of(&caps.day), money(&caps.day.reserved));
-    let month = of(&caps.month);
-    format!("{machines}. Today {today} spent and up to {reserved} more reserved, this month {month} spent.")
+    format!(
+        "{machines}. Today {}{at_most}{}. This month {}{}.",
+        money(&day.spent),
+        of(day.cap.as_deref()),
+        money(&month.spent),
+        of(month.cap.as_deref())
+    )
 }
 
 fn current(entry: &Entry) -> State {
@@ -107,8 +110,11 @@ fn current(entry: &Entry) -> State {
 }
 
 /// Why it is as it is, as its own page says it.
-fn because(entry: &Entry) -> String {
-    entry.full.as_ref().map_or_else(|| sentence(&entry.summary.because), workspace::because)
+fn because(entry: &Entry, now: Timestamp) -> Sentence {
+    match &entry.full {
+        Some(full) => workspace::because(full, now),
+        None => text::pieces(&sentence(&entry.summary.because), now),
+    }
 }
 
 fn row(entry: &Entry, now: Timestamp) -> RowView {
@@ -123,7 +129,7 @@ fn row(entry: &Entry, now: Timestamp) -> RowView {
             .map(|repo| repository(repo, full.and_then(|full| full.branch.as_deref()))),
         state: state(current(entry)),
         since: text::passed(full.map_or(summary.since, |full| full.since), now),
-        because: because(entry),
+        because: because(entry, now),
         backup: full
             .and_then(|full| full.last_backup.as_ref())
             .map(|backup| text::time(backup.verified_at, now)),
@@ -138,7 +144,7 @@ fn row(entry: &Entry, now: Timestamp) -> RowView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ebbtide_api::usage::UsageCount;
+    use ebbtide_api::usage::{UsageCount, UsageSpending};
 
     #[test]
     fn the_overview_says_how_much_of_the_caps_is_used() {
@@ -156,15 +162,11 @@ mod tests {
         };
         assert_eq!(
             spending(&caps),
-            "2 of 8 machines. Today €0.41 of €10.00 spent and up to €0.20 more reserved, this month €3.10 of \
-             €100.00 spent."
+            "2 of 8 machines. Today €0.41 (at most €0.61) of €10. This month €3.10 of €100."
         );
         caps.machines = UsageCount { used: 1, cap: None };
         caps.month.cap = None;
         caps.currency = None;
-        assert_eq!(
-            spending(&caps),
-            "1\u{a0}machine. Today 0.41 of 10.00 spent and up to 0.20 more reserved, this month 3.10 spent."
-        );
+        assert_eq!(spending(&caps), "1\u{a0}machine. Today 0.41 (at most 0.61) of 10. This month 3.10.");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Offered only where the control plane takes it: a snapshot is chosen while no machine exists.
 
-use crate::text::{self, Time};
+use crate::text::{self, Sentence, Time};
 use crate::view::sentence;
 use ebbtide_api::Timestamp;
 use ebbtide_api::backups::Retention;
@@ -19,7 +19,7 @@ pub struct SnapshotsView {
     /// Which are kept.
     pub rule: String,
     /// What should be done before backups stop.
-    pub warning: Option<String>,
+    pub warning: Option<Sentence>,
     /// Newest first.
     pub rows: Vec<SnapshotView>,
     /// How many more there are.
@@ -56,9 +56,9 @@ pub fn snapshots(list: &SnapshotList, now: Timestamp) -> Option<SnapshotsView> {
             text::bytes(list.quota_bytes)
         ),
         rule: rule(&list.retention, list.due),
-        warning: list.warning.as_deref().map(sentence),
+        warning: list.warning.as_deref().map(|warning| text::pieces(&sentence(warning), now)),
         rows: list.snapshots.iter().take(SHOWN).map(|each| snapshot(each, now)).collect(),
-        more: (hidden > 0).then(|| format!("{hidden} older ones are listed by the API.")),
+        more: (hidden > 0).then(|| format!("{hidden} older ones are not listed here.")),
     })
 }
 
@@ -86,8 +86,8 @@ fn rule(retention: &Retention, due: u32) -> String {
     let kept = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     match due {
         0 => format!("Kept: {kept}."),
-        1 => format!("Kept: {kept}. One beyond these goes at the next wake."),
-        due => format!("Kept: {kept}. {due} beyond these go at the next wake."),
+        1 => format!("Kept: {kept}. 1 older backup will be removed at the next wake."),
+        due => format!("Kept: {kept}. {due} older backups will be removed at the next wake."),
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
         let few = Retention { keep_last: 0, hourly: 0, daily: 0, weekly: 2 };
         assert_eq!(
             rule(&few, 3),
-            "Kept: the newest 1, one a week for 2 weeks. 3 beyond these go at the next wake."
+            "Kept: the newest 1, one a week for 2 weeks. 3 older backups will be removed at the next wake."
         );
     }
 }

@@ -1,7 +1,8 @@
 //! Why a workspace is awake: the machine's own `Why` in words.
 
-use crate::text;
+use crate::text::{self, Sentence};
 use crate::view::sentence;
+use ebbtide_api::Timestamp;
 use ebbtide_api::why::{Budget, Keeping, Signal, SignalState, Verdict, Why};
 use ebbtide_api::workspace::Persistence;
 
@@ -17,16 +18,16 @@ pub struct WhyView {
     /// For how long the verdict has stood.
     pub since: String,
     /// Reasons, most important first.
-    pub because: Vec<String>,
+    pub because: Vec<Sentence>,
     /// When it sleeps if nothing changes.
     pub sleeps: String,
     /// Every signal.
     pub signals: Vec<SignalView>,
     /// Bounds and their use.
     pub budgets: Vec<BudgetView>,
-    /// Claims that the machine counts and the page does not list under its holds.
+    /// What else keeps it awake: claims that the machine counts and the page does not list under its holds.
     pub leases: Vec<LeaseView>,
-    /// What a backup taken now would be like.
+    /// How much is in no backup yet.
     pub keeping: Option<String>,
 }
 
@@ -48,7 +49,7 @@ pub struct SignalView {
 pub struct BudgetView {
     /// What it bounds.
     pub name: String,
-    /// `4 min of 30 min`.
+    /// `4m of 30m`.
     pub detail: String,
     /// 0 to 100.
     pub percent: u8,
@@ -66,7 +67,7 @@ pub struct LeaseView {
 }
 
 /// Shows why a workspace is awake.
-pub fn why(why: &Why) -> WhyView {
+pub fn why(why: &Why, now: Timestamp) -> WhyView {
     let (verdict, tone) = match why.verdict {
         Verdict::Active => ("Active", "awake"),
         Verdict::Quiet => ("Quiet", "asleep"),
@@ -80,7 +81,7 @@ pub fn why(why: &Why) -> WhyView {
         verdict,
         tone,
         since: format!("for {}", text::seconds(why.since_secs)),
-        because: why.because.iter().map(|reason| sentence(reason)).collect(),
+        because: why.because.iter().map(|reason| text::pieces(&sentence(reason), now)).collect(),
         sleeps: sleeps(why),
         signals: why.signals.iter().map(signal).collect(),
         budgets: why.budgets.iter().filter(|budget| budget.total_secs > 0).map(budget).collect(),
@@ -100,11 +101,10 @@ pub fn why(why: &Why) -> WhyView {
 fn keeping(keeping: &Keeping) -> Option<String> {
     let estimate = keeping.estimate.filter(|_| keeping.persistence == Persistence::Backup)?;
     Some(format!(
-        "A backup now: {}{} in changed files of {}, about {}.",
+        "Not yet backed up: {}{} of {}.",
         if estimate.at_least { "at least " } else { "" },
         text::bytes(estimate.new_bytes),
-        text::bytes(estimate.bytes),
-        text::seconds(estimate.secs)
+        text::bytes(estimate.bytes)
     ))
 }
 
@@ -122,8 +122,8 @@ fn signal(signal: &Signal) -> SignalView {
         (SignalState::Active, _) => ("active", "active".to_owned()),
         (SignalState::Quiet, Some(secs)) => ("quiet", format!("quiet for {}", text::seconds(secs))),
         (SignalState::Quiet, None) => ("quiet", "quiet".to_owned()),
-        (SignalState::Unreadable, _) => ("unreadable", "cannot be read".to_owned()),
-        (SignalState::Absent, _) => ("absent", "nothing of its kind".to_owned()),
+        (SignalState::Unreadable, _) => ("unreadable", "unknown".to_owned()),
+        (SignalState::Absent, _) => ("absent", "none".to_owned()),
     };
     SignalView { name: words(&signal.name), tone, word, detail: sentence(&signal.detail) }
 }

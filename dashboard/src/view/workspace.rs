@@ -1,14 +1,14 @@
 //! The workspace page: everything that `GET /v1/workspaces/{id}` and its history say, in words.
 
-use crate::text::{self, Time};
+use crate::text::{self, Sentence, Time};
 use crate::view::action::{ActionView, actions};
 use crate::view::boot::{BootView, ProgressView, boot, progress};
 use crate::view::snapshots::{SnapshotsView, snapshots};
 use crate::view::why::{WhyView, why};
-use crate::view::{StateView, at_rest, sentence, state};
+use crate::view::{StateView, at_rest, log, sentence, state};
 use ebbtide_api::Timestamp;
 use ebbtide_api::workspace::{
-    Event, Hold, Persistence, Port, SnapshotList, SnapshotSummary, State, StepState, Workspace,
+    Event, Hold, LogPage, Persistence, Port, SnapshotList, SnapshotSummary, State, StepState, Workspace,
 };
 
 /// A workspace, ready to show.
@@ -25,11 +25,13 @@ pub struct WorkspaceView {
     /// When it entered that state; `relative` is how long ago.
     pub since: Time,
     /// Why it is in that state.
-    pub because: String,
+    pub because: Sentence,
     /// What it waits for.
-    pub waiting_for: Option<String>,
+    pub waiting_for: Option<Sentence>,
     /// What went wrong.
     pub failure: Option<FailureView>,
+    /// The end of its machine's log, where it was looked up: after a failure.
+    pub log: Option<String>,
     /// What a screen reader is told when it changes; holds nothing that changes every second.
     pub announcement: String,
     /// Buttons, most likely wanted first.
@@ -77,9 +79,9 @@ pub struct RepoView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureView {
     /// What happened.
-    pub message: String,
+    pub message: Sentence,
     /// What to do next.
-    pub hint: String,
+    pub hint: Sentence,
     /// The stable code.
     pub code: String,
 }
@@ -144,7 +146,7 @@ pub struct EventView {
     /// How long after the line before it.
     pub after: Option<String>,
     /// What happened and why.
-    pub because: String,
+    pub because: Sentence,
 }
 
 /// How often a page of a workspace that moves is refreshed: a person waits at most so long to see what changed.
@@ -163,18 +165,19 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         repo: workspace.repo.as_deref().map(|repo| repository(repo, workspace.branch.as_deref())),
         state: state(workspace.state),
         since: text::passed(workspace.since, now),
-        because: because(workspace),
-        waiting_for: workspace.waiting_for.as_deref().map(|what| sentence(&format!("waiting for {what}"))),
+        because: because(workspace, now),
+        waiting_for: workspace.waiting_for.as_deref().map(|what| said(&format!("waiting for {what}"), now)),
         failure: workspace.failure.as_ref().map(|failure| FailureView {
-            message: sentence(&failure.message),
-            hint: sentence(&failure.hint),
+            message: said(&failure.message, now),
+            hint: said(&failure.hint, now),
             code: failure.code.clone(),
         }),
+        log: None,
         announcement: announcement(workspace),
         actions: actions(workspace.state, workspace.persistence),
         deletable: workspace.state != State::Deleted,
         boot: boot(&workspace.boot, workspace.state),
-        why: workspace.why.as_ref().map(why),
+        why: workspace.why.as_ref().map(|each| why(each, now)),
         serving,
         ports: workspace.ports.iter().map(|each| port(workspace, each)).collect(),
         progress: workspace.backup.as_ref().map(progress),
@@ -193,17 +196,33 @@ pub const fn chooses(state: State) -> bool {
     matches!(state, State::Asleep | State::Failed)
 }
 
+/// Whether its page shows the end of its machine's log.
+pub const fn shows_log(state: State) -> bool {
+    matches!(state, State::Failed)
+}
+
 impl WorkspaceView {
     /// Adds the list of backups, where one was looked up.
     #[must_use]
     pub fn with_snapshots(self, list: Option<&SnapshotList>, now: Timestamp) -> Self {
         Self { snapshots: list.and_then(|list| snapshots(list, now)), ..self }
     }
+
+    /// Adds the end of its machine's log, where one was looked up.
+    #[must_use]
+    pub fn with_log(self, log: Option<&LogPage>) -> Self {
+        Self { log: log.and_then(log::tail), ..self }
+    }
 }
 
 /// Why it is as it is, in the one line that API and machine give too.
-pub(super) fn because(workspace: &Workspace) -> String {
-    sentence(&workspace.line)
+pub(super) fn because(workspace: &Workspace, now: Timestamp) -> Sentence {
+    said(&workspace.line, now)
+}
+
+/// What a machine or the control plane said, as a sentence.
+fn said(clause: &str, now: Timestamp) -> Sentence {
+    text::pieces(&sentence(clause), now)
 }
 
 /// A repository's URL without what nobody reads. Only http and https become links: a hostile scheme stays a text.
@@ -259,7 +278,9 @@ fn facts(workspace: &Workspace, now: Timestamp) -> Vec<Fact> {
     };
     let machine = workspace.machine.as_ref();
     [
-        at_rest(workspace.state).then(|| plain("Cost now", "nothing".to_owned())).flatten(),
+        at_rest(workspace.state)
+            .then(|| plain("Cost now", cost_at_rest(workspace.persistence).to_owned()))
+            .flatten(),
         workspace.worst_case.as_ref().and_then(|cost| {
             plain(
                 if at_rest(workspace.state) { "Awake, at worst" } else { "Cost at worst" },
@@ -284,6 +305,13 @@ fn facts(workspace: &Workspace, now: Timestamp) -> Vec<Fact> {
     .collect()
 }
 
+const fn cost_at_rest(persistence: Persistence) -> &'static str {
+    match persistence {
+        Persistence::Backup => "no server, only backup storage",
+        Persistence::None => "nothing",
+    }
+}
+
 fn history(events: &[Event], now: Timestamp) -> Vec<EventView> {
     let before = std::iter::once(None).chain(events.iter().map(Some));
     let mut lines: Vec<_> = events
@@ -294,7 +322,7 @@ fn history(events: &[Event], now: Timestamp) -> Vec<EventView> {
             tone: state(event.state).tone,
             entered: before.is_none_or(|before| before.state != event.state).then(|| state(event.state).word),
             after: before.and_then(|before| after(before.at, event.at)),
-            because: sentence(&event.because),
+            because: said(&event.because, now),
         })
         .collect();
     lines.reverse();

@@ -6,7 +6,7 @@ use ebbtide_api::backups::Retention;
 use ebbtide_api::usage::{UsageCaps, UsageCount, UsageSpending};
 use ebbtide_api::why::{BackupEstimate, Budget, Keeping, Lease, Signal, SignalState, Verdict, Why};
 use ebbtide_api::workspace::{
-    BackupProgress, BootStep, Cost, Event, Failure, Hold, Machine, Persistence, Port, SnapshotList,
+    BackupProgress, BootStep, Cost, Event, Failure, Hold, LogPage, Machine, Persistence, Port, SnapshotList,
     SnapshotSummary, State, StepState, Workspace, WorkspaceSummary,
 };
 use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Timestamp, WorkspaceId};
@@ -457,8 +457,21 @@ fn refusal(code: ErrorCode, message: &str) -> view::ErrorView {
 fn page(workspace: &Workspace) -> String {
     let events = events();
     let list = view::workspace::chooses(workspace.state).then(|| backups(workspace));
+    let log = view::workspace::shows_log(workspace.state).then(log);
     let w = view::workspace(workspace, &events, now()).with_snapshots(list.as_ref(), now());
+    let w = w.with_log(log.as_ref());
     WorkspacePage { shell: &shell(&workspace.name), w: &w, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+fn log() -> LogPage {
+    let lines = [
+        "14:20:51 boot: Making sure that git, tmux and Caddy are there: done in 3.2s",
+        "14:20:51 boot: Cloning the repository",
+        "Cloning into '/home/ebb/work'...",
+        "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
+        "14:20:53 boot: Cloning the repository: failed",
+    ];
+    LogPage { lines: lines.map(str::to_owned).to_vec() }
 }
 
 /// Three backups, the oldest with files missing.
@@ -493,7 +506,8 @@ fn shell(title: &str) -> Shell {
 pub fn hostile_page() -> String {
     let mut events = events();
     events[0].because = hostile().because;
-    let w = view::workspace(&hostile(), &events, now());
+    let log = LogPage { lines: vec![hostile().because] };
+    let w = view::workspace(&hostile(), &events, now()).with_log(Some(&log));
     WorkspacePage { shell: &shell(&hostile().name), w: &w, csrf: "csrf-sample" }.render().expect("a page")
 }
 

@@ -102,7 +102,7 @@ test("what cannot be created is refused beside its field, with typed values kept
   await page.fill("#repo", "");
   await page.fill("#idle_timeout", "soon");
   await page.click("main button.primary");
-  assert.match(await page.textContent("#idle_timeout-refusal"), /no duration/);
+  assert.match(await page.textContent("#idle_timeout-refusal"), /not a valid duration/);
   await shot("create-refused");
 });
 
@@ -175,7 +175,7 @@ test("it runs, says why it is awake, and can be held and let go", async () => {
 test("it is put to sleep and woken again", { timeout: 2 * SLOW }, async () => {
   await page.goto(workspace);
   await page.click("#do-sleep");
-  await becomes("Draining", "Destroying", "Asleep");
+  await becomes("Backing up", "Destroying", "Asleep");
   await shot("draining");
   await becomes("Asleep");
   assert.match(await page.textContent("#backup"), /verified/);

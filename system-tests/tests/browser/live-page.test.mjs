@@ -27,7 +27,7 @@ before(async () => {
 after(() => browser?.close());
 
 /** A site of one live page. `state.part` is what changes; `state.status` what its refresh answers with. */
-const site = async (state) => {
+const site = async (state, context = browser) => {
   const server = createServer((request, response) => {
     const send = (status, type, text) => {
       response.writeHead(status, { "content-type": type, "content-security-policy": POLICY });
@@ -50,7 +50,7 @@ const site = async (state) => {
     );
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-  const page = await browser.newPage();
+  const page = await context.newPage();
   const heard = complaints(page);
   await page.clock.install();
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
@@ -113,7 +113,7 @@ test("a lost connection is said, and taken back when it returns", async () => {
   assert.equal(await page.isHidden("#offline"), true);
   state.status = "lost";
   await until("it is said", () => page.isVisible("#offline"));
-  assert.match(await page.textContent("#offline"), /connection is lost.*known \d+ s ago/);
+  assert.match(await page.textContent("#offline"), /connection is lost.*known \d+s ago/);
   state.status = 200;
   await until("it is taken back", () => page.isHidden("#offline"));
   await close();
@@ -154,4 +154,30 @@ test("names that look like markup stay text after a refresh", async () => {
   await until("the name is shown", async () => (await page.textContent("#name")).startsWith("<img"));
   assert.equal(await page.$("#name img"), null);
   await close();
+});
+
+test("points in time are shown in the reader's own zone, and stay so after a refresh", async () => {
+  const context = await browser.newContext({ timezoneId: "Asia/Tokyo", locale: "en-GB" });
+  let word = "first";
+  const at = 'datetime="2026-11-21T18:18:33Z"';
+  const { page, close } = await site(
+    {
+      part: () =>
+        live(`<p id="word">${word}</p>
+              <p id="held">Held until <time class="clock" ${at}>2026-11-21 18:18 UTC</time>: ${word}.</p>
+              <p><time id="ago" ${at} title="2026-11-21 18:18 UTC">3m ago</time></p>`),
+    },
+    context,
+  );
+  const shown = async () => {
+    assert.match(await page.textContent("#held"), /^Held until 22 Nov 2026, 03:18: /);
+    assert.equal(await page.textContent("#ago"), "3m ago");
+    assert.match(await page.getAttribute("#ago", "title"), /^22 Nov 2026, 03:18$/);
+  };
+  await shown();
+  word = "second";
+  await until("it is refreshed", async () => (await page.textContent("#word")) === "second");
+  await shown();
+  await close();
+  await context.close();
 });

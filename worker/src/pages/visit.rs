@@ -98,7 +98,7 @@ impl<'a> Visit<'a> {
         if self.session.proves(form.get("csrf")) {
             Ok(form)
         } else {
-            Err(ApiError::new(ErrorCode::CsrfMismatch, "the form does not belong to this session"))
+            Err(ApiError::new(ErrorCode::CsrfMismatch, "this page is out of date"))
         }
     }
 
@@ -118,13 +118,17 @@ impl<'a> Visit<'a> {
         let workspace = self.workspace(id).await?;
         let newest = EventPage::NEWEST;
         let history = workspaces::events(self.invocation, &self.context, id, newest, HISTORY).await?;
-        // A list that does not come costs its section, never the page.
+        // A list or a log that does not come costs its section, never the page.
         let backups = match view::workspace::chooses(workspace.state) {
             true => workspaces::snapshots(self.invocation, &self.context, id).await.ok(),
             false => None,
         };
+        let log = match view::workspace::shows_log(workspace.state) {
+            true => workspaces::machine_log(self.invocation, &self.context, id).await.ok(),
+            false => None,
+        };
         let shown = view::workspace(&workspace, &history.events, self.now());
-        Ok(shown.with_snapshots(backups.as_ref(), self.now()))
+        Ok(shown.with_snapshots(backups.as_ref(), self.now()).with_log(log.as_ref()))
     }
 }
 
