@@ -11,6 +11,7 @@
 
 pub mod backup_capacity;
 pub mod cloudflare;
+pub mod driver;
 pub mod executor;
 pub mod hetzner;
 pub mod http;

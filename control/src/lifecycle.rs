@@ -151,6 +151,8 @@ pub enum Command {
         /// Which.
         snapshot: String,
     },
+    /// The labels of its machine are not what they should be: they are written anew.
+    Relabel,
     /// It was brought back.
     Recall {
         /// Which.

@@ -36,6 +36,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
                 format!("only a failed workspace is retried; this one is {state}"),
             ),
         },
+        Command::Relabel => draft.record.labels_stale = draft.record.server.is_some(),
         Command::Quote(quote) => draft.record.money.next = Some(quote),
         Command::Delete => {
             if draft.record.wanted != Wanted::Discarded {
