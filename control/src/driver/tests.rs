@@ -1,8 +1,8 @@
 //! The order of the driver's steps, and when it does without one of them.
 
 use super::*;
-use crate::lifecycle::{Command, a_record};
 use crate::http::script::finish;
+use crate::lifecycle::{Command, a_record};
 use crate::record::{Phase, Placement, Server};
 use ebbtide_api::workspace::State;
 use std::cell::{Cell, RefCell};

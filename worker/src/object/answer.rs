@@ -2,7 +2,7 @@
 
 use super::backups::{self, Held};
 use super::shore::Backing;
-use super::{Alarm, Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse, run};
+use super::{Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse};
 use crate::calls::Calls;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::workspace::{CreateHold, EventList, Hold, LogPage, SnapshotList};
@@ -14,7 +14,7 @@ use ebbtide_control::sweep::Fate;
 use ebbtide_control::view;
 use serde::Serialize;
 use std::rc::Rc;
-use worker::{Error, Response, Result};
+use worker::{Response, Result};
 
 /// Answers one call.
 pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Response> {
@@ -23,8 +23,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         return create(inner, &tenant, *record, quote).await;
     }
     if let Call::Fate = call {
-        let config = crate::config::Config::from_env(&inner.env)
-            .map_err(|error| Error::RustError(error.to_string()))?;
+        let config = inner.config()?;
         return json(&inner.load()?.map(|stored| Fate::of(&stored.record, &config.policy)));
     }
     let Some(stored) = inner.load()?.filter(|stored| stored.record.tenant == tenant) else {
@@ -40,8 +39,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         Call::Log => json(&LogPage { lines: inner.store()?.log()? }),
         Call::Snapshots => {
             let Held { bytes: stored_bytes, quota: quota_bytes, .. } = backups::fill(inner)?;
-            let config = crate::config::Config::from_env(&inner.env)
-                .map_err(|error| Error::RustError(error.to_string()))?;
+            let config = inner.config()?;
             json(&SnapshotList {
                 stored_bytes,
                 quota_bytes,
@@ -79,16 +77,11 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
             None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
         },
         Call::Receipt { deliver, ends } => receipt(inner, &record, *deliver, ends).await,
-        Call::Relabel => {
-            let stale = Record { labels_stale: record.server.is_some(), ..record };
-            inner.store()?.save(&stale, stored.alarm_at)?;
-            tick(inner).await
-        }
+        Call::Relabel => ask(inner, Command::Relabel).await,
         Call::Poke => {
-            let settled = inner.decide(Input::Tick { due_at: stored.alarm_at }, Alarm::Spent).await?;
+            let settled = inner.wake().await?;
             // Whatever came of it: a row that was never written, or was lost, may be what brought the sweep here.
-            let config = crate::config::Config::from_env(&inner.env)
-                .map_err(|error| Error::RustError(error.to_string()))?;
+            let config = inner.config()?;
             let ends_at = settled.record.phase_ends_at(&config.policy);
             crate::index::record_changed(&inner.env, &settled.record, ends_at).await;
             inner.run_on(settled.effect);
@@ -102,8 +95,7 @@ fn json(value: &impl Serialize) -> Result<Response> {
 }
 
 fn show(inner: &Inner, record: &Record) -> Result<Response> {
-    let config =
-        crate::config::Config::from_env(&inner.env).map_err(|error| Error::RustError(error.to_string()))?;
+    let config = inner.config()?;
     let context = Context { now: now(), policy: &config.policy, heard_at: inner.heard_at(record) };
     let heartbeat = inner.last_heartbeat(record);
     json(&view::workspace(record, heartbeat.as_ref(), &context, &config.port_url_template))
@@ -128,19 +120,14 @@ async fn create(
     record.money.quote = quote;
     inner.store()?.save(&record, None)?;
     let note = Note { state: record.state(), because: record.because.clone() };
-    inner.store()?.add_event(note, record.generation, now)?;
-    tick(inner).await
-}
-
-/// Decides without news, lets what follows run on, and shows the workspace.
-async fn tick(inner: &Rc<Inner>) -> Result<Response> {
-    let settled = inner.decide(Input::Tick { due_at: None }, Alarm::Stands).await?;
+    inner.store()?.add_event(&note, record.generation, now)?;
+    let settled = inner.wake().await?;
     inner.run_on(settled.effect);
     show(inner, &settled.record)
 }
 
 async fn ask(inner: &Rc<Inner>, command: Command) -> Result<Response> {
-    let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+    let settled = inner.decide(Input::Ask(command)).await?;
     inner.run_on(settled.effect);
     match settled.refusal {
         Some(refusal) => refuse(refusal.code, &refusal.message),
@@ -151,7 +138,7 @@ async fn ask(inner: &Rc<Inner>, command: Command) -> Result<Response> {
 /// Starts a machine whose worst case is reserved: its rates are known before it is.
 async fn begin(inner: &Rc<Inner>, quote: Option<Quote>, command: Command) -> Result<Response> {
     if let Some(quote) = quote {
-        inner.decide(Input::Ask(Command::Quote(quote)), Alarm::Stands).await?;
+        inner.decide(Input::Ask(Command::Quote(quote))).await?;
     }
     ask(inner, command).await
 }
@@ -162,7 +149,7 @@ async fn take_hold(inner: &Rc<Inner>, hold: CreateHold) -> Result<Response> {
         return refuse(ErrorCode::Internal, "no randomness");
     }
     let hold = Hold { id: hex::encode(random), reason: hold.reason, ends_at: plus(now(), hold.r#for) };
-    let settled = inner.decide(Input::Ask(Command::TakeHold(hold.clone())), Alarm::Stands).await?;
+    let settled = inner.decide(Input::Ask(Command::TakeHold(hold.clone()))).await?;
     inner.push_instruction(&settled.record);
     inner.run_on(settled.effect);
     match settled.refusal {
@@ -186,7 +173,7 @@ async fn enrol_machine(
             "this machine key is not enrolled, and the enrolment token has expired or was not sent",
         );
     }
-    let settled = inner.decide(Input::Enrolled { machine_key: enrol.machine_key }, Alarm::Stands).await?;
+    let settled = inner.decide(Input::Enrolled { machine_key: enrol.machine_key }).await?;
     inner.run_on(settled.effect);
     if let Some(refusal) = settled.refusal {
         return refuse(refusal.code, &refusal.message);
@@ -222,14 +209,12 @@ async fn receipt(
     }
     // A machine asks again until it is told: the same receipt goes on where its check stands, and one that was refused
     // is checked afresh.
-    let settled = inner.decide(Input::Delivered { receipt, last }, Alarm::Stands).await?;
+    let settled = inner.decide(Input::Delivered { receipt, last }).await?;
     if let Some(refusal) = settled.refusal {
         inner.run_on(settled.effect);
         return refuse(refusal.code, &refusal.message);
     }
-    if let Some(effect) = settled.effect {
-        run::drive(inner, effect).await?;
-    }
+    inner.drive(settled.effect).await?;
     let Some(stored) = inner.load()? else {
         return refuse(ErrorCode::NotFound, "there is no such workspace");
     };

@@ -5,8 +5,7 @@
 //! uploads at the same time cannot pass the quota together.
 
 use super::store::Ancestry;
-use super::{Alarm, Inner, now, refuse};
-use crate::config::Config;
+use super::{Inner, now, refuse};
 use crate::restic_view::{Lineage, Mark, Reach};
 use ebbtide_api::vm::{TidyOrder, TidyReport};
 use ebbtide_api::workspace::{SnapshotSummary, State};
@@ -16,7 +15,7 @@ use ebbtide_control::record::{Record, Tidying};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use worker::{Error, Response, Result};
+use worker::{Response, Result};
 
 /// A full repository is counted anew so often at most: a count is a call for every thousand objects.
 const COUNT_EVERY_SECS: i64 = 600;
@@ -132,7 +131,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             Response::from_json(&Admitted { held: Held { bytes, quota, granted_ms: None }, fits, count })
         }
         BackupCall::Grant { by, bytes } => {
-            let settled = inner.decide(Input::Ask(Command::TakeGrant { by }), Alarm::Stands).await?;
+            let settled = inner.decide(Input::Ask(Command::TakeGrant { by })).await?;
             inner.run_on(settled.effect);
             if let Some(refusal) = settled.refusal {
                 return refuse(refusal.code, &refusal.message);
@@ -140,7 +139,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             if bytes > 0 {
                 store.save_stored_bytes(store.stored_bytes()?.plus(bytes))?;
             }
-            let granted_ms = settled.record.grant.map(|grant| grant.since.as_millisecond());
+            let granted_ms = settled.record.grant.as_ref().map(|grant| grant.since.as_millisecond());
             Response::from_json(&Held { granted_ms, ..fill(inner)? })
         }
         BackupCall::EndGrant { by } => tell(inner, Command::EndGrant { by }).await,
@@ -165,13 +164,13 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
         }
         BackupCall::BeginTidying { generation, strays } => {
             let command = Command::BeginTidying { generation, strays: strays.clone() };
-            let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+            let settled = inner.decide(Input::Ask(command)).await?;
             inner.run_on(settled.effect);
             if let Some(refusal) = settled.refusal {
                 return refuse(refusal.code, &refusal.message);
             }
             let due: BTreeSet<&str> = settled.record.due.iter().map(|one| one.snapshot.as_str()).collect();
-            let tidying = settled.record.tidying.unwrap_or_default();
+            let tidying = settled.record.tidying.clone().unwrap_or_default();
             // An agent that was started anew is told what is left.
             let due = tidying.snapshots.into_iter().filter(|name| due.contains(name.as_str()));
             let strays = tidying.strays.into_iter().filter(|name| strays.contains(name));
@@ -198,7 +197,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
         }
         BackupCall::EndTidying { report } => {
             let command = Command::EndTidying { generation: report.generation, report };
-            let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+            let settled = inner.decide(Input::Ask(command)).await?;
             inner.run_on(settled.effect);
             match settled.refusal {
                 Some(refusal) => refuse(refusal.code, &refusal.message),
@@ -241,12 +240,11 @@ fn held(inner: &Inner) -> Result<Response> {
 }
 
 fn quota(inner: &Inner) -> Result<u64> {
-    let config = Config::from_env(&inner.env).map_err(|error| Error::RustError(error.to_string()))?;
-    Ok(config.policy.repository_quota_bytes)
+    Ok(inner.config()?.policy.repository_quota_bytes)
 }
 
 async fn tell(inner: &Rc<Inner>, command: Command) -> Result<Response> {
-    let settled = inner.decide(Input::Ask(command), Alarm::Stands).await?;
+    let settled = inner.decide(Input::Ask(command)).await?;
     inner.run_on(settled.effect);
     held(inner)
 }

@@ -3,7 +3,7 @@
 use super::run::Attachment;
 use super::shore::site;
 use super::story;
-use super::{Alarm, Inner, now, refuse};
+use super::{Inner, now, refuse};
 use crate::log::Level;
 use ebbtide_api::vm::{Heartbeat, Instruction};
 use ebbtide_api::{ErrorCode, Generation};
@@ -124,14 +124,14 @@ impl Inner {
             heard.stored_bytes = Some(self.store()?.stored_bytes()?.bytes);
         }
         self.remember(generation, heartbeat)?;
-        let settled = self.decide(Input::Heard(heard), Alarm::Stands).await?;
+        let settled = self.decide(Input::Heard(heard)).await?;
         self.run_on(settled.effect);
         Ok(self.instruction(&settled.record))
     }
 
     /// What the machine is told now. The token is renewed with every instruction: it lives for minutes.
     pub(super) fn instruction(&self, record: &Record) -> Option<Instruction> {
-        let config = crate::config::Config::from_env(&self.env).ok()?;
+        let config = self.config().ok()?;
         let context = Context { now: now(), policy: &config.policy, heard_at: None };
         let mut instruction = view::instruction(record, &context);
         instruction.vm_token =

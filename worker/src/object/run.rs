@@ -1,23 +1,11 @@
-//! Runs effects, and remembers what machines say.
+//! Remembers what machines say: in memory, in the socket's attachment, and in a row where a person would see a difference.
 
-use super::shore::Backing;
-use super::{Alarm, Inner, now, story};
-use crate::calls::Calls;
+use super::{Inner, now};
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
-use ebbtide_control::lifecycle::{Effect, EffectOutcome, Input};
 use ebbtide_control::record::Record;
-use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
-use std::pin::pin;
-use std::rc::Rc;
-use std::time::Duration;
-use worker::{Delay, Result};
-
-/// Calls after which an invocation begins no further effect: the largest (a slice of a receipt) makes 16, and all
-/// together, the index included, stay within 40 of the plan's 50. A chain that is longer goes on in the next invocation, which the alarm
-/// starts at once.
-const CALLS_BUDGET: u32 = 20;
+use worker::Result;
 
 /// What was last heard of a machine.
 pub(super) struct Heard {
@@ -36,69 +24,7 @@ pub(super) struct Attachment {
     pub(super) heard_ms: i64,
 }
 
-/// Performs an effect and those that follow from it.
-///
-/// # Errors
-/// Where the record cannot be loaded or saved; the alarm repeats what was cut off.
-pub(super) async fn drive(inner: &Rc<Inner>, first: (u64, Effect)) -> Result<()> {
-    let mut next = Some(first);
-    let calls = Calls::default();
-    while let Some((attempt_id, effect)) = next {
-        let Some(stored) = inner.load()? else { return Ok(()) };
-        // Given up while we waited for something else: its successor acts, on a record that may have moved on.
-        if stored.record.in_flight.as_ref().is_none_or(|flight| flight.attempt_id != attempt_id) {
-            return Ok(());
-        }
-        if calls.total() >= CALLS_BUDGET {
-            story::called(&stored.record, &calls);
-            return inner.yield_effect(attempt_id).await;
-        }
-        let began = now();
-        let outcome = match Backing::open(&inner.env, now(), calls.clone()) {
-            Ok(backing) => in_time(backing.perform(effect, &stored.record), backing.patience()).await,
-            Err(error) => EffectOutcome::Later {
-                waiting_for: error.message().to_owned(),
-                maybe_landed: false,
-                not_before: None,
-            },
-        };
-        story::ran(&stored.record, effect, &outcome, (began, now()));
-        let settled = inner.decide(Input::Finished { attempt_id, outcome }, Alarm::Stands).await?;
-        crate::gate::tell_urgent(&inner.env, &calls).await;
-        next = settled.effect;
-        if next.is_none() {
-            story::called(&settled.record, &calls);
-        }
-    }
-    Ok(())
-}
-
-/// The outcome, or "may have landed" where it is not there in time: the attempt must end before it counts as lost and
-/// a second one begins.
-async fn in_time(outcome: impl Future<Output = EffectOutcome>, patience: Duration) -> EffectOutcome {
-    match select(pin!(outcome), pin!(Delay::from(patience))).await {
-        Either::Left((outcome, _)) => outcome,
-        Either::Right(_) => EffectOutcome::Later {
-            waiting_for: "an answer that did not come in time".to_owned(),
-            maybe_landed: true,
-            not_before: None,
-        },
-    }
-}
-
 impl Inner {
-    /// Gives back an effect that was begun but not performed, and asks to be woken for it at once.
-    async fn yield_effect(&self, attempt_id: u64) -> Result<()> {
-        let Some(stored) = self.load()? else { return Ok(()) };
-        let mut record = stored.record;
-        if record.in_flight.take_if(|flight| flight.attempt_id == attempt_id).is_some() {
-            let now = now();
-            self.store()?.save(&record, Some(now))?;
-            self.set_alarm(Some(now), now).await?;
-        }
-        Ok(())
-    }
-
     /// When the machine of the current generation was last heard of.
     pub(super) fn heard_at(&self, record: &Record) -> Option<Timestamp> {
         let in_memory = self

@@ -75,11 +75,6 @@ impl Backing {
         shore.perform(effect, record).await
     }
 
-    /// How long an effect may take: well below the time after which it counts as lost.
-    pub(super) fn patience(&self) -> std::time::Duration {
-        std::time::Duration::from_secs((self.config.policy.effect_timeout.as_secs() * 3 / 4).max(1))
-    }
-
     /// The answer to an enrolment, with the workspace's key and environment.
     ///
     /// # Errors

@@ -125,8 +125,9 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn add_event(&self, note: Note, generation: Generation, now: Timestamp) -> Result<()> {
-        let event = Event { seq: 0, at: now, state: note.state, generation, because: note.because };
+    pub fn add_event(&self, note: &Note, generation: Generation, now: Timestamp) -> Result<()> {
+        let because = note.because.clone();
+        let event = Event { seq: 0, at: now, state: note.state, generation, because };
         self.append("events", &event, EVENTS_KEPT)
     }
 

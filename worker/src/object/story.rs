@@ -5,7 +5,7 @@
 
 use crate::calls::Calls;
 use crate::log::{self, Level};
-use ebbtide_api::Timestamp;
+use ebbtide_control::driver::Performed;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome, Note};
 use ebbtide_control::record::Record;
 
@@ -16,34 +16,29 @@ pub(super) fn changed(record: &Record, note: &Note) {
 }
 
 /// The end of an effect.
-pub(super) fn ran(
-    record: &Record,
-    effect: Effect,
-    outcome: &EffectOutcome,
-    (began, ended): (Timestamp, Timestamp),
-) {
-    let effect = serde_json::to_value(effect).ok();
-    let effect = effect.as_ref().and_then(|name| {
-        name.as_str()
-            .map(str::to_owned)
-            .or_else(|| name.as_object().and_then(|variant| variant.keys().next().cloned()))
-    });
+pub(super) fn ran(performed: &Performed<'_>) {
+    let Performed { record, effect, outcome, began, ended } = performed;
+    let effect = name(*effect);
     let duration = ended.as_millisecond().saturating_sub(began.as_millisecond()).to_string();
     let waiting_for = match outcome {
         EffectOutcome::Later { waiting_for, .. } => waiting_for.as_str(),
         _ => "",
     };
-    let fields = [
-        ("effect", effect.as_deref().unwrap_or_default()),
-        ("duration_ms", &duration),
-        ("waiting_for", waiting_for),
-    ];
+    let fields = [("effect", effect.as_str()), ("duration_ms", &duration), ("waiting_for", waiting_for)];
     about(Level::Debug, record, "an effect ended", &fields);
 }
 
-/// How many calls a chain of effects made, so that the plan's bound can be watched.
-pub(super) fn called(record: &Record, calls: &Calls) {
-    about(Level::Debug, record, "effects ran", &[("calls", &calls.to_string())]);
+/// How many calls a chain of effects made, so that the plan's bound can be watched, and what it left to the next.
+pub(super) fn called(record: &Record, calls: &Calls, left: Option<Effect>) {
+    let left = left.map(name).unwrap_or_default();
+    about(Level::Debug, record, "effects ran", &[("calls", &calls.to_string()), ("left", &left)]);
+}
+
+/// An effect's name as it is stored.
+fn name(effect: Effect) -> String {
+    let effect = serde_json::to_value(effect).unwrap_or_default();
+    let variant = effect.as_object().and_then(|variant| variant.keys().next());
+    effect.as_str().or(variant.map(String::as_str)).unwrap_or_default().to_owned()
 }
 
 /// Something went wrong that the lifecycle bears.

@@ -1,0 +1,116 @@
+//! The object as `ebbtide_control::driver` sees it: its clock, its storage, its alarm, and who hears of a decision.
+//!
+//! History, the index and the machine are told after the save. None of them can stop what follows: what they missed is
+//! mended by the next heartbeat, the next change or the sweep. The object's own methods of the same names come first here.
+
+use super::{Inner, now, story};
+use crate::log::Level;
+use ebbtide_api::Timestamp;
+use ebbtide_control::driver::{Alarm, Decided, Host, Observer, Performed, Store, Stored};
+use ebbtide_control::lifecycle::Note;
+use ebbtide_control::record::Record;
+use std::rc::Rc;
+use worker::{Error, Result};
+
+impl Host for Inner {
+    type Error = Error;
+
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn heard_at(&self, record: &Record) -> Option<Timestamp> {
+        self.heard_at(record)
+    }
+}
+
+impl Store for Inner {
+    fn load(&self) -> Result<Stored> {
+        let stored = self.load()?.ok_or_else(|| Error::RustError("no record".to_owned()))?;
+        Ok(Stored { record: Rc::new(stored.record), alarm_at: stored.alarm_at })
+    }
+
+    fn save(&self, record: &Rc<Record>, alarm_at: Option<Timestamp>) -> Result<()> {
+        self.store()?.save(record, alarm_at)
+    }
+}
+
+impl Alarm for Inner {
+    async fn set_alarm(&self, at: Option<Timestamp>, now: Timestamp) -> Result<()> {
+        match at {
+            Some(at) => {
+                let millis = at.as_millisecond().saturating_sub(now.as_millisecond()).max(0);
+                self.state.storage().set_alarm(millis).await
+            }
+            None => self.state.storage().delete_alarm().await,
+        }
+    }
+}
+
+impl Observer for Inner {
+    fn decided(&self, decided: Decided<'_>) {
+        let Decided { before, next, notes, now, policy, .. } = &decided;
+        // History is worth less than what it is about.
+        if let Err(error) = self.tell(before, next, notes, *now) {
+            story::trouble(Level::Error, next, "history was not written", &error);
+        }
+        if next.phase != before.phase || next.wanted != before.wanted {
+            self.push_instruction(next);
+        }
+        let ends_at = next.phase_ends_at(policy);
+        if is_news(&decided) {
+            // Not awaited: the index may be slow, and what follows must not wait for it. The row with the later `since`
+            // wins, and the sweep mends one that was never written.
+            let (env, record) = (self.env.clone(), Rc::clone(next));
+            self.state.wait_until(async move { crate::index::record_changed(&env, &record, ends_at).await });
+        }
+    }
+
+    fn performed(&self, performed: &Performed<'_>) {
+        story::ran(performed);
+    }
+}
+
+impl Inner {
+    fn tell(&self, before: &Record, next: &Record, notes: &[Note], now: Timestamp) -> Result<()> {
+        for note in notes {
+            story::changed(next, note);
+            self.store()?.add_event(note, next.generation, now)?;
+        }
+        if next.generation == before.generation { Ok(()) } else { self.forget_machine() }
+    }
+}
+
+/// Whether the index's row may differ from what is known now.
+fn is_news(decided: &Decided<'_>) -> bool {
+    let Decided { before, next, now, alarm_at, woken, policy, .. } = decided;
+    next.state() != before.state()
+        || next.server != before.server
+        || next.phase_ends_at(policy) != before.phase_ends_at(policy)
+        || next.snapshots.first() != before.snapshots.first()
+        || next.rescue_image != before.rescue_image
+        || (*woken && is_last_in_its_hour(*now, *alarm_at))
+}
+
+/// Whether this alarm is the last of its hour: then the row is compared, so that one that the index has lost comes back
+/// although nothing changes. A row that is right is not written.
+fn is_last_in_its_hour(now: Timestamp, next: Option<Timestamp>) -> bool {
+    let hour = |at: Timestamp| at.as_second().div_euclid(3600);
+    next.is_none_or(|next| hour(next) > hour(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_is_compared_once_an_hour_however_often_the_alarm_fires() {
+        let at = |secs| Timestamp::from_second(1_800_000_000 + secs).ok();
+        let fired: Vec<i64> = (0..6 * 3600).step_by(120).collect();
+        let compared = fired
+            .iter()
+            .filter(|secs| at(**secs).is_some_and(|now| is_last_in_its_hour(now, at(**secs + 120))));
+        assert_eq!(compared.count(), 6);
+        assert!(at(0).is_some_and(|now| is_last_in_its_hour(now, None)));
+    }
+}
