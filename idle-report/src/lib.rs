@@ -1,15 +1,15 @@
 //! How well the idle verdict judges: labelled traces and thousands of variants of them through the engine and through
 //! baselines that judge as other systems do. Nothing runs but the replay.
 //!
-//! `case` reads traces, `scene` and `scenes` make some, `variant` disturbs them, `engine` and `baseline` judge, `score`
+//! `case` reads traces, `scene` and `made_traces` make some, `variant` disturbs them, `engine` and `baseline` judge, `score`
 //! counts, `table` shows. A label never comes from an engine: recorded traces have it from marks of the script that
 //! drove the programs, made ones from the script that made them.
 
 pub mod baseline;
 pub mod case;
 pub mod engine;
+pub mod made_traces;
 pub mod scene;
-pub mod scenes;
 pub mod score;
 pub mod table;
 pub mod tail;
@@ -23,7 +23,7 @@ use ebbtide_idle_agent::idle::trace::Entry;
 use engine::Kind;
 use score::Tally;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is counted apart: whose verdicts, recorded or made, held out or not, as they are or disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,13 +64,18 @@ pub struct Report {
     pub variants: usize,
 }
 
+/// Where the traces of real programs are, in the repository as it was when this crate was built.
+pub fn recorded() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/recorded")
+}
+
 /// The traces of a directory and those that scripts make.
 ///
 /// # Errors
 /// A file cannot be read, or is no labelled trace.
 pub fn cases(directory: &Path) -> anyhow::Result<Vec<Case>> {
     let mut cases = case::read_all(directory).with_context(|| format!("{}", directory.display()))?;
-    cases.extend(scenes::all());
+    cases.extend(made_traces::all());
     let mut names = std::collections::BTreeSet::new();
     for case in &cases {
         anyhow::ensure!(names.insert(&case.name), "two traces are called {}", case.name);

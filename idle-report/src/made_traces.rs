@@ -1,4 +1,4 @@
-//! The scenes that scripts make, because they take hours or need what a small machine does not have.
+//! The traces that scripts make, because they take hours or need what a small machine does not have.
 //!
 //! A scene says in its argument why its labels are right; the true end of work is where the script ends it.
 

@@ -1,12 +1,11 @@
 //! The report in its short form, and its own arithmetic.
 
 use super::*;
-use crate::place;
 use ebbtide_idle_agent::idle::trace::Look;
 
 #[test]
 fn work_is_never_cut_off_and_nothing_is_kept_without_end() {
-    let cases = cases(&place::root().join("system-tests/traces/recorded")).unwrap();
+    let cases = cases(&recorded()).unwrap();
     let recorded = cases.iter().filter(|case| case.is_recorded()).count();
     assert!(recorded >= 40 && cases.len() - recorded >= 20, "{recorded} of {}", cases.len());
     // Traces that are held out judge the engine in scripts/idle-report alone: what is judged at every change is tuned for.
@@ -16,7 +15,7 @@ fn work_is_never_cut_off_and_nothing_is_kept_without_end() {
 
 #[test]
 fn every_baseline_fails_in_at_least_one_direction() {
-    let report = run(&scenes::all(), &Plan { variants: 0, seed: 0, with_held_out: false });
+    let report = run(&made_traces::all(), &Plan { variants: 0, seed: 0, with_held_out: false });
     for engine in Kind::ALL {
         let tally = report.sum(|group| group.engine == engine);
         let is_wrong = tally.killed + tally.late + tally.unbounded > 0;
@@ -26,7 +25,7 @@ fn every_baseline_fails_in_at_least_one_direction() {
 
 #[test]
 fn the_same_seed_gives_the_same_variants_and_another_seed_others() {
-    let case = &scenes::all()[0];
+    let case = &made_traces::all()[0];
     let shown = |seed| format!("{:?}", variant::make(case, seed, 3).events);
     assert_eq!(shown(1), shown(1));
     assert_ne!(shown(1), shown(2));
@@ -117,7 +116,7 @@ fn a_rest_goes_on_whole_and_what_ended_in_it_does_not_come_back() {
 
 #[test]
 fn work_of_which_one_report_tells_is_counted_apart_where_a_variant_loses_it() {
-    let cases = scenes::all();
+    let cases = made_traces::all();
     let case = cases.iter().find(|case| case.name == "scheduled-wake-up").unwrap();
     let told = case.segments[0].told_at.unwrap();
     let is_told = |variant: &variant::Variant| {

@@ -8,6 +8,7 @@
 mod cloud;
 mod dice;
 mod machine;
+pub mod mutations;
 mod object;
 mod promises;
 mod report;

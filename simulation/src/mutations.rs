@@ -45,7 +45,7 @@ pub struct Defect {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::Promise;
+    use crate::Promise;
     use std::collections::BTreeSet;
 
     #[test]

@@ -1,11 +1,15 @@
 //! Records traces of real programs for the idle verdict. `scripts/setup record` and `scripts/build ci` come first.
 //!
 //! Plays scenes on local machines and stores what their idle-agents saw, with labels that follow from the scenes' scripts.
+//!
+//! A Cargo example, because it needs the idle-agent's trace format: the library, and with it `ebb-dev`, does without.
+
+mod real_programs;
 
 use anyhow::Result;
 use clap::Parser;
-use stack::scenes::{Pace, Wishes, record};
-use stack::{interrupt, place};
+use ebbtide_system_tests::{interrupt, place};
+use real_programs::{Pace, Wishes, record};
 use std::path::PathBuf;
 
 /// Records traces of real programs.
@@ -39,7 +43,7 @@ fn main() -> Result<()> {
     record(&Wishes {
         only: arguments.only,
         at_once: arguments.at_once,
-        into: arguments.into.unwrap_or_else(|| place::root().join("system-tests/traces/recorded")),
+        into: arguments.into.unwrap_or_else(|| place::root().join("idle-report/traces/recorded")),
         missing: arguments.missing,
         pace: arguments
             .full_length

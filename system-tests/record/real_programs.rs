@@ -46,13 +46,12 @@ fn all(pace: Pace) -> impl Iterator<Item = Scene> {
 #[cfg(test)]
 mod tests {
     use super::{Pace, all};
-    use crate::{idle_report, place};
+    use ebbtide_idle_report as idle_report;
     use std::collections::BTreeMap;
 
     #[test]
     fn every_recording_says_of_itself_what_its_scene_does() {
-        let recorded =
-            idle_report::case::read_all(&place::root().join("system-tests/traces/recorded")).unwrap();
+        let recorded = idle_report::case::read_all(&idle_report::recorded()).unwrap();
         assert!(!recorded.is_empty());
         let scenes: BTreeMap<&str, &str> = [Pace::scaled(60), Pace::full_length(40 * 60)]
             .into_iter()

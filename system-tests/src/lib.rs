@@ -11,16 +11,12 @@ pub mod browser;
 pub mod cloud;
 pub mod figures;
 pub mod http;
-pub mod idle_report;
 pub mod interrupt;
 pub mod leftovers;
 pub mod machine;
-pub mod mutations;
 pub mod place;
 pub mod process;
-pub mod scenes;
 pub mod secrets;
-pub mod simulation;
 mod stack;
 pub mod wait;
 

@@ -3,11 +3,10 @@
 
 use anyhow::Context as _;
 use clap::Parser;
-use stack::idle_report::variant::{make, unchanged};
-use stack::idle_report::{Plan, cases, run, table, told};
-use stack::place;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use ebbtide_idle_report::variant::{make, unchanged};
+use ebbtide_idle_report::{Plan, cases, recorded, run, table, told};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 const BEGIN: &str = "<!-- idle-report: begin -->";
@@ -43,7 +42,7 @@ struct Cli {
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let began = Instant::now();
-    let directory = cli.traces.unwrap_or_else(|| place::root().join("system-tests/traces/recorded"));
+    let directory = cli.traces.unwrap_or_else(recorded);
     let mut cases = cases(&directory)?;
     if let Some(name) = &cli.trace {
         cases.retain(|case| case.name == *name);
@@ -71,7 +70,8 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     if cli.write {
         let command = format!("scripts/idle-report --variants {} --seed {}", cli.variants, cli.seed);
-        let day = stack::process::run("date", |date| date.args(["-u", "+%-d %B %Y"]))?;
+        let day = Command::new("date").args(["-u", "+%-d %B %Y"]).output().context("date cannot be run")?;
+        let day = String::from_utf8(day.stdout)?;
         let day = day.trim();
         write(&format!(
             "`{command}` on {day}, {} traces, {} variants:\n\n{tables}",
@@ -82,7 +82,7 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn write(text: &str) -> anyhow::Result<()> {
-    let page = place::root().join("docs/idle.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/idle.md");
     let before = std::fs::read_to_string(&page)?;
     let (head, rest) = before.split_once(BEGIN).context("docs/idle.md has no place for the report")?;
     let (_, foot) = rest.split_once(END).context("docs/idle.md has no end of the report")?;

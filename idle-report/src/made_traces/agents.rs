@@ -1,7 +1,7 @@
 //! Agents that think, ask, wait, die and forget to say so.
 
 use super::Script;
-use crate::idle_report::scene::Scene;
+use crate::scene::Scene;
 use ebbtide_idle_agent::idle::hook::{Asks, Happened, Left};
 use ebbtide_idle_agent::idle::turns::Status;
 

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use stack::mutations::{Bench, DEFECTS, Defect, Verdict};
+use ebbtide_simulation::mutations::{Bench, DEFECTS, Defect, Verdict};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;

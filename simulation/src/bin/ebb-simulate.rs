@@ -2,7 +2,9 @@
 //! shortest walk found that still breaks it.
 
 use clap::Parser;
-use stack::simulation::{Disruption, Outcome, Promise, Report, Walker, latency_secs, replay_command, shrink};
+use ebbtide_simulation::{
+    Disruption, Outcome, Promise, Report, Walker, latency_secs, replay_command, shrink,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,7 +8,7 @@ use std::process::Command;
 /// Lifecycles that the simulation walks for a defect.
 const LIFECYCLES: &str = "2000";
 /// What of the repository is copied: the members of the workspace, and what they include.
-const COPIED: [&str; 12] = [
+const COPIED: [&str; 14] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -19,6 +19,8 @@ const COPIED: [&str; 12] = [
     "worker",
     "idle-agent",
     "cloud-sim",
+    "simulation",
+    "idle-report",
     "system-tests",
     "migrations",
 ];
@@ -135,7 +137,7 @@ impl Bench {
 
     fn walk(&self) -> anyhow::Result<(bool, String)> {
         let mut cargo = self.cargo();
-        cargo.args(["build", "--package", "ebbtide-system-tests", "--bin", "ebb-simulate"]);
+        cargo.args(["build", "--package", "ebbtide-simulation", "--bin", "ebb-simulate"]);
         let (built, text) = output(&mut cargo)?;
         if !built {
             return Ok((false, text));

@@ -1,12 +1,12 @@
 //! What machines do in a walk: they come up with a fate, work, report, reboot, vanish, and are fenced off.
 
 use super::Walk;
-use crate::simulation::cloud::{Outside, servers_url};
-use crate::simulation::dice::Kind;
-use crate::simulation::machine::{Machine, Says, Trouble};
-use crate::simulation::object::Taken;
-use crate::simulation::promises::{Broken, Promise};
-use crate::simulation::{EPOCH_MS, MINUTE_MS, ODDS, at};
+use crate::cloud::{Outside, servers_url};
+use crate::dice::Kind;
+use crate::machine::{Machine, Says, Trouble};
+use crate::object::Taken;
+use crate::promises::{Broken, Promise};
+use crate::{EPOCH_MS, MINUTE_MS, ODDS, at};
 use ebbtide_api::vm::{DrainPhase, Wish};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request};
 use ebbtide_control::lifecycle::{Command, Context, Input};

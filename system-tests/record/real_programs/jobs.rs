@@ -3,8 +3,8 @@
 
 use super::stage::Stage;
 use super::{Scene, programs};
-use crate::browser::Visitor;
 use anyhow::{Result, ensure};
+use ebbtide_system_tests::browser::Visitor;
 
 macro_rules! scene {
     ($name:literal, $programs:expr, $argument:literal, $play:expr) => {

@@ -2,8 +2,8 @@
 //! Needs `scripts/setup record`; must never reach for a network, of which a machine has none.
 
 use super::stage::Stage;
-use crate::place;
 use anyhow::{Result, ensure};
+use ebbtide_system_tests::place;
 use std::path::PathBuf;
 
 const CODEX: &str = "model = \"stub\"

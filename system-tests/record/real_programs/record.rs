@@ -3,12 +3,12 @@
 
 use super::stage::Stage;
 use super::{Pace, Scene, all, programs};
-use crate::agents::Agents;
-use crate::api::Discard;
-use crate::{Machines, Options, Stack, machine};
 use anyhow::{Context, Result, bail, ensure};
 use ebbtide_api::workspace::State;
 use ebbtide_idle_agent::idle::trace::{Header, Source, is_held_out};
+use ebbtide_system_tests::agents::Agents;
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::{Machines, Options, Stack, machine};
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;

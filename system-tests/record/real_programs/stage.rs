@@ -2,9 +2,9 @@
 //! Looks from outside wherever it can: whatever a scene starts in the machine is recorded as well.
 
 use super::Pace;
-use crate::machine::Machine;
-use crate::{Stack, wait};
 use anyhow::Result;
+use ebbtide_system_tests::machine::Machine;
+use ebbtide_system_tests::{Stack, wait};
 use std::time::Duration;
 
 /// Where people work.

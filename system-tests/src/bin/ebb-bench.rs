@@ -1,8 +1,8 @@
 //! `scripts/bench`: measures everything in one run, prints the tables, and with `--write` puts them into the docs.
 
 use clap::Parser;
-use stack::bench::{self, Plan};
-use stack::interrupt::{self, Interrupted};
+use ebbtide_system_tests::bench::{self, Plan};
+use ebbtide_system_tests::interrupt::{self, Interrupted};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -7,13 +7,13 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use ebbtide_api::workspace::{State, StepState, Workspace};
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::browser::Visitor;
+use ebbtide_system_tests::figures::{bytes, secs};
+use ebbtide_system_tests::interrupt::{self, Interrupted};
+use ebbtide_system_tests::machine::{self, Machine};
+use ebbtide_system_tests::{Machines, Options, Stack, wait};
 use serde_json::{Value, json};
-use stack::api::Discard;
-use stack::browser::Visitor;
-use stack::figures::{bytes, secs};
-use stack::interrupt::{self, Interrupted};
-use stack::machine::{self, Machine};
-use stack::{Machines, Options, Stack, wait};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ fn boot(stack: &Stack, timeline: &mut Timeline, id: &str) -> Result<String> {
                 theirs += took;
             }
         }
-        let words = stack::api::shown(&workspace);
+        let words = ebbtide_system_tests::api::shown(&workspace);
         if workspace.state == State::Running { Ok(workspace) } else { Err(words) }
     })?;
     let total = begun.elapsed();
@@ -231,7 +231,7 @@ fn asleep(stack: &Stack, timeline: &mut Timeline, id: &str) -> Result<()> {
             }
         }
         let past = matches!(workspace.state, State::Destroying | State::Asleep);
-        let words = stack::api::shown(&workspace);
+        let words = ebbtide_system_tests::api::shown(&workspace);
         last = Some(workspace.clone());
         if past { Ok(workspace) } else { Err(words) }
     })?;

@@ -4,9 +4,9 @@
 
 use anyhow::{Result, bail};
 use clap::Parser;
+use ebbtide_system_tests::interrupt::{self, Interrupted};
+use ebbtide_system_tests::{Machines, NOTHING_LEFT, Options, Stack, ZONE, machine, wait};
 use serde_json::json;
-use stack::interrupt::{self, Interrupted};
-use stack::{Machines, NOTHING_LEFT, Options, Stack, ZONE, machine, wait};
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -4,11 +4,11 @@ use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines};
 use crate::owner_backups::{Restic, kit, snapshot_now};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{Persistence, State};
+use ebbtide_system_tests::Stack;
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::wait;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use stack::Stack;
-use stack::api::Discard;
-use stack::wait;
 
 /// Stores an object with a real machine's own token, as whoever took the machine over could.
 fn plant(stack: &Stack, id: &str, kind: &str, content: &[u8]) -> Result<u16> {
@@ -184,7 +184,7 @@ fn who_chose_no_backups_sees_it_everywhere_and_nothing_is_ever_uploaded() -> Res
         let is_told = is_told.iter().any(|event| event.because.contains("the owner's rules leave out"));
         let ok =
             other.last_backup.is_some() && is_told && estimate.is_some_and(|estimate| estimate.bytes > 0);
-        if ok { Ok(()) } else { Err(stack::api::shown(&other)) }
+        if ok { Ok(()) } else { Err(ebbtide_system_tests::api::shown(&other)) }
     })?;
     stack.api.act(&id, "sleep")?;
     let asleep = stack.api.wait_for(&id, State::Asleep, LIMIT)?;

@@ -9,11 +9,11 @@ use crate::common::{LIMIT, nothing_bills, quick_with, servers_ever, settled, wit
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{Failure, State, Workspace};
+use ebbtide_system_tests::api::{Discard, shown};
+use ebbtide_system_tests::cloud::Sale;
+use ebbtide_system_tests::http::Http;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
-use stack::api::{Discard, shown};
-use stack::cloud::Sale;
-use stack::http::Http;
-use stack::{Stack, wait};
 use std::time::Duration;
 
 static SYSTEM: Turns = Turns::bringing_up(|| {
@@ -392,7 +392,7 @@ fn crash_cloud(stack: &Stack) -> Result<()> {
             String::from_utf8_lossy(&line).replace('\0', " ").contains(&wanted)
         })
         .context("the local cloud does not run")?;
-    stack::process::run("kill", |kill| kill.args(["-KILL", &pid.to_string()]))?;
+    ebbtide_system_tests::process::run("kill", |kill| kill.args(["-KILL", &pid.to_string()]))?;
     wait::until("the local cloud to be dead", LIMIT, || match stack.cloud.inventory() {
         Ok(_) => Err("it answers".into()),
         Err(_) => Ok(()),

@@ -5,10 +5,10 @@ use crate::common::{quick_with, settled, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, bail, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::api::Api;
+use ebbtide_system_tests::http::Answer;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
-use stack::api::Api;
-use stack::http::Answer;
-use stack::{Stack, wait};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! No time is judged here: `scripts/bench --only backup` does that, on large sets and a quiet machine.
 
 use anyhow::{Result, ensure};
-use stack::{bench, place};
+use ebbtide_system_tests::{bench, place};
 
 #[test]
 fn the_bench_of_backups_measures_everything_and_every_tool_brings_all_files_back() -> Result<()> {

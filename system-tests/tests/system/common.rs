@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_system_tests::{Machines, Options, Stack, machine, wait};
 use serde_json::{Value, json};
-use stack::{Machines, Options, Stack, machine, wait};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
 pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
     static REPOSITORIES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let repositories = REPOSITORIES.get_or_init(|| {
-        let path = stack::place::root().join("target/test-repositories");
+        let path = ebbtide_system_tests::place::root().join("target/test-repositories");
         std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
         // The history may have grown since an earlier run.
         let _ = std::fs::remove_dir_all(path.join("ebbtide.git"));
@@ -74,7 +74,11 @@ pub fn settled(stack: &Stack, id: &str) -> Result<()> {
         let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
         let names = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.names_of(id).len();
         let there = workspace.state == State::Booting && names == 2;
-        if there { Ok(()) } else { Err(format!("{names} names, {}", stack::api::shown(&workspace))) }
+        if there {
+            Ok(())
+        } else {
+            Err(format!("{names} names, {}", ebbtide_system_tests::api::shown(&workspace)))
+        }
     })
 }
 

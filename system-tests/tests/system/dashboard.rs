@@ -2,7 +2,7 @@
 
 use crate::common::{REPOSITORY, quick, with_machines};
 use anyhow::Result;
-use stack::{place, process};
+use ebbtide_system_tests::{place, process};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Runs a script of tests. The limit is there for a browser that hangs; it takes a few seconds.

@@ -14,16 +14,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-cloud-sim", &[]),
     // Stands in for a published crate, under its name.
     ("rustic_cdc", &[]),
-    (
-        "ebbtide-system-tests",
-        // The idle-agent for its pure judge alone: traces are judged again.
-        &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim", "ebbtide-idle-agent"],
-    ),
+    ("ebbtide-simulation", &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim"]),
+    // The idle-agent for its pure judge alone: traces are judged again.
+    ("ebbtide-idle-report", &["ebbtide-api", "ebbtide-idle-agent"]),
+    // Its programs are what scripts/dev waits for: nothing of ours but the wire.
+    ("ebbtide-system-tests", &["ebbtide-api"]),
 ];
 
 fn uses() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let arguments = ["metadata", "--no-deps", "--format-version", "1", "--offline"];
-    let text = stack::process::run("cargo", |cargo| cargo.current_dir(stack::place::root()).args(arguments))?;
+    let text = ebbtide_system_tests::process::run("cargo", |cargo| {
+        cargo.current_dir(ebbtide_system_tests::place::root()).args(arguments)
+    })?;
     let metadata: serde_json::Value = serde_json::from_str(&text)?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let of = |package: &serde_json::Value| {

@@ -14,12 +14,12 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::api::{Api, shown};
+use ebbtide_system_tests::http::Answer;
+use ebbtide_system_tests::{Stack, wait};
 use ed25519_compact::{KeyPair, Seed};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stack::api::{Api, shown};
-use stack::http::Answer;
-use stack::{Stack, wait};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -444,7 +444,7 @@ fn an_object_without_its_length_or_without_content_is_refused() {
 fn a_deleted_workspace_s_name_resolves_to_nobody_and_its_api_says_deleted() {
     SYSTEM.run(|stack| {
         let id = booting(stack, &json!({ "name": "gone" }))?;
-        let host = format!("gone-{id}.{}", stack::ZONE);
+        let host = format!("gone-{id}.{}", ebbtide_system_tests::ZONE);
         let resolves = || {
             let names = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.names_of(&id);
             if names.contains(&host) { Ok(()) } else { Err(format!("{names:?}")) }

@@ -3,9 +3,9 @@
 use crate::common::{LIMIT, nothing_bills, quick_with};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::api::{Discard, shown};
+use ebbtide_system_tests::{Options, Stack, wait};
 use serde_json::{Value, json};
-use stack::api::{Discard, shown};
-use stack::{Options, Stack, wait};
 use std::time::{Duration, Instant};
 
 /// How many are spawned at once: with two calls each at the least, more than the provider allows.

@@ -4,9 +4,9 @@ use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, quick_with, ready, 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use ebbtide_api::why::{Verdict, Why};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::agents::Agents;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::json;
-use stack::agents::Agents;
-use stack::{Stack, wait};
 use std::time::{Duration, Instant};
 
 fn short() -> serde_json::Value {
@@ -16,7 +16,11 @@ fn short() -> serde_json::Value {
 fn stays_awake(stack: &Stack, id: &str, span: Duration) -> Result<()> {
     wait::stays("awake", span, || {
         let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
-        if workspace.state == State::Running { Ok(()) } else { Err(stack::api::shown(&workspace)) }
+        if workspace.state == State::Running {
+            Ok(())
+        } else {
+            Err(ebbtide_system_tests::api::shown(&workspace))
+        }
     })
 }
 
@@ -109,7 +113,7 @@ impl Scene {
         let look = || {
             let workspace = stack.api.get(&self.id).map_err(|error| format!("{error:#}"))?;
             if workspace.state != State::Running {
-                return Ok(Err(stack::api::shown(&workspace)));
+                return Ok(Err(ebbtide_system_tests::api::shown(&workspace)));
             }
             let is_done = self.agents.is_done().map_err(|error| format!("{error:#}"))?;
             if is_done { Ok(Ok(())) } else { Err("the model thinks".to_owned()) }

@@ -5,11 +5,11 @@ use crate::common::{
 };
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::{State, StepState};
+use ebbtide_system_tests::Stack;
+use ebbtide_system_tests::agents::Agents;
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::wait;
 use serde_json::{Value, json};
-use stack::Stack;
-use stack::agents::Agents;
-use stack::api::Discard;
-use stack::wait;
 
 #[test]
 fn curl_spawns_a_server_with_names_and_its_deadline_deletes_both() -> Result<()> {
@@ -17,7 +17,7 @@ fn curl_spawns_a_server_with_names_and_its_deadline_deletes_both() -> Result<()>
     // The very program that people use, with the header from a file so that no secret is in its arguments.
     let header = stack.directory().join("header");
     std::fs::write(&header, format!("authorization: Bearer {}\n", stack.owner_token))?;
-    let said = stack::process::run("curl", |curl| {
+    let said = ebbtide_system_tests::process::run("curl", |curl| {
         curl.args(["-sS", "--fail", "-H", "content-type: application/json", "-d", "{}", "-H"])
             .arg(format!("@{}", header.display()))
             .arg(format!("{}/v1/workspaces", stack.url))
@@ -49,7 +49,11 @@ fn curl_spawns_a_server_with_names_and_its_deadline_deletes_both() -> Result<()>
     // Nothing ever boots in it: without progress it ends by itself, and says so.
     let failed = wait::until("the deadline", LIMIT, || {
         let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
-        if workspace.state == State::Failed { Ok(workspace) } else { Err(stack::api::shown(&workspace)) }
+        if workspace.state == State::Failed {
+            Ok(workspace)
+        } else {
+            Err(ebbtide_system_tests::api::shown(&workspace))
+        }
     })?;
     nothing_bills(&stack, id)?;
     servers_ever(&stack, id, 1)?;
@@ -195,7 +199,11 @@ fn a_repository_that_cannot_be_cloned_fails_with_the_reason_and_leaves_nothing()
     for (id, request) in ids.iter().zip(&table) {
         let failed = wait::until("the clone's failure", LIMIT * 2, || {
             let workspace = stack.api.get(id).map_err(|error| format!("{error:#}"))?;
-            if workspace.state == State::Failed { Ok(workspace) } else { Err(stack::api::shown(&workspace)) }
+            if workspace.state == State::Failed {
+                Ok(workspace)
+            } else {
+                Err(ebbtide_system_tests::api::shown(&workspace))
+            }
         })?;
         let failure = failed.failure.unwrap_or_else(|| panic!("failed without a failure"));
         ensure!(!failure.message.is_empty() && !failure.hint.is_empty(), "{request}: {failure:?}");

@@ -4,11 +4,11 @@
 use crate::common::{LIMIT, REPOSITORY, quick_with};
 use anyhow::{Context as _, Result, ensure};
 use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_system_tests::agents::Agents;
+use ebbtide_system_tests::browser::Visitor;
+use ebbtide_system_tests::machine::{Machine, serve_this_repository};
+use ebbtide_system_tests::{Machines, Options, Stack, place, wait};
 use serde_json::{Value, json};
-use stack::agents::Agents;
-use stack::browser::Visitor;
-use stack::machine::{Machine, serve_this_repository};
-use stack::{Machines, Options, Stack, place, wait};
 use std::time::Duration;
 
 /// CloudCLI looks for a newer version of itself when it starts, and without a network waits for that.
@@ -127,7 +127,7 @@ fn a_session_in_cloudcli_that_thinks_with_no_tab_open_stays_awake_and_its_end_le
     let outcome = wait::until("the model's answer", LIMIT, || {
         let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
         if workspace.state != State::Running {
-            return Ok(Err(stack::api::shown(&workspace)));
+            return Ok(Err(ebbtide_system_tests::api::shown(&workspace)));
         }
         let is_done = agents.is_done().map_err(|error| format!("{error:#}"))?;
         if is_done { Ok(Ok(())) } else { Err("the model thinks".to_owned()) }

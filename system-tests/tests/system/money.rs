@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 use ebbtide_api::account::{Catalog, CatalogOffer};
 use ebbtide_api::usage::{Usage, UsageCaps, UsageTotal};
 use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::cloud::Sale;
+use ebbtide_system_tests::http::Answer;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
 use sha2::Digest;
-use stack::api::Discard;
-use stack::cloud::Sale;
-use stack::http::Answer;
-use stack::{Stack, wait};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

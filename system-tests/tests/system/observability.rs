@@ -5,10 +5,10 @@ use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines, wit
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{EventList, State};
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::http::Answer;
+use ebbtide_system_tests::{Stack, place, process, wait};
 use serde_json::{Value, json};
-use stack::api::Discard;
-use stack::http::Answer;
-use stack::{Stack, place, process, wait};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -121,7 +121,7 @@ fn the_history_is_paged_in_both_directions_and_survives_a_retry() {
             wait::until("the failure", LIMIT, || {
                 let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
                 let is_it = workspace.state == State::Failed && workspace.generation.0 == generation;
-                if is_it { Ok(()) } else { Err(stack::api::shown(&workspace)) }
+                if is_it { Ok(()) } else { Err(ebbtide_system_tests::api::shown(&workspace)) }
             })
         };
         failed(1)?;
@@ -296,10 +296,10 @@ fn a_workspaces_story_can_be_read_from_the_log_and_no_secret_is_in_it() -> Resul
 
 #[test]
 fn a_stack_that_has_slept_through_the_cron_says_so() -> Result<()> {
-    let stack = Stack::start(stack::Options {
+    let stack = Stack::start(ebbtide_system_tests::Options {
         name: "no-cron".into(),
         cron_every: std::time::Duration::from_secs(3_600),
-        ..stack::Options::default()
+        ..ebbtide_system_tests::Options::default()
     })?;
     let health = stack.api.with_token("").call("GET", "/health", None)?.expect(200)?.json();
     ensure!(health["status"] == "degraded" && health["ok"] == true, "{health}");

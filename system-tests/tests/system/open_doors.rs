@@ -18,7 +18,7 @@ fn the_document_of_the_api_is_served_and_health_is_open() -> Result<()> {
         ensure!(document["paths"][path].is_object(), "{path} is not in the document");
     }
     // Until its cron has run for the first time an installation says so.
-    stack::wait::until("a health without problems", LIMIT, || {
+    ebbtide_system_tests::wait::until("a health without problems", LIMIT, || {
         let answer = nobody.call("GET", "/health", None).and_then(|answer| answer.expect(200));
         let health = answer.map_err(|error| format!("{error:#}"))?.json();
         if health["ok"] == true && health["problems"] == json!([]) { Ok(()) } else { Err(health.to_string()) }

@@ -4,9 +4,9 @@ use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines, wit
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::backups::RestoreKit;
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::{Stack, place, wait};
 use serde_json::{Value, json};
-use stack::api::Discard;
-use stack::{Stack, place, wait};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -129,7 +129,7 @@ fn a_kit_and_restic_alone(stack: &Stack, id: &str) -> Result<()> {
         paths.push(std::env::join_paths(std::iter::once(above).chain(std::env::split_paths(&path)))?);
     }
     for path in paths {
-        stack::process::run("sh", |sh| {
+        ebbtide_system_tests::process::run("sh", |sh| {
             sh.env_clear().env("PATH", &path);
             sh.env("HOME", &directory).current_dir(&directory).args(["-e", "kit.sh"])
         })?;
@@ -203,7 +203,7 @@ fn a_copy_of_the_bucket_opens_as_the_docs_say(
     let sorting =
         sorting.context("docs/backups.md does not say how to sort packs")?.trim().replace("there/", "copy/");
     let above = copy.parent().context("no parent")?;
-    stack::process::run("sh", |sh| sh.current_dir(above).args(["-ec", &sorting]))?;
+    ebbtide_system_tests::process::run("sh", |sh| sh.current_dir(above).args(["-ec", &sorting]))?;
     let repository = copy.to_string_lossy().into_owned();
     let restic = Restic { program: "restic".into(), repository, password: password.to_owned() };
     restic.run(&["--no-lock", "check", "--read-data"]).map(drop)

@@ -2,9 +2,9 @@
 
 use crate::common::{LIMIT, cloning, quick, ready, with_machines};
 use anyhow::{Result, ensure};
+use ebbtide_system_tests::browser::Visitor;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::json;
-use stack::browser::Visitor;
-use stack::{Stack, wait};
 
 fn serve(stack: &Stack, id: &str, port: u16) -> Result<()> {
     let text = format!(

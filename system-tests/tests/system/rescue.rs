@@ -7,9 +7,9 @@ use crate::common::{
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_system_tests::api::shown;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
-use stack::api::shown;
-use stack::{Stack, wait};
 
 static SYSTEM: Turns = Turns::bringing_up(|| {
     with_machines(

@@ -3,9 +3,9 @@
 use crate::common::{LIMIT, cloning, nothing_bills, quick, quick_with, ready, servers_ever, with_machines};
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::json;
-use stack::api::Discard;
-use stack::{Stack, wait};
 use std::time::Duration;
 
 #[test]
@@ -99,7 +99,11 @@ fn a_machine_that_hangs_for_a_moment_is_left_alone() -> Result<()> {
     servers_ever(&stack, &id, 1)?;
     wait::stays("running", Duration::from_secs(3), || {
         let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
-        if workspace.state == State::Running { Ok(()) } else { Err(stack::api::shown(&workspace)) }
+        if workspace.state == State::Running {
+            Ok(())
+        } else {
+            Err(ebbtide_system_tests::api::shown(&workspace))
+        }
     })?;
     stack.stop()
 }

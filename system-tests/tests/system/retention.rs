@@ -5,8 +5,8 @@ use crate::owner_backups::{Restic, kit, snapshot_now};
 use crate::uploads::{Frozen, listed, stored};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{State, StepState};
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
-use stack::{Stack, wait};
 
 fn change(stack: &Stack, id: &str, text: &str) -> Result<()> {
     let command = format!(

@@ -8,9 +8,9 @@ use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepPartReport, SweepReport, SweepVerdict};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::api::shown;
+use ebbtide_system_tests::{Options, Stack, wait};
 use serde_json::{Value, json};
-use stack::api::shown;
-use stack::{Options, Stack, wait};
 use std::time::Duration;
 
 /// Nobody's workspaces: valid ids that were never given out.
@@ -43,7 +43,7 @@ fn start(name: &str, install: &'static str, changes: Value) -> Result<Stack> {
     Stack::start(options(name, install, changes))
 }
 
-fn report(answer: &stack::http::Answer) -> Result<SweepReport> {
+fn report(answer: &ebbtide_system_tests::http::Answer) -> Result<SweepReport> {
     serde_json::from_slice(&answer.body).with_context(|| format!("reading a report from {}", answer.text()))
 }
 

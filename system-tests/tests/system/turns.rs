@@ -6,8 +6,8 @@
 use crate::common::LIMIT;
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
-use stack::Stack;
-use stack::api::Discard;
+use ebbtide_system_tests::Stack;
+use ebbtide_system_tests::api::Discard;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A system that the tests of a module share.

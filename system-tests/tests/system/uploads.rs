@@ -4,10 +4,10 @@ use crate::common::{LIMIT, cloning, quick_with, ready, with_machines};
 use crate::owner_backups::{Restic, kit};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::machine::Machine;
+use ebbtide_system_tests::{Stack, wait};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use stack::machine::Machine;
-use stack::{Stack, wait};
 
 /// What is known of a workspace's backups.
 pub fn listed(stack: &Stack, id: &str) -> Result<Value> {
@@ -82,7 +82,9 @@ fn same(stack: &Stack, id: &str, file: &str, sha256: &str) -> Result<()> {
         "--target",
         &target.to_string_lossy(),
     ])?;
-    let now = stack::process::run("sha256sum", |sum| sum.arg(target.join(file.trim_start_matches('/'))))?;
+    let now = ebbtide_system_tests::process::run("sha256sum", |sum| {
+        sum.arg(target.join(file.trim_start_matches('/')))
+    })?;
     ensure!(now.starts_with(sha256), "{file} came back as {now}, it was {sha256}");
     Ok(())
 }
@@ -101,7 +103,7 @@ fn an_upload_that_is_cut_by_a_dead_worker_and_outlives_its_token_is_whole_in_the
     let machine = stack.machine_of(&id)?;
     let before = sha256(&machine, "/workspaces/ebbtide/large")?;
     let token = machine.shell("root", "cat /run/ebbtide/vm-token")?;
-    let with_token = |stack: &Stack| -> Result<stack::http::Answer> {
+    let with_token = |stack: &Stack| -> Result<ebbtide_system_tests::http::Answer> {
         stack.api.with_token(token.trim()).raw("GET", "/v1/vm/backup/config", &[], None)
     };
     with_token(&stack)?.expect(200)?;

@@ -5,10 +5,10 @@
 use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, servers_ever, with_machines};
 use anyhow::{Context as _, Result, ensure};
 use ebbtide_api::workspace::{Event, State, Workspace};
+use ebbtide_system_tests::api::shown;
+use ebbtide_system_tests::machine::Machine;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::json;
-use stack::api::shown;
-use stack::machine::Machine;
-use stack::{Stack, wait};
 use std::time::Duration;
 
 /// The repository's directory in a machine.

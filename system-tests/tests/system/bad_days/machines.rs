@@ -7,9 +7,9 @@ use crate::common::{
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{State, StepState, Workspace};
+use ebbtide_system_tests::api::shown;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::json;
-use stack::api::shown;
-use stack::{Stack, wait};
 use std::time::Duration;
 
 static SYSTEM: Turns = Turns::bringing_up(|| {
@@ -318,7 +318,7 @@ fn a_web_server_that_is_killed_in_a_machine_comes_back_with_its_routes() {
         let id = workspace.id.to_string();
         let machine = stack.machine_of(&id)?;
         machine.shell("ebb", "tmux new-window -d 'exec python3 -m http.server 3000 --bind 127.0.0.1'")?;
-        let host = format!("3000.{}-{id}.{}", workspace.name, stack::ZONE);
+        let host = format!("3000.{}-{id}.{}", workspace.name, ebbtide_system_tests::ZONE);
         let access = json!({ "access": "public" });
         stack.api.call("PUT", &format!("/v1/workspaces/{id}/ports/3000"), Some(&access))?.expect(200)?;
         let answers = || match stack.visit(&host, "/", &[]) {

@@ -5,9 +5,9 @@ use crate::common::{LIMIT, quick_with, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::Stack;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stack::Stack;
 
 pub(super) static SMALL: Turns = Turns::bringing_up(|| {
     let policy = json!({
@@ -96,7 +96,7 @@ fn what_a_generation_left_unproved_is_shown_to_no_reader_after_it() {
             .into_iter()
             .map(|kind| Ok((kind, old.store(kind, format!("planted in {kind}").as_bytes())?)))
             .collect::<Result<_>>()?;
-        stack.api.delete(&id, stack::api::Discard::Work)?;
+        stack.api.delete(&id, ebbtide_system_tests::api::Discard::Work)?;
         stack.api.wait_for(&id, State::Deleted, LIMIT)?;
         stack.api.act(&id, "undelete")?;
         stack.api.wait_for(&id, State::Asleep, LIMIT)?;
@@ -165,7 +165,7 @@ fn a_wake_waits_while_the_owner_s_lock_stands_and_a_machine_s_lock_stops_nobody(
         stack.api.raw("POST", &lock, &[], Some(b"the owner's lock"))?.expect(200)?;
         stack.api.act(&id, "wake")?;
         let waiting = stack.api.get(&id)?;
-        ensure!(waiting.state == State::Asleep, "{}", stack::api::shown(&waiting));
+        ensure!(waiting.state == State::Asleep, "{}", ebbtide_system_tests::api::shown(&waiting));
         ensure!(waiting.waiting_for.is_some_and(|text| text.contains("backups")), "it does not say why");
         stack.api.raw("DELETE", &lock, &[], None)?.expect(200)?;
         stack.api.wait_for(&id, State::Booting, LIMIT)?;
@@ -269,7 +269,7 @@ fn many_deletions_are_taken_back_a_slice_at_a_time_and_then_the_grant_ends() {
         // No lock stands, so nobody has the grant any more: a wake waits for nothing.
         stack.api.act(&id, "wake")?;
         let woken = stack.api.get(&id)?;
-        ensure!(woken.state != State::Asleep, "{}", stack::api::shown(&woken));
+        ensure!(woken.state != State::Asleep, "{}", ebbtide_system_tests::api::shown(&woken));
         discarded(stack, &id)
     });
 }
@@ -285,7 +285,7 @@ fn what_was_deleted_is_gone_for_good_after_its_days() -> Result<()> {
     stack.api.wait_for(&id, State::Asleep, LIMIT)?;
     let path = |name: &str| format!("/v1/workspaces/{id}/restic/snapshots/{name}");
     stack.api.raw("DELETE", &path(&gone), &[], None)?.expect(200)?;
-    stack::wait::until("the cron to purge it", LIMIT, || {
+    ebbtide_system_tests::wait::until("the cron to purge it", LIMIT, || {
         let log = std::fs::read_to_string(stack.log("worker")).map_err(|error| error.to_string())?;
         if log.contains("deleted backups are gone for good") { Ok(()) } else { Err("not yet".to_owned()) }
     })?;

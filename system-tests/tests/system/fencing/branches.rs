@@ -7,8 +7,8 @@ use crate::common::{LIMIT, quick, without_machines};
 use crate::owner_backups::Restic;
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::{Stack, place, wait};
 use serde_json::{Value, json};
-use stack::{Stack, place, wait};
 use std::path::{Path, PathBuf};
 
 /// Different files of the large branch: more than one index file takes, 50 000 blobs.
@@ -31,7 +31,7 @@ impl Keeper {
     }
 
     fn run(&self, what: &str, arguments: &[&str]) -> Result<Value> {
-        let said = stack::process::run(place::idle_agent()?, |agent| {
+        let said = ebbtide_system_tests::process::run(place::idle_agent()?, |agent| {
             agent.env_clear().args(["backup", what, "--url", &self.url]).args(arguments);
             agent.arg("--token-file").arg(self.own.join("token"));
             agent.arg("--password-file").arg(self.own.join("password"))

@@ -6,10 +6,10 @@ use crate::common::LIMIT;
 use crate::turns::discarded;
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
+use ebbtide_system_tests::Stack;
+use ebbtide_system_tests::wait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use stack::Stack;
-use stack::wait;
 
 /// Keeps the newest and no other.
 fn one() -> Value {
@@ -123,7 +123,7 @@ fn nothing_is_removed_while_a_young_snapshot_is_there_that_nobody_has_verified()
         verified(&first, "older")?;
         verified(&first, "newer")?;
         let unproved = first.store("snapshots", b"uploaded, and then the machine was gone")?;
-        stack.api.delete(&id, stack::api::Discard::Work)?;
+        stack.api.delete(&id, ebbtide_system_tests::api::Discard::Work)?;
         stack.api.wait_for(&id, State::Deleted, LIMIT)?;
         stack.api.act(&id, "undelete")?;
         stack.api.wait_for(&id, State::Asleep, LIMIT)?;
@@ -148,7 +148,7 @@ fn after_an_owner_s_prune_every_index_that_was_proved_is_seen_from_every_snapsho
         let full = second.store("index", b"a full index of the one branch")?;
         verified(&second, "of the one branch, to be forgotten")?;
         let planted = second.store("index", b"planted after the receipt")?;
-        stack.api.delete(&id, stack::api::Discard::Work)?;
+        stack.api.delete(&id, ebbtide_system_tests::api::Discard::Work)?;
         stack.api.wait_for(&id, State::Deleted, LIMIT)?;
         stack.api.act(&id, "undelete")?;
         stack.api.wait_for(&id, State::Asleep, LIMIT)?;
@@ -224,7 +224,7 @@ fn a_restore_kit_ends_by_itself_and_there_are_not_too_many() {
         let path = format!("/v1/workspaces/{id}/restore-kit");
         let make = |body: &Value| stack.api.call("POST", &path, Some(body));
         let config = format!("/v1/workspaces/{id}/restic/config");
-        let read = |kit: &Value| -> Result<stack::http::Answer> {
+        let read = |kit: &Value| -> Result<ebbtide_system_tests::http::Answer> {
             let repository = kit["repository"].as_str().context("no repository")?;
             let key =
                 repository.split("kit:").nth(1).and_then(|rest| rest.split('@').next()).context("no key")?;

@@ -3,10 +3,10 @@
 use crate::common::{LIMIT, REPOSITORY, quick, ready, with_machines};
 use crate::turns::Turns;
 use anyhow::{Context, Result, ensure};
+use ebbtide_system_tests::api::Discard;
+use ebbtide_system_tests::browser::Visitor;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
-use stack::api::Discard;
-use stack::browser::Visitor;
-use stack::{Stack, wait};
 use std::collections::BTreeMap;
 
 static SYSTEM: Turns = Turns::bringing_up(|| with_machines("fencing-secrets", quick()));
@@ -119,7 +119,7 @@ fn a_token_for_one_workspace_or_one_port_or_a_past_hour_opens_no_other_page() {
                 "mkdir -p /tmp/page && echo private-page > /tmp/page/index.html && \
                  tmux new-window -d 'cd /tmp/page && exec python3 -m http.server 3000 --bind 127.0.0.1'",
             )?;
-            hosts.push(format!("3000.{name}-{id}.{}", stack::ZONE));
+            hosts.push(format!("3000.{name}-{id}.{}", ebbtide_system_tests::ZONE));
         }
         let link = |id: &str, life: &str| -> Result<String> {
             let path = format!("/v1/workspaces/{id}/ports/3000/link");
