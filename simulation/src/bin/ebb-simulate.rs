@@ -6,6 +6,7 @@ use ebbtide_simulation::{
     Disruption, Outcome, Promise, Report, Walker, latency_secs, replay_command, shrink,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -61,15 +62,16 @@ fn walk_all(seed: u64, lifecycles: u64) -> ExitCode {
     println!("{lifecycles} lifecycles from seed {seed} on {threads} threads");
     let started = Instant::now();
     let next = AtomicU64::new(0);
+    let mut progress = Progress::new(lifecycles);
     let shares: Vec<Share> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&next, seed, lifecycles))).collect();
         while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            progress(&next, lifecycles, started);
+            progress.show(next.load(Ordering::Relaxed));
             std::thread::park_timeout(Duration::from_millis(500));
         }
         workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
     });
-    eprint!("\r{:60}\r", "");
+    progress.end();
     if shares.len() as u64 != threads {
         println!("a walk panicked; its message is above");
         return ExitCode::FAILURE;
@@ -123,10 +125,36 @@ fn work(next: &AtomicU64, seed: u64, lifecycles: u64) -> Share {
     }
 }
 
-fn progress(next: &AtomicU64, lifecycles: u64, started: Instant) {
-    let done = next.load(Ordering::Relaxed).min(lifecycles);
-    let rate = done as f64 / started.elapsed().as_secs_f64().max(0.001);
-    eprint!("\r{done} of {lifecycles}, {rate:.0} a second ");
+/// How far the walks are: one line over and over in a terminal, a line every tenth of the way in a log.
+struct Progress {
+    of: u64,
+    tenths: u64,
+    started: Instant,
+    is_terminal: bool,
+}
+
+impl Progress {
+    fn new(of: u64) -> Self {
+        Self { of, tenths: 0, started: Instant::now(), is_terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, done: u64) {
+        let done = done.min(self.of);
+        let rate = done as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let tenths = done.saturating_mul(10) / self.of.max(1);
+        if self.is_terminal {
+            eprint!("\r{done} of {}, {rate:.0} a second ", self.of);
+        } else if tenths > self.tenths {
+            self.tenths = tenths;
+            eprintln!("{done} of {}, {rate:.0} a second", self.of);
+        }
+    }
+
+    fn end(&self) {
+        if self.is_terminal {
+            eprint!("\r{:60}\r", "");
+        }
+    }
 }
 
 /// Shows a walk a line a step, and what it breaks.
