@@ -8,6 +8,7 @@ pub mod account;
 pub mod backups;
 pub mod duration;
 pub mod error;
+pub mod hint;
 pub mod id;
 #[cfg(feature = "openapi")]
 pub mod openapi;
@@ -20,6 +21,7 @@ pub mod workspace;
 
 pub use duration::Duration;
 pub use error::{ErrorBody, ErrorCode};
+pub use hint::Hint;
 pub use id::{Generation, TenantId, WorkspaceId};
 pub use jiff::Timestamp;
 

@@ -4,7 +4,7 @@
 //! everything else is judged by the same code as `POST /v1/workspaces`, so that there is one set of rules.
 
 use ebbtide_api::workspace::CreateWorkspace;
-use ebbtide_api::{Duration, ErrorCode};
+use ebbtide_api::{Duration, ErrorCode, Hint};
 
 /// A field of the form; its name in HTML is its name in the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Refusal {
         // Beside its field, a message need not name it again.
         let message =
             field.and_then(|field| message.strip_prefix(field.name())?.strip_prefix(": ")).unwrap_or(message);
-        Self { field, message: message.to_owned(), hint: hint.to_owned() }
+        Self { field, message: message.to_owned(), hint: Hint::page_form(hint).into_owned() }
     }
 }
 
@@ -233,6 +233,8 @@ mod tests {
         for (code, message, field) in table {
             assert_eq!(Refusal::from_api(code, message, "h").field, field, "{message}");
         }
+        let catalog = Refusal::from_api(ErrorCode::InvalidField, "size: m", Hint::SeeCatalog.for_api());
+        assert_eq!(catalog.hint, Hint::SeeCatalog.for_page());
         let beside = Refusal::from_api(ErrorCode::InvalidField, "repo: the scheme file is not accepted", "h");
         assert_eq!(beside.message, "the scheme file is not accepted");
     }

@@ -17,7 +17,7 @@ pub use list::{ListView, list};
 pub use workspace::{WorkspaceView, workspace};
 
 use ebbtide_api::workspace::State;
-use ebbtide_api::{ErrorBody, ErrorCode};
+use ebbtide_api::{ErrorBody, Hint};
 
 /// A state with the class that colours it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,21 +90,11 @@ pub fn error(body: &ErrorBody) -> ErrorView {
         500..600 => "Something broke",
         _ => "That did not work",
     };
-    // The hints of the API speak of the API where a page knows a better next step.
-    let hint = match body.code {
-        ErrorCode::NotFound if body.hint == ErrorCode::NotFound.hint() => {
-            "It may have been deleted; the overview lists what exists.".to_owned()
-        }
-        ErrorCode::Unauthorized if body.hint == ErrorCode::Unauthorized.hint() => {
-            "Sign in with the owner token.".to_owned()
-        }
-        _ => body.hint.clone(),
-    };
     ErrorView {
         status: body.code.status(),
         title,
         message: sentence(&body.message),
-        hint,
+        hint: Hint::page_form(&body.hint).into_owned(),
         code: body.code.as_str(),
         request_id: body.request_id.clone(),
     }
@@ -124,6 +114,7 @@ pub fn sentence(clause: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ebbtide_api::ErrorCode;
 
     #[test]
     fn clauses_become_sentences() {
@@ -145,19 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn hints_that_speak_of_the_api_are_told_in_words_of_the_page() {
-        for code in ErrorCode::ALL {
-            let shown = error(&ErrorBody {
-                code: *code,
-                message: "m".into(),
-                hint: code.hint().into(),
-                request_id: "r".into(),
-            });
-            if matches!(code, ErrorCode::NotFound | ErrorCode::Unauthorized) {
-                assert_ne!(shown.hint, code.hint());
-            } else {
-                assert_eq!(shown.hint, code.hint());
-            }
-        }
+    fn a_hint_that_speaks_of_the_api_is_told_in_words_of_the_page() {
+        let shown = error(&ErrorBody {
+            code: ErrorCode::NotFound,
+            message: "there is no workspace k3v7q2mzab".into(),
+            hint: ErrorCode::NotFound.hint().into(),
+            request_id: "r".into(),
+        });
+        assert_eq!(shown.hint, Hint::SeeWorkspaces.for_page());
     }
 }

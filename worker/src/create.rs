@@ -19,7 +19,7 @@ use crate::object::Call;
 use crate::reserve;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::workspace::{Cost, CreateWorkspace, Ingress, Workspace};
-use ebbtide_api::{Duration, Timestamp, WorkspaceId};
+use ebbtide_api::{Duration, Hint, Timestamp, WorkspaceId};
 use ebbtide_control::money::Quote;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
@@ -274,8 +274,7 @@ fn unchecked(size: Option<String>, location: Option<String>, defaults: Defaults<
         if (1..=32).contains(&text.len()) && text.bytes().all(plain) {
             Ok(())
         } else {
-            Err(ApiError::field(field, "this is no name of the provider's")
-                .hint("GET /v1/catalog lists them."))
+            Err(ApiError::field(field, format!("this is not a Hetzner {field}")).hint(Hint::SeeCatalog))
         }
     };
     let size = size.unwrap_or_else(|| defaults.size.to_owned());
@@ -333,7 +332,7 @@ mod tests {
         check(r#"{"agents":["hal"]}"#, "invalid_field: agents: there is no agent hal");
         check(r#"{"idle_timeout":"9s"}"#, "invalid_field: idle_timeout: 9s is too short");
         check(r#"{"lifetime":"169h"}"#, "invalid_field: lifetime: 169h is too long");
-        check(r#"{"size":"../x"}"#, "invalid_field: size: this is no name of the provider's");
+        check(r#"{"size":"../x"}"#, "invalid_field: size: this is not a Hetzner size");
         check(
             r#"{"env":{"1A":"x"}}"#,
             "invalid_field: env: a name holds something other than letters, digits and _, or is too long",

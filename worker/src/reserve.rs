@@ -12,7 +12,7 @@ use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use crate::object::Call;
 use ebbtide_api::workspace::{Cost, Failure};
-use ebbtide_api::{Duration, ErrorCode, Generation, TenantId, WorkspaceId};
+use ebbtide_api::{Duration, ErrorCode, Generation, Hint, TenantId, WorkspaceId};
 use ebbtide_control::money::caps::Wish;
 use ebbtide_control::money::{Amount, Quote, Reserved, Terms, Worst, reserved, terms};
 use ebbtide_control::record::{Placement, Record, Spec, minus};
@@ -231,7 +231,7 @@ fn worst(invocation: &Invocation, quote: Option<&Quote>, lifetime: Duration) -> 
             ErrorCode::ProviderUnavailable,
             "the provider does not say what this machine costs, so that no cap on spending could be kept",
         )
-        .hint("Try again in a minute; GET /v1/catalog shows whether the provider answers.")),
+        .hint(Hint::PricesLater)),
     }
 }
 

@@ -3,8 +3,8 @@
 //! The control plane decides again when a button is pressed: this list offers what it accepts, it permits nothing.
 
 use crate::text;
-use ebbtide_api::Timestamp;
-use ebbtide_api::workspace::{Persistence, State, Workspace};
+use ebbtide_api::workspace::{Failure, Persistence, State, Workspace};
+use ebbtide_api::{Hint, Timestamp};
 
 /// One button.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,16 +63,24 @@ const UNDELETE: ActionView = ActionView {
 };
 
 /// The buttons of a state, most likely wanted first.
-pub fn actions(state: State, persistence: Persistence) -> Vec<ActionView> {
-    match state {
+pub fn actions(workspace: &Workspace) -> Vec<ActionView> {
+    match workspace.state {
         State::Requested | State::Provisioning => vec![SLEEP],
-        State::Running if persistence == Persistence::Backup => vec![HOLD, BACK_UP, SLEEP],
+        State::Running if workspace.persistence == Persistence::Backup => vec![HOLD, BACK_UP, SLEEP],
         State::Booting | State::Running | State::Silent => vec![HOLD, SLEEP],
         State::Draining => vec![KEEP_AWAKE, HOLD],
         State::Rescuing | State::Destroying => Vec::new(),
         State::Asleep => vec![WAKE],
-        State::Failed => vec![RETRY],
+        State::Failed => vec![after(workspace.failure.as_ref())],
         State::Deleted => vec![UNDELETE],
+    }
+}
+
+/// The button that the hint of a failure speaks of. Both do the same in this state; the word is another.
+fn after(failure: Option<&Failure>) -> ActionView {
+    match failure.and_then(|failure| Hint::of(&failure.hint)) {
+        Some((Hint::WakeAgain | Hint::WakeRestores | Hint::WakeSalvages, _)) => WAKE,
+        Some(_) | None => RETRY,
     }
 }
 
@@ -121,4 +129,25 @@ pub fn delete(workspace: &Workspace, now: Timestamp) -> DeleteView {
         None => "There is no verified backup yet: everything in the workspace is lost.".to_owned(),
     });
     DeleteView { id: workspace.id.to_string(), name: workspace.name.clone(), steps, discard }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_names_the_button_that_stands_beside_it() {
+        for hint in Hint::ALL {
+            let failure = Failure { code: "c".into(), message: "m".into(), hint: hint.for_api().into() };
+            let button = after(Some(&failure));
+            if hint.for_page().contains("ress ") {
+                assert!(
+                    hint.for_page().contains(&format!("ress {}", button.label)),
+                    "{hint:?}: {}",
+                    button.label
+                );
+            }
+        }
+        assert_eq!(after(None), RETRY);
+    }
 }

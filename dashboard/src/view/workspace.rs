@@ -6,10 +6,10 @@ use crate::view::boot::{BootView, ProgressView, boot, progress};
 use crate::view::snapshots::{SnapshotsView, snapshots};
 use crate::view::why::{WhyView, why};
 use crate::view::{StateView, at_rest, log, sentence, state};
-use ebbtide_api::Timestamp;
 use ebbtide_api::workspace::{
     Event, Hold, LogPage, Persistence, Port, SnapshotList, SnapshotSummary, State, StepState, Workspace,
 };
+use ebbtide_api::{Hint, Timestamp};
 
 /// A workspace, ready to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,12 +169,12 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         waiting_for: workspace.waiting_for.as_deref().map(|what| said(&format!("waiting for {what}"), now)),
         failure: workspace.failure.as_ref().map(|failure| FailureView {
             message: said(&failure.message, now),
-            hint: said(&failure.hint, now),
+            hint: said(&Hint::page_form(&failure.hint), now),
             code: failure.code.clone(),
         }),
         log: None,
         announcement: announcement(workspace),
-        actions: actions(workspace.state, workspace.persistence),
+        actions: actions(workspace),
         deletable: workspace.state != State::Deleted,
         boot: boot(&workspace.boot, workspace.state),
         why: workspace.why.as_ref().map(|each| why(each, now)),

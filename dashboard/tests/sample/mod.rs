@@ -9,7 +9,7 @@ use ebbtide_api::workspace::{
     BackupProgress, BootStep, Cost, Event, Failure, Hold, LogPage, Machine, Persistence, Port, SnapshotList,
     SnapshotSummary, State, StepState, Workspace, WorkspaceSummary,
 };
-use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Timestamp, WorkspaceId};
+use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Hint, Timestamp, WorkspaceId};
 use ebbtide_dashboard::form::{Refusal, Typed};
 use ebbtide_dashboard::page::{
     CostFragment, CreatePage, DeletePage, ErrorPage, Link, ListPage, Shell, SignInPage, Template as _,
@@ -38,8 +38,8 @@ fn asleep() -> Workspace {
         name: "tide-tables".into(),
         state: State::Asleep,
         since: at("13:05:00"),
-        because: "nothing happened for 30 minutes; the work is in storage".into(),
-        line: "nothing happened for 30 minutes; the work is in storage".into(),
+        because: "nothing has happened for 30m; the backup is verified in storage".into(),
+        line: "nothing has happened for 30m; the backup is verified in storage".into(),
         waiting_for: None,
         failure: None,
         generation: Generation(2),
@@ -119,7 +119,7 @@ fn booting() -> Workspace {
                 ..step("clone", "Cloning the repository", StepState::Running, 9_420)
             },
             step("terminal", "Starting the terminal", StepState::Pending, 0),
-            step("caddy", "Starting the web front", StepState::Pending, 0),
+            step("caddy", "Starting the web proxy", StepState::Pending, 0),
         ],
         ..requested()
     }
@@ -134,7 +134,7 @@ fn running() -> Workspace {
     Workspace {
         state: State::Running,
         since: at("12:02:00"),
-        because: "the boot plan is through".into(),
+        because: "ready".into(),
         line: why().line(),
         boot,
         ports: vec![
@@ -169,8 +169,8 @@ fn why() -> Why {
     Why {
         verdict: Verdict::Active,
         because: vec![
-            "claude works: 41 s of CPU in the last minute".into(),
-            "a test run that it started is still going (cargo, 3 min)".into(),
+            "claude waits for its model, silent for 3m50s".into(),
+            "cargo, which claude started, works".into(),
         ],
         since_secs: 312,
         sleeps_in_secs: None,
@@ -225,7 +225,7 @@ fn why() -> Why {
 fn quiet() -> Workspace {
     let why = Why {
         verdict: Verdict::Quiet,
-        because: vec!["nothing has worked and nobody has typed for 22 minutes".into()],
+        because: vec!["nothing has happened for 22m".into()],
         since_secs: 1_320,
         sleeps_in_secs: Some(480),
         leases: vec![],
@@ -271,7 +271,7 @@ fn failed() -> Workspace {
             message:
                 "cloning the repository failed: the server asks for a user name, so it is private or misspelt"
                     .into(),
-            hint: "Check the address, or use one that needs no sign-in; then try again.".into(),
+            hint: Hint::CorrectAndRetry.for_api().into(),
         }),
         machine: None,
         heard_secs_ago: None,
@@ -284,7 +284,7 @@ fn failed() -> Workspace {
                 detail: Some("fatal: could not read Username for 'https://github.com'".into()),
                 ..step("clone", "Cloning the repository", StepState::Failed, 1_420)
             },
-            step("caddy", "Starting the web front", StepState::Pending, 0),
+            step("caddy", "Starting the web proxy", StepState::Pending, 0),
         ],
         ..requested()
     }
@@ -294,8 +294,8 @@ fn deleted() -> Workspace {
     Workspace {
         state: State::Deleted,
         since: at("14:00:00"),
-        because: "the owner deleted it; it can be undone until 2026-11-28".into(),
-        line: "the owner deleted it; it can be undone until 2026-11-28".into(),
+        because: "the owner deleted it; it can be undone until 2026-11-28 14:00 UTC".into(),
+        line: "the owner deleted it; it can be undone until 2026-11-28 14:00 UTC".into(),
         ..asleep()
     }
 }

@@ -9,9 +9,9 @@ use crate::invocation::Invocation;
 use crate::json;
 use crate::route::Params;
 use crate::workspaces::{self as actions, Act};
-use ebbtide_api::ErrorCode;
 use ebbtide_api::account::{CreateLink, NoFields, PortAccess, SetPort, WakeWorkspace};
 use ebbtide_api::workspace::PortList;
+use ebbtide_api::{ErrorCode, Hint};
 use ebbtide_control::lifecycle;
 use ebbtide_control::tokens::AccessLevel;
 use worker::{Request, Response};
@@ -99,8 +99,7 @@ pub async fn release_hold(
     let hold = params.get("hold");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if hold.len() > 64 || !hold.bytes().all(plain) {
-        return Err(ApiError::new(ErrorCode::NotFound, "there is no such hold")
-            .hint("GET the workspace lists its holds."));
+        return Err(ApiError::new(ErrorCode::NotFound, "there is no such hold").hint(Hint::SeeHolds));
     }
     act(invocation, context, params, request, Act::ReleaseHold(hold.to_owned())).await
 }

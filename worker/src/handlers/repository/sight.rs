@@ -9,7 +9,7 @@ use crate::object::{Ancestors, BackupCall};
 use crate::restic_paths::AsOf;
 use crate::restic_view::{Lineage, Mark, Reach, View, reach};
 use crate::storage::mark;
-use ebbtide_api::{ErrorCode, Generation};
+use ebbtide_api::{ErrorCode, Generation, Hint};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -169,8 +169,7 @@ impl Repository<'_> {
                 return Ok(mark);
             }
         }
-        Err(ApiError::new(ErrorCode::NotFound, "there is no verified snapshot yet")
-            .hint("GET /v1/workspaces/{id}/snapshots lists those that exist."))
+        Err(ApiError::new(ErrorCode::NotFound, "there is no verified snapshot yet").hint(Hint::SeeSnapshots))
     }
 
     /// Completes the lineage: the object knows ids, storage knows where they lie.
