@@ -1,16 +1,16 @@
 //! Random walks through the lifecycle: the real decisions and the real provider clients against the local cloud's own
 //! model, with faults, crashes and late alarms, in virtual time.
 //!
-//! Every walk is determined by its seed. The promises are asserted after every step (`promises`), not at the end
+//! Every walk is determined by its seed. The promises are asserted after every step (`invariants`), not at the end
 //! alone; a broken one ends the walk, which is then shrunk to the disruptions that matter (`shrink`). Nothing here
 //! knows how `decide` reaches a decision.
 
 mod cloud;
-mod dice;
+mod faults;
+mod invariants;
 mod machine;
 pub mod mutations;
 mod object;
-mod promises;
 mod report;
 mod setting;
 mod shrink;
@@ -18,8 +18,8 @@ mod shrink;
 mod tests;
 mod walk;
 
-pub use dice::{Disruption, Kind};
-pub use promises::{Broken, Promise};
+pub use faults::{Disruption, Kind};
+pub use invariants::{Broken, Promise};
 pub use report::Report;
 pub use shrink::{replay_command, shrink};
 pub use walk::{Outcome, Walker, latency_secs};

@@ -1,7 +1,7 @@
 //! A machine with work on it, as the control plane hears of it: boots, works, idles, backs up, and fails in the ways
 //! that machines fail. It plays the idle-agent's side of the protocol and nothing of the control plane's.
 
-use super::dice::{Dice, Kind};
+use super::faults::{Dice, Kind};
 use ebbtide_api::vm::{DrainPhase, Instruction, Pack, Receipt, Unreadable, Wish};
 use ebbtide_control::lifecycle::Heard;
 use std::collections::BTreeMap;

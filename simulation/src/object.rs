@@ -1,7 +1,7 @@
 //! The workspace's object: what the Worker's Durable Object does around `decide`, with evictions at every seam.
 
 use super::cloud::Outside;
-use super::dice::{Dice, Kind};
+use super::faults::{Dice, Kind};
 use super::{ODDS, at};
 use ebbtide_cloud_sim::model::wire::{CLOUDFLARE_PREFIX, HETZNER_PREFIX};
 use ebbtide_control::cloudflare::Cloudflare;

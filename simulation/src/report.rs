@@ -1,6 +1,6 @@
 //! What walks came to, summed up; the same whatever the number of threads.
 
-use super::dice::{Disruption, Kind};
+use super::faults::{Disruption, Kind};
 use std::collections::BTreeMap;
 
 /// The sums and extremes of any number of walks.

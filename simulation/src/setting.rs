@@ -1,7 +1,7 @@
 //! What a walk begins with, and the spells of trouble that may come over its providers.
 
 use super::cloud::{Outside, Spell, servers_url};
-use super::dice::{Dice, Kind};
+use super::faults::{Dice, Kind};
 use super::{EPOCH_MS, MINUTE_MS, at};
 use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, RescueChoice};
 use ebbtide_api::{Duration, Generation, TenantId, WorkspaceId};

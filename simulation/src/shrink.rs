@@ -1,6 +1,6 @@
 //! Makes a broken walk short: leaves disruptions out as long as the same promise still breaks (Zeller's `ddmin`).
 
-use super::dice::Disruption;
+use super::faults::Disruption;
 use super::walk::Outcome;
 use std::collections::BTreeSet;
 

@@ -4,13 +4,13 @@
 mod machines;
 
 use super::cloud::Outside;
-use super::dice::{Dice, Disruption, Kind};
-use super::machine::Machine;
-use super::object::{Object, Taken, Trace};
-use super::promises::{
+use super::faults::{Dice, Disruption, Kind};
+use super::invariants::{
     Broken, Promise, all_is_at_rest, image_goes_only_when_spared, is_reserved, loss_is_told,
     nothing_bills_unseen, others_are_left_alone, restores_the_newest, work_is_kept,
 };
+use super::machine::Machine;
+use super::object::{Object, Taken, Trace};
 use super::report::Report;
 use super::{EPOCH_MS, MINUTE_MS, ODDS, at, setting};
 use ebbtide_api::Duration;

@@ -8,7 +8,7 @@ mod real_programs;
 
 use anyhow::Result;
 use clap::Parser;
-use ebbtide_system_tests::{interrupt, place};
+use ebbtide_system_tests::{interrupt, paths};
 use real_programs::{Pace, Wishes, record};
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
     record(&Wishes {
         only: arguments.only,
         at_once: arguments.at_once,
-        into: arguments.into.unwrap_or_else(|| place::root().join("idle-report/traces/recorded")),
+        into: arguments.into.unwrap_or_else(|| paths::root().join("idle-report/traces/recorded")),
         missing: arguments.missing,
         pace: arguments
             .full_length

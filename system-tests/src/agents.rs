@@ -1,9 +1,9 @@
-//! Real coding agents in a machine, before a model that a test scripts (`model.py`).
+//! Real coding agents in a machine, before a model that a test scripts (`fake_llm.py`).
 //!
 //! The agents are unmodified; they are only spared the questions of their first start. Nothing leaves the machine.
 
 use crate::machine::Machine;
-use crate::{place, wait};
+use crate::{paths, wait};
 use anyhow::{Context, Result};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Agents {
     /// # Errors
     /// Where Claude Code is not in the cache, or the model does not come up.
     pub fn prepare(machine: Machine) -> Result<Self> {
-        let program = place::machine_bin()?.join("claude");
+        let program = paths::machine_bin()?.join("claude");
         anyhow::ensure!(program.exists(), "{} is missing: scripts/setup test", program.display());
         let settings = serde_json::json!({
             "hasCompletedOnboarding": true,
@@ -37,7 +37,7 @@ impl Agents {
              CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1"
         );
         for (file, text) in [
-            ("model.py", include_str!("model.py")),
+            ("fake_llm.py", include_str!("fake_llm.py")),
             (".claude.json", settings.to_string().as_str()),
             ("agents.env", environment.as_str()),
         ] {
@@ -46,7 +46,8 @@ impl Agents {
         // What a repository may try: our hooks are not its to switch off.
         let off = r#"mkdir -p .claude && echo '{"disableAllHooks":true}' > .claude/settings.json"#;
         machine.shell("ebb", &format!("cd {DIRECTORY} && {off}"))?;
-        machine.shell("ebb", &format!("tmux new-window -d 'exec python3 ~/model.py {PORT} ~/model.log'"))?;
+        machine
+            .shell("ebb", &format!("tmux new-window -d 'exec python3 ~/fake_llm.py {PORT} ~/model.log'"))?;
         wait::until("the model to listen", Duration::from_secs(60), || {
             if machine.listens(PORT) { Ok(()) } else { Err("it does not".to_owned()) }
         })?;

@@ -17,7 +17,7 @@ mod worker;
 
 use crate::api::Discard;
 use crate::machine;
-use crate::{Machines, Options, Stack, place};
+use crate::{Machines, Options, Stack, paths};
 use anyhow::{Result, ensure};
 pub use backup::{Kind as BackupSet, measure as measure_backups};
 use clap::Parser;
@@ -105,7 +105,7 @@ pub fn run(plan: &Plan, say: fn(&str)) -> Result<String> {
         Some(Only::IdleCost) => return watching(plan, say),
         None => {}
     }
-    let agent = place::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
+    let agent = paths::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
     ensure!(agent.exists(), "{} is missing; run scripts/build release", agent.display());
     let before = Surroundings::now();
     let program = worker::program()?;
@@ -216,7 +216,7 @@ impl Surroundings {
         let date =
             crate::process::run("date", |date| date.args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default();
         let git = |arguments: &[&str]| {
-            crate::process::run("git", |git| git.arg("-C").arg(place::root()).args(arguments))
+            crate::process::run("git", |git| git.arg("-C").arg(paths::root()).args(arguments))
                 .unwrap_or_default()
         };
         let changed =
@@ -226,7 +226,7 @@ impl Surroundings {
              the Worker, unoptimised local cloud. Load of the machine before: {}; after: {} (1, 5, 15 minutes; this run's own work \
              included).\n\nCommand: `scripts/bench {} --write`.\n\n",
             field(&read("/proc/cpuinfo"), "model name"),
-            crate::figures::bytes(memory * 1024),
+            crate::stats::bytes(memory * 1024),
             read("/proc/sys/kernel/osrelease").trim(),
             git(&["rev-parse", "--short", "HEAD"]),
             self.load,
@@ -250,5 +250,5 @@ impl Plan {
 
 /// Where the figures are published.
 pub fn document() -> PathBuf {
-    place::root().join("docs/benchmarks.md")
+    paths::root().join("docs/benchmarks.md")
 }

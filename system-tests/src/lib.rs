@@ -9,15 +9,15 @@ pub mod api;
 pub mod bench;
 pub mod browser;
 pub mod cloud;
-pub mod figures;
 pub mod http;
 pub mod interrupt;
-pub mod leftovers;
+pub mod leak_check;
 pub mod machine;
-pub mod place;
+pub mod paths;
 pub mod process;
 pub mod secrets;
 mod stack;
+pub mod stats;
 pub mod wait;
 
 pub use stack::{Machines, NOTHING_LEFT, Options, Stack, ZONE};

@@ -80,13 +80,15 @@ impl Machine {
         self.shell("root", &text)
     }
 
-    /// Everything about the files below a directory that a backup must bring back (`facts.py`), a line a path.
+    /// Everything about the files below a directory that a backup must bring back (`file_manifest.py`), a line a path.
     ///
     /// # Errors
     /// Where the machine does not answer.
     pub fn facts(&self, directory: &str) -> Result<Vec<String>> {
-        let look =
-            format!("python3 - {directory} <<'END-OF-FILE'\n{}\nEND-OF-FILE\n", include_str!("facts.py"));
+        let look = format!(
+            "python3 - {directory} <<'END-OF-FILE'\n{}\nEND-OF-FILE\n",
+            include_str!("file_manifest.py")
+        );
         Ok(self.shell("root", &look)?.lines().map(str::to_owned).collect())
     }
 
@@ -164,9 +166,9 @@ pub fn serve_this_repository(repositories: &Path) -> Result<PathBuf> {
     let target = repositories.join("ebbtide.git");
     if !target.exists() {
         let commits =
-            run("git", |git| git.arg("-C").arg(crate::place::root()).args(["rev-list", "-n1", "HEAD"]));
+            run("git", |git| git.arg("-C").arg(crate::paths::root()).args(["rev-list", "-n1", "HEAD"]));
         ensure!(commits.is_ok(), "this repository has no commit to clone");
-        run("git", |git| git.args(["clone", "--quiet", "--bare"]).arg(crate::place::root()).arg(&target))?;
+        run("git", |git| git.args(["clone", "--quiet", "--bare"]).arg(crate::paths::root()).arg(&target))?;
     }
     Ok(target)
 }

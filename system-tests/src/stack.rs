@@ -6,7 +6,7 @@ use crate::api::Api;
 use crate::cloud::{Addresses, Cloud};
 use crate::http::{Answer, Http};
 use crate::machine::Machine;
-use crate::place;
+use crate::paths;
 use crate::process::{Ending, Start, Supervised, log_end, run};
 use crate::secrets::Secrets;
 use crate::wait;
@@ -128,7 +128,7 @@ impl Stack {
         let path = directory.path().to_owned();
         Self::start_in(directory, options, None).inspect_err(|_| {
             // Whatever had come up went with the error; the one who asked should know.
-            match crate::leftovers::none(&path) {
+            match crate::leak_check::none(&path) {
                 Ok(()) => say(NOTHING_LEFT),
                 Err(left) => say(&format!("left behind:\n{left}")),
             }
@@ -185,7 +185,7 @@ impl Stack {
         stack.start_worker()?;
         if stack.options.machines == Machines::Process {
             say("publishing the idle-agent");
-            stack.api.publish_agent(&place::idle_agent()?)?;
+            stack.api.publish_agent(&paths::idle_agent()?)?;
         } else {
             // Servers without machines run nothing, but user-data names an idle-agent all the same.
             let stand_in = stack.directory.path().join("agent");
@@ -242,7 +242,7 @@ impl Stack {
 
     /// Runs wrangler on this stack's own storage.
     fn wrangler_local(&self, arguments: &[&str], file: &Path) -> Result<()> {
-        run(&place::wrangler()?, |command| {
+        run(&paths::wrangler()?, |command| {
             command
                 .envs(wrangler_environment(self.directory.path()))
                 .arg("--cwd")
@@ -301,7 +301,7 @@ impl Stack {
     }
 
     fn start_worker(&mut self) -> Result<()> {
-        place::worker()?;
+        paths::worker()?;
         let mut arguments: Vec<OsString> =
             ["dev", "--local", "--ip", "127.0.0.1", "--inspector-port", "0"].map(OsString::from).into();
         arguments.extend(["--show-interactive-dev-session=false", "--port"].map(OsString::from));
@@ -315,7 +315,7 @@ impl Stack {
         arguments.extend(["--cwd".into(), project(self.directory.path())?.into()]);
         let worker = Supervised::start(Start {
             name: "the Worker",
-            program: &place::wrangler()?,
+            program: &paths::wrangler()?,
             arguments,
             environment: wrangler_environment(self.directory.path()),
             ending: Ending::Killed,
@@ -468,7 +468,7 @@ impl Stack {
     pub fn stop(mut self) -> Result<()> {
         self.worker = None;
         self.cloud_process = None;
-        crate::leftovers::none(self.directory.path()).map_err(|left| anyhow::anyhow!("left behind:\n{left}"))
+        crate::leak_check::none(self.directory.path()).map_err(|left| anyhow::anyhow!("left behind:\n{left}"))
     }
 }
 
@@ -517,7 +517,7 @@ fn start_cloud(
     arguments.extend(["--cron".into(), cron.into(), "--cron-every".into()]);
     arguments.push(format!("{}s", options.cron_every.as_secs().max(1)).into());
     if options.machines == Machines::Process {
-        let programs = options.programs.clone().map_or_else(place::machine_bin, Ok)?;
+        let programs = options.programs.clone().map_or_else(paths::machine_bin, Ok)?;
         arguments.extend(["--machine-bin".into(), programs.into()]);
     }
     if let Some(calls) = options.machine_calls {
@@ -529,7 +529,7 @@ fn start_cloud(
     }
     let start = Start {
         name: "the local cloud",
-        program: &place::cloud_sim()?,
+        program: &paths::cloud_sim()?,
         arguments,
         environment: vec![
             ("CLOUD_SIM_HETZNER_TOKEN", secrets.hetzner_token.clone().into()),
@@ -550,7 +550,7 @@ fn project(directory: &Path) -> Result<PathBuf> {
     if !project.exists() {
         std::fs::create_dir_all(&project)?;
         for name in ["wrangler.toml", "worker", "migrations"] {
-            std::os::unix::fs::symlink(place::root().join(name), project.join(name))?;
+            std::os::unix::fs::symlink(paths::root().join(name), project.join(name))?;
         }
     }
     Ok(project)
@@ -559,7 +559,7 @@ fn project(directory: &Path) -> Result<PathBuf> {
 fn wrangler_environment(directory: &Path) -> Vec<(&'static str, OsString)> {
     let off = |name| (name, OsString::from("false"));
     vec![
-        ("PATH", place::path_with_node()),
+        ("PATH", paths::path_with_node()),
         // wrangler is killed in the end and cleans nothing up; its scraps go with everything else.
         ("TMPDIR", directory.into()),
         ("CI", "1".into()),
@@ -576,7 +576,7 @@ fn wrangler_environment(directory: &Path) -> Vec<(&'static str, OsString)> {
 fn migrate(state: &Path) -> Result<()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(place::root().join("migrations"))
+    let mut files: Vec<PathBuf> = std::fs::read_dir(paths::root().join("migrations"))
         .context("reading migrations/")?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
@@ -585,12 +585,12 @@ fn migrate(state: &Path) -> Result<()> {
     for file in files {
         hash.update(std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
     }
-    let migrated = place::root().join("target/migrated").join(&hex::encode(hash.finalize())[..16]);
+    let migrated = paths::root().join("target/migrated").join(&hex::encode(hash.finalize())[..16]);
     if !migrated.exists() {
-        std::fs::create_dir_all(place::root().join("target/migrated"))?;
+        std::fs::create_dir_all(paths::root().join("target/migrated"))?;
         let work =
-            tempfile::Builder::new().prefix("at-work-").tempdir_in(place::root().join("target/migrated"))?;
-        let (wrangler, project) = (place::wrangler()?, project(work.path())?);
+            tempfile::Builder::new().prefix("at-work-").tempdir_in(paths::root().join("target/migrated"))?;
+        let (wrangler, project) = (paths::wrangler()?, project(work.path())?);
         run(&wrangler, |command| {
             command
                 .envs(wrangler_environment(work.path()))

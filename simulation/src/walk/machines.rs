@@ -2,10 +2,10 @@
 
 use super::Walk;
 use crate::cloud::{Outside, servers_url};
-use crate::dice::Kind;
+use crate::faults::Kind;
+use crate::invariants::{Broken, Promise};
 use crate::machine::{Machine, Says, Trouble};
 use crate::object::Taken;
-use crate::promises::{Broken, Promise};
 use crate::{EPOCH_MS, MINUTE_MS, ODDS, at};
 use ebbtide_api::vm::{DrainPhase, Wish};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request};

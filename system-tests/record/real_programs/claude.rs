@@ -1,5 +1,5 @@
 //! Claude Code, in a terminal of its own as people use it unless the scene says otherwise.
-//! What ends a turn is the model's last word, which `model.py` notes; the screen is asked only about questions.
+//! What ends a turn is the model's last word, which `fake_llm.py` notes; the screen is asked only about questions.
 
 use super::stage::Stage;
 use super::{Scene, programs};

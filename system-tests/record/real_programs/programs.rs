@@ -3,7 +3,7 @@
 
 use super::stage::Stage;
 use anyhow::{Result, ensure};
-use ebbtide_system_tests::place;
+use ebbtide_system_tests::paths;
 use std::path::PathBuf;
 
 const CODEX: &str = "model = \"stub\"
@@ -38,7 +38,7 @@ export aider=\"$aider --no-gitignore --no-git\"";
 /// # Errors
 /// It did not run.
 pub fn directory() -> Result<PathBuf> {
-    let directory = place::cache().join("record/programs");
+    let directory = paths::cache().join("record/programs");
     ensure!(directory.join("rust.tar").exists(), "{} is missing: scripts/setup record", directory.display());
     Ok(directory)
 }

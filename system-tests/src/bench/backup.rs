@@ -9,8 +9,8 @@ mod sets;
 mod tools;
 
 use super::report::{Samples, Section, Spread};
-use crate::figures::bytes;
-use crate::{Options, Stack, place};
+use crate::stats::bytes;
+use crate::{Options, Stack, paths};
 use anyhow::{Context, Result, ensure};
 use meter::Taken;
 use serde_json::json;
@@ -62,7 +62,7 @@ impl Step {
 /// # Errors
 /// As [`measure`].
 pub fn run(megabytes: u64, rounds: usize, only: Option<Kind>, say: fn(&str)) -> Result<Vec<Section>> {
-    let agent = place::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
+    let agent = paths::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
     ensure!(agent.exists(), "{} is missing; run scripts/build release", agent.display());
     Ok(measure(&agent, megabytes, rounds, only, say)?.sections(megabytes, rounds))
 }

@@ -150,7 +150,7 @@ fn sleep(bench: &Bench, id: &str, asked: f64, lives: &mut Lives) -> Result<()> {
         samples.add("last name deleted", dns.at - asked);
     }
     if let Some(backup) = asleep.last_backup {
-        lives.saved = format!("{} files, {}", backup.files, crate::figures::bytes(backup.bytes));
+        lives.saved = format!("{} files, {}", backup.files, crate::stats::bytes(backup.bytes));
     }
     Ok(())
 }

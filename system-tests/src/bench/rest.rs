@@ -3,8 +3,8 @@
 use super::Bench;
 use super::clock::pause;
 use super::report::{Section, verdict};
-use crate::figures::bytes;
 use crate::machine::Machine;
+use crate::stats::bytes;
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::{Duration, Instant};

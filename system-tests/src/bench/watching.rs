@@ -4,7 +4,7 @@
 use super::report::{Section, verdict};
 use crate::agents::Agents;
 use crate::machine::Machine;
-use crate::{Machines, Options, Stack, machine, place, wait};
+use crate::{Machines, Options, Stack, machine, paths, wait};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
 use serde_json::json;
@@ -40,7 +40,7 @@ pub fn run(watched: Duration, say: fn(&str)) -> Result<Section> {
         progress: say,
         ..Options::default()
     })?;
-    let agent = place::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
+    let agent = paths::root().join("target/x86_64-unknown-linux-musl/release/ebb-agent");
     ensure!(agent.exists(), "{} is missing; run scripts/build release", agent.display());
     stack.api.publish_agent(&agent)?;
     let measured = measure(&stack, watched, say);

@@ -4,7 +4,7 @@ use super::Bench;
 use super::lives::Lives;
 use super::log::{Calls, Log};
 use super::report::{Section, Spread, verdict};
-use crate::place;
+use crate::paths;
 use crate::process::run;
 use anyhow::{Context, Result};
 
@@ -48,12 +48,12 @@ pub struct Program {
 /// Where `wrangler` or Node fails, or says it in other words than these.
 pub fn program() -> Result<Program> {
     let directory = tempfile::tempdir()?;
-    let module = place::root().join("worker/build/index_bg.wasm");
+    let module = paths::root().join("worker/build/index_bg.wasm");
     let wasm = std::fs::metadata(&module).context("the built Worker")?.len();
-    let said = run(place::wrangler()?, |command| {
+    let said = run(paths::wrangler()?, |command| {
         command
-            .current_dir(place::root())
-            .env("PATH", place::path_with_node())
+            .current_dir(paths::root())
+            .env("PATH", paths::path_with_node())
             .envs([("CI", "1"), ("NO_COLOR", "1"), ("WRANGLER_SEND_METRICS", "false")])
             .env("XDG_CONFIG_HOME", directory.path())
             .env("WRANGLER_LOG_PATH", directory.path())
@@ -66,7 +66,7 @@ pub fn program() -> Result<Program> {
     };
     let (mut compiled, mut started) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
-        let node = place::root().join("node_modules/.bin/node");
+        let node = paths::root().join("node_modules/.bin/node");
         let line = run(node, |command| command.args(["-e", START]).arg(&module))?;
         let (compile, start) = line.split_once(' ').context("two figures")?;
         compiled.push(compile.parse()?);

@@ -44,7 +44,7 @@ pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
 pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
     static REPOSITORIES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let repositories = REPOSITORIES.get_or_init(|| {
-        let path = ebbtide_system_tests::place::root().join("target/test-repositories");
+        let path = ebbtide_system_tests::paths::root().join("target/test-repositories");
         std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
         // The history may have grown since an earlier run.
         let _ = std::fs::remove_dir_all(path.join("ebbtide.git"));

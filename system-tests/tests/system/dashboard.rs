@@ -2,16 +2,16 @@
 
 use crate::common::{REPOSITORY, quick, with_machines};
 use anyhow::Result;
-use ebbtide_system_tests::{place, process};
+use ebbtide_system_tests::{paths, process};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Runs a script of tests. The limit is there for a browser that hangs; it takes a few seconds.
 fn node(configure: impl FnOnce(&mut std::process::Command) -> &mut std::process::Command) -> Result<String> {
     process::run("timeout", |timeout| {
-        let node = place::root().join("node_modules/.bin/node");
+        let node = paths::root().join("node_modules/.bin/node");
         let arguments = ["--test", "--test-reporter=spec", "--test-force-exit", "--test-timeout=240000"];
         configure(
-            timeout.current_dir(place::root()).args(["--kill-after=10", "400"]).arg(node).args(arguments),
+            timeout.current_dir(paths::root()).args(["--kill-after=10", "400"]).arg(node).args(arguments),
         )
     })
 }

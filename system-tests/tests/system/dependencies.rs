@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 fn uses() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let arguments = ["metadata", "--no-deps", "--format-version", "1", "--offline"];
     let text = ebbtide_system_tests::process::run("cargo", |cargo| {
-        cargo.current_dir(ebbtide_system_tests::place::root()).args(arguments)
+        cargo.current_dir(ebbtide_system_tests::paths::root()).args(arguments)
     })?;
     let metadata: serde_json::Value = serde_json::from_str(&text)?;
     let packages = metadata["packages"].as_array().context("no packages")?;

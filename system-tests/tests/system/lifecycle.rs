@@ -132,7 +132,7 @@ fn every_wake_gives_back_the_same_bytes_in_the_middle_of_a_merge() -> Result<()>
     let machine = stack.machine_of(&id)?;
     let port = machine.shell("ebb", "grep -o '127.0.0.1:[0-9]*' ~/agents.env | cut -d: -f2")?;
     let port: u16 = port.trim().parse()?;
-    machine.shell("ebb", &format!("tmux new-window -d 'exec python3 ~/model.py {port} ~/model.log'"))?;
+    machine.shell("ebb", &format!("tmux new-window -d 'exec python3 ~/fake_llm.py {port} ~/model.log'"))?;
     wait::until("the model to listen", LIMIT, || {
         if machine.listens(port) { Ok(()) } else { Err("it does not".to_owned()) }
     })?;

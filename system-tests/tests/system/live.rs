@@ -7,7 +7,7 @@ use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::agents::Agents;
 use ebbtide_system_tests::browser::Visitor;
 use ebbtide_system_tests::machine::{Machine, serve_this_repository};
-use ebbtide_system_tests::{Machines, Options, Stack, place, wait};
+use ebbtide_system_tests::{Machines, Options, Stack, paths, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn with_cloudcli(stack: &Stack) -> Result<(Workspace, Agents, Machine)> {
 #[test]
 #[ignore = "needs 2 GB of programs: scripts/test-live"]
 fn a_session_in_cloudcli_that_thinks_with_no_tab_open_stays_awake_and_its_end_lets_it_sleep() -> Result<()> {
-    let programs = place::cache().join("record/programs");
+    let programs = paths::cache().join("record/programs");
     ensure!(
         programs.join("cloudcli.tar").exists(),
         "{} is missing: scripts/setup record",

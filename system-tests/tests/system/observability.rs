@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::{EventList, State};
 use ebbtide_system_tests::api::Discard;
 use ebbtide_system_tests::http::Answer;
-use ebbtide_system_tests::{Stack, place, process, wait};
+use ebbtide_system_tests::{Stack, paths, process, wait};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -55,7 +55,7 @@ fn the_metrics_are_accepted_by_promtool_and_cost_six_calls_at_most() {
         ensure!(!page.contains(&id), "a label holds the workspace's id");
         let file = stack.directory().join("metrics.txt");
         std::fs::write(&file, &page)?;
-        let promtool = place::cache().join("prometheus/usr/bin/promtool");
+        let promtool = paths::cache().join("prometheus/usr/bin/promtool");
         ensure!(promtool.exists(), "{} is missing; run scripts/setup test", promtool.display());
         process::run("sh", |sh| {
             sh.args(["-c", r#"exec "$1" check metrics <"$2""#, "sh"]).arg(&promtool).arg(&file)

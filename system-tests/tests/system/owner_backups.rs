@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use ebbtide_api::backups::RestoreKit;
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::api::Discard;
-use ebbtide_system_tests::{Stack, place, wait};
+use ebbtide_system_tests::{Stack, paths, wait};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,7 +124,7 @@ fn a_kit_and_restic_alone(stack: &Stack, id: &str) -> Result<()> {
     std::fs::write(directory.join("kit.sh"), &text)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut paths = vec![path.clone()];
-    for program in place::newer_restics()? {
+    for program in paths::newer_restics()? {
         let above = program.parent().context("no directory")?.to_owned();
         paths.push(std::env::join_paths(std::iter::once(above).chain(std::env::split_paths(&path)))?);
     }
@@ -198,7 +198,7 @@ fn a_copy_of_the_bucket_opens_as_the_docs_say(
             std::fs::write(copy.join(kind).join(name), object.body)?;
         }
     }
-    let docs = std::fs::read_to_string(place::root().join("docs/backups.md"))?;
+    let docs = std::fs::read_to_string(paths::root().join("docs/backups.md"))?;
     let sorting = docs.lines().find(|line| line.trim_start().starts_with("(cd there/data && for pack in"));
     let sorting =
         sorting.context("docs/backups.md does not say how to sort packs")?.trim().replace("there/", "copy/");
@@ -259,7 +259,7 @@ fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<
 #[test]
 fn stock_restic_makes_fills_checks_restores_and_prunes_a_repository_by_itself() -> Result<()> {
     let stack = without_machines("stock", quick())?;
-    let programs = std::iter::once(PathBuf::from("restic")).chain(place::newer_restics()?);
+    let programs = std::iter::once(PathBuf::from("restic")).chain(paths::newer_restics()?);
     for (number, program) in programs.enumerate() {
         let id = stack.api.create(&json!({}))?.id.to_string();
         stack.api.delete(&id, Discard::Work)?;

@@ -70,7 +70,7 @@ impl Set {
                 set.copy(&crates()?, bytes, &fits)?;
             }
             Kind::Packages => {
-                set.copy(&crate::place::root().join("node_modules"), bytes, &|_, size| size <= PACKAGE_MOST)?;
+                set.copy(&crate::paths::root().join("node_modules"), bytes, &|_, size| size <= PACKAGE_MOST)?;
             }
             Kind::Large => set.random(bytes)?,
         }

@@ -7,7 +7,7 @@ use crate::common::{LIMIT, quick, without_machines};
 use crate::owner_backups::Restic;
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
-use ebbtide_system_tests::{Stack, place, wait};
+use ebbtide_system_tests::{Stack, paths, wait};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl Keeper {
     }
 
     fn run(&self, what: &str, arguments: &[&str]) -> Result<Value> {
-        let said = ebbtide_system_tests::process::run(place::idle_agent()?, |agent| {
+        let said = ebbtide_system_tests::process::run(paths::idle_agent()?, |agent| {
             agent.env_clear().args(["backup", what, "--url", &self.url]).args(arguments);
             agent.arg("--token-file").arg(self.own.join("token"));
             agent.arg("--password-file").arg(self.own.join("password"))
@@ -78,7 +78,7 @@ fn write(work: &Path, name: &str, content: &[u8]) -> Result<()> {
 
 #[test]
 fn a_restic_that_keeps_full_indexes_prunes_two_branches_and_each_of_them_stays_whole() -> Result<()> {
-    let Some(newer) = place::newer_restic("0.18.0")? else { return Ok(()) };
+    let Some(newer) = paths::newer_restic("0.18.0")? else { return Ok(()) };
     let stack = without_machines("branches", quick())?;
     let id = booting(&stack, &json!({}))?;
     let roots = ["root", "large", "small"].map(|name| stack.directory().join(name));
