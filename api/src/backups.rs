@@ -1,10 +1,23 @@
-//! Bodies about backups as their owner handles them: the restore kit, deletions that are undone, the master key's rotation.
+//! Backups as their owner handles them: whether and which are kept, how one gets on, the list of them, the restore kit,
+//! deletions that are undone, the master key's rotation.
 //!
 //! A restore kit holds secrets and is answered once; its `Debug` shows none.
 
-use crate::account::ApiKeyInfo;
-use crate::{Duration, TenantId, Timestamp, WorkspaceId};
+use crate::keys::ApiKeyInfo;
+use crate::{Duration, Generation, TenantId, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
+
+/// Whether the workspace is backed up at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Persistence {
+    /// Backed up before its machine goes.
+    #[default]
+    Backup,
+    /// Never backed up: a discard decided and recorded at spawn.
+    None,
+}
 
 /// Which verified snapshots are kept: the newest ones, and the newest of each of so many hours, days and weeks (in UTC)
 /// that have any. The newest of all is always kept.
@@ -36,6 +49,62 @@ impl Default for Retention {
     fn default() -> Self {
         Self { keep_last: 10, hourly: 24, daily: 14, weekly: 8 }
     }
+}
+
+/// How far a backup or a restore is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BackupProgress {
+    /// `scan`, `upload`, `verify`, `restore`.
+    pub phase: String,
+    /// Bytes handled so far.
+    pub bytes_done: u64,
+    /// Bytes in all, where known.
+    pub bytes_total: Option<u64>,
+    /// Files handled so far.
+    pub files_done: u64,
+    /// Bytes a second over the last while.
+    pub rate: u64,
+}
+
+/// A verified snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SnapshotSummary {
+    /// The restic snapshot's id.
+    pub snapshot: String,
+    /// When the control plane verified it.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub verified_at: Timestamp,
+    /// The generation that wrote it.
+    pub generation: Generation,
+    /// Files in it.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Whether something could not be read.
+    pub partial: bool,
+}
+
+/// Verified snapshots of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SnapshotList {
+    /// Newest first.
+    pub snapshots: Vec<SnapshotSummary>,
+    /// Bytes in the repository.
+    pub stored_bytes: u64,
+    /// Bytes that it may hold; past them backups are refused.
+    pub quota_bytes: u64,
+    /// Which snapshots are kept.
+    #[serde(default)]
+    pub retention: Retention,
+    /// How many are kept no longer, and go when the workspace wakes next or later.
+    #[serde(default)]
+    pub due: u32,
+    /// What its owner should do about it before backups stop.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 /// The body of `POST /v1/workspaces/{id}/restore-kit`; it may be left out.

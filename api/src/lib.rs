@@ -4,14 +4,20 @@
 //! its module: a change that breaks one of them breaks machines that are already running.
 //! Start with [`workspace`] (what people see) and [`vm`] (what machines say); [`error`] is how every refusal looks.
 
-pub mod account;
+pub mod audit;
 pub mod backups;
+pub mod catalog;
 pub mod duration;
 pub mod error;
+pub mod health;
 pub mod hint;
+pub mod history;
 pub mod id;
+pub mod keys;
+pub mod money;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod ports;
 pub mod sweep;
 pub mod text;
 pub mod usage;

@@ -7,7 +7,10 @@ mod operations;
 
 pub use operations::{Access, OPERATIONS, Operation};
 
-use crate::{Duration, ErrorBody, ErrorCode, account, backups, sweep, usage, workspace};
+use crate::{
+    Duration, ErrorBody, ErrorCode, audit, backups, catalog, health, history, keys, ports, sweep, usage,
+    workspace,
+};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
@@ -94,7 +97,7 @@ fn describe(operation: &Operation) -> Value {
     let (security, needs) = match operation.access {
         Access::Open => (json!([]), None),
         Access::Scope(scope) => (json!([{ "owner": [] }]), Some(scope)),
-        Access::Restic => (json!([{ "owner": [] }, { "ownerBasic": [] }]), Some(account::Scope::Read)),
+        Access::Restic => (json!([{ "owner": [] }, { "ownerBasic": [] }]), Some(keys::Scope::Read)),
         Access::Machine => (json!([{ "machine": [] }]), None),
     };
     let needs = needs.map(|scope| json!(format!("Needs the scope `{}`.", scope.as_str())));
@@ -139,34 +142,34 @@ fn schemas() -> Result<Map<String, Value>, serde_json::Error> {
     collect![
         ErrorBody,
         ErrorCode,
-        account::ApiKeyList,
+        keys::ApiKeyList,
         backups::MasterKeyRotation,
         backups::CreateRestoreKit,
         backups::RestoreKit,
         backups::UndoneDeletions,
-        account::AuditList,
-        account::Catalog,
-        account::CreateApiKey,
-        account::CreateLink,
-        account::CreatedApiKey,
-        account::Health,
-        account::HealthPart,
-        account::HealthStatus,
-        account::NoFields,
-        account::PortLink,
-        account::SetPort,
-        account::WakeWorkspace,
+        audit::AuditList,
+        catalog::Catalog,
+        keys::CreateApiKey,
+        ports::CreateLink,
+        keys::CreatedApiKey,
+        health::Health,
+        health::HealthPart,
+        health::HealthStatus,
+        workspace::NoFields,
+        ports::PortLink,
+        ports::SetPort,
+        workspace::WakeWorkspace,
         sweep::SetSweep,
         sweep::SweepReport,
         usage::Usage,
         workspace::CreateHold,
         workspace::CreateWorkspace,
-        workspace::EventList,
+        history::EventList,
         workspace::Hold,
-        workspace::LogPage,
+        history::LogPage,
         workspace::PatchWorkspace,
-        workspace::PortList,
-        workspace::SnapshotList,
+        ports::PortList,
+        backups::SnapshotList,
         workspace::Workspace,
         workspace::WorkspaceList,
     ];

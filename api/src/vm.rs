@@ -3,8 +3,10 @@
 //! Machines of older workspaces speak older versions: new fields are optional, unknown ones are ignored by both
 //! sides, and nothing is renamed. No VM wall clock crosses the wire, only durations.
 
+use crate::backups::BackupProgress;
+use crate::ports::Port;
 use crate::why::Why;
-use crate::workspace::{BackupProgress, BootStep, Port};
+use crate::workspace::BootStep;
 use crate::{Generation, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +50,7 @@ pub struct Enrolled {
     pub policy: VmPolicy,
     /// Whether the workspace is backed up: with `none` the machine writes nothing to the repository.
     #[serde(default)]
-    pub persistence: crate::workspace::Persistence,
+    pub persistence: crate::backups::Persistence,
     /// How ports are named.
     pub ingress: IngressPlan,
 }

@@ -4,7 +4,7 @@
 //! it are for scripts. Times in it are durations measured by the machine, never its wall clock.
 
 use crate::Duration;
-use crate::workspace::Persistence;
+use crate::backups::Persistence;
 use serde::{Deserialize, Serialize};
 
 /// What the idle-agent concludes.

@@ -1,8 +1,11 @@
-//! What people ask for and what they see: workspaces, their boot steps, ports, backups and history.
+//! What people ask for and what they see: workspaces, their states, machines and boot steps.
 //!
-//! Requests deny unknown fields (a misspelt `idle_timout` must not become a default); answers may grow.
+//! Requests deny unknown fields (a misspelt `idle_timout` must not become a default); answers may grow. What belongs to
+//! one subject has a file of its own: [`crate::ports`], [`crate::backups`], [`crate::history`], [`crate::why`].
 
-use crate::backups::Retention;
+use crate::backups::{BackupProgress, Persistence, Retention, SnapshotSummary};
+use crate::money::Cost;
+use crate::ports::Port;
 use crate::why::Why;
 use crate::{Duration, Generation, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -72,6 +75,22 @@ pub struct PatchWorkspace {
     pub retention: Option<Retention>,
 }
 
+/// The body of `POST /v1/workspaces/{id}/wake`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WakeWorkspace {
+    /// Which verified snapshot to restore; the newest where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+}
+
+/// The body of requests that say nothing but what their path says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NoFields {}
+
 /// The body of `POST /v1/workspaces/{id}/holds`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,18 +147,6 @@ pub enum RescueChoice {
     Take,
     /// It may not: `on_unsaved` decides at once.
     Refuse,
-}
-
-/// Whether the workspace is backed up at all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Persistence {
-    /// Backed up before its machine goes.
-    #[default]
-    Backup,
-    /// Never backed up: a discard decided and recorded at spawn.
-    None,
 }
 
 /// Where a workspace is in its life; see `docs/architecture.md`.
@@ -358,18 +365,6 @@ pub struct Failure {
     pub hint: String,
 }
 
-/// An amount of money, as the provider states it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Cost {
-    /// Decimal, tax included.
-    pub gross: String,
-    /// ISO 4217.
-    pub currency: String,
-    /// Hours billed, rounded up.
-    pub hours: u64,
-}
-
 /// A machine as people see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -415,120 +410,6 @@ pub struct BootStep {
     pub percent: Option<u8>,
     /// What it does now, or why it failed.
     pub detail: Option<String>,
-}
-
-/// A listening port that answers at a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Port {
-    /// TCP port inside the workspace.
-    pub port: u16,
-    /// The process that listens.
-    pub process: String,
-    /// Whether it speaks HTTP.
-    pub http: bool,
-    /// Where it answers.
-    pub url: Option<String>,
-}
-
-/// How far a backup or a restore is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct BackupProgress {
-    /// `scan`, `upload`, `verify`, `restore`.
-    pub phase: String,
-    /// Bytes handled so far.
-    pub bytes_done: u64,
-    /// Bytes in all, where known.
-    pub bytes_total: Option<u64>,
-    /// Files handled so far.
-    pub files_done: u64,
-    /// Bytes a second over the last while.
-    pub rate: u64,
-}
-
-/// A verified snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct SnapshotSummary {
-    /// The restic snapshot's id.
-    pub snapshot: String,
-    /// When the control plane verified it.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-    pub verified_at: Timestamp,
-    /// The generation that wrote it.
-    pub generation: Generation,
-    /// Files in it.
-    pub files: u64,
-    /// Their size in bytes.
-    pub bytes: u64,
-    /// Whether something could not be read.
-    pub partial: bool,
-}
-
-/// One line of a workspace's history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Event {
-    /// Rises by one with every event of the workspace.
-    pub seq: u64,
-    /// When.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-    pub at: Timestamp,
-    /// The state after it.
-    pub state: State,
-    /// The machine it is about.
-    pub generation: Generation,
-    /// What happened and why, a sentence.
-    pub because: String,
-}
-
-/// A page of history, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct EventList {
-    /// Oldest first.
-    pub events: Vec<Event>,
-    /// Whether there are more in the direction that was asked for: after the last of these, or before the first.
-    #[serde(default)]
-    pub more: bool,
-}
-
-/// A page of the boot and agent log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct LogPage {
-    /// Oldest first, as the machine sent them.
-    pub lines: Vec<String>,
-}
-
-/// Ports of a workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct PortList {
-    /// By number.
-    pub ports: Vec<Port>,
-}
-
-/// Verified snapshots of a workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct SnapshotList {
-    /// Newest first.
-    pub snapshots: Vec<SnapshotSummary>,
-    /// Bytes in the repository.
-    pub stored_bytes: u64,
-    /// Bytes that it may hold; past them backups are refused.
-    pub quota_bytes: u64,
-    /// Which snapshots are kept.
-    #[serde(default)]
-    pub retention: Retention,
-    /// How many are kept no longer, and go when the workspace wakes next or later.
-    #[serde(default)]
-    pub due: u32,
-    /// What its owner should do about it before backups stop.
-    #[serde(default)]
-    pub warning: Option<String>,
 }
 
 #[cfg(test)]

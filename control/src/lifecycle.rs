@@ -27,9 +27,10 @@ pub(crate) use tests::new_record as a_record;
 use crate::policy::Policy;
 use crate::record::{Record, Server, ServerStatus};
 use ebbtide_api::backups::Retention;
+use ebbtide_api::money::Cost;
 use ebbtide_api::vm::{DrainPhase, Receipt, TidyReport};
 use ebbtide_api::why::BackupEstimate;
-use ebbtide_api::workspace::{Cost, Failure, Hold, State};
+use ebbtide_api::workspace::{Failure, Hold, State};
 use ebbtide_api::{Duration, ErrorCode, Generation, Timestamp};
 use serde::{Deserialize, Serialize};
 

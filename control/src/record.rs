@@ -15,7 +15,9 @@ pub use phase::{DrainReason, Phase, RescueStep, ServerStatus, Wanted};
 pub use rights::{Grant, Recalled, Tidying};
 pub use spec::{NewWorkspace, Placement, Spec};
 
-use ebbtide_api::workspace::{Cost, Hold, SnapshotSummary, State};
+use ebbtide_api::backups::SnapshotSummary;
+use ebbtide_api::money::Cost;
+use ebbtide_api::workspace::{Hold, State};
 use ebbtide_api::{Duration, Generation, TenantId, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
 

@@ -9,8 +9,7 @@
 
 use crate::policy::Policy;
 use crate::record::{Record, Tidying, plus};
-use ebbtide_api::backups::Retention;
-use ebbtide_api::workspace::{Persistence, SnapshotSummary};
+use ebbtide_api::backups::{Persistence, Retention, SnapshotSummary};
 use ebbtide_api::{Generation, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

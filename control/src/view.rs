@@ -4,9 +4,10 @@ use crate::lifecycle::Context;
 use crate::names::port_host_of;
 use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::Timestamp;
+use ebbtide_api::ports::Port;
 use ebbtide_api::vm::{Heartbeat, Instruction, VmHold, VmPolicy, Wish};
 use ebbtide_api::why::Why;
-use ebbtide_api::workspace::{BootStep, Machine, Port, RescueImage, StepState, Workspace, WorkspaceSummary};
+use ebbtide_api::workspace::{BootStep, Machine, RescueImage, StepState, Workspace, WorkspaceSummary};
 
 /// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
 pub fn workspace(

@@ -4,8 +4,9 @@
 //! Every function is pure and total; a value that cannot be read is shown as it came. Spaces inside an amount are
 //! no-break spaces, so that a line never ends between a number and its unit.
 
+use ebbtide_api::money::Cost;
 use ebbtide_api::text::Part;
-use ebbtide_api::{Duration, Timestamp, workspace::Cost};
+use ebbtide_api::{Duration, Timestamp};
 
 /// Keeps a number and its unit on one line.
 const NBSP: char = '\u{a0}';

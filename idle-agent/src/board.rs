@@ -5,9 +5,11 @@
 use crate::secret::Redactor;
 use crate::sync::lock;
 use ebbtide_api::Generation;
+use ebbtide_api::backups::BackupProgress;
+use ebbtide_api::ports::Port;
 use ebbtide_api::vm::{DrainPhase, Heartbeat};
 use ebbtide_api::why::Why;
-use ebbtide_api::workspace::{BackupProgress, BootStep, Port};
+use ebbtide_api::workspace::BootStep;
 use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;

@@ -4,7 +4,7 @@ use super::EPOCH_MS;
 use super::cloud::Outside;
 use super::machine::Machine;
 use super::object::Object;
-use ebbtide_api::workspace::Persistence;
+use ebbtide_api::backups::Persistence;
 use ebbtide_cloud_sim::model::ServerStatus;
 use ebbtide_control::record::{Phase, Wanted};
 use std::fmt;

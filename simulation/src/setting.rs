@@ -3,7 +3,8 @@
 use super::cloud::{Outside, Spell, servers_url};
 use super::faults::{Dice, Kind};
 use super::{EPOCH_MS, MINUTE_MS, at};
-use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, RescueChoice};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, Generation, TenantId, WorkspaceId};
 use ebbtide_cloud_sim::model::{CapacityShape, FaultKind, Provider, Request, Rule};
 use ebbtide_control::names;

@@ -3,7 +3,8 @@
 use crate::http::{Answer, Http};
 use crate::wait;
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::workspace::{Event, EventList, State, Workspace};
+use ebbtide_api::history::{Event, EventList};
+use ebbtide_api::workspace::{State, Workspace};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::Path;

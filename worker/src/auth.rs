@@ -10,7 +10,7 @@ use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use crate::route::Access;
 use base64::Engine;
-use ebbtide_api::account::Scope;
+use ebbtide_api::keys::Scope;
 use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::tokens::{ApiKey, TokenError, VmClaims, same_secret};
 use std::cell::RefCell;

@@ -9,7 +9,7 @@ pub use choose::{Choice, Defaults, choose, quote};
 
 use crate::error::{ApiError, ApiResult};
 use crate::invocation::Invocation;
-use ebbtide_api::account::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
+use ebbtide_api::catalog::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use ebbtide_control::hetzner::{Architecture, Failure, Location, Pricing, ServerType};
 use ebbtide_control::money::Quote;

@@ -18,7 +18,8 @@ use crate::invocation::Invocation;
 use crate::object::Call;
 use crate::reserve;
 use ebbtide_api::backups::Retention;
-use ebbtide_api::workspace::{Cost, CreateWorkspace, Ingress, Workspace};
+use ebbtide_api::money::Cost;
+use ebbtide_api::workspace::{CreateWorkspace, Ingress, Workspace};
 use ebbtide_api::{Duration, Hint, Timestamp, WorkspaceId};
 use ebbtide_control::money::Quote;
 use ebbtide_control::names;
@@ -288,7 +289,8 @@ fn unchecked(size: Option<String>, location: Option<String>, defaults: Defaults<
 mod tests {
     use super::*;
     use crate::config::tests::{read, variables};
-    use ebbtide_api::workspace::{OnUnsaved, Persistence};
+    use ebbtide_api::backups::Persistence;
+    use ebbtide_api::workspace::OnUnsaved;
 
     fn complete_json(body: &str) -> ApiResult<Checked> {
         let config = read(&variables("LOG", None)).unwrap();

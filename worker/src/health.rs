@@ -8,7 +8,7 @@ use crate::chance;
 use crate::error::ApiResult;
 use crate::gate;
 use crate::invocation::Invocation;
-use ebbtide_api::account::{Health, HealthPart, HealthStatus};
+use ebbtide_api::health::{Health, HealthPart, HealthStatus};
 use ebbtide_api::{TenantId, Timestamp};
 use futures_util::future::{Either, join, join3, select};
 use std::cell::RefCell;

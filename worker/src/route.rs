@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_openapi_document_has_every_route_and_no_other() {
-        use ebbtide_api::account::Scope;
+        use ebbtide_api::keys::Scope;
         use ebbtide_api::openapi::{Access as Documented, OPERATIONS};
         let routes: std::collections::BTreeSet<String> = ROUTES
             .iter()

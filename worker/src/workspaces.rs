@@ -11,11 +11,11 @@ use crate::invocation::Invocation;
 use crate::log;
 use crate::object::{Call, EventPage};
 use crate::reserve::{self, Extension};
-use ebbtide_api::account::PortLink;
+use ebbtide_api::backups::SnapshotList;
+use ebbtide_api::history::{EventList, LogPage};
+use ebbtide_api::ports::PortLink;
 use ebbtide_api::vm::CLOUDCLI_PORT;
-use ebbtide_api::workspace::{
-    CreateHold, EventList, Hold, LogPage, PatchWorkspace, SnapshotList, Workspace, WorkspaceList,
-};
+use ebbtide_api::workspace::{CreateHold, Hold, PatchWorkspace, Workspace, WorkspaceList};
 use ebbtide_api::{Duration, WorkspaceId};
 use ebbtide_control::lifecycle::PortAccess;
 use ebbtide_control::money::Quote;

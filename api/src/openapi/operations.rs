@@ -1,6 +1,6 @@
 //! The operations of the API, one line of data for each.
 
-use crate::account::Scope;
+use crate::keys::Scope;
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use super::{Context, Draft, Effect, failure};
 use crate::money::caps::{Alert, Spending, alerts};
 use crate::money::{MachineMoney, Quote, Warm};
 use crate::record::{DrainReason, Phase, Record, Wanted, minus, plus};
-use ebbtide_api::workspace::{Failure, Persistence};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::Failure;
 use ebbtide_api::{Duration, Timestamp};
 
 const HOUR_SECS: i64 = 3600;

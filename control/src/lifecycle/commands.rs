@@ -4,7 +4,9 @@
 use super::repository_lock;
 use super::{Command, Context, Draft, PortAccess};
 use crate::record::{DrainReason, Phase, Wanted};
-use ebbtide_api::workspace::{Cost, Hold, Persistence};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::money::Cost;
+use ebbtide_api::workspace::Hold;
 use ebbtide_api::{Duration, ErrorCode};
 
 /// Holds that a workspace may have: every decision parses them.

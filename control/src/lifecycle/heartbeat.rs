@@ -5,9 +5,9 @@ use super::phases::{demote_receipt, destroy, drain_idle};
 use super::{Context, Draft, Heard, Input, commands, failure, outcomes, receipts, repository_lock};
 use crate::backup_capacity;
 use crate::record::{DrainReason, Phase, Wanted, plus};
+use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
-use ebbtide_api::workspace::Persistence;
 use ebbtide_api::{ErrorCode, Timestamp};
 
 pub(super) fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {

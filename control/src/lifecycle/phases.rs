@@ -8,7 +8,8 @@ use super::silence::{self, fall_silent};
 use super::{Context, Draft, failure};
 use crate::policy::Policy;
 use crate::record::{Dns, DrainReason, Phase, Record, Wanted, minus, plus};
-use ebbtide_api::workspace::{Failure, Persistence, State};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::{Failure, State};
 use ebbtide_api::{Duration, Timestamp};
 
 /// No chain of moves without an effect is longer; a bound, so that a mistake here is no endless loop in the Worker.

@@ -5,8 +5,8 @@
 use super::{Context, Draft};
 use crate::record::{PendingReceipt, Phase};
 use ebbtide_api::ErrorCode;
+use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::vm::Receipt;
-use ebbtide_api::workspace::SnapshotSummary;
 
 /// Longest path of a machine's that is repeated in a sentence, in characters.
 const PATH_SHOWN: usize = 300;

@@ -9,8 +9,8 @@ use super::{Context, Draft};
 use crate::record::{Grant, Phase, Recalled, Record, Tidying, Wanted, plus};
 use crate::retention::{STRAYS_AT_ONCE, TIDIED_AT_ONCE, put_back};
 use crate::view::cut;
+use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::vm::TidyReport;
-use ebbtide_api::workspace::SnapshotSummary;
 use ebbtide_api::{ErrorCode, Generation};
 
 /// Takes the grant, or moves its end on. Renewed only past half of its time, so that most uses write nothing.

@@ -7,7 +7,8 @@
 use super::phases::destroy;
 use super::{Context, Draft, failure};
 use crate::record::{OldImage, Phase, Record, RescueStep, Wanted, minus, plus};
-use ebbtide_api::workspace::{Failure, OnUnsaved, Persistence, RescueChoice};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::{Failure, OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, Timestamp};
 
 /// Code of a salvage that brought nothing into storage; the image stays.

@@ -4,8 +4,9 @@
 use super::*;
 use crate::record::*;
 use ebbtide_api::Generation;
+use ebbtide_api::backups::{Persistence, SnapshotSummary};
 use ebbtide_api::vm::{Pack, Unreadable};
-use ebbtide_api::workspace::{OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State};
+use ebbtide_api::workspace::{OnUnsaved, RescueChoice, State};
 
 const START: i64 = 1_800_000_000;
 

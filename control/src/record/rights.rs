@@ -3,7 +3,7 @@
 //! Who may use them when is decided by the record (`Record::live_grant`, `Record::may_tidy`).
 
 use ebbtide_api::Timestamp;
-use ebbtide_api::workspace::SnapshotSummary;
+use ebbtide_api::backups::SnapshotSummary;
 use serde::{Deserialize, Serialize};
 
 /// The right to change and delete objects of the repository while no machine exists: the repository's lock.

@@ -1,7 +1,8 @@
 //! A plain workspace for tests: one size, one place, every default.
 
 use super::{NewWorkspace, Placement, Record, Spec};
-use ebbtide_api::workspace::{Ingress, OnUnsaved, Persistence, RescueChoice};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, TenantId, Timestamp, WorkspaceId};
 
 /// A record as it is after the request for it.

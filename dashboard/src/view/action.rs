@@ -3,7 +3,8 @@
 //! The control plane decides again when a button is pressed: this list offers what it accepts, it permits nothing.
 
 use crate::text;
-use ebbtide_api::workspace::{Failure, Persistence, State, Workspace};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::{Failure, State, Workspace};
 use ebbtide_api::{Hint, Timestamp};
 
 /// One button.

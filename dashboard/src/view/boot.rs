@@ -1,7 +1,8 @@
 //! Boot steps and backup progress as bars, marks and words.
 
 use crate::text;
-use ebbtide_api::workspace::{BackupProgress, BootStep, State, StepState};
+use ebbtide_api::backups::BackupProgress;
+use ebbtide_api::workspace::{BootStep, State, StepState};
 
 /// The boot plan as last heard.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use crate::form::{Field, Refusal, Typed};
 use crate::text;
 use ebbtide_api::Duration;
-use ebbtide_api::account::{Catalog, CatalogSize};
-use ebbtide_api::workspace::Cost;
+use ebbtide_api::catalog::{Catalog, CatalogSize};
+use ebbtide_api::money::Cost;
 
 /// What is taken where nothing is typed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! A machine may write anything into its log. Here it becomes lines of text, and the template escapes them.
 
-use ebbtide_api::workspace::LogPage;
+use ebbtide_api::history::LogPage;
 
 /// Lines on a page; the API has all of them.
 const LINES: usize = 20;

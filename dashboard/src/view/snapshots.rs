@@ -5,8 +5,7 @@
 use crate::text::{self, Sentence, Time};
 use crate::view::sentence;
 use ebbtide_api::Timestamp;
-use ebbtide_api::backups::Retention;
-use ebbtide_api::workspace::{SnapshotList, SnapshotSummary};
+use ebbtide_api::backups::{Retention, SnapshotList, SnapshotSummary};
 
 /// Lines on a page; the API has all of them.
 const SHOWN: usize = 20;

@@ -3,8 +3,8 @@
 use crate::text::{self, Sentence};
 use crate::view::sentence;
 use ebbtide_api::Timestamp;
+use ebbtide_api::backups::Persistence;
 use ebbtide_api::why::{Budget, Keeping, Signal, SignalState, Verdict, Why};
-use ebbtide_api::workspace::Persistence;
 
 /// The panel that says why.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use crate::view::boot::{BootView, ProgressView, boot, progress};
 use crate::view::snapshots::{SnapshotsView, snapshots};
 use crate::view::why::{WhyView, why};
 use crate::view::{StateView, at_rest, log, sentence, state};
-use ebbtide_api::workspace::{
-    Event, Hold, LogPage, Persistence, Port, SnapshotList, SnapshotSummary, State, StepState, Workspace,
-};
+use ebbtide_api::backups::{Persistence, SnapshotList, SnapshotSummary};
+use ebbtide_api::history::{Event, LogPage};
+use ebbtide_api::ports::Port;
+use ebbtide_api::workspace::{Hold, State, StepState, Workspace};
 use ebbtide_api::{Hint, Timestamp};
 
 /// A workspace, ready to show.

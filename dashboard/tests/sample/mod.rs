@@ -1,13 +1,15 @@
 //! Workspaces in every state, made up, for the snapshots and the preview. Shared by both so that what a reviewer
 //! looks at is what is tested.
 
-use ebbtide_api::account::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
-use ebbtide_api::backups::Retention;
+use ebbtide_api::backups::{BackupProgress, Persistence, Retention, SnapshotList, SnapshotSummary};
+use ebbtide_api::catalog::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
+use ebbtide_api::history::{Event, LogPage};
+use ebbtide_api::money::Cost;
+use ebbtide_api::ports::Port;
 use ebbtide_api::usage::{UsageCaps, UsageCount, UsageSpending};
 use ebbtide_api::why::{BackupEstimate, Budget, Keeping, Lease, Signal, SignalState, Verdict, Why};
 use ebbtide_api::workspace::{
-    BackupProgress, BootStep, Cost, Event, Failure, Hold, LogPage, Machine, Persistence, Port, SnapshotList,
-    SnapshotSummary, State, StepState, Workspace, WorkspaceSummary,
+    BootStep, Failure, Hold, Machine, State, StepState, Workspace, WorkspaceSummary,
 };
 use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Hint, Timestamp, WorkspaceId};
 use ebbtide_dashboard::form::{Refusal, Typed};

@@ -5,9 +5,10 @@ use crate::board::Facts;
 use crate::clock::Moment;
 use crate::durable;
 use crate::outlook::{Found, Outlook};
+use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::Receipt;
 use ebbtide_api::why::Keeping;
-use ebbtide_api::workspace::{Persistence, StepState};
+use ebbtide_api::workspace::StepState;
 use std::path::{Path, PathBuf};
 
 /// When something began.

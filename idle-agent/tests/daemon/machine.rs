@@ -2,8 +2,8 @@
 //! root, and an end that leaves no process behind.
 
 use crate::control::{Control, secret};
+use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::{BootPlan, Enrolled, IngressPlan, PlannedStep, Repository, StepAction, VmPolicy};
-use ebbtide_api::workspace::Persistence;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;

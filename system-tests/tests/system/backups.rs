@@ -3,7 +3,8 @@
 use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines};
 use crate::owner_backups::{Restic, kit, snapshot_now};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::workspace::{Persistence, State};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::State;
 use ebbtide_system_tests::Stack;
 use ebbtide_system_tests::api::Discard;
 use ebbtide_system_tests::wait;
@@ -99,7 +100,7 @@ fn what_keeps_a_last_backup_from_being_whole_is_named_once_and_mended_on_the_mac
         let log = log.and_then(|answer| answer.expect(200)).map_err(|error| format!("{error:#}"))?.json();
         if log.to_string().matches("for the last backup").count() > 1 { Ok(()) } else { Err(log.to_string()) }
     })?;
-    let named = |event: &ebbtide_api::workspace::Event| event.because.contains("could not be backed up");
+    let named = |event: &ebbtide_api::history::Event| event.because.contains("could not be backed up");
     let told = stack.api.events(&id)?.iter().filter(|event| named(event)).count();
     ensure!(told == 1, "told {told} times");
     stack.api.act(&id, "wake")?;

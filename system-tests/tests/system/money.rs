@@ -4,7 +4,7 @@
 use crate::common::{LIMIT, nothing_bills, quick_with, ready, with_machines, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::account::{Catalog, CatalogOffer};
+use ebbtide_api::catalog::{Catalog, CatalogOffer};
 use ebbtide_api::usage::{Usage, UsageCaps, UsageTotal};
 use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::api::Discard;

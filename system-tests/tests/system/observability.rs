@@ -4,7 +4,8 @@
 use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::workspace::{EventList, State};
+use ebbtide_api::history::EventList;
+use ebbtide_api::workspace::State;
 use ebbtide_system_tests::api::Discard;
 use ebbtide_system_tests::http::Answer;
 use ebbtide_system_tests::{Stack, paths, process, wait};

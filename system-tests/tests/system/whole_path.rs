@@ -4,7 +4,8 @@
 
 use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, servers_ever, with_machines};
 use anyhow::{Context as _, Result, ensure};
-use ebbtide_api::workspace::{Event, State, Workspace};
+use ebbtide_api::history::Event;
+use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::api::shown;
 use ebbtide_system_tests::machine::Machine;
 use ebbtide_system_tests::{Stack, wait};

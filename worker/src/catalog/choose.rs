@@ -202,7 +202,7 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
     use ebbtide_api::Duration;
-    use ebbtide_api::workspace::Cost;
+    use ebbtide_api::money::Cost;
     use ebbtide_control::hetzner::{Decimal, Pricing};
     use ebbtide_control::policy::Policy;
 

@@ -10,9 +10,8 @@ use crate::index::KEYS_MAX;
 use crate::invocation::Invocation;
 use crate::workspaces::note;
 use ebbtide_api::ErrorCode;
-use ebbtide_api::account::{
-    ApiKeyInfo, ApiKeyList, CreateApiKey, CreatedApiKey, Health, HealthPart, HealthStatus,
-};
+use ebbtide_api::health::{Health, HealthPart, HealthStatus};
+use ebbtide_api::keys::{ApiKeyInfo, ApiKeyList, CreateApiKey, CreatedApiKey};
 use ebbtide_control::tokens::ApiKey;
 use worker::Response;
 

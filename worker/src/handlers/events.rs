@@ -11,7 +11,7 @@ use crate::invocation::Invocation;
 use crate::object::{self, Call, EventPage};
 use crate::route::Params;
 use crate::workspaces as actions;
-use ebbtide_api::workspace::{Event, EventList};
+use ebbtide_api::history::{Event, EventList};
 use ebbtide_api::{TenantId, WorkspaceId};
 use futures_util::stream;
 use worker::{Delay, Env, Request, Response, ResponseBuilder};

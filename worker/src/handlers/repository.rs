@@ -22,7 +22,7 @@ use crate::restic_paths::{AsOf, Place, split_as_of};
 use crate::route::Params;
 use crate::storage::{Storage, repository_path};
 use crate::workspaces::own;
-use ebbtide_api::account::Scope;
+use ebbtide_api::keys::Scope;
 use ebbtide_api::{ErrorCode, TenantId, WorkspaceId};
 use ebbtide_control::tokens::VmClaims;
 use serde::de::DeserializeOwned;

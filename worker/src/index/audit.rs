@@ -2,7 +2,7 @@
 
 use super::{Index, millis, moment, number, text};
 use crate::error::ApiResult;
-use ebbtide_api::account::{AuditEntry, AuditList};
+use ebbtide_api::audit::{AuditEntry, AuditList};
 use ebbtide_api::{TenantId, Timestamp};
 use serde::Deserialize;
 use worker::D1PreparedStatement;

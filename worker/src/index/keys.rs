@@ -2,7 +2,7 @@
 
 use super::{Index, audit::AuditNote, millis, moment, optional_text, text};
 use crate::error::ApiResult;
-use ebbtide_api::account::{ApiKeyInfo, Scope};
+use ebbtide_api::keys::{ApiKeyInfo, Scope};
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use serde::Deserialize;
 use wasm_bindgen::JsValue;

@@ -7,8 +7,9 @@
 use super::store::Ancestry;
 use super::{Inner, now, refuse};
 use crate::restic_view::{Lineage, Mark, Reach};
+use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::vm::{TidyOrder, TidyReport};
-use ebbtide_api::workspace::{SnapshotSummary, State};
+use ebbtide_api::workspace::State;
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::lifecycle::{Command, Input};
 use ebbtide_control::record::{Record, Tidying};

@@ -29,9 +29,9 @@ pub enum Call {
     Create { record: Box<NewWorkspace>, quote: Option<Quote> },
     /// → [`ebbtide_api::workspace::Workspace`], like every call by a person that names no other answer.
     View,
-    /// → [`ebbtide_api::workspace::EventList`]: a page of history.
+    /// → [`ebbtide_api::history::EventList`]: a page of history.
     Events { page: EventPage, limit: u16 },
-    /// → [`ebbtide_api::workspace::LogPage`].
+    /// → [`ebbtide_api::history::LogPage`].
     Log,
     /// Back up and end the machine.
     Sleep,
@@ -48,14 +48,14 @@ pub enum Call {
     /// Take a deletion back.
     Undelete,
     /// Change durations.
-    Patch { patch: PatchWorkspace, worst_case: Option<ebbtide_api::workspace::Cost> },
+    Patch { patch: PatchWorkspace, worst_case: Option<ebbtide_api::money::Cost> },
     /// → [`ebbtide_api::workspace::Hold`].
     TakeHold { hold: CreateHold },
     /// Let go of a hold.
     ReleaseHold { id: String },
     /// Take a snapshot now.
     Snapshot,
-    /// → [`ebbtide_api::workspace::SnapshotList`].
+    /// → [`ebbtide_api::backups::SnapshotList`].
     Snapshots,
     /// Open or close a port.
     SetPort { port: u16, access: PortAccess },

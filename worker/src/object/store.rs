@@ -8,8 +8,8 @@ mod ledger;
 pub use ledger::Ancestry;
 
 use super::call::EventPage;
+use ebbtide_api::history::Event;
 use ebbtide_api::vm::Heartbeat;
-use ebbtide_api::workspace::Event;
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::lifecycle::Note;
 use ebbtide_control::record::Record;

@@ -1,0 +1,86 @@
+//! Ports of a workspace: which ones answer, who may reach them, and links that can be passed on.
+//!
+//! Requests deny unknown fields; answers may grow. A link is a secret: it is answered once, and its `Debug` shows none.
+
+use crate::{Duration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Who may reach a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum PortAccess {
+    /// Whoever holds an access token.
+    Owner,
+    /// Anybody.
+    Public,
+}
+
+/// The body of `PUT /v1/workspaces/{id}/ports/{port}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SetPort {
+    /// Who may reach it.
+    pub access: PortAccess,
+}
+
+/// A listening port that answers at a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Port {
+    /// TCP port inside the workspace.
+    pub port: u16,
+    /// The process that listens.
+    pub process: String,
+    /// Whether it speaks HTTP.
+    pub http: bool,
+    /// Where it answers.
+    pub url: Option<String>,
+}
+
+/// Ports of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PortList {
+    /// By number.
+    pub ports: Vec<Port>,
+}
+
+/// The body of `POST /v1/workspaces/{id}/ports/{port}/link`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateLink {
+    /// How long the link works, at most 7 days.
+    pub r#for: Duration,
+}
+
+/// A link to a port. Whoever has it may open the port until it ends.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PortLink {
+    /// To open in a browser.
+    pub url: String,
+    /// When it ends.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for PortLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PortLink(until {}, redacted)", self.expires_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_does_not_show_in_debug_output() {
+        let link =
+            PortLink { url: "https://h/?ebb_access=hunter2".into(), expires_at: Timestamp::UNIX_EPOCH };
+        assert!(!format!("{link:?}").contains("hunter2"));
+    }
+}
