@@ -5,6 +5,7 @@
 //! upstream instead. The parts: `decide` (pure), `token` (what a credential is worth), `presence` (whether a person
 //! made the request), `page` (what is shown when not let in).
 
+pub mod caddy;
 mod decide;
 mod page;
 mod presence;
@@ -13,8 +14,8 @@ mod token;
 pub use decide::{Door, Outcome, Request, decide, url_of};
 pub use presence::Visits;
 
-use crate::clock::Moment;
-use crate::sync::{lock, spawn};
+use crate::os::clock::Moment;
+use crate::os::mutex::{lock, spawn};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,7 +48,7 @@ impl Access {
         let _ = std::fs::remove_file(socket);
         let server = Arc::new(Server::http_unix(socket).map_err(std::io::Error::other)?);
         std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-        crate::caddy::hand_over(socket)?;
+        caddy::hand_over(socket)?;
         for _ in 0..THREADS {
             let (server, access) = (Arc::clone(&server), Arc::clone(self));
             spawn("access", move || {

@@ -3,22 +3,19 @@
 //! Progress is on disk at every change, so that an agent that was killed goes on where it was. `record` says what to
 //! go on with (pure), `steps` how each step is done, `command` runs programs, `git` understands git.
 
-pub mod cloudcli;
-pub mod command;
 mod git;
+mod prune;
 mod record;
 mod steps;
-mod tidy;
 
-pub use cloudcli::USER as CLOUDCLI_USER;
 pub use steps::workspace_of;
 
-use crate::board::{Board, Urgency};
-use crate::child::Children;
-use crate::clock::Moment;
 use crate::config::Places;
-use crate::durable;
-use crate::freeze::Freezer;
+use crate::control_plane::status::{Board, Urgency};
+use crate::os::atomic_file;
+use crate::os::clock::Moment;
+use crate::sleep::backup_process::Children;
+use crate::sleep::freezer::Freezer;
 use ebbtide_api::vm::{BootPlan, NamedSecret, StepAction};
 use ebbtide_api::workspace::StepState;
 use record::Record;
@@ -41,9 +38,9 @@ pub struct Boot {
     /// Where Caddy listens.
     pub listen_port: u16,
     /// The running Caddy, once its step is through.
-    pub caddy: Option<crate::caddy::Caddy>,
+    pub caddy: Option<crate::access::caddy::Caddy>,
     /// CloudCLI, once its step is through.
-    pub cloudcli: Option<cloudcli::CloudCli>,
+    pub cloudcli: Option<crate::cloudcli::start::CloudCli>,
 }
 
 /// Why a step did not succeed.
@@ -119,7 +116,7 @@ impl Reporter<'_> {
 impl Boot {
     /// Puts on the board how far an earlier life of the agent came: before the first heartbeat, and before [`Self::run`].
     pub fn resume(&self) {
-        let record = Record::resume(&self.plan, durable::read_json(&self.record_file()));
+        let record = Record::resume(&self.plan, atomic_file::read_json(&self.record_file()));
         self.board.update(Urgency::Now, |facts| {
             facts.ready = record.is_ready();
             facts.boot_failure = record.failure();
@@ -213,7 +210,8 @@ impl Boot {
                 step.percent = Some(100);
             }
         }
-        if let Err(error) = durable::write_json(&self.record_file(), &Record { steps: steps.clone() }, 0o600)
+        if let Err(error) =
+            atomic_file::write_json(&self.record_file(), &Record { steps: steps.clone() }, 0o600)
         {
             tracing::error!(%error, "cannot store how far the boot is");
         }

@@ -1,9 +1,9 @@
 //! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
 
 use crate::backup::{SurveyOrder, size, survey};
-use crate::boot;
+use crate::cloudcli;
 use crate::config::Places;
-use crate::local::{Asked, Reply, TraceWish, ask};
+use crate::control_socket::{Asked, Reply, TraceWish, ask};
 use clap::{Parser, Subcommand};
 use ebbtide_api::Duration;
 use ebbtide_api::backups::Persistence;
@@ -161,7 +161,7 @@ pub fn main() -> ExitCode {
     let (asked, json) = match cli.command.unwrap_or(Command::Why { json: false }) {
         Command::Run { config, state_dir, etc_dir, restore_target, volumes, programs_dir } => {
             if let Some(directory) = programs_dir {
-                crate::boot::command::look_first_in(directory);
+                crate::os::command::look_first_in(directory);
             }
             let places = Places { config, state: state_dir, run: cli.run_dir, etc: etc_dir };
             return run(places, restore_target, volumes);
@@ -218,7 +218,7 @@ fn cloudcli(socket: &Path, json: bool) -> ExitCode {
         eprintln!("ebb: CloudCLI does not run here");
         return ExitCode::FAILURE;
     };
-    let file = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(boot::cloudcli::PASSWORD);
+    let file = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(cloudcli::start::PASSWORD);
     let password = match std::fs::read_to_string(&file) {
         Ok(password) => password.trim().to_owned(),
         Err(error) => {
@@ -226,7 +226,7 @@ fn cloudcli(socket: &Path, json: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let user = boot::CLOUDCLI_USER;
+    let user = cloudcli::start::USER;
     if json {
         println!("{}", serde_json::json!({ "url": url, "user": user, "password": password }));
     } else {
@@ -261,8 +261,8 @@ fn preview(root: PathBuf, mut include: Vec<PathBuf>, json: bool) -> ExitCode {
 /// Passes a report on. Whatever happens it succeeds, says nothing and is over within a second: the agent waits for it.
 fn hook(socket: PathBuf) -> ExitCode {
     let (sender, done) = std::sync::mpsc::channel();
-    let passed_on = crate::sync::spawn("hook", move || {
-        if let Ok(Some(hook)) = crate::idle::hook::read(std::io::stdin().lock()) {
+    let passed_on = crate::os::mutex::spawn("hook", move || {
+        if let Ok(Some(hook)) = crate::idle::read::hook::read(std::io::stdin().lock()) {
             // The agent works on without us; other signals are there.
             let _ = ask(&socket, &Asked::Hook { hook, process: None });
         }

@@ -2,8 +2,8 @@
 //!
 //! The token is removed from the file once the machine is enrolled; the rest stays.
 
-use crate::durable;
-use crate::secret::Secret;
+use crate::os::atomic_file;
+use crate::os::secret::Secret;
 use ebbtide_api::{Generation, WorkspaceId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl Config {
             return Ok(());
         }
         self.enrolment_token = Secret::default();
-        durable::write_json(path, self, 0o600)
+        atomic_file::write_json(path, self, 0o600)
     }
 }
 

@@ -2,21 +2,21 @@
 //! every restart and touches nothing.
 
 use crate::access::Access;
-use crate::board::Board;
-use crate::boot::cloudcli::CloudCli;
+use crate::access::caddy::Caddy;
 use crate::boot::{self, Boot};
-use crate::caddy::Caddy;
-use crate::child::Children;
-use crate::conductor::{Conductor, Event, Parts};
+use crate::cloudcli::start::CloudCli;
 use crate::config::{Config, Places};
-use crate::enrol::enrol;
-use crate::host;
-use crate::link::{self, Listener};
-use crate::local;
-use crate::machine_key::MachineKey;
+use crate::control_plane::api_client::{CallError, Session};
+use crate::control_plane::enrol::enrol;
+use crate::control_plane::machine_key::MachineKey;
+use crate::control_plane::status::Board;
+use crate::control_plane::websocket::{self, Listener};
+use crate::control_socket;
+use crate::event_loop::{Conductor, Event, Parts};
+use crate::os::mutex::{lock, spawn};
+use crate::os::users;
 use crate::ports::{self, Servers};
-use crate::session::{CallError, Session};
-use crate::sync::{lock, spawn};
+use crate::sleep::backup_process::Children;
 use anyhow::Context as _;
 use ebbtide_api::vm::{Enrolled, Instruction};
 use std::os::unix::process::CommandExt as _;
@@ -83,7 +83,7 @@ fn start(
         volumes,
     ));
     let (events, heard) = channel();
-    local::serve(&places.socket(), events.clone()).context("the local socket")?;
+    control_socket::serve(&places.socket(), events.clone()).context("the local socket")?;
 
     let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
     let linked = Arc::clone(&session);
@@ -113,7 +113,7 @@ fn start(
     boot.resume();
     tell_user(&boot, &events);
     let listener = Ear(events.clone());
-    spawn("link", move || link::run(&linked, &board, bell, heartbeat, listener))?;
+    spawn("link", move || websocket::run(&linked, &board, bell, heartbeat, listener))?;
     spawn("boot", move || see_to_boot(boot, &events))?;
 
     conductor.run(&heard);
@@ -138,7 +138,7 @@ fn see_to_boot(mut boot: Boot, events: &Sender<Event>) {
 /// Tells the loop whose machine it is, as soon as the user exists.
 fn tell_user(boot: &Boot, events: &Sender<Event>) {
     let name = boot::workspace_of(&boot.plan).map(|(user, ..)| user);
-    if let Some(user) = name.and_then(|name| host::user(&boot.places.etc, name)) {
+    if let Some(user) = name.and_then(|name| users::user(&boot.places.etc, name)) {
         // The loop ends only with the whole agent.
         let _ = events.send(Event::User(user));
     }

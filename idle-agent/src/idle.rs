@@ -3,42 +3,30 @@
 //! `process`, `witness`, `elsewhere`, `watching`, `cloudcli`, `terminal` and `scenery` read, which gives `facts`; `judge` with `sights`, `progress`, `turns`,
 //! `leases` and `verdict` is pure; `trace` writes down what was read, `replay` judges it again.
 
-pub mod cloudcli;
-pub mod countdown;
-mod elsewhere;
 pub mod facts;
-pub mod hook;
 pub mod judge;
-pub mod leases;
-mod pace;
-pub mod process;
-pub mod progress;
-pub mod replay;
-mod scenery;
-pub mod sights;
-pub mod terminal;
+pub mod process_kinds;
+pub mod read;
 pub mod trace;
-pub mod turns;
-pub mod verdict;
-mod watching;
-mod witness;
 
-use crate::clock::{Moment, boot_id};
-use crate::durable;
-use crate::host::User;
+use crate::cloudcli::sessions;
+use crate::os::atomic_file;
+use crate::os::clock::{Moment, boot_id};
+use crate::os::processes::{self, Reader};
+use crate::os::users::User;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::{Verdict, Why};
-use elsewhere::Elsewhere;
 use facts::Facts;
-use hook::Hook;
-use judge::{Judge, Kept};
-use process::Reader;
+use judge::{Judge, Kept, agent_activity, leases, progress};
+use read::agent_probe;
+use read::container_listeners::Elsewhere;
+use read::hook::Hook;
+use read::inotify::Watching;
+use read::terminal::{self, Marks};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use terminal::Marks;
-use trace::{Entry, RecordError, Recorder};
-use watching::Watching;
+use trace::{Entry, RecordError, Recorder, trace_context};
 
 /// How often the state is stored at least.
 const STORE_EVERY: Duration = Duration::from_secs(60);
@@ -64,7 +52,7 @@ pub struct Idle {
     reader: Reader,
     elsewhere: Elsewhere,
     watching: Watching,
-    cloudcli: cloudcli::Asker,
+    cloudcli: sessions::Asker,
     recorder: Option<Recorder>,
     told: Option<Verdict>,
 }
@@ -72,7 +60,7 @@ pub struct Idle {
 impl Idle {
     /// Goes on with the clocks of an earlier life, or starts them.
     pub fn load(state: &Path, policy: VmPolicy, now: Moment) -> Self {
-        let kept: Kept = durable::read_json(&file(state)).unwrap_or_default();
+        let kept: Kept = atomic_file::read_json(&file(state)).unwrap_or_default();
         let recorder = Recorder::resume(state, &policy, now).unwrap_or_else(|error| {
             tracing::warn!(%error, "a recording does not go on");
             None
@@ -85,7 +73,7 @@ impl Idle {
             reader: Reader::default(),
             elsewhere: Elsewhere::default(),
             watching: Watching::default(),
-            cloudcli: cloudcli::Asker::new(state),
+            cloudcli: sessions::Asker::new(state),
             recorder,
             told: None,
         }
@@ -121,7 +109,7 @@ impl Idle {
         let facts = self.read(ready, people, servers, now);
         if self.recorder.is_some() {
             let home = self.user.as_ref().map(|user| Path::new(&user.home));
-            let scenery = scenery::look(facts.processes.as_deref().unwrap_or_default(), home, now);
+            let scenery = trace_context::look(facts.processes.as_deref().unwrap_or_default(), home, now);
             self.record(|recorder| recorder.look(now, &facts, scenery));
         }
         let why = self.judge.judge(now, &facts, &self.policy);
@@ -146,8 +134,8 @@ impl Idle {
             Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
             _ => (uid == 0).then(|| PathBuf::from("/root")),
         };
-        let sights = witness::look(&agents, &jobs, home, |process| self.judge.transcript(process));
-        let left = sights::left_behind(&agents, &sights, |process| self.judge.is_in_turn(process));
+        let sights = agent_probe::look(&agents, &jobs, home, |process| self.judge.transcript(process));
+        let left = agent_activity::left_behind(&agents, &sights, |process| self.judge.is_in_turn(process));
         Facts {
             ready,
             user: uid,
@@ -177,7 +165,7 @@ impl Idle {
     /// # Errors
     /// There is no such process, or there are too many leases.
     pub fn keep_alive(&mut self, pid: u32, length: Duration, now: Moment) -> Result<String, KeepError> {
-        let found = process::read_one(Path::new("/proc"), pid).ok_or(KeepError::NoProcess(pid))?;
+        let found = processes::read_one(Path::new("/proc"), pid).ok_or(KeepError::NoProcess(pid))?;
         let reason = format!("{} ({pid}) runs", found.comm);
         let process = (pid, found.started);
         let id = self.judge.keep_alive(process, length, &reason, now)?;
@@ -272,7 +260,7 @@ impl Idle {
     }
 
     fn store(&mut self, now: Moment) {
-        if let Err(error) = durable::write_json(&file(&self.state), self.judge.keep(now), 0o600) {
+        if let Err(error) = atomic_file::write_json(&file(&self.state), self.judge.keep(now), 0o600) {
             tracing::error!(%error, "cannot store the idle clocks");
         }
     }

@@ -10,9 +10,9 @@ pub(crate) mod table;
 mod watch;
 
 use crate::access::{Access, url_of};
-use crate::board::{Board, Urgency};
-use crate::clock::Moment;
-use crate::sync::{lock, spawn};
+use crate::control_plane::status::{Board, Urgency};
+use crate::os::clock::Moment;
+use crate::os::mutex::{lock, spawn};
 use diag::Diag;
 use ebbtide_api::ports::Port;
 use ebbtide_api::vm::IngressPlan;

@@ -2,11 +2,11 @@
 //! script that looks every five minutes. docs/idle.md says where each is described.
 
 use ebbtide_api::vm::VmPolicy;
-use ebbtide_idle_agent::clock::Moment;
-use ebbtide_idle_agent::idle::hook::Happened;
-use ebbtide_idle_agent::idle::process::Process;
-use ebbtide_idle_agent::idle::progress::agent_name;
+use ebbtide_idle_agent::idle::process_kinds::programs::agent_name;
+use ebbtide_idle_agent::idle::read::hook::Happened;
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
+use ebbtide_idle_agent::os::clock::Moment;
+use ebbtide_idle_agent::os::processes::Process;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which signal restarts the timer.

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, ensure};
 use ebbtide_api::vm::VmPolicy;
-use ebbtide_idle_agent::clock::Moment;
 use ebbtide_idle_agent::idle::trace::{Entry, Header, Source, Trace, is_held_out};
+use ebbtide_idle_agent::os::clock::Moment;
 use std::io::Read as _;
 use std::path::Path;
 

@@ -3,9 +3,9 @@
 use super::baseline::{Baseline, Rule};
 use ebbtide_api::vm::VmPolicy;
 use ebbtide_api::why::Verdict;
-use ebbtide_idle_agent::clock::Moment;
-use ebbtide_idle_agent::idle::replay::Player;
 use ebbtide_idle_agent::idle::trace::Entry;
+use ebbtide_idle_agent::idle::trace::replay::Player;
+use ebbtide_idle_agent::os::clock::Moment;
 
 /// Which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,9 +17,9 @@ pub mod variant;
 
 use anyhow::Context as _;
 use case::Case;
-use ebbtide_idle_agent::clock::Moment;
-use ebbtide_idle_agent::idle::replay::Player;
 use ebbtide_idle_agent::idle::trace::Entry;
+use ebbtide_idle_agent::idle::trace::replay::Player;
+use ebbtide_idle_agent::os::clock::Moment;
 use engine::Kind;
 use score::Tally;
 use std::collections::BTreeMap;

@@ -6,9 +6,9 @@ use super::engine::{Engine, Kind};
 use super::tail::Tail;
 use super::variant::Variant;
 use ebbtide_api::vm::VmPolicy;
-use ebbtide_idle_agent::clock::Moment;
 use ebbtide_idle_agent::idle::judge::every;
 use ebbtide_idle_agent::idle::trace::Entry;
+use ebbtide_idle_agent::os::clock::Moment;
 
 /// How much later than the idle timeout a workspace may sleep and still be in time: a minute with the usual half hour,
 /// and three looks at the least.

@@ -3,10 +3,10 @@
 //! happened once in it happens once a round; what ended in it or began in it did so for good.
 
 use super::case::Case;
-use ebbtide_idle_agent::clock::Moment;
-use ebbtide_idle_agent::idle::process::Process;
-use ebbtide_idle_agent::idle::sights::Sight;
+use ebbtide_idle_agent::idle::judge::agent_activity::Sight;
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
+use ebbtide_idle_agent::os::clock::Moment;
+use ebbtide_idle_agent::os::processes::Process;
 
 /// The stretch.
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@
 //! judge can know of it; the segment is marked so, and counted apart. Time in which the machine was suspended is nobody's.
 
 use super::case::{Case, Segment};
-use ebbtide_idle_agent::clock::Moment;
 use ebbtide_idle_agent::idle::judge::{counted, every};
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
+use ebbtide_idle_agent::os::clock::Moment;
 use fastrand::Rng;
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

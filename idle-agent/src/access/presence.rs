@@ -4,7 +4,7 @@
 //! steady rhythm is a machine's doing; people are irregular.
 
 use super::decide::Request;
-use crate::clock::Moment;
+use crate::os::clock::Moment;
 use std::collections::BTreeMap;
 
 /// Parts of a path that only machines ask for.

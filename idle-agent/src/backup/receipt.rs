@@ -10,10 +10,10 @@ use std::sync::Arc;
 use rustic_core::repofile::{IndexFile, Node, PackId, SnapshotFile, SnapshotId};
 use rustic_core::{FileType, Id, IndexedFullStatus, Repository, TreeId};
 
+use super::backend::Store;
 use super::events::{Bars, Events, Phase};
 use super::failure::Failure;
 use super::repository;
-use super::store::Store;
 
 /// What a fresh reader found of one snapshot.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use rustic_core::{
 };
 use sha2::{Digest, Sha512};
 
+use super::backend::Store;
 use super::events::Bars;
 use super::failure::Failure;
 use super::rest::lock;
-use super::store::Store;
 
 /// A repository key shorter than this could be guessed, and its master key is derived without stretching.
 const LEAST_KEY: usize = 32;

@@ -17,13 +17,13 @@ use rustic_core::{IndexedFullStatus, LocalDestination, LsOptions, Repository, Re
 use serde::Serialize;
 
 use super::Access;
-use super::advice::advise;
-use super::contents::{Contents, PORTION, is_first_name, modified};
+use super::backend::Store;
 use super::events::{Bars, Events, Phase, Warnings};
 use super::failure::{Failure, show_path};
-use super::findings::Reasoned;
 use super::repository;
-use super::store::Store;
+use super::restore_contents::{Contents, PORTION, is_first_name, modified};
+use super::restore_hint::advise;
+use super::warnings::Reasoned;
 
 /// What to restore.
 #[derive(Debug, Clone, clap::Args)]
@@ -262,7 +262,7 @@ impl Run<'_> {
         let Some(file) = &self.order.note_packs else { return };
         let noted = self.packs().and_then(|packs| {
             let names: String = packs.iter().map(|pack| format!("{}\n", pack.to_hex().as_str())).collect();
-            crate::durable::write(file, names.as_bytes(), 0o600)
+            crate::os::atomic_file::write(file, names.as_bytes(), 0o600)
                 .map_err(|error| Failure::local("write", file, error))
         });
         if let Err(failure) = noted {

@@ -14,7 +14,7 @@ use ignore::WalkBuilder;
 use super::ebbignore::{OwnRules, Said};
 use super::excludes::Excludes;
 use super::failure::{Failure, show_path};
-use super::findings::{Findings, Weight};
+use super::warnings::{Findings, Weight};
 
 /// Entries that a run counts below directories that the owner's rules leave out; then it is "at least".
 const WEIGHED: u64 = 50_000;

@@ -1,14 +1,14 @@
 //! How each kind of boot step is done. Each may be repeated: after a crash it begins again.
 
-use super::cloudcli::{CloudCli, Start};
-use super::command::{command_as, path, run};
 use super::git::{CloneFailure, is_meter, percent};
 use super::{Boot, Reporter, StepError, Success};
-use crate::caddy::Caddy;
-use crate::child::{ChildError, News, Order};
-use crate::durable;
-use crate::freeze::Freezer;
-use crate::host::{self, User};
+use crate::access::caddy::Caddy;
+use crate::cloudcli::start::{CloudCli, Start};
+use crate::os::atomic_file;
+use crate::os::command::{command_as, path, run};
+use crate::os::users::{self, User};
+use crate::sleep::backup_process::{ChildError, News, Order};
+use crate::sleep::freezer::Freezer;
 use ebbtide_api::vm::{BootPlan, StepAction};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ impl Boot {
         if missing.is_empty() {
             return Ok(Success::NothingToDo("everything is there already".to_owned()));
         }
-        if !host::is_root() {
+        if !users::is_root() {
             let names: Vec<_> = missing.iter().map(|(program, _)| program.as_str()).collect();
             return Err(StepError::lasting(format!(
                 "{} missing, and only root can install",
@@ -111,9 +111,9 @@ impl Boot {
         workspaces: &str,
         limit: Duration,
     ) -> Result<Success, StepError> {
-        let created = match host::user(&self.places.etc, name) {
+        let created = match users::user(&self.places.etc, name) {
             Some(_) => false,
-            None if host::is_root() => {
+            None if users::is_root() => {
                 let passwd = std::fs::read_to_string(self.places.etc.join("passwd")).unwrap_or_default();
                 let taken = passwd.lines().any(|line| line.split(':').nth(2) == Some(USER_ID));
                 let mut command = command_as("useradd", None);
@@ -142,9 +142,9 @@ impl Boot {
             std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
             own(Path::new(directory), &user).map_err(|error| failed(directory, error))?;
         }
-        let environment = crate::enrol::shell_assignments(&self.secrets);
+        let environment = crate::control_plane::enrol::shell_assignments(&self.secrets);
         let path = self.places.env();
-        durable::write(&path, environment.as_bytes(), 0o600)
+        atomic_file::write(&path, environment.as_bytes(), 0o600)
             .map_err(|error| failed("the environment", error))?;
         // Root's file that the user's group may read: the user cannot change what the next terminal gets.
         give_to_group(&path, &user, 0o640).map_err(|error| failed("the environment", error))?;
@@ -226,7 +226,7 @@ impl Boot {
                         u8::try_from(progress.bytes_done.saturating_mul(100) / total).unwrap_or(100),
                     );
                 }
-                board.update(crate::board::Urgency::Soon, |facts| {
+                board.update(crate::control_plane::status::Urgency::Soon, |facts| {
                     facts.boot_progress += 1;
                     facts.backup_progress += 1;
                     facts.backup = Some(progress);
@@ -234,7 +234,7 @@ impl Boot {
             }
             News::Trouble(text) => board.log(&text),
         });
-        board.update(crate::board::Urgency::Now, |facts| facts.backup = None);
+        board.update(crate::control_plane::status::Urgency::Now, |facts| facts.backup = None);
         match result {
             Ok(outcome) => {
                 let files = outcome.get("files").and_then(serde_json::Value::as_u64).unwrap_or(0);
@@ -263,7 +263,7 @@ impl Boot {
     fn start_cloudcli(&mut self, name: &str, workspaces: &str) -> Result<Success, StepError> {
         let user = self.user(name)?;
         let state = &self.places.state;
-        match crate::idle::cloudcli::secret(state) {
+        match crate::cloudcli::sessions::secret(state) {
             Ok(secret) => self.board.keep_secret([secret.as_str()]),
             Err(error) => tracing::warn!(%error, "CloudCLI has no secret"),
         }
@@ -319,7 +319,7 @@ impl Boot {
     }
 
     fn user(&self, name: &str) -> Result<User, StepError> {
-        host::user(&self.places.etc, name)
+        users::user(&self.places.etc, name)
             .ok_or_else(|| StepError::lasting(format!("there is no user {name} on this machine")))
     }
 }
@@ -334,12 +334,12 @@ fn is_installed(program: &str) -> bool {
 
 /// Gives a file to the user, where we may.
 fn own(path: &Path, user: &User) -> std::io::Result<()> {
-    if host::is_root() { std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)) } else { Ok(()) }
+    if users::is_root() { std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)) } else { Ok(()) }
 }
 
 fn give_to_group(path: &Path, user: &User, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    if host::is_root() {
+    if users::is_root() {
         std::os::unix::fs::chown(path, None, Some(user.gid))?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
@@ -355,5 +355,5 @@ fn prepare_beside(directory: &Path) -> std::io::Result<PathBuf> {
             std::fs::remove_dir_all(entry.path())?;
         }
     }
-    Ok(parent.join(format!("{prefix}{}", crate::clock::Moment::now().0)))
+    Ok(parent.join(format!("{prefix}{}", crate::os::clock::Moment::now().0)))
 }

@@ -3,10 +3,10 @@
 //! `Idle` reads facts, `judge` judges them, `trace` writes them down. They hold no moment, which
 //! belongs to the look, and nothing that people wrote but programs' arguments, which no trace keeps.
 
-use super::cloudcli;
-use super::process::Process;
-use super::sights::Sight;
-use super::terminal::Marks;
+use super::judge::agent_activity::Sight;
+use super::read::terminal::Marks;
+use crate::cloudcli::sessions;
+use crate::os::processes::Process;
 use std::collections::BTreeSet;
 
 /// What was read in one look.
@@ -29,5 +29,5 @@ pub struct Facts {
     /// What vouches for each agent.
     pub sights: Vec<Sight>,
     /// What CloudCLI says of the sessions in it.
-    pub cloudcli: cloudcli::Sight,
+    pub cloudcli: sessions::Sight,
 }

@@ -3,22 +3,28 @@
 //! The same facts in the same order give the same verdicts, on the machine and in the replay of a trace. What a
 //! restart, a suspension or a slow disk hides is not counted as quiet.
 
-use super::cloudcli;
+pub mod agent_activity;
+pub mod leases;
+pub mod progress;
+pub mod turns;
+pub mod verdict;
+
 use super::facts::Facts;
-use super::hook::Hook;
-use super::leases::{Leases, TooMany};
-use super::process::Process;
-use super::progress::Sampler;
-use super::sights::Sights;
-use super::terminal::{self, Marks};
-use super::turns::{self, Standing, Turns};
-use super::verdict::{Clocks, Evidence, Reading};
-use crate::clock::Moment;
+use super::read::hook::Hook;
+use super::read::terminal::{self, Marks};
+use crate::cloudcli::sessions;
+use crate::os::clock::Moment;
+use crate::os::processes::Process;
+use agent_activity::Sights;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::Why;
+use leases::{Leases, TooMany};
+use progress::Sampler;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
+use turns::{Standing, Turns};
+use verdict::{Clocks, Evidence, Reading};
 
 /// The kernel tells starts of processes in ticks of 10 ms.
 const MILLIS_PER_TICK: u64 = 10;
@@ -55,7 +61,7 @@ struct Alone {
 struct Before {
     sampler: Sampler,
     sights: Sights,
-    cloudcli: cloudcli::Sessions,
+    cloudcli: sessions::Sessions,
     marks: Option<Marks>,
     people: Option<u64>,
     at: Option<Moment>,

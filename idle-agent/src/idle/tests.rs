@@ -1,6 +1,6 @@
 //! The whole watch, upon the machine that the test runs on.
 
-use super::hook::Happened;
+use super::read::hook::Happened;
 use super::*;
 
 const POLICY: VmPolicy = VmPolicy {
@@ -17,7 +17,7 @@ const POLICY: VmPolicy = VmPolicy {
 fn a_recording_replays_to_the_same_verdicts_and_goes_on_over_a_restart() {
     let state = tempfile::tempdir().unwrap();
     let hour = Duration::from_secs(3600);
-    let own = process::read_one(Path::new("/proc"), std::process::id()).unwrap();
+    let own = processes::read_one(Path::new("/proc"), std::process::id()).unwrap();
     let claude = Hook { session: "secret-name".into(), transcript: None, happened: Happened::Prompted };
     let mut idle = Idle::load(state.path(), POLICY, Moment(0));
     assert!(matches!(idle.stop_trace(), Err(RecordError::NotRecording)));
@@ -45,7 +45,7 @@ fn a_recording_replays_to_the_same_verdicts_and_goes_on_over_a_restart() {
     let text = idle.trace().unwrap();
     assert!(!text.contains("secret"), "the names of sessions and reasons of holds are nobody's business");
     let trace = trace::Trace::parse(&text).unwrap();
-    let mut player = replay::Player::new(POLICY);
+    let mut player = trace::replay::Player::new(POLICY);
     let again: Vec<Verdict> = trace
         .entries
         .iter()

@@ -10,13 +10,15 @@
 //! their names where these are known everywhere (`names`), of agents' sessions a number.
 
 mod frame;
-mod names;
-mod patch;
+mod merge_patch;
 mod recorder;
+mod redacted_names;
+pub mod replay;
+pub mod trace_context;
 
 use super::facts::Facts;
-use super::hook::Happened;
-use crate::clock::Moment;
+use super::read::hook::Happened;
+use crate::os::clock::Moment;
 use ebbtide_api::vm::VmPolicy;
 use frame::Frame;
 pub use recorder::{RecordError, Recorder};
@@ -180,7 +182,7 @@ impl Trace {
             let (moment, mut value): (Moment, Value) = serde_json::from_str(line).map_err(bad)?;
             let entry = match value.get_mut("look").map(Value::take) {
                 Some(change) => {
-                    patch::apply(&mut frame, change);
+                    merge_patch::apply(&mut frame, change);
                     let frame = Frame::deserialize(&frame).map_err(bad)?;
                     Entry::Look(Box::new(frame.look()))
                 }

@@ -3,7 +3,7 @@
 use super::owner::Owner;
 use super::probe::Answer;
 use super::table::Listener;
-use crate::clock::Moment;
+use crate::os::clock::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use super::Script;
 use crate::scene::Scene;
-use ebbtide_idle_agent::idle::hook::{Asks, Happened, Left};
-use ebbtide_idle_agent::idle::turns::Status;
+use ebbtide_idle_agent::idle::judge::turns::Status;
+use ebbtide_idle_agent::idle::read::hook::{Asks, Happened, Left};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;

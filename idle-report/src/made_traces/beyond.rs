@@ -1,8 +1,8 @@
 //! Work that shows nothing for longer than the engine's bounds: what it cuts off by design, and what that costs.
 
 use super::Script;
-use ebbtide_idle_agent::idle::hook::{Asks, Happened, Left};
-use ebbtide_idle_agent::idle::turns::Status;
+use ebbtide_idle_agent::idle::judge::turns::Status;
+use ebbtide_idle_agent::idle::read::hook::{Asks, Happened, Left};
 
 const MINUTE: u64 = 60;
 const NOTHING: Left = Left { shells: 0, others: 0, wakeups: 0 };

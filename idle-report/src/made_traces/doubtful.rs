@@ -3,7 +3,7 @@
 //! All of these were known when the engine was changed for them; none may be held out.
 
 use super::Script;
-use ebbtide_idle_agent::idle::hook::Left;
+use ebbtide_idle_agent::idle::read::hook::Left;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;

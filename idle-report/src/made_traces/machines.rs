@@ -1,7 +1,7 @@
 //! What happens to the machine and to the idle-agent itself.
 
 use super::Script;
-use ebbtide_idle_agent::idle::hook::Left;
+use ebbtide_idle_agent::idle::read::hook::Left;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;

@@ -5,7 +5,7 @@
 
 use super::super::scene::Scene;
 use super::Script;
-use ebbtide_idle_agent::idle::hook::Left;
+use ebbtide_idle_agent::idle::read::hook::Left;
 
 const MINUTE: u64 = 60;
 const SHELL: Left = Left { shells: 1, others: 0, wakeups: 0 };

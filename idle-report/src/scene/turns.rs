@@ -1,8 +1,8 @@
 //! What Claude Code does in a turn, as it mostly goes.
 
 use super::Scene;
-use ebbtide_idle_agent::idle::hook::{Happened, Left};
-use ebbtide_idle_agent::idle::turns::Status;
+use ebbtide_idle_agent::idle::judge::turns::Status;
+use ebbtide_idle_agent::idle::read::hook::{Happened, Left};
 
 impl Scene {
     /// Somebody gives Claude Code something to do.

@@ -2,9 +2,9 @@
 
 use super::tests::{self, still};
 use super::*;
-use crate::idle::hook::{Happened, Left};
-use crate::idle::sights::{Sight, Sockets};
-use crate::idle::turns::Status;
+use crate::idle::judge::agent_activity::{Sight, Sockets};
+use crate::idle::judge::turns::Status;
+use crate::idle::read::hook::{Happened, Left};
 use ebbtide_api::why::Verdict;
 use proptest::prelude::*;
 

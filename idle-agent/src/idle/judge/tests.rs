@@ -24,7 +24,7 @@ pub fn still() -> Facts {
         terminals: Ok(None),
         people: 0,
         sights: vec![],
-        cloudcli: cloudcli::Sight::Absent,
+        cloudcli: sessions::Sight::Absent,
     }
 }
 
@@ -133,9 +133,9 @@ fn a_program_in_a_terminal_that_talks_over_the_network_is_waited_for_half_an_hou
     let look = |open: u32| {
         move |number: u64| Facts {
             processes: Ok(vec![user_process(30, "terraform", number)]),
-            sights: vec![super::super::sights::Sight {
+            sights: vec![super::super::judge::agent_activity::Sight {
                 process: (30, 7),
-                sockets: Some(super::super::sights::Sockets {
+                sockets: Some(super::super::judge::agent_activity::Sockets {
                     open,
                     is_asked: false,
                     received_bytes: u64::from(open) * number * 1000,
@@ -168,7 +168,7 @@ fn a_server_that_may_poll_counts_for_two_hours_and_tests_with_servers_as_long_as
 #[test]
 fn new_events_of_cloudcli_that_nothing_else_shows_count_for_two_hours() {
     let look =
-        |number: u64| Facts { cloudcli: cloudcli::Sight::Running([(number / 6, number)].into()), ..still() };
+        |number: u64| Facts { cloudcli: sessions::Sight::Running([(number / 6, number)].into()), ..still() };
     // The first look counts nothing.
     assert_eq!(active_secs(look), 7210);
 }
@@ -176,7 +176,7 @@ fn new_events_of_cloudcli_that_nothing_else_shows_count_for_two_hours() {
 #[test]
 fn a_cloudcli_that_died_is_doubted_once() {
     let mut judge = Judge::default();
-    let running = Facts { cloudcli: cloudcli::Sight::Running([(5, 3)].into()), ..still() };
+    let running = Facts { cloudcli: sessions::Sight::Running([(5, 3)].into()), ..still() };
     judge.judge(Moment(0), &running, &POLICY);
     let mut unknown = 0;
     for number in 1..1000 {

@@ -4,14 +4,14 @@
 //! Everything that is at its default is left out. A new kind of fact gets a field here, optional, so that older traces
 //! stay readable.
 
-use super::{Look, Scenery, names};
-use crate::idle::cloudcli;
+use super::{Look, Scenery, redacted_names};
+use crate::cloudcli::sessions;
 use crate::idle::facts::Facts;
-use crate::idle::process::Process;
-use crate::idle::progress::{agent_name, is_helper, is_starter, says_it_watches};
-use crate::idle::sights::{Sight, Sockets};
-use crate::idle::terminal::Marks;
-use crate::idle::turns::Status;
+use crate::idle::judge::agent_activity::{Sight, Sockets};
+use crate::idle::judge::turns::Status;
+use crate::idle::process_kinds::programs::{agent_name, is_helper, is_starter, says_it_watches};
+use crate::idle::read::terminal::Marks;
+use crate::os::processes::Process;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +45,7 @@ pub struct Frame {
     #[serde(skip_serializing_if = "is_default")]
     sights: BTreeMap<String, SightRow>,
     #[serde(skip_serializing_if = "is_default")]
-    cloudcli: cloudcli::Sight,
+    cloudcli: sessions::Sight,
     #[serde(skip_serializing_if = "is_default")]
     scenery: Scenery,
 }
@@ -158,7 +158,7 @@ impl Row {
         let agent = agent_name(process);
         Self {
             parent: process.parent,
-            comm: names::kept(&process.comm, agent),
+            comm: redacted_names::kept(&process.comm, agent),
             uid: process.uid,
             has_terminal: process.has_terminal,
             ticks: process.ticks,

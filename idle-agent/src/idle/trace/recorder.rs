@@ -4,10 +4,10 @@
 //! recording and nothing else.
 
 use super::frame::Frame;
-use super::{Entry, Scenery, patch};
-use crate::clock::Moment;
+use super::{Entry, Scenery, merge_patch};
 use crate::idle::facts::Facts;
-use crate::idle::hook::Hook;
+use crate::idle::read::hook::Hook;
+use crate::os::clock::Moment;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -149,7 +149,7 @@ impl Recorder {
     /// What the system says about the file.
     pub fn look(&mut self, at: Moment, facts: &Facts, scenery: Scenery) -> io::Result<()> {
         let frame = serde_json::to_value(Frame::new(facts, scenery))?;
-        let change = patch::between(&self.frame, &frame).unwrap_or_else(|| json!({}));
+        let change = merge_patch::between(&self.frame, &frame).unwrap_or_else(|| json!({}));
         self.frame = frame;
         self.line(&json!([at, { "look": change }]))
     }

@@ -1,11 +1,11 @@
 //! What a trace keeps, and what it must not.
 
 use super::*;
-use crate::idle::cloudcli;
-use crate::idle::process::Process;
-use crate::idle::progress::{is_starter, says_it_watches};
-use crate::idle::sights::{Sight, Sockets};
-use crate::idle::turns::Status;
+use crate::cloudcli::sessions;
+use crate::idle::judge::agent_activity::{Sight, Sockets};
+use crate::idle::judge::turns::Status;
+use crate::idle::process_kinds::programs::{is_starter, says_it_watches};
+use crate::os::processes::Process;
 use ebbtide_api::vm::VmPolicy;
 
 const POLICY: VmPolicy = VmPolicy {
@@ -48,7 +48,7 @@ fn facts() -> Facts {
             grown: 8,
             status: Some(Status::Busy),
         }],
-        cloudcli: cloudcli::Sight::Absent,
+        cloudcli: sessions::Sight::Absent,
     }
 }
 

@@ -1,0 +1,287 @@
+//! Caddy in front of every port: its configuration, and keeping it alive.
+//!
+//! The configuration is fixed: every request is first put to the agent (see `access`), whose answer names the
+//! upstream. Nothing is ever reloaded, because a reload of Caddy 2.6 closes all WebSockets with 1001, and so the
+//! admin interface is off: no process on the machine can reconfigure who may come in. Caddy outlives a restart of the
+//! agent; a Caddy that runs with another configuration is replaced.
+
+use crate::os::clock::Moment;
+use crate::os::{atomic_file, users};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Idle connections from Caddy to the agent; each occupies a thread there.
+const QUESTIONERS: u32 = 4;
+
+/// User and group that Caddy runs as where we are root: a number of nobody's, from the range that distributions leave
+/// to fixed assignments, so that it needs no entry and collides with no account.
+const CADDY_ID: u32 = 60_578;
+
+/// Gives a file to Caddy's user, where there is one.
+///
+/// # Errors
+/// What the file system says.
+pub fn hand_over(path: &Path) -> std::io::Result<()> {
+    if users::is_root() {
+        std::os::unix::fs::lchown(path, Some(CADDY_ID), Some(CADDY_ID))?;
+    }
+    Ok(())
+}
+
+/// The configuration for one listening port.
+pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Value {
+    let ask = json!({
+        "handler": "reverse_proxy",
+        "upstreams": [{ "dial": format!("unix/{}", access_socket.display()) }],
+        "transport": { "protocol": "http", "keep_alive": { "max_idle_conns_per_host": QUESTIONERS, "idle_timeout": "30s" } },
+        // The question is a request of its own; whose it is travels in headers that a client cannot set.
+        "rewrite": { "method": "GET", "uri": "/" },
+        "headers": { "request": {
+            "set": {
+                "X-Ebb-Host": ["{http.request.hostport}"],
+                "X-Ebb-Method": ["{http.request.method}"],
+                "X-Ebb-Uri": ["{http.request.orig_uri}"],
+                "X-Ebb-Upgrade": ["{http.request.header.Upgrade}"],
+            },
+            "delete": ["Connection", "Upgrade", "Sec-WebSocket-Key", "Expect", "Content-Length", "Transfer-Encoding"],
+        }},
+        "handle_response": [
+            { "match": { "status_code": [2], "headers": { "X-Ebb-Strip": ["*"] } }, "routes": [{ "handle": [
+                upstream(),
+                // Only where there is something to take out: the handler also merges double slashes in the path.
+                { "handler": "rewrite", "uri_substring": [{ "find": "{http.reverse_proxy.header.X-Ebb-Strip}", "replace": "" }] },
+            ]}]},
+            { "match": { "status_code": [2] }, "routes": [{ "handle": [upstream()] }] },
+        ],
+    });
+    let pass = json!({
+        "handler": "reverse_proxy",
+        "upstreams": [{ "dial": "{http.vars.ebb_upstream}" }],
+        "flush_interval": -1,
+        "headers": {
+            "request": {
+                // Development servers refuse foreign host names; the agent has checked that Origin is the own one.
+                "set": { "Host": ["{http.vars.ebb_app_host}"] },
+                "delete": ["X-Ebbtide-Access"],
+                "replace": {
+                    "Cookie": [
+                        { "search_regexp": "(^|;\\s*)(__Host-ebb|ebb_access)=[^;]*", "replace": "" },
+                        { "search_regexp": "^;\\s*", "replace": "" },
+                    ],
+                    "Origin": [{ "search": "{http.vars.ebb_origin}", "replace": "http://{http.vars.ebb_app_host}" }],
+                },
+            },
+            "response": { "replace": { "Set-Cookie": [{ "search_regexp": "(?i);\\s*domain=[^;]*", "replace": "" }] } },
+        },
+    });
+    json!({
+        "admin": { "disabled": true },
+        "logging": { "logs": { "default": {
+            "level": "ERROR",
+            "writer": { "output": "file", "filename": log, "roll_size_mb": 1, "roll_keep": 1 },
+        }}},
+        "apps": { "http": { "servers": { "ebb": {
+            "listen": [format!(":{listen_port}")],
+            "automatic_https": { "disable": true },
+            "protocols": ["h1"],
+            "routes": [{ "handle": [ask, pass] }],
+        }}}},
+    })
+}
+
+fn upstream() -> Value {
+    json!({
+        "handler": "vars",
+        "ebb_upstream": "{http.reverse_proxy.header.X-Ebb-Upstream}",
+        "ebb_app_host": "{http.reverse_proxy.header.X-Ebb-App-Host}",
+        "ebb_origin": "{http.reverse_proxy.header.X-Ebb-Origin}",
+    })
+}
+
+/// Why Caddy does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CaddyError {
+    /// It could not be started.
+    #[error("cannot start caddy: {0}")]
+    Start(#[from] std::io::Error),
+    /// It ended at once, or does not listen.
+    #[error("caddy does not listen on port {port}: {said}")]
+    NotListening {
+        /// Where it should.
+        port: u16,
+        /// Its last words.
+        said: String,
+    },
+}
+
+/// The running Caddy.
+#[derive(Debug)]
+pub struct Caddy {
+    listen_port: u16,
+    config: PathBuf,
+    pid_file: PathBuf,
+    output: PathBuf,
+    home: PathBuf,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+enum Running {
+    Ours(Child),
+    /// Started by an earlier life of the agent.
+    Adopted(u32),
+}
+
+impl Caddy {
+    /// Makes sure that Caddy runs with our configuration and listens.
+    ///
+    /// # Errors
+    /// [`CaddyError`].
+    pub fn start(listen_port: u16, access_socket: &Path, run: &Path) -> Result<Self, CaddyError> {
+        let mut caddy = Self {
+            listen_port,
+            config: run.join("caddy.json"),
+            pid_file: run.join("caddy.pid"),
+            output: run.join("caddy.out"),
+            home: run.join("caddy"),
+            running: None,
+        };
+        std::fs::create_dir_all(&caddy.home)?;
+        hand_over(&caddy.home)?;
+        let wanted = configuration(listen_port, access_socket, &caddy.home.join("caddy.log")).to_string();
+        let same = std::fs::read_to_string(&caddy.config).is_ok_and(|current| current == wanted);
+        match caddy.earlier() {
+            Some(pid) if same && caddy.listens() => {
+                caddy.running = Some(Running::Adopted(pid));
+                tracing::info!(pid, "caddy still runs");
+                return Ok(caddy);
+            }
+            Some(pid) => end(pid),
+            None => {}
+        }
+        atomic_file::write(&caddy.config, wanted.as_bytes(), 0o600)?;
+        hand_over(&caddy.config)?;
+        caddy.spawn()?;
+        Ok(caddy)
+    }
+
+    /// Starts Caddy again if it has ended.
+    ///
+    /// # Errors
+    /// [`CaddyError`]; call again later.
+    pub fn revive(&mut self) -> Result<(), CaddyError> {
+        let alive = match &mut self.running {
+            Some(Running::Ours(child)) => child.try_wait()?.is_none(),
+            Some(Running::Adopted(pid)) => is_caddy(*pid),
+            None => false,
+        };
+        if alive {
+            return Ok(());
+        }
+        tracing::warn!("caddy has ended; starting it again");
+        self.spawn()
+    }
+
+    fn spawn(&mut self) -> Result<(), CaddyError> {
+        self.running = None;
+        let output = std::fs::File::create(&self.output)?;
+        let mut child = confined("caddy")
+            .args(["run", "--config"])
+            .arg(&self.config)
+            .env_clear()
+            .env("PATH", crate::os::command::path())
+            .env("HOME", &self.home)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()?;
+        atomic_file::write(&self.pid_file, child.id().to_string().as_bytes(), 0o600)?;
+        let give_up = Moment::now().plus(Duration::from_secs(15));
+        while !self.listens() {
+            if child.try_wait()?.is_some() || Moment::now() > give_up {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(CaddyError::NotListening { port: self.listen_port, said: self.last_words() });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        tracing::info!(pid = child.id(), port = self.listen_port, "caddy runs");
+        self.running = Some(Running::Ours(child));
+        Ok(())
+    }
+
+    fn listens(&self) -> bool {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.listen_port));
+        TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+    }
+
+    /// Process id of a Caddy that an earlier life of the agent started.
+    fn earlier(&self) -> Option<u32> {
+        let pid = std::fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok()?;
+        is_caddy(pid).then_some(pid)
+    }
+
+    fn last_words(&self) -> String {
+        let said = std::fs::read_to_string(&self.output).unwrap_or_default();
+        let said = said
+            .lines()
+            .rev()
+            .find(|line| line.to_lowercase().contains("error"))
+            .unwrap_or("it said nothing");
+        said.chars().take(400).collect()
+    }
+}
+
+/// A command that gives up everything but binding low ports before the program starts.
+fn confined(program: &str) -> Command {
+    if !users::is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args([format!("--reuid={CADDY_ID}"), format!("--regid={CADDY_ID}")])
+        .args(["--clear-groups", "--no-new-privs"])
+        .args(
+            ["--inh-caps", "--ambient-caps", "--bounding-set"]
+                .map(|set| format!("{set}=-all,+net_bind_service")),
+        )
+        .args(["--", program]);
+    command
+}
+
+fn is_caddy(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.contains("(caddy)") && !stat.contains(") Z "))
+}
+
+/// Ends a process and waits until it is gone.
+fn end(pid: u32) {
+    let Some(process) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
+    let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+    let give_up = Moment::now().plus(Duration::from_secs(5));
+    while is_caddy(pid) && Moment::now() < give_up {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if is_caddy(pid) {
+        let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_reads_like_this() {
+        let config = configuration(
+            80,
+            Path::new("/run/ebbtide/access.sock"),
+            Path::new("/var/lib/ebbtide/caddy/caddy.log"),
+        );
+        insta::assert_json_snapshot!(config);
+    }
+}

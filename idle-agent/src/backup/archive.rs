@@ -1,0 +1,235 @@
+//! `backup run`: one snapshot of all includes, then its receipt.
+//!
+//! Nothing is called done before the fresh reader has found every entry that was handed to the library: the library drops
+//! files with a log line, and this is where that would show.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustic_core::repofile::{SnapshotFile, SnapshotId};
+use rustic_core::{BackupOptions, FileType, Id, ParentOptions, SnapshotOptions};
+use serde::Serialize;
+
+use super::Access;
+use super::archive_source::Source;
+use super::backend::Store;
+use super::events::{Bars, Events, Phase, Warnings};
+use super::excludes::Excludes;
+use super::failure::Failure;
+use super::receipt::{self, Receipt};
+use super::repository;
+use super::scope::Scope;
+use super::warnings::{Findings, OwnExcluded, Reasoned};
+
+/// How often everything is looked through at most, as long as files are written to while they are read.
+const PASSES: u32 = 3;
+
+/// What to back up.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Order {
+    /// Tag of the snapshot, such as the generation `g3`.
+    #[arg(long)]
+    pub tag: Vec<String>,
+    /// Host name of the snapshot; together with the includes it says which snapshot is the parent.
+    #[arg(long)]
+    pub host: String,
+    /// Where the includes are found; the snapshot names them as if it were `/`.
+    #[arg(long, default_value = "/")]
+    pub root: PathBuf,
+    /// A directory to back up, as an absolute path.
+    #[arg(long, required = true)]
+    pub include: Vec<PathBuf>,
+    /// A directory to back up where it exists.
+    #[arg(long)]
+    pub optional: Vec<PathBuf>,
+    /// More exclude rules, read after the published ones.
+    #[arg(long)]
+    pub exclude_file: Option<PathBuf>,
+    /// Creates the repository when there is none.
+    #[arg(long)]
+    pub init: bool,
+    /// Names of packs (one a line) that are known already; `packs_new` then holds all that the snapshot needs beyond them.
+    #[arg(long)]
+    pub since_packs: Option<PathBuf>,
+}
+
+/// One pack in the store.
+#[derive(Debug, Serialize)]
+pub struct Pack {
+    pub name: String,
+    pub size: u64,
+}
+
+/// The result, and the receipt that the control plane checks.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    pub snapshot: String,
+    pub tree: String,
+    /// False when nothing had changed: `snapshot` is then the parent.
+    pub changed: bool,
+    /// True when something could not be read: such a receipt proves less.
+    pub partial: bool,
+    pub packs_new: Vec<Pack>,
+    pub packs_total: u64,
+    pub bytes_total: u64,
+    pub files: u64,
+    pub dirs: u64,
+    pub skipped: Vec<Reasoned>,
+    pub skipped_more: u64,
+    /// What the owner's own rules left out.
+    pub excluded: OwnExcluded,
+    pub unreadable: Vec<Reasoned>,
+    pub unreadable_more: u64,
+    pub vanished: Vec<String>,
+    pub vanished_more: u64,
+    pub unsteady: Vec<String>,
+    pub unsteady_more: u64,
+    pub warnings: Vec<String>,
+    pub bytes_sent: u64,
+    pub duration_ms: u64,
+}
+
+/// Runs the backup.
+///
+/// # Errors
+/// Any [`Failure`]; a file that cannot be read is none, it is named in the result.
+pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outcome, Failure> {
+    let begun = Instant::now();
+    let known = order.since_packs.as_deref().map(read_names).transpose()?;
+    let extra = order.exclude_file.as_deref().map(|path| Ok((path, read(path)?))).transpose()?;
+    let excludes = Excludes::parse(extra.as_ref().map(|(path, text)| (*path, text.as_str())))?;
+    let key = access.key()?;
+    let store = access.store();
+
+    events.phase(Phase::Scan);
+    let created = order.init && repository::ensure(&store, &key)?;
+    let cache = access.cache()?;
+    let scope = Scope::new(&order.root, &order.include, &order.optional, excludes)?;
+    let writer = Writer { store: &store, key: &key, cache: cache.path(), order, events };
+    let mut changed = false;
+    let mut passes = 0;
+    let (id, tree, findings) = loop {
+        passes += 1;
+        let source = Source::new(scope.clone(), Arc::clone(&store), Arc::clone(events));
+        let snapshot = writer.pass(&source)?;
+        let is_new = *snapshot.id != Id::default();
+        changed |= is_new;
+        let id: SnapshotId = if is_new { snapshot.id } else { snapshot.parent.unwrap_or(snapshot.id) };
+        let findings = source.findings();
+        // Another pass reads what has changed since, above all what was torn.
+        if passes == PASSES || !findings.is_torn() {
+            findings.admit_torn(events);
+            break (id, snapshot.tree, findings);
+        }
+    };
+    // Of a pass that was repeated packs and indexes are left, and its name as this snapshot's parent, which nothing looks
+    // up. A snapshot would stay for ever: no list would name it.
+    store.publish(*id)?;
+
+    // A store of its own: nothing the writer remembers can stand in for what is stored. It reads as of this snapshot, so
+    // that it proves exactly what a wake will be shown.
+    let fresh = Access { as_of: Some(id.to_hex().as_str().to_owned()), ..access.clone() }.store();
+    if created && fresh.list(FileType::Key)?.is_empty() {
+        return Err(Failure::Incomplete { what: "the repository", detail: "it has no key file".to_owned() });
+    }
+    let receipt = receipt::read(&fresh, &key, id, events)?;
+    compare(&receipt, &findings, tree)?;
+
+    let packs_new = match known {
+        Some(known) => receipt.packs.iter().filter(|(name, _)| !known.contains(*name)).map(pack).collect(),
+        None => store.written_packs().iter().map(pack).collect(),
+    };
+    let (skipped, skipped_more) = findings.skipped();
+    let unreadable = findings.unreadable();
+    let (unreadable_more, vanished_more, unsteady_more) = findings.more();
+    let (mut warnings, more) = Warnings::take();
+    if more > 0 {
+        warnings.push(format!("and {more} more"));
+    }
+    Ok(Outcome {
+        snapshot: id.to_hex().as_str().to_owned(),
+        tree: receipt.snapshot.tree.to_hex().as_str().to_owned(),
+        changed,
+        partial: !unreadable.is_empty(),
+        packs_new,
+        packs_total: receipt.packs.len() as u64,
+        bytes_total: receipt.counts.bytes,
+        files: receipt.counts.files,
+        dirs: receipt.counts.dirs,
+        skipped,
+        skipped_more,
+        excluded: findings.own(),
+        unreadable,
+        unreadable_more,
+        vanished: findings.vanished(),
+        vanished_more,
+        unsteady: findings.unsteady(),
+        unsteady_more,
+        warnings,
+        bytes_sent: store.rest().bytes_sent(),
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Takes snapshots.
+struct Writer<'a> {
+    store: &'a Arc<Store>,
+    key: &'a str,
+    cache: &'a Path,
+    order: &'a Order,
+    events: &'a Arc<Events>,
+}
+
+impl Writer<'_> {
+    /// Reads everything once. The newest snapshot of the same host and includes is the parent: files that stand as it has
+    /// them are not read.
+    fn pass(&self, source: &Source) -> Result<SnapshotFile, Failure> {
+        let explain = |error: Box<rustic_core::RusticError>| self.store.explain(&error);
+        let bars = Bars::Shown(Arc::clone(self.events));
+        let repository =
+            repository::open(self.store, self.key, self.cache, bars)?.to_indexed_ids().map_err(explain)?;
+        let mut options = SnapshotOptions::default()
+            .host(self.order.host.clone())
+            .command("ebb-agent backup run".to_owned());
+        for tag in &self.order.tag {
+            options = options.add_tags(tag).map_err(explain)?;
+        }
+        let snapshot = options.to_snapshot().map_err(explain)?;
+        let parent = ParentOptions::default().skip_if_unchanged(true);
+        let options = BackupOptions::default().parent_opts(parent);
+        // Named whether they exist or not: with other paths the parent would not be found.
+        let paths = [self.order.include.as_slice(), &self.order.optional].concat();
+        let snapshot = repository.archive(&options, source, snapshot, &paths).map_err(explain)?;
+        // The library goes on after errors of single files, and a store that fails looks like one to it.
+        self.store.rest().fatal().map_or(Ok(snapshot), Err)
+    }
+}
+
+/// Checks the fresh reader's findings against the writer's.
+fn compare(receipt: &Receipt, findings: &Findings, tree: rustic_core::TreeId) -> Result<(), Failure> {
+    if receipt.snapshot.tree != tree {
+        let detail = "the snapshot in the store has another tree than the one written".to_owned();
+        return Err(Failure::Incomplete { what: "the receipt", detail });
+    }
+    let found = receipt.counts.files + receipt.counts.others;
+    let expected = findings.expected();
+    if found != expected {
+        let detail = format!("the snapshot holds {found} entries, {expected} were read");
+        return Err(Failure::Incomplete { what: "the snapshot", detail });
+    }
+    Ok(())
+}
+
+fn pack((name, size): (&String, &u64)) -> Pack {
+    Pack { name: name.clone(), size: *size }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::local("read", path, error))
+}
+
+fn read_names(path: &Path) -> Result<BTreeSet<String>, Failure> {
+    Ok(read(path)?.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}

@@ -1,0 +1,277 @@
+//! Calls to the control plane: who we are, the VM token and its renewal, and what an answer means.
+//!
+//! The token lives here and in one file under the run directory (for the backup child), nowhere else. A 410 means
+//! that a newer machine has taken over: it is remembered on disk and every later call is refused locally.
+
+use crate::config::{Config, Places};
+use crate::control_plane::machine_key::MachineKey;
+use crate::os::atomic_file;
+use crate::os::mutex::lock;
+use crate::os::secret::Secret;
+use ebbtide_api::Generation;
+use ebbtide_api::error::{ErrorBody, ErrorCode};
+use ebbtide_api::vm::Enrolled;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Longest time that one call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time to reach the control plane.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest answer that is read; a boot plan with its secrets is a few kB.
+const LARGEST_ANSWER: u64 = 4 << 20;
+
+/// A call that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// 410: a newer machine has taken over, this one must stop.
+    #[error("a newer machine has taken over")]
+    Fenced,
+    /// Any other 4xx: the same request will be refused again.
+    #[error("the control plane refused with {status}: {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The stable code, where the answer carried one.
+        code: Option<ErrorCode>,
+        /// In words.
+        message: String,
+    },
+    /// 429, 5xx, or an answer that cannot be read: again later.
+    #[error("the control plane is in trouble: {0}")]
+    Troubled(String),
+    /// No answer.
+    #[error("the control plane cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+impl CallError {
+    /// Whether the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Troubled(_) | Self::Unreachable(_))
+    }
+}
+
+/// Our standing with the control plane.
+#[derive(Debug)]
+pub struct Session {
+    control_url: String,
+    config: Config,
+    key: MachineKey,
+    places: Places,
+    http: ureq::Agent,
+    token: Mutex<Secret>,
+    fenced: AtomicBool,
+}
+
+/// Left on disk by a fenced or refused machine, so that a restart does not begin again.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Parked {
+    generation: Generation,
+    reason: String,
+}
+
+impl Session {
+    /// Makes a session that has no token yet.
+    pub fn new(config: Config, key: MachineKey, places: Places) -> Self {
+        let http = ureq::Agent::new_with_config(
+            ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_global(Some(CALL_TIMEOUT))
+                .timeout_connect(Some(CONNECT_TIMEOUT))
+                .max_idle_connections(1)
+                .user_agent(concat!("ebb-agent/", env!("CARGO_PKG_VERSION")))
+                .build(),
+        );
+        let token = std::fs::read_to_string(places.vm_token()).unwrap_or_default();
+        Self {
+            control_url: config.control_url.clone(),
+            config,
+            key,
+            places,
+            http,
+            token: Mutex::new(Secret::new(token)),
+            fenced: AtomicBool::new(false),
+        }
+    }
+
+    /// Base URL of the control plane.
+    pub fn control_url(&self) -> &str {
+        &self.control_url
+    }
+
+    /// The fencing token.
+    pub fn generation(&self) -> Generation {
+        self.config.generation
+    }
+
+    /// The workspace this machine belongs to.
+    pub fn workspace(&self) -> &ebbtide_api::WorkspaceId {
+        &self.config.workspace
+    }
+
+    /// The VM token of the moment.
+    pub fn token(&self) -> Secret {
+        lock(&self.token).clone()
+    }
+
+    /// Takes a fresh VM token into use.
+    pub fn put_token(&self, token: &str) {
+        *lock(&self.token) = Secret::new(token);
+        if let Err(error) = atomic_file::write(&self.places.vm_token(), token.as_bytes(), 0o600) {
+            tracing::error!(%error, "cannot store the VM token; a running backup may stop at its expiry");
+        }
+    }
+
+    /// Whether a newer machine has taken over.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
+    }
+
+    /// Why this generation is parked, where it is: fenced or refused in an earlier life of the agent.
+    pub fn parked(&self) -> Option<String> {
+        atomic_file::read_json::<Parked>(&self.parked_file())
+            .filter(|parked| parked.generation == self.config.generation)
+            .map(|parked| parked.reason)
+    }
+
+    /// Remembers that this generation is over.
+    pub fn park(&self, reason: &str) {
+        let parked = Parked { generation: self.config.generation, reason: reason.to_owned() };
+        if let Err(error) = atomic_file::write_json(&self.parked_file(), &parked, 0o600) {
+            tracing::error!(%error, "cannot store that this machine is parked");
+        }
+    }
+
+    /// Enrols, or enrols again with the same key.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn enrol(&self) -> Result<Enrolled, CallError> {
+        self.enrol_at("/v1/vm/enroll")
+    }
+
+    /// Sends a body with the VM token and reads the answer; renews the token once where it is refused as expired.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn post<B: serde::Serialize, A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<A, CallError> {
+        let used = self.token();
+        match self.send(path, Some(&used), body) {
+            Err(CallError::Refused { status: 401, .. }) => {
+                self.renew(&used)?;
+                self.send(path, Some(&self.token()), body)
+            }
+            other => other,
+        }
+    }
+
+    /// Fetches a fresh token, unless somebody else has done so since `refused` was used.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn renew(&self, refused: &Secret) -> Result<(), CallError> {
+        if self.token().expose() != refused.expose() {
+            return Ok(());
+        }
+        let enrolled = self.enrol_at("/v1/vm/token")?;
+        self.put_token(&enrolled.vm_token);
+        tracing::info!("renewed the VM token");
+        Ok(())
+    }
+
+    /// Notes a 410 that was met elsewhere.
+    pub fn fence(&self) {
+        if !self.fenced.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                generation = self.config.generation.0,
+                "a newer machine has taken over; stopping"
+            );
+            self.park("a newer machine has taken over");
+        }
+    }
+
+    fn parked_file(&self) -> std::path::PathBuf {
+        self.places.state.join("parked.json")
+    }
+
+    fn enrol_at(&self, path: &str) -> Result<Enrolled, CallError> {
+        let token = self.config.enrolment_token.expose();
+        let body = self.key.enrol(&self.config.workspace, self.config.generation, token);
+        self.send(path, None, &body)
+    }
+
+    fn send<B: serde::Serialize, A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        token: Option<&Secret>,
+        body: &B,
+    ) -> Result<A, CallError> {
+        if self.is_fenced() {
+            return Err(CallError::Fenced);
+        }
+        let bytes = serde_json::to_vec(body).map_err(|error| CallError::Troubled(error.to_string()))?;
+        let url = format!("{}{path}", self.control_url);
+        let mut request = self.http.post(&url).header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {}", token.expose()));
+        }
+        let mut answer =
+            request.send(&bytes[..]).map_err(|error| CallError::Unreachable(error.to_string()))?;
+        let status = answer.status().as_u16();
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(LARGEST_ANSWER)
+            .read_to_vec()
+            .map_err(|error| CallError::Unreachable(error.to_string()))?;
+        if (200..300).contains(&status) {
+            return serde_json::from_slice(&text)
+                .map_err(|error| CallError::Troubled(format!("an answer that cannot be read: {error}")));
+        }
+        let failure = failure(status, &text);
+        if matches!(failure, CallError::Fenced) {
+            self.fence();
+        }
+        Err(failure)
+    }
+}
+
+/// What a status that is no success means.
+pub fn failure(status: u16, body: &[u8]) -> CallError {
+    let error: Option<ErrorBody> = serde_json::from_slice(body).ok();
+    let message = error.as_ref().map_or_else(
+        || String::from_utf8_lossy(body).chars().take(200).collect(),
+        |error| format!("{} {}", error.message, error.hint),
+    );
+    match status {
+        410 => CallError::Fenced,
+        429 | 500.. => CallError::Troubled(format!("status {status}: {message}")),
+        _ => CallError::Refused { status, code: error.map(|error| error.code), message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_mean_stop_refused_or_later() {
+        let refused = br#"{"code":"enrolment_refused","message":"m.","hint":"h.","request_id":"r"}"#;
+        assert!(matches!(failure(410, b""), CallError::Fenced));
+        assert!(matches!(
+            failure(403, refused),
+            CallError::Refused { status: 403, code: Some(ErrorCode::EnrolmentRefused), .. }
+        ));
+        for (status, may_pass) in
+            [(400, false), (404, false), (429, true), (500, true), (503, true), (410, false)]
+        {
+            assert_eq!(failure(status, b"text").may_pass(), may_pass, "{status}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Enrolment: the first one, and the one after a reboot. It is retried for ever while the control plane is away,
+//! at a bounded rate, and given up only when the control plane says no.
+
+use crate::config::{Config, Places};
+use crate::control_plane::api_client::{CallError, Session};
+use crate::os::atomic_file;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use ebbtide_api::vm::{Enrolled, NamedSecret};
+use ebbtide_api::{Generation, WorkspaceId};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What enrolment gave us, kept in memory-backed storage so that a restarted agent goes on at once.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept {
+    workspace: WorkspaceId,
+    generation: Generation,
+    enrolled: Enrolled,
+}
+
+/// Waits between attempts: from a quarter of a second up to 20 s, jittered so that a fleet does not return as one.
+pub fn patience() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(20))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// Enrols, however long it takes, or goes on with what an earlier life of the agent got since the machine started.
+///
+/// # Errors
+/// Only [`CallError::Fenced`] and a 403: the control plane said no.
+pub fn enrol(config: &mut Config, places: &Places, session: &Session) -> Result<Enrolled, CallError> {
+    if let Some(kept) = atomic_file::read_json::<Kept>(&kept_file(places))
+        .filter(|kept| kept.workspace == config.workspace && kept.generation == config.generation)
+    {
+        tracing::info!("going on with the enrolment of this start");
+        return Ok(kept.enrolled);
+    }
+    let mut waits = patience();
+    loop {
+        match session.enrol() {
+            Ok(enrolled) => {
+                keep(config, places, session, &enrolled);
+                tracing::info!(workspace = %config.workspace, generation = config.generation.0, "enrolled");
+                return Ok(enrolled);
+            }
+            // Anything but a clear no may be a control plane that is being put right.
+            Err(error) if !is_no(&error) => {
+                let wait = waits.next().unwrap_or(Duration::from_secs(20));
+                tracing::warn!(%error, wait_ms = u64::try_from(wait.as_millis()).unwrap_or(0), "enrolling again");
+                std::thread::sleep(wait);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether the control plane will never enrol this key for this generation.
+fn is_no(error: &CallError) -> bool {
+    matches!(error, CallError::Fenced | CallError::Refused { status: 403, .. })
+}
+
+fn kept_file(places: &Places) -> PathBuf {
+    places.run.join("enrolled.json")
+}
+
+/// Stores what enrolment gave; each secret in a file that only root reads.
+fn keep(config: &mut Config, places: &Places, session: &Session, enrolled: &Enrolled) {
+    session.put_token(&enrolled.vm_token);
+    let kept = Kept {
+        workspace: config.workspace.clone(),
+        generation: config.generation,
+        enrolled: enrolled.clone(),
+    };
+    let stored =
+        atomic_file::write(&places.repository_password(), enrolled.repository.password.as_bytes(), 0o600)
+            .and_then(|()| atomic_file::write_json(&kept_file(places), &kept, 0o600))
+            .and_then(|()| config.forget_enrolment_token(&places.config));
+    if let Err(error) = stored {
+        tracing::error!(%error, "cannot store what enrolment gave");
+    }
+}
+
+/// The environment of the workspace as shell assignments.
+pub fn shell_assignments(secrets: &[NamedSecret]) -> String {
+    secrets
+        .iter()
+        .filter(|secret| is_variable_name(&secret.name))
+        .map(|secret| format!("{}='{}'\n", secret.name, secret.value.replace('\'', r"'\''")))
+        .collect()
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_for_the_shell_and_odd_names_left_out() {
+        let secret = |name: &str, value: &str| NamedSecret { name: name.into(), value: value.into() };
+        let secrets =
+            [secret("A_1", "it's $(id)\nx"), secret("1A", "x"), secret("a;b", "x"), secret("", "x")];
+        assert_eq!(shell_assignments(&secrets), "A_1='it'\\''s $(id)\nx'\n");
+    }
+
+    #[test]
+    fn waiting_never_ends_and_its_rate_is_bounded() {
+        let waits: Vec<_> = patience().take(200).collect();
+        assert_eq!(waits.len(), 200);
+        assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(45)), "{waits:?}");
+        assert!(waits.iter().skip(20).all(|wait| *wait >= Duration::from_secs(20)), "{waits:?}");
+    }
+}

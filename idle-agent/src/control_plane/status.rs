@@ -1,0 +1,270 @@
+//! The notice board: everything the next heartbeat will say, written by the parts that know it and read by the link.
+//!
+//! Writing never waits for the network. What a person waits for rings the bell, so that it is told at once.
+
+use crate::os::mutex::lock;
+use crate::os::secret::Redactor;
+use ebbtide_api::Generation;
+use ebbtide_api::backups::BackupProgress;
+use ebbtide_api::ports::Port;
+use ebbtide_api::vm::{DrainPhase, Heartbeat};
+use ebbtide_api::why::Why;
+use ebbtide_api::workspace::BootStep;
+use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+
+/// Most log lines that wait for the control plane; older ones are dropped, and counted.
+const LOG_LINES: usize = 500;
+/// Longest log line in bytes.
+const LOG_LINE_BYTES: usize = 4096;
+/// Most bytes of log in one heartbeat: written as JSON they are at most six times as many, and the control plane takes
+/// messages of 256 KiB.
+const LOG_BYTES_EACH: usize = 32 << 10;
+
+/// How soon a change is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// With the next heartbeat.
+    Whenever,
+    /// Within a second: progress somebody watches.
+    Soon,
+    /// At once: a change somebody waits for.
+    Now,
+}
+
+/// What the heartbeat is made of.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// Whether the boot plan is through.
+    pub ready: bool,
+    /// Rises with everything that counts as boot progress.
+    pub boot_progress: u64,
+    /// The boot plan's steps.
+    pub boot: Vec<BootStep>,
+    /// Set when a boot step has failed for good.
+    pub boot_failure: Option<String>,
+    /// Ports that listen.
+    pub ports: Vec<Port>,
+    /// Why the machine is awake.
+    pub why: Option<Why>,
+    /// Where the drain is.
+    pub drain: Option<DrainPhase>,
+    /// The backup or restore that is running.
+    pub backup: Option<BackupProgress>,
+    /// Rises with everything that the running backup achieves.
+    pub backup_progress: u64,
+    /// What a failing backup waits for.
+    pub backup_trouble: Option<String>,
+    /// What the last backup had to remark; told in the log when it changes.
+    pub backup_remarks: Vec<String>,
+}
+
+/// The board.
+#[derive(Debug)]
+pub struct Board {
+    state: Mutex<State>,
+    bell: UnixStream,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    facts: Facts,
+    urgency: Option<Urgency>,
+    log: Log,
+    redactor: Redactor,
+}
+
+impl Board {
+    /// An empty board, and the end of its bell that the link polls.
+    ///
+    /// # Errors
+    /// What the system says about the pair of sockets.
+    pub fn new() -> std::io::Result<(Self, UnixStream)> {
+        let (bell, heard) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        heard.set_nonblocking(true)?;
+        Ok((Self { state: Mutex::default(), bell }, heard))
+    }
+
+    /// Changes facts.
+    pub fn update(&self, urgency: Urgency, change: impl FnOnce(&mut Facts)) {
+        let mut state = lock(&self.state);
+        change(&mut state.facts);
+        state.urgency = state.urgency.max(Some(urgency));
+        drop(state);
+        if urgency > Urgency::Whenever {
+            self.ring();
+        }
+    }
+
+    /// Reads facts.
+    pub fn read<T>(&self, look: impl FnOnce(&Facts) -> T) -> T {
+        look(&lock(&self.state).facts)
+    }
+
+    /// Adds a log line, without what must not leave the machine.
+    pub fn log(&self, line: &str) {
+        let mut state = lock(&self.state);
+        let clean = state.redactor.clean(line);
+        tracing::info!(target: "workspace", "{clean}");
+        state.log.push(clean);
+        state.facts.boot_progress += u64::from(!state.facts.ready);
+        state.urgency = state.urgency.max(Some(Urgency::Soon));
+        drop(state);
+        self.ring();
+    }
+
+    /// Takes these values out of everything that is logged from now on.
+    pub fn keep_secret<'a>(&self, values: impl IntoIterator<Item = &'a str>) {
+        lock(&self.state).redactor.learn(values);
+    }
+
+    /// A text without what must not leave the machine.
+    pub fn clean(&self, text: &str) -> String {
+        lock(&self.state).redactor.clean(text)
+    }
+
+    /// How urgent the changes since the last heartbeat are.
+    pub fn urgency(&self) -> Urgency {
+        lock(&self.state).urgency.unwrap_or(Urgency::Whenever)
+    }
+
+    /// The heartbeat of now, and the mark to acknowledge once it is answered.
+    pub fn heartbeat(&self, generation: Generation) -> (Heartbeat, u64) {
+        let mut state = lock(&self.state);
+        let (log, mark, more) = state.log.unanswered();
+        state.urgency = more.then_some(Urgency::Soon);
+        let facts = &state.facts;
+        let heartbeat = Heartbeat {
+            generation: Some(generation),
+            ready: facts.ready,
+            boot_progress: facts.boot_progress,
+            boot: facts.boot.clone(),
+            boot_failure: facts.boot_failure.clone(),
+            log,
+            ports: facts.ports.clone(),
+            why: facts.why.clone(),
+            drain: facts.drain,
+            backup: facts.backup.clone(),
+            backup_progress: facts.backup_progress,
+            backup_trouble: facts.backup_trouble.clone(),
+            agent_rss_bytes: crate::os::users::resident_bytes(),
+        };
+        (heartbeat, mark)
+    }
+
+    /// Forgets the log lines up to the mark.
+    pub fn acknowledge(&self, mark: u64) {
+        lock(&self.state).log.acknowledge(mark);
+    }
+
+    fn ring(&self) {
+        use std::io::Write as _;
+        // A full pipe is a bell that rings already.
+        let _ = (&self.bell).write(&[1]);
+    }
+}
+
+/// Log lines that were not answered yet.
+#[derive(Debug, Default)]
+struct Log {
+    lines: VecDeque<String>,
+    /// Number of the first line in `lines`, counted from the agent's start.
+    first: u64,
+    dropped: u64,
+}
+
+impl Log {
+    fn push(&mut self, mut line: String) {
+        if line.len() > LOG_LINE_BYTES {
+            let end = (0..=LOG_LINE_BYTES).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+            line.truncate(end);
+            line.push('…');
+        }
+        if self.lines.len() == LOG_LINES {
+            self.lines.pop_front();
+            self.first += 1;
+            self.dropped += 1;
+        }
+        self.lines.push_back(line);
+    }
+
+    /// Lines to send, the mark behind them, and whether more wait.
+    fn unanswered(&mut self) -> (Vec<String>, u64, bool) {
+        let mut lines = Vec::new();
+        if self.dropped > 0 {
+            lines.push(format!("[{} earlier lines were dropped]", std::mem::take(&mut self.dropped)));
+        }
+        let mut bytes = 0;
+        let mut taken = 0;
+        for line in &self.lines {
+            bytes += line.len();
+            if bytes > LOG_BYTES_EACH && taken > 0 {
+                break;
+            }
+            lines.push(line.clone());
+            taken += 1;
+        }
+        (lines, self.first + taken, usize::try_from(taken).is_ok_and(|taken| taken < self.lines.len()))
+    }
+
+    fn acknowledge(&mut self, mark: u64) {
+        while self.first < mark && self.lines.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_sent_until_answered_and_a_flood_drops_the_oldest_and_says_so() {
+        let (board, _bell) = Board::new().unwrap();
+        board.log("one");
+        board.log("two");
+        let (first, mark) = board.heartbeat(Generation(1));
+        assert_eq!(first.log, ["one", "two"]);
+        assert_eq!(board.heartbeat(Generation(1)).0.log, ["one", "two"]);
+        board.log("three");
+        board.acknowledge(mark);
+        let (second, mark) = board.heartbeat(Generation(1));
+        assert_eq!(second.log, ["three"]);
+        board.acknowledge(mark);
+        for number in 0..LOG_LINES + 7 {
+            board.log(&format!("line {number}"));
+        }
+        let flood = board.heartbeat(Generation(1)).0.log;
+        assert_eq!(flood[0], "[7 earlier lines were dropped]");
+        assert_eq!(flood[1], "line 7");
+        assert_eq!(flood.len(), LOG_LINES + 1);
+    }
+
+    #[test]
+    fn long_lines_are_cut_between_characters_and_a_heartbeat_stays_small() {
+        let (board, _bell) = Board::new().unwrap();
+        for _ in 0..100 {
+            board.log(&"é".repeat(10_000));
+        }
+        let (heartbeat, mark) = board.heartbeat(Generation(1));
+        assert!(heartbeat.log.iter().map(String::len).sum::<usize>() <= LOG_BYTES_EACH);
+        assert_eq!(board.urgency(), Urgency::Soon, "the rest waits");
+        board.acknowledge(mark);
+        assert!(!board.heartbeat(Generation(1)).0.log.is_empty());
+    }
+
+    #[test]
+    fn the_bell_rings_for_changes_somebody_waits_for_and_secrets_are_taken_out() {
+        use std::io::Read as _;
+        let (board, mut bell) = Board::new().unwrap();
+        board.update(Urgency::Whenever, |facts| facts.ready = true);
+        assert!(bell.read(&mut [0; 8]).is_err());
+        board.update(Urgency::Now, |facts| facts.backup_progress += 1);
+        assert_eq!(bell.read(&mut [0; 8]).unwrap(), 1);
+        board.keep_secret(["hunter2-long"]);
+        board.log("password hunter2-long");
+        assert_eq!(board.heartbeat(Generation(1)).0.log, ["password [redacted]"]);
+    }
+}

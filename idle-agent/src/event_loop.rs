@@ -1,0 +1,484 @@
+//! The daemon's one loop: events in, the pure parts asked, their actions carried out. It waits for nothing but events
+//! and time; backups and deliveries run in threads of their own and come back as events.
+
+mod jobs;
+mod receipt_parts;
+
+use crate::access::Access;
+use crate::control_plane::api_client::{CallError, Session};
+use crate::control_plane::status::{Board, Urgency};
+use crate::control_socket::{Asked, Reply, TraceWish};
+use crate::idle::Idle;
+use crate::idle::read::hook::Happened;
+use crate::os::atomic_file;
+use crate::os::clock::Moment;
+use crate::os::mutex::lock;
+use crate::os::users::User;
+use crate::ports::Servers;
+use crate::sleep::backup_estimate::estimator::Found;
+use crate::sleep::backup_estimate::{Begun, Forecast};
+use crate::sleep::backup_process::{ChildError, Children};
+use crate::sleep::countdown::Countdown;
+use crate::sleep::drain::{self, Drain, Frozen, Stirring};
+use crate::sleep::freezer::{Freezer, tell_terminals};
+use crate::sleep::snapshot_schedule::Schedule;
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::vm::{DrainPhase, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy, Wish};
+use ebbtide_api::why::Verdict;
+use jobs::Jobs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+/// How often a drain looks whether something is to be tried again.
+const DRAIN_TICK: Duration = Duration::from_millis(200);
+
+/// What the loop hears.
+#[derive(Debug)]
+pub enum Event {
+    /// From the control plane.
+    Instruction(Box<Instruction>),
+    /// A newer machine has taken over.
+    Fenced,
+    /// The boot plan has come far enough that the user exists.
+    User(User),
+    /// From the machine's own command line.
+    Local(Asked, Sender<Reply>),
+    /// The backup with this number ended.
+    BackedUp(u64, Result<Box<Receipt>, ChildError>),
+    /// A look at what a backup would hold ended.
+    Surveyed(Option<Found>),
+    /// The answer to the drain's receipt.
+    Answered(Result<ReceiptAnswer, CallError>),
+    /// The last answer to a receipt that was delivered while work goes on, of a snapshot that was begun when so many had
+    /// been asked for.
+    Delivered(Box<Receipt>, u64, Result<ReceiptAnswer, CallError>),
+}
+
+/// What the backup that runs is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A snapshot while work goes on; answers so many that were asked for.
+    Snapshot(u64),
+    /// A drain.
+    Drain,
+}
+
+/// The backup that runs.
+#[derive(Debug)]
+struct Running {
+    number: u64,
+    purpose: Purpose,
+    begun: Begun,
+}
+
+/// The loop's state.
+pub struct Conductor {
+    board: Arc<Board>,
+    access: Arc<Access>,
+    servers: Servers,
+    idle: Idle,
+    countdown: Countdown,
+    drain: Drain,
+    freezer: Freezer,
+    schedule: Schedule,
+    jobs: Jobs,
+    running: Option<Running>,
+    forecast: Forecast,
+    user: Option<User>,
+    snapshot_file: PathBuf,
+}
+
+/// What the loop is made of.
+pub struct Parts {
+    /// Told to the control plane.
+    pub board: Arc<Board>,
+    /// Who may come in.
+    pub access: Arc<Access>,
+    /// Processes that listen.
+    pub servers: Servers,
+    /// Calls.
+    pub session: Arc<Session>,
+    /// Backups.
+    pub children: Arc<Children>,
+    /// Durations.
+    pub policy: VmPolicy,
+    /// Whether backups are taken at all.
+    pub persistence: Persistence,
+    /// Where state is kept.
+    pub state: PathBuf,
+    /// Directories that are backed up.
+    pub include: Vec<PathBuf>,
+    /// Where the threads of jobs send their ends.
+    pub events: Sender<Event>,
+}
+
+impl Conductor {
+    /// Goes on from what is on disk.
+    pub fn new(parts: Parts) -> Self {
+        let now = Moment::now();
+        let freezer = Freezer::new(&parts.state);
+        let frozen = if freezer.is_frozen() { Frozen::Yes } else { Frozen::No };
+        if frozen == Frozen::Yes {
+            tracing::warn!("found frozen; waiting for the control plane's wish");
+            lock(&parts.access.door).closed = true;
+        }
+        let snapshot_file = parts.state.join("snapshots.json");
+        let answered = atomic_file::read_json(&snapshot_file).unwrap_or(0);
+        let conductor = Self {
+            idle: Idle::load(&parts.state, parts.policy.clone(), now),
+            countdown: Countdown::default(),
+            drain: Drain::new(frozen),
+            freezer,
+            schedule: Schedule::new(Duration::from_secs(parts.policy.snapshot_every_secs), answered, now),
+            jobs: Jobs::new(
+                parts.session,
+                parts.children,
+                Arc::clone(&parts.board),
+                parts.include,
+                parts.events,
+            ),
+            running: None,
+            forecast: Forecast::load(&parts.state, parts.persistence),
+            user: None,
+            snapshot_file,
+            board: parts.board,
+            access: parts.access,
+            servers: parts.servers,
+        };
+        conductor.tell_phase();
+        conductor
+    }
+
+    /// Runs until the machine is fenced.
+    pub fn run(mut self, events: &Receiver<Event>) {
+        let mut look_at = Moment::now();
+        loop {
+            let now = Moment::now();
+            if now >= look_at {
+                self.look(now);
+                look_at = now.plus(self.idle.every());
+            }
+            self.drain_step(drain::Event::Tick);
+            self.snapshot_if_due(now);
+            self.survey_if_due(now);
+            let until =
+                if self.drain.phase().is_some() { look_at.min(now.plus(DRAIN_TICK)) } else { look_at };
+            match events.recv_timeout(until.since(Moment::now())) {
+                Ok(Event::Fenced) => {
+                    self.jobs.stop();
+                    return;
+                }
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = Moment::now();
+        match event {
+            Event::Instruction(instruction) => self.instruct(&instruction, now),
+            Event::User(user) => {
+                self.idle.set_user(Some(user.clone()).filter(|user| user.uid != 0));
+                self.user = Some(user);
+            }
+            Event::Local(asked, reply) => {
+                let answer = self.answer(asked, now);
+                // The command may have given up waiting.
+                let _ = reply.send(answer);
+            }
+            Event::BackedUp(number, result) => self.backed_up(number, result, now),
+            Event::Surveyed(found) => self.forecast.surveyed(found, now),
+            Event::Answered(Ok(answer)) => {
+                if answer.status == ReceiptStatus::Refused {
+                    let problem = answer.problem.as_deref().unwrap_or("it did not say why");
+                    self.trouble(&format!("the control plane refused the receipt: {problem}"));
+                }
+                self.drain_step(drain::Event::Answered(answer.status));
+            }
+            Event::Answered(Err(error)) => {
+                self.trouble(&format!("the receipt is not delivered: {error}"));
+                self.drain_step(drain::Event::NotDelivered);
+            }
+            Event::Delivered(receipt, asked, answer) => self.delivered(&receipt, asked, answer),
+            Event::Fenced => {}
+        }
+    }
+
+    fn instruct(&mut self, instruction: &Instruction, now: Moment) {
+        if let Some(policy) = &instruction.policy {
+            self.idle.set_policy(policy.clone(), now);
+            self.schedule.set_every(Duration::from_secs(policy.snapshot_every_secs));
+        }
+        self.idle.set_holds(&instruction.holds, now);
+        {
+            let mut door = lock(&self.access.door);
+            door.public_ports = instruction.public_ports.iter().copied().collect();
+            door.open |= instruction.open;
+        }
+        self.schedule.want(instruction.snapshots_wanted);
+        let is_ready = self.board.read(|facts| facts.ready);
+        match instruction.wish {
+            Wish::Drain | Wish::DrainNow if !is_ready => {
+                // A backup of a machine that is half restored would stand for the whole.
+                self.trouble("nothing is backed up before the machine has finished starting");
+            }
+            wish => self.drain_step(drain::Event::Wish(wish)),
+        }
+    }
+
+    /// Looks whether something goes on, and tells.
+    fn look(&mut self, now: Moment) {
+        let ready = self.board.read(|facts| facts.ready);
+        let servers = lock(&self.servers).clone();
+        let mut why = self.idle.tick(now, ready, self.access.people(), &servers);
+        why.keeping = Some(self.forecast.keeping());
+        if why.verdict == Verdict::Active && ready {
+            self.schedule.stirred();
+        }
+        let before = self.board.read(|facts| facts.why.as_ref().map(|why| why.verdict));
+        let urgency = if before == Some(why.verdict) { Urgency::Whenever } else { Urgency::Now };
+        if urgency == Urgency::Now {
+            tracing::info!(verdict = ?why.verdict, because = %why.because.join("; "), "verdict");
+        }
+        if ready && let Some(left) = self.countdown.warning(why.sleeps_in_secs, self.idle.timeout_secs()) {
+            let then = match self.forecast.persistence {
+                Persistence::Backup => "sleeps",
+                Persistence::None => "ends, with all its files and without a backup,",
+            };
+            let text =
+                format!("This workspace {then} in {left} if nothing happens. To stay: ebb hold 30m \"why\"");
+            tell_terminals(self.user.as_ref(), &text);
+        }
+        self.board.update(urgency, |facts| facts.why = Some(why));
+    }
+
+    fn stirring(&self) -> Stirring {
+        let verdict = self.board.read(|facts| facts.why.as_ref().map(|why| why.verdict));
+        if verdict == Some(Verdict::Idle) { Stirring::No } else { Stirring::Yes }
+    }
+
+    fn drain_step(&mut self, event: drain::Event) {
+        let was_draining = self.drain.phase().is_some();
+        let actions = self.drain.step(Moment::now(), event, self.stirring());
+        for action in actions {
+            self.act(action);
+        }
+        if was_draining && self.drain.phase().is_none() {
+            self.idle.forget_sleep(Moment::now());
+        }
+        self.tell_phase();
+    }
+
+    fn act(&mut self, action: drain::Action) {
+        match action {
+            drain::Action::Notice => {
+                self.board.log("going to sleep: backing up");
+                let text =
+                    "This workspace goes to sleep and is being backed up. To stay: ebb hold 30m \"why\"";
+                tell_terminals(self.user.as_ref(), text);
+            }
+            drain::Action::Backup => match &mut self.running {
+                // A snapshot that runs already is the bulk.
+                Some(running) => running.purpose = Purpose::Drain,
+                None => self.back_up(Purpose::Drain),
+            },
+            drain::Action::StopBackup => {
+                self.running = None;
+                self.jobs.stop();
+                self.board.log("staying awake");
+            }
+            drain::Action::Freeze => {
+                lock(&self.access.door).closed = true;
+                match self.freezer.freeze(self.user.as_ref()) {
+                    Ok(stopped) => self.board.log(&format!("froze {stopped} processes for the last backup")),
+                    Err(error) => self.trouble(&format!("cannot freeze the workspace: {error}")),
+                }
+            }
+            drain::Action::Thaw => {
+                self.freezer.thaw();
+                lock(&self.access.door).closed = false;
+                self.board.log("thawed; staying awake");
+            }
+            drain::Action::Deliver(receipt) => self.jobs.deliver_last(receipt),
+        }
+    }
+
+    fn backed_up(&mut self, number: u64, result: Result<Box<Receipt>, ChildError>, now: Moment) {
+        let Some(running) = self.running.take_if(|running| running.number == number) else {
+            // Stopped meanwhile: nobody waits for it.
+            return;
+        };
+        let purpose = running.purpose;
+        if let Ok(receipt) = &result {
+            self.forecast.backed_up(receipt, running.begun, now);
+            if receipt.packs_new.len() >= receipt_parts::MANY * self.jobs.receipt_packs() {
+                self.board.log(&format!(
+                    "the receipt of this backup names {} packs; it is delivered in parts, and checking it takes minutes",
+                    receipt.packs_new.len()
+                ));
+            }
+        }
+        match (&result, purpose) {
+            (Ok(_), _) => self.board.update(Urgency::Now, |facts| facts.backup_trouble = None),
+            (Err(error), _) => self.trouble(&format!("the backup failed: {error}")),
+        }
+        match (result, purpose) {
+            (Ok(receipt), Purpose::Drain) => self.drain_step(drain::Event::BackedUp(receipt)),
+            (Err(_), Purpose::Drain) => self.drain_step(drain::Event::BackupFailed),
+            (Ok(receipt), Purpose::Snapshot(answered)) => {
+                self.schedule.succeeded(answered);
+                self.jobs.deliver(receipt, answered);
+            }
+            (Err(_), Purpose::Snapshot(_)) => self.schedule.failed(now),
+        }
+    }
+
+    fn delivered(&mut self, receipt: &Receipt, asked: u64, answer: Result<ReceiptAnswer, CallError>) {
+        match answer {
+            Ok(answer) if answer.status == ReceiptStatus::Verified => {
+                self.board.log(&format!("snapshot {} is stored and verified", receipt.snapshot));
+                self.jobs.remember_packs(receipt);
+                // Not before it counts: an agent that dies until then takes it again in its next life.
+                if let Err(error) = note_taken(&self.snapshot_file, asked) {
+                    tracing::error!(%error, "cannot store which snapshot was taken");
+                }
+            }
+            Ok(answer) if answer.status == ReceiptStatus::Refused => {
+                let problem = answer.problem.unwrap_or_default();
+                self.trouble(&format!("the control plane refused the receipt: {problem}"));
+                self.schedule.failed(Moment::now());
+            }
+            Ok(_) => tracing::warn!(
+                "the control plane is still checking a receipt; the next one repeats its packs"
+            ),
+            Err(error) => {
+                // The files are stored, and count for nothing before their receipt is there.
+                self.trouble(&format!("the receipt of a backup is not delivered: {error}"));
+                self.schedule.failed(Moment::now());
+            }
+        }
+    }
+
+    fn snapshot_if_due(&mut self, now: Moment) {
+        let is_ready = self.board.read(|facts| facts.ready);
+        let is_kept = self.forecast.persistence == Persistence::Backup;
+        let is_free = self.running.is_none() && self.drain.phase().is_none();
+        if is_kept && is_ready && is_free && self.schedule.is_due(now) {
+            self.schedule.begin(now);
+            self.back_up(Purpose::Snapshot(self.schedule.wanted()));
+        }
+    }
+
+    fn back_up(&mut self, purpose: Purpose) {
+        let begun = Begun::now();
+        self.running = Some(Running { number: self.jobs.back_up(), purpose, begun });
+    }
+
+    /// Looks, now and then, at what a backup would hold.
+    fn survey_if_due(&mut self, now: Moment) {
+        if self.running.is_some() || self.drain.phase().is_some() {
+            return;
+        }
+        let forecast = &mut self.forecast;
+        if let Some(since) = self.board.read(|facts| forecast.begin_survey(now, facts)) {
+            self.jobs.survey(since);
+        }
+    }
+
+    fn trouble(&self, text: &str) {
+        let text = self.board.clean(text);
+        let is_news = self.board.read(|facts| facts.backup_trouble.as_deref() != Some(&text));
+        if is_news {
+            self.board.log(&text);
+            self.board.update(Urgency::Now, |facts| facts.backup_trouble = Some(text));
+        }
+    }
+
+    fn tell_phase(&self) {
+        let phase = self.drain.phase();
+        if self.board.read(|facts| facts.drain != phase) {
+            tracing::info!(?phase, "drain");
+            self.board.update(Urgency::Now, |facts| {
+                facts.drain = phase;
+                if phase.is_none() || phase == Some(DrainPhase::Done) {
+                    facts.backup_trouble = None;
+                }
+            });
+        }
+    }
+
+    fn trace(&mut self, wish: TraceWish, now: Moment) -> Reply {
+        let done = match wish {
+            TraceWish::Start => self.idle.start_trace(now).map(|()| Reply::Recording { at: now }),
+            TraceWish::Mark(name) => self.idle.mark_trace(&name, now).map(|()| Reply::Recording { at: now }),
+            TraceWish::Stop => self.idle.stop_trace().map(|bytes| Reply::Recorded { bytes }),
+            TraceWish::Save => self.idle.trace().map(Reply::Trace),
+        };
+        done.unwrap_or_else(|error| Reply::Error(error.to_string()))
+    }
+
+    fn answer(&mut self, asked: Asked, now: Moment) -> Reply {
+        match asked {
+            Asked::Why => match self.board.read(|facts| facts.why.clone()) {
+                Some(why) => Reply::Why(Box::new(why)),
+                None => Reply::Error("nothing is known yet".to_owned()),
+            },
+            Asked::Ports => Reply::Ports(self.board.read(|facts| facts.ports.clone())),
+            Asked::Hold { length, reason } => match self.idle.hold(length.into(), &reason, now) {
+                Ok(id) => {
+                    self.look(now);
+                    Reply::Held { id, length }
+                }
+                Err(error) => Reply::Error(error.to_string()),
+            },
+            Asked::KeepAlive { pid, length } => match self.idle.keep_alive(pid, length.into(), now) {
+                Ok(id) => {
+                    self.look(now);
+                    Reply::Held { id, length }
+                }
+                Err(error) => Reply::Error(error.to_string()),
+            },
+            Asked::Hook { hook, process: Some(process) } => {
+                self.idle.hear(&hook, process, now);
+                if hook.happened == Happened::Prompted {
+                    // A sleep that has begun is taken back at once.
+                    self.look(now);
+                }
+                Reply::Heard
+            }
+            Asked::Hook { process: None, .. } => Reply::Error("no agent is above this process".to_owned()),
+            Asked::Release { id } => {
+                let released = self.idle.release(id.as_deref(), now);
+                self.look(now);
+                Reply::Released { released }
+            }
+            Asked::Trace(wish) => self.trace(wish, now),
+            Asked::Snapshot if self.forecast.persistence == Persistence::None => Reply::Error(
+                "this workspace is never backed up, as was chosen when it was created".to_owned(),
+            ),
+            Asked::Snapshot => {
+                self.schedule.ask();
+                Reply::Snapshotting
+            }
+            Asked::Sleep => {
+                self.idle.ask_to_sleep(now);
+                self.look(now);
+                Reply::Sleeping
+            }
+        }
+    }
+}
+
+/// Notes that the snapshots up to this number are taken. Of two deliveries the older may be answered last: the number
+/// never falls, or what was taken would be taken again.
+fn note_taken(file: &Path, asked: u64) -> std::io::Result<()> {
+    let noted = atomic_file::read_json(file).unwrap_or(0);
+    atomic_file::write_json(file, &asked.max(noted), 0o600)
+}
+
+#[cfg(test)]
+mod tests;

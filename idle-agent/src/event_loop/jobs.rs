@@ -1,0 +1,213 @@
+//! What takes long, in threads of its own: backups and the delivery of receipts. Each ends in an event.
+
+use super::{Event, receipt_parts};
+use crate::control_plane::api_client::{CallError, Session};
+use crate::control_plane::status::{Board, Urgency};
+use crate::os::mutex::{lock, spawn};
+use crate::sleep::backup_process::{Children, News, Order, receipt, remarks};
+use ebbtide_api::vm::{DeliverReceipt, Receipt, ReceiptAnswer, ReceiptStatus};
+use std::collections::HashSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How often a receipt that is still being checked is asked about, and how often in all: about two minutes, and longer
+/// where it names many packs.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+const CHECKS: usize = 60;
+/// Packs that are checked between two questions, at the least.
+const CHECKED: usize = 15;
+
+/// The jobs.
+pub struct Jobs {
+    session: Arc<Session>,
+    children: Arc<Children>,
+    board: Arc<Board>,
+    include: Vec<PathBuf>,
+    events: Sender<Event>,
+    number: u64,
+    /// Counts deliveries: one that waits gives way to the next, or the two would undo each other's check.
+    deliveries: Arc<AtomicU64>,
+    /// Packs of parts that were verified in this life: a disk that is full must not have them delivered for ever.
+    parts: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Jobs {
+    pub fn new(
+        session: Arc<Session>,
+        children: Arc<Children>,
+        board: Arc<Board>,
+        include: Vec<PathBuf>,
+        events: Sender<Event>,
+    ) -> Self {
+        Self {
+            session,
+            children,
+            board,
+            include,
+            events,
+            number: 0,
+            deliveries: Arc::default(),
+            parts: Arc::default(),
+        }
+    }
+
+    /// Starts a backup and numbers it.
+    pub fn back_up(&mut self) -> u64 {
+        self.number += 1;
+        let number = self.number;
+        let (children, board, include) =
+            (Arc::clone(&self.children), Arc::clone(&self.board), self.include.clone());
+        self.run("backup", move || {
+            let result = children.run(&Order::Run { include }, &mut |news| tell(&board, news));
+            board.update(Urgency::Now, |facts| facts.backup = None);
+            if let Ok(result) = &result {
+                remark(&board, remarks(result));
+            }
+            Event::BackedUp(number, result.and_then(receipt).map(Box::new))
+        });
+        number
+    }
+
+    /// Looks at what a backup would hold; what changed since then counts as new.
+    pub fn survey(&self, since: Option<i64>) {
+        let (children, include) = (Arc::clone(&self.children), self.include.clone());
+        self.run("survey", move || {
+            let found = children.survey(&include, since);
+            if let Err(error) = &found {
+                tracing::warn!(%error, "no estimate of the next backup");
+            }
+            Event::Surveyed(found.ok())
+        });
+    }
+
+    /// Ends the backup that runs.
+    pub fn stop(&self) {
+        self.children.stop();
+    }
+
+    /// Delivers the receipt of the last backup, or its next part, once.
+    pub fn deliver_last(&self, receipt: Box<Receipt>) {
+        let desk = self.desk();
+        self.deliveries.fetch_add(1, Ordering::SeqCst);
+        self.run("deliver", move || Event::Answered(desk.deliver("/v1/vm/drained", &receipt)));
+    }
+
+    /// Delivers a receipt while work goes on, until the control plane has checked it.
+    pub fn deliver(&self, receipt: Box<Receipt>, asked: u64) {
+        let desk = self.desk();
+        let deliveries = Arc::clone(&self.deliveries);
+        let mine = deliveries.fetch_add(1, Ordering::SeqCst) + 1;
+        self.run("deliver", move || {
+            let mut answer = desk.deliver("/v1/vm/receipts", &receipt);
+            for _ in 0..CHECKS + receipt.packs_new.len() / CHECKED {
+                let again = match &answer {
+                    Ok(answer) => answer.status == ReceiptStatus::Checking,
+                    Err(error) => error.may_pass(),
+                };
+                if !again {
+                    break;
+                }
+                std::thread::sleep(CHECK_EVERY);
+                if deliveries.load(Ordering::SeqCst) != mine {
+                    break;
+                }
+                answer = desk.deliver("/v1/vm/receipts", &receipt);
+            }
+            Event::Delivered(receipt, asked, answer)
+        });
+    }
+
+    /// Notes the packs of a verified receipt: the next one names only those beyond them.
+    pub fn remember_packs(&self, receipt: &Receipt) {
+        note_packs(&self.children.known_packs(), receipt);
+    }
+
+    /// How many packs one delivery names at most.
+    pub fn receipt_packs(&self) -> usize {
+        self.children.receipt_packs()
+    }
+
+    fn desk(&self) -> Desk {
+        Desk {
+            most: self.receipt_packs(),
+            session: Arc::clone(&self.session),
+            known_packs: self.children.known_packs(),
+            parts: Arc::clone(&self.parts),
+        }
+    }
+
+    fn run(&self, name: &str, job: impl FnOnce() -> Event + Send + 'static) {
+        let events = self.events.clone();
+        let started = spawn(name, move || {
+            // The loop is gone only when the whole agent ends.
+            let _ = events.send(job());
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, name, "cannot start a thread");
+        }
+    }
+}
+
+/// Where receipts are delivered from.
+struct Desk {
+    most: usize,
+    session: Arc<Session>,
+    known_packs: PathBuf,
+    parts: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Desk {
+    /// Delivers a receipt, or the next part of one that is too large for one delivery: then it is still being checked.
+    fn deliver(&self, path: &str, receipt: &Receipt) -> Result<ReceiptAnswer, CallError> {
+        let generation = self.session.generation();
+        let part = receipt_parts::next(receipt, &lock(&self.parts), self.most);
+        let deliver = DeliverReceipt { generation, receipt: part };
+        if deliver.receipt.packs_to_come == 0 {
+            return self.session.post(path, &deliver);
+        }
+        let answer: ReceiptAnswer = self.session.post("/v1/vm/receipts", &deliver)?;
+        if answer.status != ReceiptStatus::Verified {
+            return Ok(answer);
+        }
+        lock(&self.parts).extend(deliver.receipt.packs_new.iter().map(|pack| pack.name.clone()));
+        note_packs(&self.known_packs, &deliver.receipt);
+        Ok(ReceiptAnswer { status: ReceiptStatus::Checking, problem: None })
+    }
+}
+
+fn note_packs(known_packs: &Path, receipt: &Receipt) {
+    let names: String = receipt.packs_new.iter().map(|pack| format!("{}\n", pack.name)).collect();
+    let noted = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(known_packs)
+        .and_then(|mut file| file.write_all(names.as_bytes()));
+    if let Err(error) = noted {
+        tracing::warn!(%error, "cannot note the packs of a receipt; the next one repeats them");
+    }
+}
+
+/// Says what a backup had to remark, once until it is something else.
+fn remark(board: &Board, remarks: Vec<String>) {
+    if board.read(|facts| facts.backup_remarks == remarks) {
+        return;
+    }
+    for line in &remarks {
+        board.log(&format!("backup: {line}"));
+    }
+    board.update(Urgency::Whenever, |facts| facts.backup_remarks = remarks);
+}
+
+fn tell(board: &Board, news: News) {
+    match news {
+        News::Progress(progress) => board.update(Urgency::Soon, |facts| {
+            facts.backup_progress += u64::from(facts.backup.as_ref() != Some(&progress));
+            facts.backup = Some(progress);
+        }),
+        News::Trouble(text) => board.log(&format!("backup: {text}")),
+    }
+}

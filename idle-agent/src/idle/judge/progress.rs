@@ -1,0 +1,460 @@
+//! Whether work goes on: processor time and storage traffic of agents and of people's jobs, pure over two samples.
+//!
+//! Each kind of processes has its own threshold, because one signal alone has kept dead workspaces awake and killed live
+//! ones: agents and what they started; jobs of the workspace's user; servers, in containers too, whose own polling,
+//! hot-reload watching and logging is no progress unless it is heavy; and what else is in containers. What may be either
+//! work or not is told apart, and whoever judges bounds it. A single look never suffices but for an agent in its turn.
+
+mod moving_average;
+
+use crate::idle::process_kinds::programs::{agent_name, is_helper};
+use crate::idle::process_kinds::{background_watchers, programs};
+use crate::os::processes::Process;
+use moving_average::{Mean, Use};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Daemons of the system under which containers run: what is in these is the workspace's, whoever its user is.
+const CONTAINERS: [&str; 4] = ["containerd-shim", "dockerd", "buildkitd", "conmon"];
+/// What carries terminals: it is busy when they repaint.
+const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "screen"];
+
+/// Share of one core, in percent, that an agent's processes use while it works. A parked one repaints with 1-2 %.
+const AGENT_PERCENT: u64 = 4;
+/// Below this an agent that reports nothing, and has asked its model nothing for a while, is parked all the same: some
+/// repaint with 3-5 %.
+const STIRS_PERCENT: u64 = 8;
+/// Over which time that is judged: a parked one may use more within a second or two.
+const AGENT_MILLIS: u64 = 10_000;
+/// Over which time it is judged what lasts, in servers, containers, storage traffic of jobs and agents at their prompt:
+/// what a timer or a visitor starts every few minutes is over sooner.
+const LASTING_MILLIS: u64 = 60_000;
+/// The same of all jobs together; several polling watchers stay below.
+const JOB_PERCENT: u64 = 10;
+/// Over how many looks jobs are remembered: five minutes with the usual timeout.
+const JOB_LOOKS: u64 = 30;
+/// So finely it is counted what is forgotten.
+const FINE: u64 = 100;
+/// What jobs must have used within these, in percent of a core times looks: three looks at the least that counts. A
+/// small job that a timer starts every few minutes stays below.
+const JOB_LATELY: u64 = 3 * JOB_PERCENT;
+/// What one look adds at most, in percent of a core: it takes two, however busy one is.
+const JOB_MOST: u64 = 2 * JOB_PERCENT;
+/// What all servers together, or all containers, use where they certainly work: tests that run against a server, a build
+/// in a daemon. So much, too, the helpers of an agent that is at its prompt.
+const SERVER_PERCENT: u64 = 50;
+/// From here on they may be work, and may be a server that polls for changes: counted within a bound.
+const BUSY_SERVER_PERCENT: u64 = 25;
+/// Storage traffic of an agent's processes, bytes a second: a transcript and edited files, not a log line now and then.
+const AGENT_BYTES_PER_SEC: u64 = 3 << 10;
+/// The same of all jobs together: a copy or a download.
+const JOB_BYTES_PER_SEC: u64 = 256 << 10;
+/// The same of all servers together; it counts within a bound.
+const SERVER_BYTES_PER_SEC: u64 = 1 << 20;
+/// Most jobs at terminals whose connections are looked at.
+const TERMINAL_JOBS: usize = 20;
+
+/// What a process is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Belongs to the agent with this process id, as this part of it.
+    Agent(u32, Part),
+    /// Belongs to the server with this process id.
+    Server(u32, Place),
+    /// In a container of the system, and belongs to no server.
+    Contained,
+    Job,
+    /// Not the workspace's.
+    Other,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Here,
+    Container,
+}
+
+/// What of an agent a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Own,
+    Command,
+    Helper,
+}
+
+/// What two samples show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// What works besides agents, in words; `None` where nothing does.
+    pub works: Option<String>,
+    /// What may be work and may be nobody's.
+    pub may_work: Option<String>,
+    /// Agents that are there, working or parked.
+    pub agents: Vec<Agent>,
+}
+
+/// An agent that is there, with all that it started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// Its process, the topmost of its own.
+    pub pid: u32,
+    /// When that started, in ticks.
+    pub started: u64,
+    /// Whose it is.
+    pub uid: u32,
+    /// Which agent.
+    pub name: &'static str,
+    /// Whether it used processor time or storage as one does that works.
+    pub works: bool,
+    /// Whether all that shows it is storage traffic and a little processor time of its own processes: one that is parked
+    /// repaints, writes what is left, and flushes its databases every minute.
+    pub only_stirs: bool,
+    /// Whether it did so for long enough that it counts at its prompt, too: a build that it left, not a watcher.
+    pub is_lasting: bool,
+    /// What it used, in words.
+    pub uses: String,
+    /// Processes of the agent itself: a shim and its program.
+    pub own: Vec<u32>,
+    /// Processes that it started.
+    pub children: Vec<Child>,
+}
+
+impl Agent {
+    /// What it started, shells left out: process ids and starts.
+    pub fn programs(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.children.iter().filter(|child| !child.is_shell).map(|child| (child.pid, child.started))
+    }
+}
+
+/// A process that an agent started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// Its id.
+    pub pid: u32,
+    /// When it started, in ticks.
+    pub started: u64,
+    /// Whether it or something that it started listens on a port and uses little.
+    pub is_server: bool,
+    /// Whether it is a shell.
+    pub is_shell: bool,
+    /// Whether it belongs to a command that does nothing but watch files, or watch and serve.
+    pub is_watcher: bool,
+    /// Whether it is a command, or the shell of one, rather than a helper. Shells put a single command in their place.
+    pub is_command: bool,
+}
+
+/// The sample before, to take differences from.
+#[derive(Debug, Clone, Default)]
+pub struct Sampler {
+    before: BTreeMap<(u32, u64), (u64, u64)>,
+    primed: bool,
+    /// What each agent has used lately, and each of its parts.
+    agents: BTreeMap<u32, Mean>,
+    /// What all that each agent started has.
+    started: BTreeMap<u32, Mean>,
+    parts: BTreeMap<(u32, Part), Mean>,
+    /// What jobs have used lately, in hundredths of a percent of a core times looks: each look a thirtieth is forgotten.
+    jobs: u64,
+    job_traffic: Mean,
+    servers: Mean,
+    contained: Mean,
+    containers: Mean,
+    each_server: BTreeMap<u32, Mean>,
+}
+
+impl Sampler {
+    /// Takes a sample; what it shows is about the time since the one before.
+    pub fn sample(
+        &mut self,
+        processes: &[Process],
+        servers: &BTreeSet<u32>,
+        watchers: &BTreeSet<u32>,
+        user: Option<u32>,
+        passed: Duration,
+    ) -> Progress {
+        let kinds = classify(processes, servers, user);
+        let mut used: BTreeMap<Kind, (u64, u64)> = BTreeMap::new();
+        let mut after = BTreeMap::new();
+        for (process, kind) in processes.iter().zip(&kinds) {
+            let key = (process.pid, process.started);
+            let now = (process.ticks, process.storage_bytes.unwrap_or(0));
+            // A process that is new began from nothing; before the first sample nothing is known.
+            let then = self.before.get(&key).copied().unwrap_or(if self.primed { (0, 0) } else { now });
+            let sum = used.entry(*kind).or_default();
+            sum.0 += now.0.saturating_sub(then.0);
+            sum.1 += now.1.saturating_sub(then.1);
+            after.insert(key, now);
+        }
+        self.before = after;
+        self.primed = true;
+        let sum = |of: &dyn Fn(&Kind) -> bool| {
+            let all = used.iter().filter(|(kind, _)| of(kind)).map(|(_, used)| *used);
+            Use::of(all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)), passed)
+        };
+        let busy = self.busy_servers(&used, passed);
+        let mut agents = if busy.is_empty() {
+            agents(processes, &kinds, servers, watchers)
+        } else {
+            let serving = servers.difference(&busy).copied().collect();
+            agents(processes, &classify(processes, &serving, user), &serving, watchers)
+        };
+        let (before, before_parts) = (std::mem::take(&mut self.agents), std::mem::take(&mut self.parts));
+        let before_started = std::mem::take(&mut self.started);
+        for agent in &mut agents {
+            let whole = sum(&|kind| matches!(kind, Kind::Agent(pid, _) if *pid == agent.pid));
+            let mut mean = before.get(&agent.pid).copied().unwrap_or_default();
+            let lately = mean.lasting(whole, passed, AGENT_MILLIS);
+            self.agents.insert(agent.pid, mean);
+            agent.works = lately.share >= AGENT_PERCENT || lately.rate >= AGENT_BYTES_PER_SEC;
+            agent.uses = shown(whole);
+            let started = sum(
+                &|kind| matches!(kind, Kind::Agent(pid, part) if *pid == agent.pid && *part != Part::Own),
+            );
+            let mut mean = before_started.get(&agent.pid).copied().unwrap_or_default();
+            let started = mean.lasting(started, passed, AGENT_MILLIS);
+            self.started.insert(agent.pid, mean);
+            agent.only_stirs = lately.share < STIRS_PERCENT
+                && started.share < AGENT_PERCENT
+                && started.rate < AGENT_BYTES_PER_SEC;
+            for part in [Part::Own, Part::Command, Part::Helper] {
+                let key = (agent.pid, part);
+                let mut mean = before_parts.get(&key).copied().unwrap_or_default();
+                let now = sum(&|kind| *kind == Kind::Agent(agent.pid, part));
+                let lately = mean.lasting(now, passed, LASTING_MILLIS);
+                self.parts.insert(key, mean);
+                // An agent at its prompt reads 30 MB of its own program again, all at once: of itself only the processor counts.
+                let (percent, rate) = match part {
+                    Part::Own => (JOB_PERCENT, u64::MAX),
+                    Part::Command => (JOB_PERCENT, JOB_BYTES_PER_SEC),
+                    Part::Helper => (SERVER_PERCENT, JOB_BYTES_PER_SEC),
+                };
+                agent.is_lasting |= lately.share >= percent || lately.rate >= rate;
+            }
+        }
+        let jobs = sum(&|kind| *kind == Kind::Job);
+        self.jobs = self.jobs - self.jobs / JOB_LOOKS + jobs.share.min(JOB_MOST) * FINE;
+        let is_lasting = self.jobs >= JOB_LATELY * FINE;
+        let traffic = self.job_traffic.lasting(jobs, passed, LASTING_MILLIS).rate;
+        let served = sum(&|kind| matches!(kind, Kind::Server(..)));
+        let serves = self.servers.lasting(served, passed, LASTING_MILLIS);
+        let inside = sum(&|kind| *kind == Kind::Contained);
+        let contains = self.contained.lasting(inside, passed, LASTING_MILLIS);
+        // Tests in one container against a database in another: together they are what certainly works.
+        let all_inside = sum(&|kind| matches!(kind, Kind::Contained | Kind::Server(_, Place::Container)));
+        let containers = self.containers.lasting(all_inside, passed, LASTING_MILLIS);
+        let works = if (jobs.share >= JOB_PERCENT && is_lasting) || traffic >= JOB_BYTES_PER_SEC {
+            Some(format!("a job runs ({})", shown(jobs)))
+        } else if serves.share >= SERVER_PERCENT {
+            Some(format!("{} ({})", busiest(&used, processes), shown(served)))
+        } else if containers.share >= SERVER_PERCENT {
+            Some(format!("a container works ({})", shown(all_inside)))
+        } else {
+            None
+        };
+        let may_work = if serves.share >= BUSY_SERVER_PERCENT || serves.rate >= SERVER_BYTES_PER_SEC {
+            Some(format!("{} ({})", busiest(&used, processes), shown(served)))
+        } else if contains.share >= JOB_PERCENT || contains.rate >= JOB_BYTES_PER_SEC {
+            Some(format!("a container works or polls ({})", shown(inside)))
+        } else {
+            None
+        };
+        Progress { works, may_work, agents }
+    }
+
+    /// Servers that use so much that they are rather commands: a test run with a server of its own.
+    fn busy_servers(&mut self, used: &BTreeMap<Kind, (u64, u64)>, passed: Duration) -> BTreeSet<u32> {
+        let before = std::mem::take(&mut self.each_server);
+        for (kind, used) in used {
+            let Kind::Server(pid, _) = kind else { continue };
+            let mut mean = before.get(pid).copied().unwrap_or_default();
+            mean.lasting(Use::of(*used, passed), passed, LASTING_MILLIS);
+            self.each_server.insert(*pid, mean);
+        }
+        let is_busy = |(_, mean): &(&u32, &Mean)| mean.mean().share >= BUSY_SERVER_PERCENT;
+        self.each_server.iter().filter(is_busy).map(|(pid, _)| *pid).collect()
+    }
+}
+
+fn shown(used: Use) -> String {
+    format!("{} % of a core, {} kB/s", used.share, used.rate / 1000)
+}
+
+/// The servers in words, by the busiest of them.
+fn busiest(used: &BTreeMap<Kind, (u64, u64)>, processes: &[Process]) -> String {
+    let servers = used.iter().filter_map(|(kind, used)| match kind {
+        Kind::Server(pid, _) => Some((*used, *pid)),
+        _ => None,
+    });
+    let pid = servers.max().map(|(_, pid)| pid);
+    let process = processes.iter().find(|process| Some(process.pid) == pid);
+    format!("the server {} is busy", process.map_or("", |process| &process.comm))
+}
+
+/// The agents among these processes, with what belongs to each; none of them is known to work.
+pub fn agents_among(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Agent> {
+    if processes.iter().all(|process| agent_name(process).is_none()) {
+        return Vec::new();
+    }
+    agents(processes, &classify(processes, servers, user), servers, &BTreeSet::new())
+}
+
+/// The processes that can be of use to the workspace, its containers' included: ids and starts.
+pub fn of_workspace(processes: &[Process], user: Option<u32>) -> Vec<(u32, u64)> {
+    let id = |process: &Process| (process.pid, process.started);
+    if processes.iter().any(|process| CONTAINERS.contains(&process.comm.as_str())) {
+        let kinds = classify(processes, &BTreeSet::new(), user);
+        let own = processes.iter().zip(&kinds).filter(|(_, kind)| **kind != Kind::Other);
+        return own.map(|(process, _)| id(process)).collect();
+    }
+    let own = processes.iter().filter(|process| process.has_terminal || Some(process.uid) == user);
+    own.map(id).collect()
+}
+
+/// Programs in terminals that may wait for something elsewhere: no shells, no servers, nothing of an agent's.
+pub fn terminal_jobs(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<(u32, u64)> {
+    if !processes.iter().any(|process| process.has_terminal && !programs::is_shell(process)) {
+        return Vec::new();
+    }
+    let kinds = classify(processes, servers, user);
+    let is_one = |(process, kind): &(&Process, &Kind)| {
+        **kind == Kind::Job && process.has_terminal && !programs::is_shell(process)
+    };
+    let jobs = processes.iter().zip(&kinds).filter(is_one);
+    jobs.map(|(process, _)| (process.pid, process.started)).take(TERMINAL_JOBS).collect()
+}
+
+/// The agents with what belongs to each.
+fn agents(
+    processes: &[Process],
+    kinds: &[Kind],
+    servers: &BTreeSet<u32>,
+    watchers: &BTreeSet<u32>,
+) -> Vec<Agent> {
+    let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
+    let is_top = |process: &Process, kind: &Kind| *kind == Kind::Agent(process.pid, Part::Own);
+    let tops = processes.iter().zip(kinds).filter(|(process, kind)| is_top(process, kind));
+    let mut agents: Vec<Agent> = tops
+        .map(|(process, _)| Agent {
+            pid: process.pid,
+            started: process.started,
+            uid: process.uid,
+            name: agent_name(process).unwrap_or("agent"),
+            works: false,
+            only_stirs: false,
+            is_lasting: false,
+            uses: String::new(),
+            own: Vec::new(),
+            children: Vec::new(),
+        })
+        .collect();
+    if agents.is_empty() {
+        return agents;
+    }
+    // What lies between an agent and a server that it started serves too: `npm run dev` listens through others.
+    let mut serving = BTreeSet::new();
+    for server in servers {
+        let mut pid = *server;
+        while let Some(process) = by_pid.get(&pid).filter(|process| agent_name(process).is_none()) {
+            if !serving.insert(pid) || process.parent <= 1 {
+                break;
+            }
+            pid = process.parent;
+        }
+    }
+    let watching = background_watchers::watching(processes, servers, watchers);
+    for (process, kind) in processes.iter().zip(kinds) {
+        let Kind::Agent(top, part) = kind else { continue };
+        let Some(agent) = agents.iter_mut().find(|agent| agent.pid == *top) else { continue };
+        if *part == Part::Own {
+            agent.own.push(process.pid);
+        } else {
+            agent.children.push(Child {
+                pid: process.pid,
+                started: process.started,
+                is_shell: programs::is_shell(process),
+                is_server: serving.contains(&process.pid),
+                is_watcher: watching.contains(&process.pid),
+                is_command: !is_helper(process),
+            });
+        }
+    }
+    agents
+}
+
+/// The nearest of itself and its ancestors that is a server or an agent says what a process is.
+fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Kind> {
+    let by_pid: BTreeMap<u32, Named<'_>> =
+        processes.iter().map(|process| (process.pid, (process, agent_name(process)))).collect();
+    let kind_of = |process: &Process| {
+        let mut current = process;
+        let mut below = None;
+        let mut is_contained = false;
+        let mut server = None;
+        let place = |is_contained| if is_contained { Place::Container } else { Place::Here };
+        // Longer chains than this are loops in a table that changed while it was read.
+        for _ in 0..64 {
+            // An agent that listens (for its editor, or as its own server) is still an agent.
+            if let Some((_, Some(name))) = by_pid.get(&current.pid) {
+                if let Some((pid, true)) = server {
+                    return Kind::Server(pid, place(is_contained));
+                }
+                let part = match below {
+                    None => Part::Own,
+                    Some(child) if is_helper(child) => Part::Helper,
+                    Some(_) => Part::Command,
+                };
+                // The topmost of several nested ones (a shim and its program) stands for all.
+                return Kind::Agent(topmost_agent(current, name, &by_pid), part);
+            }
+            let runs_containers = CONTAINERS.contains(&current.comm.as_str());
+            // Who has a terminal below a server that has none works in a terminal that it serves: sshd, an editor's, CloudCLI.
+            let is_given = process.has_terminal && !current.has_terminal;
+            if !runs_containers && !is_given && servers.contains(&current.pid) {
+                // The system's own servers are nobody's; those in containers are the workspace's.
+                let is_own = Some(current.uid) == user || current.has_terminal;
+                if server.is_none_or(|(_, is_below_own)| is_own && !is_below_own) {
+                    server = Some((current.pid, is_own));
+                }
+            }
+            is_contained |= runs_containers;
+            match by_pid.get(&current.parent) {
+                Some((parent, _)) if parent.pid != current.pid && parent.pid > 1 => {
+                    below = Some(current);
+                    current = parent;
+                }
+                _ => break,
+            }
+        }
+        if let Some((pid, _)) = server.filter(|(_, is_own)| *is_own || is_contained) {
+            return Kind::Server(pid, place(is_contained));
+        }
+        let is_carrier = CARRIERS.contains(&process.comm.as_str());
+        if is_carrier {
+            Kind::Other
+        } else if is_contained {
+            Kind::Contained
+        } else if process.has_terminal || Some(process.uid) == user {
+            Kind::Job
+        } else {
+            Kind::Other
+        }
+    };
+    processes.iter().map(kind_of).collect()
+}
+
+/// A process, and which agent it is.
+type Named<'a> = (&'a Process, Option<&'static str>);
+
+fn topmost_agent(process: &Process, name: &str, by_pid: &BTreeMap<u32, Named<'_>>) -> u32 {
+    let mut top = process;
+    while let Some((parent, _)) =
+        by_pid.get(&top.parent).filter(|(parent, other)| parent.pid < top.pid && *other == Some(name))
+    {
+        top = parent;
+    }
+    top.pid
+}
+
+#[cfg(test)]
+mod tests;

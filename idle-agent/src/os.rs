@@ -1,0 +1,10 @@
+//! What is asked of the machine's own system: time, locks, small files, users, processes, programs. Knows nothing of
+//! workspaces, and uses nothing else of this crate.
+
+pub mod atomic_file;
+pub mod clock;
+pub mod command;
+pub mod mutex;
+pub mod processes;
+pub mod secret;
+pub mod users;
