@@ -1,20 +1,19 @@
-//! The OpenAPI 3.1 document: the operations of `operations`, the schemas of this crate's types.
+//! The OpenAPI 3.1 document: made of operations, and of the schemas that they name.
 //!
-//! The Worker serves it at `/openapi.json`; a test there compares the operations with its table of routes, both ways.
-//! What machines say is described in [`crate::vm`] and appears here without its fields: nobody else speaks it.
+//! The operations are the lines of the Worker's table of routes, which serves the document at `/openapi.json`. What
+//! machines say is described in [`crate::vm`] and appears here without its fields: nobody else speaks it.
 
-mod operations;
+mod operation;
 
-pub use operations::{Access, OPERATIONS, Operation};
+pub use operation::{Access, Answer, Body, Content, Operation};
 
-use crate::{
-    Duration, ErrorBody, ErrorCode, audit, backups, catalog, health, history, keys, ports, sweep, usage,
-    workspace,
-};
+use crate::keys::Scope;
+use crate::{Duration, ErrorBody, ErrorCode};
 use serde_json::{Map, Value, json};
+use utoipa::PartialSchema;
+pub use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::{PartialSchema, ToSchema};
 
 impl PartialSchema for Duration {
     fn schema() -> RefOr<Schema> {
@@ -28,14 +27,14 @@ impl PartialSchema for Duration {
 
 impl ToSchema for Duration {}
 
-/// The document as JSON text.
+/// The document of these operations as JSON text.
 ///
 /// # Errors
 /// What the JSON writer says.
-pub fn document(version: &str) -> Result<String, serde_json::Error> {
+pub fn document(version: &str, operations: &[&Operation]) -> Result<String, serde_json::Error> {
     let mut paths: Map<String, Value> = Map::new();
-    for operation in OPERATIONS {
-        let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+    for operation in operations {
+        let path = paths.entry(operation.path.replace("*}", "}")).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(operation.method.to_ascii_lowercase(), describe(operation));
         }
@@ -51,7 +50,7 @@ pub fn document(version: &str) -> Result<String, serde_json::Error> {
         "servers": [{ "url": "/" }],
         "paths": paths,
         "components": {
-            "schemas": schemas()?,
+            "schemas": schemas(operations)?,
             "securitySchemes": {
                 "owner": {
                     "type": "http", "scheme": "bearer",
@@ -72,7 +71,8 @@ pub fn document(version: &str) -> Result<String, serde_json::Error> {
 
 fn describe(operation: &Operation) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
-    for name in operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+    for part in operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+        let name = part.trim_end_matches('*');
         parameters
             .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
@@ -80,31 +80,27 @@ fn describe(operation: &Operation) -> Value {
         let schema = json!({ "type": "string" });
         parameters.push(json!({ "name": name, "in": place, "description": description, "schema": schema }));
     }
-    let answer = |content_type: &str, schema: &str, description: &str| {
-        if content_type.is_empty() {
-            return json!({ "description": description });
-        }
-        json!({ "description": description, "content": { content_type: { "schema": reference(schema) } } })
+    let answer = |content: Content, description: &str| match content {
+        Content::Nothing => json!({ "description": description }),
+        content => json!({ "description": description, "content": described(content) }),
     };
     let mut responses: Map<String, Value> = Map::new();
-    for (status, content_type, schema, description) in operation.answers {
-        responses.insert(status.to_string(), answer(content_type, schema, description));
+    for Answer { status, content, description } in operation.answers.into_iter().flatten() {
+        responses.insert(status.to_string(), answer(content, description));
     }
-    responses.insert(
-        "default".to_owned(),
-        answer("application/json", "ErrorBody", "A refusal; `code` is stable."),
-    );
+    let refusal = answer(Content::json::<ErrorBody>(), "A refusal; `code` is stable.");
+    responses.insert("default".to_owned(), refusal);
     let (security, needs) = match operation.access {
         Access::Open => (json!([]), None),
         Access::Scope(scope) => (json!([{ "owner": [] }]), Some(scope)),
-        Access::Restic => (json!([{ "owner": [] }, { "ownerBasic": [] }]), Some(keys::Scope::Read)),
+        Access::Restic => (json!([{ "owner": [] }, { "ownerBasic": [] }]), Some(Scope::Read)),
         Access::Machine => (json!([{ "machine": [] }]), None),
     };
     let needs = needs.map(|scope| json!(format!("Needs the scope `{}`.", scope.as_str())));
-    let body = operation.request.map(|(content_type, schema, required)| {
-        json!({ "required": required, "content": { content_type: { "schema": reference(schema) } } })
-    });
-    let described = [
+    let body = operation
+        .request
+        .map(|body| json!({ "required": body.is_required, "content": described(body.content) }));
+    let parts = [
         ("operationId", Some(json!(operation.id))),
         ("summary", Some(json!(operation.summary))),
         ("description", needs),
@@ -114,65 +110,33 @@ fn describe(operation: &Operation) -> Value {
         ("responses", Some(json!(responses))),
         ("security", Some(security)),
     ];
-    described
+    parts
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect::<Map<_, _>>()
         .into()
 }
 
-/// A schema of ours by name, `bytes` for raw content, or any object where the name is empty.
-fn reference(schema: &str) -> Value {
-    match schema {
-        "" => json!({ "type": "object" }),
-        "text" => json!({ "type": "string" }),
-        "bytes" => json!({ "type": "string", "format": "binary" }),
-        name => json!({ "$ref": format!("#/components/schemas/{name}") }),
-    }
+/// A body by its media type.
+fn described(content: Content) -> Value {
+    let schema = match content {
+        Content::Nothing | Content::Object | Content::Text => json!({ "type": "object" }),
+        Content::Bytes => json!({ "type": "string", "format": "binary" }),
+        Content::Json { name, .. } => json!({ "$ref": format!("#/components/schemas/{}", name()) }),
+    };
+    json!({ (content.media_type()): { "schema": schema } })
 }
 
-fn schemas() -> Result<Map<String, Value>, serde_json::Error> {
+/// The schemas that the operations name, those that these need, and the refusal's.
+fn schemas(operations: &[&Operation]) -> Result<Map<String, Value>, serde_json::Error> {
+    let bodies = operations.iter().filter_map(|operation| operation.request).map(|body| body.content);
+    let answers = operations.iter().flat_map(|operation| operation.answers).flatten().map(|one| one.content);
     let mut found = Vec::new();
-    macro_rules! collect {
-        ($($type:ty),+ $(,)?) => {$(
-            <$type>::schemas(&mut found);
-            found.push((<$type>::name().into_owned(), <$type>::schema()));
-        )+};
+    for content in bodies.chain(answers).chain([Content::json::<ErrorBody>()]) {
+        if let Content::Json { collect, .. } = content {
+            collect(&mut found);
+        }
     }
-    collect![
-        ErrorBody,
-        ErrorCode,
-        keys::ApiKeyList,
-        backups::MasterKeyRotation,
-        backups::CreateRestoreKit,
-        backups::RestoreKit,
-        backups::UndoneDeletions,
-        audit::AuditList,
-        catalog::Catalog,
-        keys::CreateApiKey,
-        ports::CreateLink,
-        keys::CreatedApiKey,
-        health::Health,
-        health::HealthPart,
-        health::HealthStatus,
-        workspace::NoFields,
-        ports::PortLink,
-        ports::SetPort,
-        workspace::WakeWorkspace,
-        sweep::SetSweep,
-        sweep::SweepReport,
-        usage::Usage,
-        workspace::CreateHold,
-        workspace::CreateWorkspace,
-        history::EventList,
-        workspace::Hold,
-        history::LogPage,
-        workspace::PatchWorkspace,
-        ports::PortList,
-        backups::SnapshotList,
-        workspace::Workspace,
-        workspace::WorkspaceList,
-    ];
     let mut schemas = Map::new();
     for (name, schema) in found {
         schemas.insert(name, serde_json::to_value(schema)?);
@@ -190,50 +154,38 @@ fn schemas() -> Result<Map<String, Value>, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use crate::workspace::{CreateWorkspace, Workspace};
 
-    fn read() -> Value {
-        serde_json::from_str(&document("1.2.3").unwrap()).unwrap()
+    fn read(operation: Operation) -> Value {
+        serde_json::from_str(&document("1.2.3", &[&operation]).unwrap()).unwrap()
     }
 
-    fn references(value: &Value, into: &mut BTreeSet<String>) {
-        match value {
-            Value::Object(object) => {
-                if let Some(Value::String(target)) = object.get("$ref") {
-                    into.insert(target.clone());
-                }
-                object.values().for_each(|value| references(value, into));
-            }
-            Value::Array(values) => values.iter().for_each(|value| references(value, into)),
-            _ => {}
+    fn create() -> Operation {
+        let answer = Answer { status: 202, content: Content::json::<Workspace>(), description: "It." };
+        Operation {
+            access: Access::Scope(Scope::Write),
+            request: Some(Body { content: Content::json::<CreateWorkspace>(), is_required: true }),
+            answers: [Some(answer), None],
+            ..Operation::new("POST", "/v1/things/{id}/{path*}", "createThing", "Creates a thing.")
         }
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
-        let document = read();
-        let mut targets = BTreeSet::new();
-        references(&document, &mut targets);
-        assert!(targets.len() > 20, "{targets:?}");
-        for target in targets {
-            let pointer = target.strip_prefix('#').unwrap();
-            assert!(document.pointer(pointer).is_some(), "{target}");
-        }
-    }
-
-    #[test]
-    fn operations_have_names_of_their_own_and_an_answer() {
-        let mut seen = BTreeSet::new();
-        for operation in OPERATIONS {
-            assert!(seen.insert(operation.id), "{} twice", operation.id);
-            assert!(!operation.answers.is_empty(), "{}", operation.id);
-            assert!(operation.summary.ends_with('.'), "{}", operation.id);
-        }
+    fn an_operation_is_described_with_its_path_scope_body_and_answers() {
+        let document = read(create());
+        let described = document.pointer("/paths/~1v1~1things~1{id}~1{path}/post").unwrap();
+        assert_eq!(described["operationId"], "createThing");
+        assert_eq!(described["description"], "Needs the scope `write`.");
+        assert_eq!(described["parameters"][1]["name"], "path");
+        let schema = "/requestBody/content/application~1json/schema/$ref";
+        assert_eq!(described.pointer(schema).unwrap(), "#/components/schemas/CreateWorkspace");
+        assert_eq!(described["responses"]["202"]["description"], "It.");
+        assert!(described["responses"]["default"].is_object());
     }
 
     #[test]
     fn every_error_code_is_listed() {
-        let document = read();
+        let document = read(create());
         let listed = document.pointer("/components/schemas/ErrorCode/enum").unwrap().as_array().unwrap();
         for code in ErrorCode::ALL {
             assert!(listed.iter().any(|listed| listed == code.as_str()), "{code:?}");
@@ -242,7 +194,7 @@ mod tests {
 
     #[test]
     fn durations_are_texts_and_unknown_fields_are_refused() {
-        let document = read();
+        let document = read(create());
         assert_eq!(document.pointer("/components/schemas/Duration/type").unwrap(), "string");
         let create = document.pointer("/components/schemas/CreateWorkspace").unwrap();
         assert_eq!(create["additionalProperties"], false, "{create}");

@@ -78,8 +78,9 @@ pub enum Input {
     },
 }
 
-/// What the owner may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the owner may ask for. Both ends of its way to the object run the same build: its JSON is not pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Back up and end the machine.
     Sleep,
@@ -166,6 +167,46 @@ pub enum Command {
         /// Whether anybody may.
         access: PortAccess,
     },
+}
+
+impl Command {
+    /// What the audit log calls it.
+    pub fn audit_action(&self) -> &'static str {
+        match self {
+            Self::Sleep => "workspace.sleep",
+            Self::Wake { .. } => "workspace.wake",
+            Self::Retry => "workspace.retry",
+            Self::Quote(_) => "workspace.quote",
+            Self::Delete => "workspace.delete",
+            Self::Discard => "workspace.discard",
+            Self::Undelete => "workspace.undelete",
+            Self::Change { .. } | Self::Retain(_) => "workspace.change",
+            Self::TakeHold(_) => "workspace.hold",
+            Self::ReleaseHold { .. } => "workspace.release_hold",
+            Self::Snapshot => "workspace.snapshot",
+            Self::BeginTidying { .. } => "workspace.begin_tidying",
+            Self::EndTidying { .. } => "workspace.end_tidying",
+            Self::TakeGrant { .. } => "workspace.take_grant",
+            Self::EndGrant { .. } => "workspace.end_grant",
+            Self::Crowded { .. } => "workspace.crowded",
+            Self::Forget { .. } => "workspace.forget",
+            Self::Recall { .. } => "workspace.recall",
+            Self::Relabel => "workspace.relabel",
+            Self::SetPublic { access: PortAccess::Public, .. } => "workspace.open_port",
+            Self::SetPublic { access: PortAccess::Owner, .. } => "workspace.close_port",
+        }
+    }
+
+    /// Its name: on a button's path, for one.
+    pub fn name(&self) -> &'static str {
+        let action = self.audit_action();
+        action.split_once('.').map_or(action, |(_, name)| name)
+    }
+
+    /// Whether it may start a machine, whose worst case is to be reserved first.
+    pub fn starts_machine(&self) -> bool {
+        matches!(self, Self::Wake { .. } | Self::Retry)
+    }
 }
 
 /// Who may reach a port.

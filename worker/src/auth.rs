@@ -1,17 +1,16 @@
 //! Who asks: the owner token, an API key, a session, or a machine's token.
 //!
 //! Comparisons take the same time whatever they find, and no refusal says which part was wrong. Handlers get a
-//! [`Context`] and act for its tenant alone. Nothing is written per request: a key's last use is noted once an hour.
+//! [`Actor`] and act for its tenant alone. Nothing is written per request: a key's last use is noted once an hour.
 
-use crate::config::Config;
+use crate::actor::Actor;
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::index::KeyRow;
-use crate::invocation::Invocation;
 use crate::log::{self, Level};
-use crate::route::Access;
 use base64::Engine;
 use ebbtide_api::keys::Scope;
-use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp, WorkspaceId};
+use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp};
 use ebbtide_control::tokens::{ApiKey, TokenError, VmClaims, same_secret};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,123 +25,63 @@ const FAILURES_WINDOW_SECS: i64 = 60;
 /// Addresses that are remembered, the oldest forgotten first.
 const ADDRESSES_MAX: usize = 1_000;
 
-/// For whom a handler acts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Context {
-    /// Whose things may be touched.
-    pub tenant: TenantId,
-    /// Who acts, for the audit log: `owner`, `key:{id}`, `session:…`.
-    pub actor: String,
-    /// What may be done.
-    pub scopes: Vec<Scope>,
-    /// The one workspace whose backups may be read: set for a restore kit's key, which has no scope.
-    pub repository: Option<WorkspaceId>,
-    /// Names the request in the logs.
-    pub request_id: String,
+/// Who may come in as a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Whoever has the scope.
+    Scope(Scope),
+    /// Whoever has the scope `read`, or a restore kit's key. The handler compares the workspace.
+    Backups,
 }
 
-impl Context {
-    /// Whether a scope is covered: `admin` covers `write`, and `write` covers `read`.
-    pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.iter().any(|own| *own >= scope)
-    }
-}
+/// What commands to workspaces need.
+pub const COMMANDS: Needs = Needs::Scope(Scope::Write);
 
-/// Who is behind a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
-    /// Nobody in particular, where the route is open.
-    Anybody,
-    /// A person or a program of a tenant.
-    Person(Context),
-    /// A machine.
-    Machine(VmClaims),
-}
-
-impl Caller {
-    /// The person, where the route asks for one.
-    ///
-    /// # Errors
-    /// The table and the dispatcher disagree.
-    pub fn person(self) -> ApiResult<Context> {
-        match self {
-            Self::Person(context) => Ok(context),
-            Self::Anybody | Self::Machine(_) => {
-                Err(ApiError::internal("a route for people was reached without one"))
-            }
-        }
-    }
-
-    /// The machine, where the route asks for one.
-    ///
-    /// # Errors
-    /// The table and the dispatcher disagree.
-    pub fn machine(self) -> ApiResult<VmClaims> {
-        match self {
-            Self::Machine(claims) => Ok(claims),
-            Self::Anybody | Self::Person(_) => {
-                Err(ApiError::internal("a route for machines was reached without one"))
-            }
-        }
-    }
-}
-
-/// Lets a request through, or refuses it.
+/// Lets a person or a program of a tenant through, or refuses it.
 ///
 /// # Errors
 /// `unauthorized`, `token_expired`, `forbidden`, `rate_limited`.
-pub async fn authenticate(
-    invocation: &Invocation,
-    header: Option<&str>,
-    access: Access,
-) -> ApiResult<Caller> {
-    let scope = match access {
-        Access::Open => return Ok(Caller::Anybody),
-        Access::Machine => {
-            let token = credential(header).ok_or_else(missing)?;
-            return machine(&invocation.config, &token, invocation.now()).map(Caller::Machine);
-        }
-        Access::Read | Access::Restic => Scope::Read,
-        Access::Write => Scope::Write,
-        Access::Admin => Scope::Admin,
-    };
+pub async fn person(app: &App, header: Option<&str>, address: &str, needs: Needs) -> ApiResult<Actor> {
     let credential = credential(header).ok_or_else(missing)?;
-    let context = sign_in(invocation, &credential).await?;
-    // The handler compares the workspace.
-    let kit = access == Access::Restic && context.repository.is_some();
-    if kit || context.may(scope) {
-        Ok(Caller::Person(context))
+    let actor = sign_in(app, &credential, address).await?;
+    let (scope, is_let_in) = match needs {
+        Needs::Scope(scope) => (scope, actor.may(scope)),
+        Needs::Backups => (Scope::Read, actor.may(Scope::Read) || actor.repository.is_some()),
+    };
+    if is_let_in {
+        Ok(actor)
     } else {
         let message = format!("this key lacks the scope `{}`", scope.as_str());
         Err(ApiError::new(ErrorCode::Forbidden, message))
     }
 }
 
-/// Turns a credential that a person holds (the owner token or an API key) into a context; the sign-in form uses it too.
+/// Lets a machine through by its token, or refuses it. Whether its generation lives is the object's to say.
+///
+/// # Errors
+/// `unauthorized`, `token_expired`, `stale_generation`.
+pub fn machine(app: &App, header: Option<&str>) -> ApiResult<VmClaims> {
+    let token = credential(header).ok_or_else(missing)?;
+    app.config.token_keys.verify_vm(&token, app.now()).map_err(refuse_token)
+}
+
+/// Turns a credential that a person holds (the owner token or an API key) into an actor; the sign-in form uses it too.
 ///
 /// # Errors
 /// `unauthorized`, or `rate_limited` after many failures from one address.
-pub async fn sign_in(invocation: &Invocation, credential: &str) -> ApiResult<Context> {
-    let now = invocation.now();
-    let request_id = invocation.request_id.clone();
-    if same_secret(&invocation.config.owner_token, credential) {
-        let scopes = vec![Scope::Read, Scope::Write, Scope::Admin];
-        return Ok(Context {
-            tenant: TenantId::owner(),
-            actor: "owner".to_owned(),
-            scopes,
-            repository: None,
-            request_id,
-        });
+pub async fn sign_in(app: &App, credential: &str, address: &str) -> ApiResult<Actor> {
+    let now = app.now();
+    if same_secret(&app.config.owner_token, credential) {
+        return Ok(Actor::unlimited(TenantId::owner(), "owner".to_owned(), address));
     }
     // A lookup costs a database call: whoever guesses is stopped before it.
-    if FAILURES.with_borrow(|failures| failures.is_blocked(&invocation.address, now)) {
+    if FAILURES.with_borrow(|failures| failures.is_blocked(address, now)) {
         let wait = FAILURES_WINDOW_SECS.to_string();
         return Err(ApiError::new(ErrorCode::RateLimited, "too many failed sign-ins from this address")
             .header("retry-after", wait));
     }
     if let Ok(key) = ApiKey::parse(credential) {
-        let index = invocation.index()?;
+        let index = app.d1()?;
         if let Some(row) = index.key(key.id()).await?.filter(|row| key.matches(&row.digest)) {
             if row.expires_at.is_some_and(|at| at <= now) {
                 return Err(ApiError::new(ErrorCode::TokenExpired, "this restore kit has ended")
@@ -156,35 +95,23 @@ pub async fn sign_in(invocation: &Invocation, credential: &str) -> ApiResult<Con
                     log::write(Level::Warn, &format!("a key's last use was not noted: {error}"), &[]);
                 }
             }
-            let actor = format!("key:{}", key.id());
+            let name = format!("key:{}", key.id());
             let KeyRow { tenant, scopes, repository, .. } = row;
-            return Ok(Context { tenant, actor, scopes, repository, request_id });
+            return Ok(Actor { tenant, name, scopes, repository, address: address.to_owned() });
         }
     }
-    FAILURES.with_borrow_mut(|failures| failures.count(&invocation.address, now));
+    FAILURES.with_borrow_mut(|failures| failures.count(address, now));
     Err(ApiError::new(ErrorCode::Unauthorized, "the credential is not one of ours")
         .header("www-authenticate", BEARER))
 }
 
-/// Turns the token of a dashboard session into a context.
+/// Turns the token of a dashboard session into an actor.
 ///
 /// # Errors
 /// `unauthorized` or `token_expired`.
-pub fn session(config: &Config, token: &str, now: Timestamp, request_id: &str) -> ApiResult<Context> {
-    let claims = config.token_keys.verify_session(token, now).map_err(refuse_token)?;
-    let scopes = vec![Scope::Read, Scope::Write, Scope::Admin];
-    Ok(Context {
-        tenant: claims.tenant,
-        actor: claims.actor,
-        scopes,
-        repository: None,
-        request_id: request_id.to_owned(),
-    })
-}
-
-/// Reads a machine's token. Whether its generation lives is the object's to say.
-fn machine(config: &Config, token: &str, now: Timestamp) -> ApiResult<VmClaims> {
-    config.token_keys.verify_vm(token, now).map_err(refuse_token)
+pub fn session(app: &App, token: &str, address: &str) -> ApiResult<Actor> {
+    let claims = app.config.token_keys.verify_session(token, app.now()).map_err(refuse_token)?;
+    Ok(Actor::unlimited(claims.tenant, claims.actor, address))
 }
 
 /// How a token of ours is refused.
@@ -280,21 +207,6 @@ mod tests {
         for (header, wanted) in table {
             assert_eq!(credential(header).as_deref(), wanted, "{header:?}");
         }
-    }
-
-    #[test]
-    fn scopes_cover_those_below_them() {
-        let context = |scopes: &[Scope]| Context {
-            tenant: TenantId::owner(),
-            actor: String::new(),
-            scopes: scopes.to_vec(),
-            repository: None,
-            request_id: String::new(),
-        };
-        assert!(context(&[Scope::Write]).may(Scope::Read));
-        assert!(!context(&[Scope::Write]).may(Scope::Admin));
-        assert!(context(&[Scope::Admin]).may(Scope::Write));
-        assert!(!context(&[]).may(Scope::Read));
     }
 
     #[test]

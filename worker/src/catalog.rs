@@ -7,8 +7,8 @@ mod choose;
 
 pub use choose::{Choice, Defaults, choose, quote};
 
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
 use ebbtide_api::catalog::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use ebbtide_control::hetzner::{Architecture, Failure, Location, Pricing, ServerType};
@@ -44,17 +44,17 @@ thread_local! {
 }
 
 /// The provider's offers; `None` where it does not answer and none are remembered.
-pub async fn offers(invocation: &Invocation) -> Option<Rc<Offers>> {
-    let now = invocation.now();
+pub async fn offers(app: &App) -> Option<Rc<Offers>> {
+    let now = app.now();
     let failed_lately =
         |memory: &Memory| memory.failed_at.is_some_and(|at| now.duration_since(at) < PAUSE.into());
     if MEMORY.with_borrow(failed_lately) {
         return remembered();
     }
-    match fresh(invocation).await {
+    match fresh(app).await {
         Ok(offers) => Some(offers),
         Err(failure) => {
-            let fields = [("request.id", invocation.request_id.as_str()), ("error", &failure.to_string())];
+            let fields = [("request.id", app.request_id.as_str()), ("error", &failure.to_string())];
             crate::log::write(crate::log::Level::Warn, "the provider's catalog is not to be had", &fields);
             MEMORY.with_borrow_mut(|memory| memory.failed_at = Some(now));
             remembered()
@@ -66,8 +66,8 @@ fn remembered() -> Option<Rc<Offers>> {
     MEMORY.with_borrow(|memory| memory.offers.as_ref().map(|(_, offers)| Rc::clone(offers)))
 }
 
-async fn fresh(invocation: &Invocation) -> Result<Rc<Offers>, Failure> {
-    let now = invocation.now();
+async fn fresh(app: &App) -> Result<Rc<Offers>, Failure> {
+    let now = app.now();
     let fresh = MEMORY.with_borrow(|memory| {
         let fresh = memory.offers.as_ref().filter(|(at, _)| now.duration_since(*at) < FRESH_FOR.into());
         fresh.map(|(_, offers)| Rc::clone(offers))
@@ -75,7 +75,7 @@ async fn fresh(invocation: &Invocation) -> Result<Rc<Offers>, Failure> {
     if let Some(offers) = fresh {
         return Ok(offers);
     }
-    let hetzner = invocation.hetzner();
+    let hetzner = app.hetzner();
     let mut sizes = hetzner.server_types().await.outcome?;
     sizes.retain(|size| size.architecture == Architecture::X86);
     let locations = hetzner.locations().await.outcome?;
@@ -86,21 +86,20 @@ async fn fresh(invocation: &Invocation) -> Result<Rc<Offers>, Failure> {
     Ok(offers)
 }
 
-/// `GET /v1/catalog`, and the dashboard's create form.
+/// What can be chosen, for the API and for the dashboard's create form.
 ///
 /// # Errors
 /// The provider does not answer and nothing is remembered.
-pub async fn catalog(invocation: &Invocation) -> ApiResult<Catalog> {
-    let offers = offers(invocation).await.ok_or_else(|| {
+pub async fn catalog(app: &App) -> ApiResult<Catalog> {
+    let offers = offers(app).await.ok_or_else(|| {
         ApiError::new(
             ErrorCode::ProviderUnavailable,
             "the provider does not say what it offers at the moment",
         )
     })?;
-    let config = &invocation.config;
-    let now = invocation.now();
-    let mut sizes: Vec<CatalogSize> =
-        offers.sizes.iter().map(|size| show(&offers, size, invocation, now)).collect();
+    let config = &app.config;
+    let now = app.now();
+    let mut sizes: Vec<CatalogSize> = offers.sizes.iter().map(|size| show(&offers, size, app, now)).collect();
     sizes.retain(|size| !size.locations.is_empty());
     sizes.sort_by_key(|size| {
         let cheapest =
@@ -135,8 +134,8 @@ fn micros(price: &String) -> u64 {
     ebbtide_control::hetzner::Decimal(price.clone()).micros_rounded_up().unwrap_or(u64::MAX)
 }
 
-fn show(offers: &Offers, size: &ServerType, invocation: &Invocation, now: Timestamp) -> CatalogSize {
-    let policy = &invocation.config.policy;
+fn show(offers: &Offers, size: &ServerType, app: &App, now: Timestamp) -> CatalogSize {
+    let policy = &app.config.policy;
     let offered = choose::offered_at(size, now);
     CatalogSize {
         name: size.name.clone(),

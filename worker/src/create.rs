@@ -8,13 +8,13 @@ mod once;
 
 pub use once::once;
 
-use crate::auth::Context;
+use crate::actor::Actor;
+use crate::app::App;
 use crate::catalog::{self, Choice, Defaults, Offers};
 use crate::chance::random;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::index::Intent;
-use crate::invocation::Invocation;
 use crate::object::Call;
 use crate::reserve;
 use ebbtide_api::backups::Retention;
@@ -67,30 +67,25 @@ pub fn new_id() -> ApiResult<WorkspaceId> {
 ///
 /// # Errors
 /// The first field that cannot be used.
-pub async fn check(invocation: &Invocation, request: CreateWorkspace) -> ApiResult<Checked> {
+pub async fn check(app: &App, request: CreateWorkspace) -> ApiResult<Checked> {
     // The cheap rules first: a request that is wrong costs no call.
-    let offers = match check_fields(&request, &invocation.config.policy) {
-        Ok(()) => catalog::offers(invocation).await,
+    let offers = match check_fields(&request, &app.config.policy) {
+        Ok(()) => catalog::offers(app).await,
         Err(refusal) => return Err(refusal),
     };
-    complete(request, offers.as_deref(), &invocation.config, invocation.now())
+    complete(request, offers.as_deref(), &app.config, app.now())
 }
 
 /// Creates a workspace under an id. Repeatable with the same id.
 ///
 /// # Errors
 /// Storage or the object does not answer: then it may exist, and the same call finishes it.
-pub async fn create(
-    invocation: &Invocation,
-    context: &Context,
-    id: &WorkspaceId,
-    checked: Checked,
-) -> ApiResult<Workspace> {
+pub async fn create(app: &App, actor: &Actor, id: &WorkspaceId, checked: Checked) -> ApiResult<Workspace> {
     let Checked { name, spec, env, quote, worst_case } = checked;
-    let now = invocation.now();
+    let now = app.now();
     let intent = Intent {
         id,
-        tenant: &context.tenant,
+        tenant: &actor.tenant,
         name: &name,
         repo: spec.repo.as_deref(),
         size: &spec.placement.size,
@@ -98,13 +93,12 @@ pub async fn create(
         now,
         next_deadline: plus(now, INTENT_DEADLINE),
     };
-    let note = invocation.audit_note(context, "workspace.create", id.as_str());
-    reserve::new_workspace(invocation, &spec, quote.as_ref(), &intent, &note).await?;
-    invocation.keychain()?.seal_env(&context.tenant, id, env).await?;
-    let host = names::workspace_host(&name, id, &invocation.config.zone);
-    let record =
-        NewWorkspace { id: id.clone(), tenant: context.tenant.clone(), name, host, spec, worst_case };
-    invocation.ask(&context.tenant, id, Call::Create { record: Box::new(record), quote }).await
+    let note = app.audit_note(actor, "workspace.create", id.as_str());
+    reserve::new_workspace(app, &spec, quote.as_ref(), &intent, &note).await?;
+    app.keychain()?.seal_env(&actor.tenant, id, env).await?;
+    let host = names::workspace_host(&name, id, &app.config.zone);
+    let record = NewWorkspace { id: id.clone(), tenant: actor.tenant.clone(), name, host, spec, worst_case };
+    app.workspace(&actor.tenant, id).ask(Call::Create { record: Box::new(record), quote }).await
 }
 
 /// The rules that need nobody else.

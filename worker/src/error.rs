@@ -3,6 +3,7 @@
 //! The message is shown to whoever asked, so it never holds a secret or another tenant's data; the cause goes to the
 //! log only.
 
+use crate::log::{self, Level};
 use ebbtide_api::{ErrorBody, ErrorCode};
 use std::borrow::Cow;
 use std::fmt;
@@ -99,6 +100,17 @@ impl ApiError {
     /// What the log alone may know.
     pub fn logged_cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+
+    /// Writes what went wrong into the log, with the cause that no answer shows.
+    pub fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
+        let mut all = fields.to_vec();
+        all.extend([
+            ("code", self.code.as_str()),
+            ("error", self.message()),
+            ("cause", self.logged_cause().unwrap_or_default()),
+        ]);
+        log::write(level, message, &all);
     }
 
     /// Headers of the answer.

@@ -4,10 +4,10 @@
 //! in an isolate, with five calls, so that asking costs no more than the request itself; whoever comes meanwhile gets
 //! the last result. A part that does not answer within three seconds counts as not answering.
 
+use crate::app::App;
 use crate::chance;
 use crate::error::ApiResult;
 use crate::gate;
-use crate::invocation::Invocation;
 use ebbtide_api::health::{Health, HealthPart, HealthStatus};
 use ebbtide_api::{TenantId, Timestamp};
 use futures_util::future::{Either, join, join3, select};
@@ -36,7 +36,7 @@ thread_local! {
 }
 
 /// How an installation is that is configured.
-pub async fn health(invocation: &Invocation) -> Health {
+pub async fn health(app: &App) -> Health {
     let started = chance::now();
     loop {
         let now = chance::now();
@@ -51,7 +51,7 @@ pub async fn health(invocation: &Invocation) -> Health {
         Delay::from(PAUSE).await;
     }
     MEMORY.with_borrow_mut(|memory| memory.looking_since = Some(chance::now()));
-    let parts = look(invocation).await;
+    let parts = look(app).await;
     MEMORY.set(Memory { last: Some((chance::now(), parts.clone())), looking_since: None });
     whole(parts)
 }
@@ -67,18 +67,12 @@ fn is_older(at: Timestamp, now: Timestamp, millis: i64) -> bool {
     now.as_millisecond().saturating_sub(at.as_millisecond()) >= millis
 }
 
-async fn look(invocation: &Invocation) -> Vec<HealthPart> {
-    let index = in_time(cron_at(invocation));
-    let storage = join(in_time(agent(invocation)), in_time(opens(invocation)));
-    let object = in_time(gate::levels(&invocation.env, &invocation.calls));
+async fn look(app: &App) -> Vec<HealthPart> {
+    let index = in_time(cron_at(app));
+    let storage = join(in_time(agent(app)), in_time(opens(app)));
+    let object = in_time(gate::levels(&app.env, &app.calls));
     let (cron_at, (agent, opens), levels) = join3(index, storage, object).await;
-    judge(&Looked {
-        now: invocation.now(),
-        cron_at,
-        has_agent: agent,
-        opens_keys: opens,
-        gate: levels.map(|_| ()),
-    })
+    judge(&Looked { now: app.now(), cron_at, has_agent: agent, opens_keys: opens, gate: levels.map(|_| ()) })
 }
 
 async fn in_time<T>(look: impl Future<Output = ApiResult<T>>) -> Option<T> {
@@ -89,16 +83,16 @@ async fn in_time<T>(look: impl Future<Output = ApiResult<T>>) -> Option<T> {
     }
 }
 
-async fn cron_at(invocation: &Invocation) -> ApiResult<Option<Timestamp>> {
-    invocation.index()?.cron_at().await
+async fn cron_at(app: &App) -> ApiResult<Option<Timestamp>> {
+    app.d1()?.cron_at().await
 }
 
-async fn agent(invocation: &Invocation) -> ApiResult<bool> {
-    Ok(invocation.storage()?.current_agent().await?.is_some())
+async fn agent(app: &App) -> ApiResult<bool> {
+    Ok(app.r2()?.current_agent().await?.is_some())
 }
 
-async fn opens(invocation: &Invocation) -> ApiResult<bool> {
-    invocation.keychain()?.opens(&TenantId::owner()).await
+async fn opens(app: &App) -> ApiResult<bool> {
+    app.keychain()?.opens(&TenantId::owner()).await
 }
 
 /// What was found; `None` where a part did not answer.

@@ -2,14 +2,15 @@
 //!
 //! The only crate that names `worker::`. It acts; what to do is decided in `control`. A panic here is a hang, hence
 //! the lints. There is no development branch: everything that differs between a laptop and production is configuration.
-//! A request goes `fetch` → [`route`] (the table) → [`auth`] → [`handlers`] → an answer; pages are in [`pages`].
+//! A request goes `fetch` → [`routes`] (the table) → [`auth`] → [`handlers`] → an answer; pages are in [`pages`].
 
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
-mod answer;
+mod actor;
+mod app;
 mod auth;
 mod body;
 mod calls;
@@ -23,20 +24,24 @@ mod gate;
 mod handlers;
 mod health;
 mod index;
-mod invocation;
 mod json;
 mod keychain;
 mod log;
 mod metrics;
 mod object;
 mod pages;
+mod path;
+mod request;
 mod reserve;
+mod response;
 mod restic_paths;
 mod restic_view;
 mod route;
+mod routes;
 mod serve;
 mod storage;
 mod sweep;
+mod trash;
 mod usage;
 mod workspaces;
 
@@ -51,5 +56,5 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
 /// Runs every five minutes.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    serve::scheduled(env).await;
+    sweep::scheduled(&env).await;
 }

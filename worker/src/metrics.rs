@@ -6,11 +6,11 @@
 
 mod page;
 
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::error::{ApiError, ApiResult};
 use crate::gate;
 use crate::index::StateFigures;
-use crate::invocation::Invocation;
+use crate::request::Incoming;
 use crate::{sweep, usage};
 use ebbtide_api::Timestamp;
 use ebbtide_api::sweep::{SweepMode, SweepPartReport, SweepReport};
@@ -37,19 +37,20 @@ struct Figures {
 ///
 /// # Errors
 /// None but what building an answer has.
-pub async fn get(invocation: &Invocation, context: &Context) -> ApiResult<Response> {
-    let (states, cron_at) = match invocation.index() {
-        Ok(index) => (index.figures(&context.tenant).await.ok(), index.cron_at().await.ok().flatten()),
+pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let (states, cron_at) = match app.d1() {
+        Ok(index) => (index.figures(&actor.tenant).await.ok(), index.cron_at().await.ok().flatten()),
         Err(_) => (None, None),
     };
     let figures = Figures {
         states,
         cron_at,
-        sweep: sweep::report(invocation).await.ok(),
-        spending: usage::caps(invocation, context).await.ok(),
-        levels: gate::levels(&invocation.env, &invocation.calls).await.ok(),
+        sweep: sweep::report(app).await.ok(),
+        spending: usage::caps(app, actor).await.ok(),
+        levels: gate::levels(&app.env, &app.calls).await.ok(),
     };
-    let text = render(&figures, invocation.now());
+    let text = render(&figures, app.now());
     let builder = ResponseBuilder::new().with_header("content-type", CONTENT_TYPE);
     Ok(builder.map_err(ApiError::internal)?.fixed(text.into_bytes()))
 }

@@ -16,9 +16,10 @@ mod shore;
 mod store;
 mod story;
 
-pub use backups::{Admitted, Ancestors, BackupCall, Held};
-pub use call::{Call, EnrolProof, Envelope, EventPage, ObjectRefusal, ReceiptEnds};
-pub use client::{call, forward_socket};
+pub use call::{
+    Admitted, Ancestors, BackupCall, Call, EnrolProof, Envelope, EventPage, Held, ObjectRefusal, ReceiptEnds,
+};
+pub use client::WorkspaceClient;
 
 use crate::config::Config;
 use crate::log::Level;

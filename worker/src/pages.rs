@@ -13,7 +13,8 @@ mod session;
 mod visit;
 
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
+use crate::log::Level;
+use crate::request::Incoming;
 use crate::workspaces;
 use ebbtide_api::{ErrorCode, WorkspaceId};
 use ebbtide_dashboard::asset::Asset;
@@ -25,19 +26,19 @@ use futures_util::future::join_all;
 use route::{Route, Verb, safe_next};
 use session::Session;
 use visit::Visit;
-use worker::{Method, Request, Response};
+use worker::{Method, Response};
 
 /// Workspaces of the overview that are asked themselves (last backup, cost); the index alone speaks for the others.
 /// 25 calls stay well below the 40 that one invocation may make.
 const ASKED: usize = 25;
 
 /// Answers a browser; a refusal is a page too.
-pub async fn handle(invocation: &Invocation, request: &Request) -> Response {
-    match answer(invocation, request).await {
+pub async fn handle(incoming: &Incoming) -> Response {
+    match answer(incoming).await {
         Ok(response) => response,
         Err(error) => {
-            note(&error, &invocation.request_id);
-            refusal(&error, &invocation.request_id, Visit::of(invocation, request).ok().as_ref())
+            note(&error, &incoming.app.request_id);
+            refusal(&error, &incoming.app.request_id, Visit::of(incoming).ok().as_ref())
         }
     }
 }
@@ -47,28 +48,28 @@ pub fn refuse(error: &ApiError, request_id: &str) -> Response {
     refusal(error, request_id, None)
 }
 
-async fn answer(invocation: &Invocation, request: &Request) -> ApiResult<Response> {
-    let verb = match request.method() {
+async fn answer(incoming: &Incoming) -> ApiResult<Response> {
+    let verb = match incoming.request.method() {
         Method::Get | Method::Head => Verb::Get,
         Method::Post => Verb::Post,
         _ => Verb::Other,
     };
-    let path = invocation.url.path();
-    let visit = || Visit::of(invocation, request);
+    let path = incoming.url.path();
+    let visit = || Visit::of(incoming);
     match Route::find(verb, path) {
         Route::Static => {
             let asset = Asset::find(path).ok_or_else(nothing)?;
-            reply::asset(&asset, input::header(request, "if-none-match").as_deref())
+            reply::asset(&asset, incoming.header("if-none-match").as_deref())
         }
         Route::Home => match visit() {
             Ok(visit) if path == "/" => list(&visit).await,
             Ok(_) => reply::see("/", None),
-            Err(_) => ask_to_sign_in(invocation),
+            Err(_) => ask_to_sign_in(incoming),
         },
-        Route::SignIn => sign_in(invocation, request).await,
+        Route::SignIn => sign_in(incoming).await,
         Route::SignOut => {
             let visit = visit()?;
-            visit.form(request).await?;
+            visit.form().await?;
             reply::see("/", Some(&Session::end()))
         }
         Route::WrongMethod => {
@@ -79,7 +80,7 @@ async fn answer(invocation: &Invocation, request: &Request) -> ApiResult<Respons
         Route::Live(id) => live(&visit()?, &id).await,
         Route::Cost => create::cost(&visit()?).await,
         page => match visit() {
-            Ok(visit) => signed_in(&visit, request, page).await,
+            Ok(visit) => signed_in(&visit, page).await,
             Err(error) if verb == Verb::Post => Err(error),
             // Looking without a session leads through the sign-in form and back.
             Err(_) => reply::see(&format!("/signin?next={}", safe_next(path)), None),
@@ -87,20 +88,20 @@ async fn answer(invocation: &Invocation, request: &Request) -> ApiResult<Respons
     }
 }
 
-async fn signed_in(visit: &Visit<'_>, request: &Request, page: Route) -> ApiResult<Response> {
+async fn signed_in(visit: &Visit<'_>, page: Route) -> ApiResult<Response> {
     match page {
         Route::New => create::form(visit).await,
-        Route::Create => create::send(visit, request).await,
+        Route::Create => create::send(visit).await,
         Route::Workspace(id) => workspace(visit, &id).await,
         Route::Open(id, port) => actions::open(visit, &id, port).await,
         Route::AskDelete(id) => {
-            let id = workspaces::own(visit.invocation, &visit.context, id.as_str()).await?;
+            let id = workspaces::own(visit.app(), &visit.actor, id.as_str()).await?;
             let workspace = visit.workspace(&id).await?;
             let delete = view::action::delete(&workspace, visit.now());
             let shell = visit.shell(format!("Delete {}", workspace.name));
             reply::page(200, &DeletePage { shell: &shell, delete: &delete, csrf: visit.proof() })
         }
-        Route::Act(id, action) => actions::act(visit, request, &id, action).await,
+        Route::Press(id, button) => actions::press(visit, &id, &button).await,
         Route::Static
         | Route::Home
         | Route::SignIn
@@ -113,8 +114,8 @@ async fn signed_in(visit: &Visit<'_>, request: &Request, page: Route) -> ApiResu
 }
 
 async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
-    let cursor = visit.invocation.query("cursor");
-    let page = workspaces::list(visit.invocation, &visit.context, cursor.as_deref()).await?;
+    let cursor = visit.incoming.query("cursor");
+    let page = workspaces::list(visit.app(), &visit.actor, cursor.as_deref()).await?;
     // An object that does not answer costs its line two figures, never the page.
     let asked = page.workspaces.iter().take(ASKED).map(|summary| visit.workspace(&summary.id));
     let mut answers = join_all(asked).await.into_iter().map(Result::ok);
@@ -125,7 +126,7 @@ async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
         .collect();
     let link = |cursor: &str| format!("/?{}", input::encode(&[("cursor", cursor)]));
     let here = cursor.as_deref().map_or_else(|| "/".to_owned(), link);
-    let caps = crate::usage::caps(visit.invocation, &visit.context).await.ok();
+    let caps = crate::usage::caps(visit.app(), &visit.actor).await.ok();
     let list = view::list(&entries, here, page.next_cursor.as_deref().map(link), visit.now())
         .with_caps(caps.as_ref());
     reply::page(200, &ListPage { shell: &visit.shell("Workspaces"), list: &list })
@@ -133,7 +134,7 @@ async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
 
 async fn workspace(visit: &Visit<'_>, id: &WorkspaceId) -> ApiResult<Response> {
     // An id that nobody made must not make an object.
-    let id = workspaces::own(visit.invocation, &visit.context, id.as_str()).await?;
+    let id = workspaces::own(visit.app(), &visit.actor, id.as_str()).await?;
     let view = visit.view(&id).await?;
     let shell = visit.shell(view.name.clone());
     reply::page(200, &WorkspacePage { shell: &shell, w: &view, csrf: visit.proof() })
@@ -144,21 +145,21 @@ async fn live(visit: &Visit<'_>, id: &WorkspaceId) -> ApiResult<Response> {
     reply::page(200, &WorkspaceFragment { w: &view, csrf: visit.proof() })
 }
 
-fn ask_to_sign_in(invocation: &Invocation) -> ApiResult<Response> {
-    let next = invocation.query("next").unwrap_or_default();
+fn ask_to_sign_in(incoming: &Incoming) -> ApiResult<Response> {
+    let next = incoming.query("next").unwrap_or_default();
     let shell = Shell::new("Sign in", None);
     reply::page(200, &SignInPage { shell: &shell, refusal: None, next: safe_next(&next) })
 }
 
-async fn sign_in(invocation: &Invocation, request: &Request) -> ApiResult<Response> {
-    input::refuse_other_sites(invocation, request)?;
-    let form = input::form(request).await?;
+async fn sign_in(incoming: &Incoming) -> ApiResult<Response> {
+    input::refuse_other_sites(incoming)?;
+    let form = input::form(&incoming.request).await?;
     let next = safe_next(form.get("next"));
-    match visit::begin(invocation, form.get("token")).await {
+    match visit::begin(incoming, form.get("token")).await {
         Ok(session) => reply::see(next, Some(&session.begin())),
         Err(error) => {
-            note(&error, &invocation.request_id);
-            let refusal = view::error(&error.body(&invocation.request_id));
+            note(&error, &incoming.app.request_id);
+            let refusal = view::error(&error.body(&incoming.app.request_id));
             let shell = Shell::new("Sign in", None);
             reply::page(error.status(), &SignInPage { shell: &shell, refusal: Some(&refusal), next })
         }
@@ -179,13 +180,12 @@ fn refusal(error: &ApiError, request_id: &str, visit: Option<&Visit<'_>>) -> Res
         (true, _) => "Back to the workspace",
     };
     let page = ErrorPage { shell: &shell, error: &shown, back: Link { href: back, label } };
-    reply::page(shown.status, &page).unwrap_or_else(|error| crate::answer::refusal(&error, request_id))
+    reply::page(shown.status, &page).unwrap_or_else(|error| crate::response::refusal(&error, request_id))
 }
 
 /// Tells the log what the page does not tell.
 fn note(error: &ApiError, request_id: &str) {
-    if let Some(cause) = error.logged_cause() {
-        let fields = [("request.id", request_id), ("code", error.code().as_str()), ("cause", cause)];
-        crate::log::write(crate::log::Level::Error, error.message(), &fields);
+    if error.logged_cause().is_some() {
+        error.log(Level::Error, error.message(), &[("request.id", request_id)]);
     }
 }

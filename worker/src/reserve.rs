@@ -4,11 +4,11 @@
 //! A refusal names the cap, what is used of it, and what to do. Nothing here starts anything; the object does, and it is
 //! the object that gives back what is not needed any more.
 
-use crate::auth::Context;
+use crate::actor::Actor;
+use crate::app::App;
 use crate::catalog;
 use crate::error::{ApiError, ApiResult};
 use crate::index::{AuditNote, Intent, Reservation, Reserved as Found};
-use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use crate::object::Call;
 use ebbtide_api::money::Cost;
@@ -27,24 +27,24 @@ const MENDED_MAX: u64 = 3;
 /// # Errors
 /// `cap_reached`; `provider_unavailable` where a price is needed and not to be had.
 pub async fn new_workspace(
-    invocation: &Invocation,
+    app: &App,
     spec: &Spec,
     quote: Option<&Quote>,
     intent: &Intent<'_>,
     note: &AuditNote<'_>,
 ) -> ApiResult<()> {
-    let caps = invocation.config.policy.caps();
+    let caps = app.config.policy.caps();
     let wish = Reservation {
         workspace: intent.id,
         generation: Generation(1),
         tenant: intent.tenant,
-        worst: worst(invocation, quote, spec.lifetime)?,
+        worst: worst(app, quote, spec.lifetime)?,
         quote,
         placement: &spec.placement,
         now: intent.now,
     };
-    let found = invocation.index()?.reserve_new(&wish, &caps, intent, note).await?;
-    granted(invocation, &found, Wish { workspaces: 1, machines: 1, amount: wish.worst.amount })
+    let found = app.d1()?.reserve_new(&wish, &caps, intent, note).await?;
+    granted(app, &found, Wish { workspaces: 1, machines: 1, amount: wish.worst.amount })
 }
 
 /// A machine that may be started.
@@ -59,9 +59,9 @@ pub struct Ticket {
 ///
 /// # Errors
 /// As [`new_workspace`]; or the object does not answer.
-pub async fn next_machine(invocation: &Invocation, context: &Context, id: &WorkspaceId) -> ApiResult<Ticket> {
-    let terms: Terms = invocation.ask(&context.tenant, id, Call::Terms).await?;
-    begin(invocation, &context.tenant, id, terms).await
+pub async fn next_machine(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<Ticket> {
+    let terms: Terms = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    begin(app, &actor.tenant, id, terms).await
 }
 
 /// The same for a machine that its object begins by itself: after a wait, or after a salvage. A cap refuses it as it
@@ -69,62 +69,51 @@ pub async fn next_machine(invocation: &Invocation, context: &Context, id: &Works
 ///
 /// # Errors
 /// The index or the provider's prices are not to be had.
-pub async fn waited_for(invocation: &Invocation, record: &Record) -> ApiResult<Reserved> {
-    match begin(invocation, &record.tenant, &record.id, terms(record, invocation.now())).await {
+pub async fn waited_for(app: &App, record: &Record) -> ApiResult<Reserved> {
+    match begin(app, &record.tenant, &record.id, terms(record, app.now())).await {
         Ok(ticket) => Ok(Reserved::Stands(ticket.quote)),
         Err(error) if error.code() == ErrorCode::CapReached => {
-            let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&invocation.request_id);
+            let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&app.request_id);
             Ok(Reserved::Refused(Failure { code: error.code().as_str().to_owned(), message, hint }))
         }
         Err(error) => Err(error),
     }
 }
 
-async fn begin(
-    invocation: &Invocation,
-    tenant: &TenantId,
-    id: &WorkspaceId,
-    terms: Terms,
-) -> ApiResult<Ticket> {
+async fn begin(app: &App, tenant: &TenantId, id: &WorkspaceId, terms: Terms) -> ApiResult<Ticket> {
     let (Some(generation), Some(placement)) = (terms.next, terms.placements.first()) else {
         return Ok(Ticket { quote: None, made: None });
     };
-    let offers = catalog::offers(invocation).await;
+    let offers = catalog::offers(app).await;
     let quote = offers.and_then(|offers| catalog::quote(&offers, &terms.placements));
     let wish = Reservation {
         workspace: id,
         generation,
         tenant,
-        worst: worst(invocation, quote.as_ref(), terms.lifetime)?,
+        worst: worst(app, quote.as_ref(), terms.lifetime)?,
         quote: quote.as_ref(),
         placement,
-        now: invocation.now(),
+        now: app.now(),
     };
-    let found = invocation.index()?.reserve_next(&wish, &invocation.config.policy.caps()).await?;
-    granted(invocation, &found, Wish { workspaces: 0, machines: 1, amount: wish.worst.amount })?;
+    let found = app.d1()?.reserve_next(&wish, &app.config.policy.caps()).await?;
+    granted(app, &found, Wish { workspaces: 0, machines: 1, amount: wish.worst.amount })?;
     Ok(Ticket { made: found.made.then_some(generation), quote })
 }
 
 /// Gives back what was reserved for a machine that the object would not start. Not where that machine was begun all the
 /// same, by the object itself or for somebody else: then it is that machine's.
-pub async fn give_back(
-    invocation: &Invocation,
-    context: &Context,
-    id: &WorkspaceId,
-    made: Option<Generation>,
-) {
+pub async fn give_back(app: &App, actor: &Actor, id: &WorkspaceId, made: Option<Generation>) {
     let Some(generation) = made else { return };
     let given_back = async {
-        let terms: Terms = invocation.ask(&context.tenant, id, Call::Terms).await?;
+        let terms: Terms = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
         if terms.next != Some(generation) {
             return Ok(());
         }
-        invocation.index()?.release_reservation(id, generation).await
+        app.d1()?.release_reservation(id, generation).await
     };
     let given_back: ApiResult<()> = given_back.await;
     if let Err(error) = given_back {
-        let fields = [("workspace.id", id.as_str()), ("error", error.message())];
-        log::write(Level::Warn, "a reservation is left to the sweep", &fields);
+        error.log(Level::Warn, "a reservation is left to the sweep", &[("workspace.id", id.as_str())]);
     }
 }
 
@@ -148,81 +137,74 @@ pub struct Extension {
 /// # Errors
 /// As [`new_workspace`]; or the object does not answer.
 pub async fn lifetime(
-    invocation: &Invocation,
-    context: &Context,
+    app: &App,
+    actor: &Actor,
     id: &WorkspaceId,
     lifetime: Duration,
 ) -> ApiResult<Extension> {
-    let terms: Terms = invocation.ask(&context.tenant, id, Call::Terms).await?;
-    let policy = &invocation.config.policy;
+    let terms: Terms = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    let policy = &app.config.policy;
     // A machine keeps the rates at which it was made; without one, today's are shown and nothing is reserved.
     let quote = match terms.quote.clone().filter(|_| terms.current.is_some()) {
         Some(quote) => Some(quote),
-        None => {
-            catalog::offers(invocation).await.and_then(|offers| catalog::quote(&offers, &terms.placements))
-        }
+        None => catalog::offers(app).await.and_then(|offers| catalog::quote(&offers, &terms.placements)),
     };
     let (Some(generation), Some(placement)) = (terms.current, terms.placements.first()) else {
         let worst_case = quote.map(|quote| quote.worst(lifetime, policy).into());
         return Ok(Extension { worst_case, before: None });
     };
     // A lifetime that is over already ends now.
-    let awake = invocation.now().duration_since(terms.woke_at).as_secs();
+    let awake = app.now().duration_since(terms.woke_at).as_secs();
     let lifetime = lifetime.max(Duration::from_secs(u64::try_from(awake).unwrap_or(0)));
     let wish = |worst| Reservation {
         workspace: id,
         generation,
-        tenant: &context.tenant,
+        tenant: &actor.tenant,
         worst,
         quote: quote.as_ref(),
         placement,
-        now: invocation.now(),
+        now: app.now(),
     };
     let before = Worst {
         amount: reserved(terms.worst_case.as_ref()),
         hours: 0,
         currency: quote.as_ref().map(|quote| quote.currency.clone()).unwrap_or_default(),
     };
-    let wanted = worst(invocation, quote.as_ref(), lifetime)?;
+    let wanted = worst(app, quote.as_ref(), lifetime)?;
     let more = wanted.amount.minus(before.amount);
-    let found = invocation.index()?.raise(&wish(wanted.clone()), &policy.caps()).await?;
-    granted(invocation, &found, Wish { workspaces: 0, machines: 0, amount: more })?;
+    let found = app.d1()?.raise(&wish(wanted.clone()), &policy.caps()).await?;
+    granted(app, &found, Wish { workspaces: 0, machines: 0, amount: more })?;
     let worst_case = quote.is_some().then(|| wanted.into());
     Ok(Extension { worst_case, before: Some((generation, before)) })
 }
 
 /// Reserves what was reserved before a lifetime that the object refused.
-pub async fn take_back(
-    invocation: &Invocation,
-    context: &Context,
-    id: &WorkspaceId,
-    before: Option<(Generation, Worst)>,
-) {
+pub async fn take_back(app: &App, actor: &Actor, id: &WorkspaceId, before: Option<(Generation, Worst)>) {
     let Some((generation, worst)) = before else { return };
     let placement = Placement { size: String::new(), location: String::new() };
     let wish = Reservation {
         workspace: id,
         generation,
-        tenant: &context.tenant,
+        tenant: &actor.tenant,
         worst,
         quote: None,
         placement: &placement,
-        now: invocation.now(),
+        now: app.now(),
     };
     // It was within the caps before, and the object's next change says the same.
-    let lowered = match invocation.index() {
+    let lowered = match app.d1() {
         Ok(index) => index.raise(&wish, &<_>::default()).await,
         Err(error) => Err(error),
     };
     if let Err(error) = lowered {
-        let fields = [("workspace.id", id.as_str()), ("error", error.message())];
-        log::write(Level::Warn, "a reservation is left to the workspace's next change", &fields);
+        let fields = [("workspace.id", id.as_str())];
+        error.log(Level::Warn, "a reservation is left to the workspace's next change", &fields);
     }
 }
 
 /// What a machine costs at worst. Without a price nothing can be promised, and nothing starts that a cap should bound.
-fn worst(invocation: &Invocation, quote: Option<&Quote>, lifetime: Duration) -> ApiResult<Worst> {
-    let policy = &invocation.config.policy;
+fn worst(app: &App, quote: Option<&Quote>, lifetime: Duration) -> ApiResult<Worst> {
+    let policy = &app.config.policy;
     match quote {
         Some(quote) => Ok(quote.worst(lifetime, policy)),
         None if policy.caps().day.is_none() && policy.caps().month.is_none() => {
@@ -236,11 +218,11 @@ fn worst(invocation: &Invocation, quote: Option<&Quote>, lifetime: Duration) -> 
     }
 }
 
-fn granted(invocation: &Invocation, found: &Found, wish: Wish) -> ApiResult<()> {
+fn granted(app: &App, found: &Found, wish: Wish) -> ApiResult<()> {
     if found.stands {
         return Ok(());
     }
-    let refusal = invocation.config.policy.caps().refuse(&found.standing, wish);
+    let refusal = app.config.policy.caps().refuse(&found.standing, wish);
     let (message, hint) = match refusal {
         Some(refusal) => (refusal.message, refusal.hint),
         // What was used a moment ago has been given back since.
@@ -252,20 +234,16 @@ fn granted(invocation: &Invocation, found: &Found, wish: Wish) -> ApiResult<()> 
 /// Part of the sweep, with at most two calls and one for each workspace that is mended: reservations that no machine
 /// came of are removed, and workspaces whose account differs from their row are asked to bring both in line. It ends
 /// nothing, so no switch turns it off.
-pub async fn mend(invocation: &Invocation) {
-    if let Err(error) = account(invocation).await {
-        let fields = [
-            ("request.id", invocation.request_id.as_str()),
-            ("error", error.message()),
-            ("cause", error.logged_cause().unwrap_or_default()),
-        ];
-        log::write(Level::Error, "the accounts were not mended", &fields);
+pub async fn mend(app: &App) {
+    if let Err(error) = account(app).await {
+        let fields = [("request.id", app.request_id.as_str())];
+        error.log(Level::Error, "the accounts were not mended", &fields);
     }
 }
 
-async fn account(invocation: &Invocation) -> ApiResult<()> {
-    let index = invocation.index()?;
-    let before = minus(invocation.now(), invocation.config.policy.reservation_grace);
+async fn account(app: &App) -> ApiResult<()> {
+    let index = app.d1()?;
+    let before = minus(app.now(), app.config.policy.reservation_grace);
     let forgotten = index.forget_reservations(before).await?;
     if forgotten > 0 {
         let fields = [("reservations", forgotten.to_string())];
@@ -274,12 +252,9 @@ async fn account(invocation: &Invocation) -> ApiResult<()> {
     }
     for (tenant, id) in index.out_of_account(MENDED_MAX).await? {
         let fields = [("workspace.id", id.as_str())];
-        match invocation.ask::<Value>(&tenant, &id, Call::Poke).await {
+        match app.workspace(&tenant, &id).ask::<Value>(Call::Poke).await {
             Ok(_) => log::write(Level::Info, "a workspace's account was mended", &fields),
-            Err(error) => {
-                let fields = [("workspace.id", id.as_str()), ("error", error.message())];
-                log::write(Level::Warn, "a workspace's account could not be mended", &fields);
-            }
+            Err(error) => error.log(Level::Warn, "a workspace's account could not be mended", &fields),
         }
     }
     Ok(())

@@ -1,21 +1,21 @@
 //! From a request to its answer: configuration, route, caller, handler, headers, log.
 
-use crate::answer;
+use crate::app::App;
 use crate::auth;
 use crate::calls::Calls;
 use crate::chance;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::gate;
-use crate::handlers;
-use crate::invocation::{Invocation, address, request_id};
+use crate::handlers::{account, workspaces};
 use crate::log::{self, Level};
 use crate::pages;
-use crate::route::{Found, find};
-use crate::sweep;
+use crate::path::Params;
+use crate::request::{Incoming, address, request_id};
+use crate::response;
+use crate::route::{Found, Handler, Route, find};
+use crate::routes::ROUTES;
 use ebbtide_api::{ErrorCode, Timestamp};
-use std::rc::Rc;
-use url::Url;
 use worker::{Env, Request, Response};
 
 /// Answers a request.
@@ -23,89 +23,52 @@ pub async fn serve(request: Request, env: Env) -> Response {
     let began = chance::now();
     let request_id = request_id(&request);
     let calls = Calls::default();
-    let method = request.method().to_string();
-    let path = request.path();
-    let is_api = is_api(&path);
+    let (method, path) = (request.method().to_string(), request.path());
     let (response, is_https) = match Config::from_env(&env) {
         Ok(config) => {
             let is_https = config.control_url.starts_with("https:");
-            let response = match request.url() {
-                Ok(url) => {
-                    let invocation = Invocation {
-                        env,
-                        config,
-                        calls: calls.clone(),
-                        request_id: request_id.clone(),
-                        address: address(&request),
-                        url,
-                    };
-                    let response = if is_api {
-                        answered(&invocation, request).await
-                    } else {
-                        pages::handle(&invocation, &request).await
-                    };
-                    if calls.has_fetched() {
-                        gate::tell(&invocation.env, &calls).await;
-                    }
-                    response
-                }
-                Err(error) => refused(&ApiError::internal(error), &request_id, &method, &path),
-            };
+            let app = App { env, config, calls: calls.clone(), request_id: request_id.clone() };
+            let response = configured(app, request, &method, &path).await;
             log_request(&response, &request_id, &method, &path, &calls, began);
             (response, is_https)
         }
         Err(problems) if path == "/health" => {
-            let health = handlers::unhealthy(problems);
-            (health.unwrap_or_else(|error| answer::refusal(&error, &request_id)), false)
+            let health = account::unhealthy(problems);
+            (health.unwrap_or_else(|error| response::refusal(&error, &request_id)), false)
         }
         Err(problems) => {
             log::write(Level::Error, &problems.to_string(), &[("request.id", &request_id)]);
             let error = ApiError::new(ErrorCode::NotConfigured, "the installation is not configured");
-            let response = if is_api {
-                answer::refusal(&error, &request_id)
+            let response = if is_api(&path) {
+                response::refusal(&error, &request_id)
             } else {
                 pages::refuse(&error, &request_id)
             };
             (response, false)
         }
     };
-    answer::finish(response, &request_id, &calls, is_https)
+    response::finish(response, &request_id, &calls, is_https)
 }
 
-/// Runs what the cron looks after.
-pub async fn scheduled(env: Env) {
-    let calls = Calls::default();
-    let (config, url) = match (Config::from_env(&env), Url::parse("https://cron/")) {
-        (Ok(config), Ok(url)) => (config, url),
-        (Err(problems), _) => return log::write(Level::Error, &problems.to_string(), &[]),
-        (_, Err(error)) => return log::write(Level::Error, &error.to_string(), &[]),
+async fn configured(app: App, request: Request, method: &str, path: &str) -> Response {
+    let url = match request.url() {
+        Ok(url) => url,
+        Err(error) => return refused(&ApiError::internal(error), &app.request_id, method, path),
     };
-    let request_id = chance::random::<8>()
-        .map_or_else(|_| "cron".to_owned(), |bytes| format!("cron-{}", hex::encode(bytes)));
-    let invocation = Invocation {
-        env,
-        config: Rc::clone(&config),
-        calls: calls.clone(),
-        request_id,
-        address: "cron".to_owned(),
-        url,
+    let address = address(&request);
+    let mut incoming = Incoming { app, address, url, params: Params::default(), request };
+    let response = if is_api(path) {
+        match dispatched(&mut incoming, method, path).await {
+            Ok(response) => response,
+            Err(error) => refused(&error, &incoming.app.request_id, method, path),
+        }
+    } else {
+        pages::handle(&incoming).await
     };
-    if let Err(error) = note_cron(&invocation).await {
-        let cause = error.logged_cause().unwrap_or_default();
-        log::write(
-            Level::Error,
-            "the cron's run was not noted",
-            &[("error", error.message()), ("cause", cause)],
-        );
+    if incoming.app.calls.has_fetched() {
+        gate::tell(&incoming.app.env, &incoming.app.calls).await;
     }
-    sweep::run(&invocation).await;
-    gate::tell(&invocation.env, &calls).await;
-    let fields = [("request.id", invocation.request_id.as_str()), ("calls", &calls.to_string())];
-    log::write(Level::Debug, "the cron has run", &fields);
-}
-
-async fn note_cron(invocation: &Invocation) -> ApiResult<()> {
-    invocation.index()?.note_cron(invocation.now()).await
+    response
 }
 
 /// Whether a path belongs to the API; everything else is the dashboard's.
@@ -113,22 +76,12 @@ fn is_api(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/") || matches!(path, "/health" | "/openapi.json" | "/metrics")
 }
 
-async fn answered(invocation: &Invocation, request: Request) -> Response {
-    let (method, path) = (request.method().to_string(), request.path());
-    match dispatched(invocation, &method, &path, request).await {
-        Ok(response) => response,
-        Err(error) => refused(&error, &invocation.request_id, &method, &path),
-    }
-}
-
-async fn dispatched(
-    invocation: &Invocation,
-    method: &str,
-    path: &str,
-    request: Request,
-) -> ApiResult<Response> {
-    let (route, params) = match find(method, path) {
-        Found::Route(route, params) => (route, params),
+async fn dispatched(incoming: &mut Incoming, method: &str, path: &str) -> ApiResult<Response> {
+    let route = match find(ROUTES, method, path) {
+        Found::Route(route, params) => {
+            incoming.params = params;
+            route
+        }
         Found::OtherMethods(methods) => {
             let message = format!("{method} is no method of this path");
             return Err(
@@ -140,9 +93,7 @@ async fn dispatched(
                 .hint("/openapi.json lists the paths that exist."));
         }
     };
-    let header = request.headers().get("authorization").ok().flatten();
-    let caller = auth::authenticate(invocation, header.as_deref(), route.access).await?;
-    let response = handlers::dispatch(route.endpoint, invocation, caller, &params, request).await?;
+    let response = answered(incoming, route).await?;
     // The answer to HEAD is that to GET without its body.
     let has_body = matches!(response.body(), worker::ResponseBody::Body(_) | worker::ResponseBody::Stream(_));
     if method == "HEAD" && has_body {
@@ -152,18 +103,34 @@ async fn dispatched(
     Ok(response)
 }
 
+/// Lets whoever may come in, and hands the request over.
+async fn answered(incoming: &Incoming, route: &Route) -> ApiResult<Response> {
+    let credential = incoming.header("authorization");
+    let person =
+        async |needs| auth::person(&incoming.app, credential.as_deref(), &incoming.address, needs).await;
+    match route.handler {
+        Handler::Open(handler) => handler(incoming).await,
+        Handler::Person(needs, handler) => {
+            let actor = person(needs).await?;
+            handler(incoming, &actor).await
+        }
+        Handler::Machine(handler) => {
+            let claims = auth::machine(&incoming.app, credential.as_deref())?;
+            handler(incoming, &claims).await
+        }
+        Handler::Command(command) => {
+            let actor = person(auth::COMMANDS).await?;
+            workspaces::command(incoming, &actor, command()).await
+        }
+    }
+}
+
 fn refused(error: &ApiError, request_id: &str, method: &str, path: &str) -> Response {
     if error.status() >= 500 {
-        let fields = [
-            ("request.id", request_id),
-            ("method", method),
-            ("path", path),
-            ("code", error.code().as_str()),
-            ("cause", error.logged_cause().unwrap_or_default()),
-        ];
-        log::write(Level::Error, error.message(), &fields);
+        let fields = [("request.id", request_id), ("method", method), ("path", path)];
+        error.log(Level::Error, error.message(), &fields);
     }
-    answer::refusal(error, request_id)
+    response::refusal(error, request_id)
 }
 
 fn log_request(

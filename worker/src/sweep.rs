@@ -16,9 +16,11 @@ mod overdue;
 mod servers;
 mod turn;
 
+use crate::app::App;
+use crate::chance::random;
 use crate::error::ApiResult;
+use crate::gate;
 use crate::index::StoredSweep;
-use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
@@ -26,6 +28,7 @@ use ebbtide_control::rate_limit::Need;
 use ebbtide_control::sweep::state::{PartState, SweepState};
 use ebbtide_control::sweep::turn::{order, turn_ends_at};
 use turn::{Ended, Sweeper, Trouble};
+use worker::Env;
 
 pub use blind::keep_switch;
 
@@ -38,18 +41,35 @@ const BLIND_MAX: u32 = 10;
 /// What a run may ask of the providers at most.
 const LOOKS: (u32, u32) = (30, 15);
 
-/// Runs one slice. What goes wrong is in the report and in the log.
-pub async fn run(invocation: &Invocation) {
-    crate::reserve::mend(invocation).await;
-    if let Err(error) = slice(invocation).await {
-        let fields = [
-            ("request.id", invocation.request_id.as_str()),
-            ("error", error.message()),
-            ("cause", error.logged_cause().unwrap_or_default()),
-        ];
-        log::write(Level::Error, "the sweep did not run", &fields);
-        if error.code() == ErrorCode::StorageUnavailable && invocation.calls.total() < BLIND_MAX {
-            blind::run(invocation).await;
+/// What the cron looks after: a slice, and a note that it ran.
+pub async fn scheduled(env: &Env) {
+    let request_id =
+        random::<8>().map_or_else(|_| "cron".to_owned(), |id| format!("cron-{}", hex::encode(id)));
+    let app = match App::open(env, request_id) {
+        Ok(app) => app,
+        Err(error) => return error.log(Level::Error, "the cron did not run", &[]),
+    };
+    let fields = [("request.id", app.request_id.as_str())];
+    if let Err(error) = note_cron(&app).await {
+        error.log(Level::Error, "the cron's run was not noted", &fields);
+    }
+    run(&app, "cron").await;
+    gate::tell(&app.env, &app.calls).await;
+    let [request] = fields;
+    log::write(Level::Debug, "the cron has run", &[request, ("calls", &app.calls.to_string())]);
+}
+
+async fn note_cron(app: &App) -> ApiResult<()> {
+    app.d1()?.note_cron(app.now()).await
+}
+
+/// Runs one slice, for the audit log asked for from there. What goes wrong is in the report and in the log.
+pub async fn run(app: &App, from: &str) {
+    crate::reserve::mend(app).await;
+    if let Err(error) = slice(app, from).await {
+        error.log(Level::Error, "the sweep did not run", &[("request.id", app.request_id.as_str())]);
+        if error.code() == ErrorCode::StorageUnavailable && app.calls.total() < BLIND_MAX {
+            blind::run(app, from).await;
         }
     }
 }
@@ -58,26 +78,26 @@ pub async fn run(invocation: &Invocation) {
 ///
 /// # Errors
 /// The index does not answer.
-pub async fn report(invocation: &Invocation) -> ApiResult<SweepReport> {
-    let StoredSweep { asked, state } = invocation.index()?.sweep().await?;
-    let config = &invocation.config;
+pub async fn report(app: &App) -> ApiResult<SweepReport> {
+    let StoredSweep { asked, state } = app.d1()?.sweep().await?;
+    let config = &app.config;
     Ok(state.report(config.sweep, asked, config.policy.sweep_limit))
 }
 
-async fn slice(invocation: &Invocation) -> ApiResult<()> {
-    let index = invocation.index()?;
-    let lease = &invocation.request_id;
-    let Some(StoredSweep { asked, mut state }) = index.claim_sweep(lease, invocation.now()).await? else {
+async fn slice(app: &App, from: &str) -> ApiResult<()> {
+    let index = app.d1()?;
+    let lease = &app.request_id;
+    let Some(StoredSweep { asked, mut state }) = index.claim_sweep(lease, app.now()).await? else {
         log::write(Level::Info, "the sweep is running already", &[("request.id", lease)]);
         return Ok(());
     };
-    blind::renew_switch(invocation, asked).await;
-    let mode = invocation.config.sweep.max(asked);
-    let mut sweeper = Sweeper::new(invocation, mode);
+    blind::renew_switch(app, asked).await;
+    let mode = app.config.sweep.max(asked);
+    let mut sweeper = Sweeper::new(app, mode, from);
     turns(&mut sweeper, &mut state).await;
     state.last_run_at = Some(sweeper.now);
     state.limit_left = sweeper.limit_left;
-    state.calls = invocation.calls.total().saturating_add(KEPT);
+    state.calls = app.calls.total().saturating_add(KEPT);
     index.save_sweep(lease, &state, &sweeper.notes()).await
 }
 
@@ -90,7 +110,7 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
         SweepMode::Off => None,
         SweepMode::On | SweepMode::DryRun => {
             let (machines, names) = LOOKS;
-            match sweeper.invocation.pass(Need::looks(machines, names)).await {
+            match sweeper.app.pass(Need::looks(machines, names)).await {
                 Ok(pass) => {
                     sweeper.open(pass);
                     None
@@ -101,7 +121,7 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
     };
     for (position, part) in parts.iter().enumerate() {
         let others_wait = parts.len() > position.saturating_add(1);
-        let made = sweeper.invocation.calls.total();
+        let made = sweeper.app.calls.total();
         sweeper.turn_ends_at(turn_ends_at(made, KEPT, others_wait));
         if !sweeper.has(least(*part)) {
             continue;
@@ -119,7 +139,7 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
             Ok(Ended::Round) => part_state.finish_round(sweeper.now),
             Ok(Ended::Turn) => {}
             Err(Trouble(error)) => {
-                let request_id = sweeper.invocation.request_id.as_str();
+                let request_id = sweeper.app.request_id.as_str();
                 let fields = [("request.id", request_id), ("part", part.as_str()), ("error", &error)];
                 log::write(Level::Error, "a part of the sweep failed", &fields);
                 part_state.error = Some(error);

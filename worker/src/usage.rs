@@ -2,10 +2,10 @@
 //!
 //! Reads; writes nothing. The answer is bounded by its period and by the machines in it.
 
-use crate::auth::Context;
+use crate::actor::Actor;
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::index::Billed;
-use crate::invocation::Invocation;
 use ebbtide_api::usage::{Usage, UsageCaps, UsageCount, UsageDay, UsageSpending, UsageTotal, UsageWorkspace};
 use ebbtide_api::{Timestamp, WorkspaceId};
 use ebbtide_control::money::Amount;
@@ -54,18 +54,18 @@ impl Days {
 ///
 /// # Errors
 /// The index does not answer, or the period holds too many machines.
-pub async fn usage(invocation: &Invocation, context: &Context, days: Days) -> ApiResult<Usage> {
-    let index = invocation.index()?;
-    let now = invocation.now();
+pub async fn usage(app: &App, actor: &Actor, days: Days) -> ApiResult<Usage> {
+    let index = app.d1()?;
+    let now = app.now();
     let limit = u64::try_from(MACHINES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let machines = index.billed(&context.tenant, days.from.start(), days.to.start(), limit).await?;
+    let machines = index.billed(&actor.tenant, days.from.start(), days.to.start(), limit).await?;
     if machines.len() > MACHINES_MAX {
         return Err(ApiError::field("from", format!("the period holds more than {MACHINES_MAX} machines"))
             .hint("Ask for fewer days at a time."));
     }
-    let names: BTreeMap<String, String> = index.names(&context.tenant).await?.into_iter().collect();
-    let standing = index.standing(&context.tenant, now).await?;
-    let caps = stands(&standing, &invocation.config.policy.caps());
+    let names: BTreeMap<String, String> = index.names(&actor.tenant).await?.into_iter().collect();
+    let standing = index.standing(&actor.tenant, now).await?;
+    let caps = stands(&standing, &app.config.policy.caps());
     Ok(add_up(&machines, &names, days, now, caps))
 }
 
@@ -73,9 +73,9 @@ pub async fn usage(invocation: &Invocation, context: &Context, days: Days) -> Ap
 ///
 /// # Errors
 /// The index does not answer.
-pub async fn caps(invocation: &Invocation, context: &Context) -> ApiResult<UsageCaps> {
-    let standing = invocation.index()?.standing(&context.tenant, invocation.now()).await?;
-    Ok(stands(&standing, &invocation.config.policy.caps()))
+pub async fn caps(app: &App, actor: &Actor) -> ApiResult<UsageCaps> {
+    let standing = app.d1()?.standing(&actor.tenant, app.now()).await?;
+    Ok(stands(&standing, &app.config.policy.caps()))
 }
 
 fn stands(standing: &Standing, caps: &Caps) -> UsageCaps {

@@ -3,12 +3,13 @@
 //! Each checks through the index that the workspace is the caller's tenant's (another's answers 404, the object checks
 //! again), asks the object, and writes the audit line of what changed.
 
-use crate::auth::Context;
+use crate::actor::Actor;
+use crate::app::App;
+use crate::chance::random;
 use crate::create::{check_durations, check_retention};
 use crate::error::{ApiError, ApiResult};
 use crate::index::Cursor;
-use crate::invocation::Invocation;
-use crate::log;
+use crate::log::Level;
 use crate::object::{Call, EventPage};
 use crate::reserve::{self, Extension};
 use ebbtide_api::backups::SnapshotList;
@@ -17,9 +18,9 @@ use ebbtide_api::ports::PortLink;
 use ebbtide_api::vm::CLOUDCLI_PORT;
 use ebbtide_api::workspace::{CreateHold, Hold, PatchWorkspace, Workspace, WorkspaceList};
 use ebbtide_api::{Duration, WorkspaceId};
-use ebbtide_control::lifecycle::PortAccess;
-use ebbtide_control::money::Quote;
+use ebbtide_control::lifecycle::{Command, PortAccess};
 use ebbtide_control::names;
+use ebbtide_control::record::plus;
 use ebbtide_control::tokens::{AccessClaims, AccessLevel};
 
 /// Longest life of a link to a port.
@@ -29,67 +30,13 @@ const REASON_MAX: usize = 200;
 /// Ports that never answer at a name: SSH and Caddy's own.
 const PORTS_RESERVED: &[u16] = &[22, 2019];
 
-/// What may be asked of a workspace and is answered with the workspace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
-    /// Back up and end the machine.
-    Sleep,
-    /// Start a machine again, from a snapshot or from the newest.
-    Wake(Option<String>),
-    /// Try again after a failure.
-    Retry,
-    /// Delete, backed up first.
-    Delete,
-    /// Delete without a backup.
-    Discard,
-    /// Take a deletion back.
-    Undelete,
-    /// Take a snapshot now.
-    Snapshot,
-    /// Let go of a hold.
-    ReleaseHold(String),
-    /// Open a port to anybody, or close it.
-    SetPort(u16, PortAccess),
-}
-
-impl Act {
-    fn audited_as(&self) -> &'static str {
-        match self {
-            Self::Sleep => "workspace.sleep",
-            Self::Wake(_) => "workspace.wake",
-            Self::Retry => "workspace.retry",
-            Self::Delete => "workspace.delete",
-            Self::Discard => "workspace.discard",
-            Self::Undelete => "workspace.undelete",
-            Self::Snapshot => "workspace.snapshot",
-            Self::ReleaseHold(_) => "workspace.release_hold",
-            Self::SetPort(_, PortAccess::Public) => "workspace.open_port",
-            Self::SetPort(_, PortAccess::Owner) => "workspace.close_port",
-        }
-    }
-
-    fn call(self, quote: Option<Quote>) -> Call {
-        match self {
-            Self::Sleep => Call::Sleep,
-            Self::Wake(snapshot) => Call::Wake { snapshot, quote },
-            Self::Retry => Call::Retry { quote },
-            Self::Delete => Call::Delete,
-            Self::Discard => Call::Discard,
-            Self::Undelete => Call::Undelete,
-            Self::Snapshot => Call::Snapshot,
-            Self::ReleaseHold(id) => Call::ReleaseHold { id },
-            Self::SetPort(port, access) => Call::SetPort { port, access },
-        }
-    }
-}
-
 /// Turns the id in a path into one of the caller's workspaces.
 ///
 /// # Errors
 /// `not_found`: no such workspace, or not the caller's.
-pub async fn own(invocation: &Invocation, context: &Context, id: &str) -> ApiResult<WorkspaceId> {
+pub async fn own(app: &App, actor: &Actor, id: &str) -> ApiResult<WorkspaceId> {
     let parsed: WorkspaceId = id.parse().map_err(|_| ApiError::no_workspace(id))?;
-    if invocation.index()?.belongs(&parsed, &context.tenant).await? {
+    if app.d1()?.belongs(&parsed, &actor.tenant).await? {
         Ok(parsed)
     } else {
         Err(ApiError::no_workspace(id))
@@ -100,61 +47,49 @@ pub async fn own(invocation: &Invocation, context: &Context, id: &str) -> ApiRes
 ///
 /// # Errors
 /// The cursor is none of ours, or the index does not answer.
-pub async fn list(
-    invocation: &Invocation,
-    context: &Context,
-    cursor: Option<&str>,
-) -> ApiResult<WorkspaceList> {
+pub async fn list(app: &App, actor: &Actor, cursor: Option<&str>) -> ApiResult<WorkspaceList> {
     let cursor = cursor.map(str::parse::<Cursor>).transpose()?;
-    invocation.index()?.list(&context.tenant, cursor.as_ref()).await
+    app.d1()?.list(&actor.tenant, cursor.as_ref()).await
 }
 
 /// A workspace as it stands. `id` is one of the caller's, see [`own`].
 ///
 /// # Errors
 /// The object does not answer.
-pub async fn view(invocation: &Invocation, context: &Context, id: &WorkspaceId) -> ApiResult<Workspace> {
-    invocation.ask(&context.tenant, id, Call::View).await
+pub async fn view(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<Workspace> {
+    app.workspace(&actor.tenant, id).ask(Call::View).await
 }
 
-/// Does something with a workspace.
+/// Asks for something to be done with a workspace.
 ///
 /// # Errors
 /// What the object refuses.
-pub async fn act(
-    invocation: &Invocation,
-    context: &Context,
-    id: &WorkspaceId,
-    act: Act,
-) -> ApiResult<Workspace> {
-    if let Act::SetPort(port, access) = act {
+pub async fn command(app: &App, actor: &Actor, id: &WorkspaceId, command: Command) -> ApiResult<Workspace> {
+    if let Command::SetPublic { port, access } = command {
         usable_port(port)?;
         if port == CLOUDCLI_PORT && access == PortAccess::Public {
             return Err(ApiError::field("access", "CloudCLI is its owner's alone")
                 .hint("Make a link to it for whoever else is to come in."));
         }
     }
-    let action = act.audited_as();
-    let workspace = match act {
-        Act::Wake(_) | Act::Retry => start(invocation, context, id, act).await?,
-        _ => invocation.ask(&context.tenant, id, act.call(None)).await?,
+    let action = command.audit_action();
+    let workspace = if command.starts_machine() {
+        start(app, actor, id, command).await?
+    } else {
+        app.workspace(&actor.tenant, id).ask(Call::Ask { commands: vec![command] }).await?
     };
-    note(invocation, context, action, id.as_str()).await;
+    note(app, actor, action, id.as_str()).await;
     Ok(workspace)
 }
 
-/// Starts a machine, once what it costs at worst is reserved.
-async fn start(
-    invocation: &Invocation,
-    context: &Context,
-    id: &WorkspaceId,
-    act: Act,
-) -> ApiResult<Workspace> {
-    let ticket = reserve::next_machine(invocation, context, id).await?;
+/// Starts a machine, once what it costs at worst is reserved. Its rates travel with the call, before the command.
+async fn start(app: &App, actor: &Actor, id: &WorkspaceId, command: Command) -> ApiResult<Workspace> {
+    let ticket = reserve::next_machine(app, actor, id).await?;
     let made = ticket.made();
-    let started = invocation.ask(&context.tenant, id, act.call(ticket.quote)).await;
+    let commands = ticket.quote.map(Command::Quote).into_iter().chain([command]).collect();
+    let started = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if started.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
-        reserve::give_back(invocation, context, id, made).await;
+        reserve::give_back(app, actor, id, made).await;
     }
     started
 }
@@ -164,12 +99,12 @@ async fn start(
 /// # Errors
 /// A duration is outside the bounds, or the object refuses.
 pub async fn patch(
-    invocation: &Invocation,
-    context: &Context,
+    app: &App,
+    actor: &Actor,
     id: &WorkspaceId,
     patch: PatchWorkspace,
 ) -> ApiResult<Workspace> {
-    let policy = &invocation.config.policy;
+    let policy = &app.config.policy;
     if patch == PatchWorkspace::default() {
         return Err(ApiError::field("body", "nothing to change")
             .hint("Name `idle_timeout`, `lifetime` or `retention`."));
@@ -177,16 +112,20 @@ pub async fn patch(
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
     check_retention(patch.retention)?;
     let extension = match patch.lifetime {
-        Some(lifetime) => reserve::lifetime(invocation, context, id, lifetime).await?,
+        Some(lifetime) => reserve::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
-    let call = Call::Patch { patch, worst_case: extension.worst_case };
-    let changed = invocation.ask(&context.tenant, id, call).await;
+    let PatchWorkspace { idle_timeout, lifetime, retention } = patch;
+    let worst_case = extension.worst_case;
+    let change = Command::Change { idle_timeout, lifetime, worst_case };
+    let change = (idle_timeout.is_some() || lifetime.is_some()).then_some(change);
+    let commands = retention.map(Command::Retain).into_iter().chain(change).collect();
+    let changed = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if changed.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
-        reserve::take_back(invocation, context, id, extension.before).await;
+        reserve::take_back(app, actor, id, extension.before).await;
     }
     let workspace = changed?;
-    note(invocation, context, "workspace.change", id.as_str()).await;
+    note(app, actor, "workspace.change", id.as_str()).await;
     Ok(workspace)
 }
 
@@ -194,13 +133,8 @@ pub async fn patch(
 ///
 /// # Errors
 /// The hold is unusable, or the object refuses.
-pub async fn take_hold(
-    invocation: &Invocation,
-    context: &Context,
-    id: &WorkspaceId,
-    hold: CreateHold,
-) -> ApiResult<Hold> {
-    let longest = invocation.config.policy.lifetime_ceiling;
+pub async fn take_hold(app: &App, actor: &Actor, id: &WorkspaceId, hold: CreateHold) -> ApiResult<Hold> {
+    let longest = app.config.policy.lifetime_ceiling;
     if hold.r#for > longest {
         return Err(ApiError::field("for", format!("{} is too long", hold.r#for))
             .hint(format!("It is at most {longest}.")));
@@ -209,9 +143,18 @@ pub async fn take_hold(
         return Err(ApiError::field("reason", "it is too long or holds control characters")
             .hint("Give one line of at most 200 characters."));
     }
-    let hold = invocation.ask(&context.tenant, id, Call::TakeHold { hold }).await?;
-    note(invocation, context, "workspace.hold", id.as_str()).await;
+    let CreateHold { r#for, reason } = hold;
+    let hold = Hold { id: hold_id()?, reason, ends_at: plus(app.now(), r#for) };
+    command(app, actor, id, Command::TakeHold(hold.clone())).await?;
     Ok(hold)
+}
+
+/// Draws the id of a new hold.
+///
+/// # Errors
+/// There is no randomness.
+pub fn hold_id() -> ApiResult<String> {
+    Ok(hex::encode(random::<6>()?))
 }
 
 /// History after event number `after`.
@@ -219,33 +162,29 @@ pub async fn take_hold(
 /// # Errors
 /// The object does not answer.
 pub async fn events(
-    invocation: &Invocation,
-    context: &Context,
+    app: &App,
+    actor: &Actor,
     id: &WorkspaceId,
     page: EventPage,
     limit: u16,
 ) -> ApiResult<EventList> {
-    invocation.ask(&context.tenant, id, Call::Events { page: page.exact(), limit }).await
+    app.workspace(&actor.tenant, id).ask(Call::Events { page: page.exact(), limit }).await
 }
 
 /// The log of the current or last machine.
 ///
 /// # Errors
 /// The object does not answer.
-pub async fn machine_log(invocation: &Invocation, context: &Context, id: &WorkspaceId) -> ApiResult<LogPage> {
-    invocation.ask(&context.tenant, id, Call::Log).await
+pub async fn machine_log(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<LogPage> {
+    app.workspace(&actor.tenant, id).ask(Call::Log).await
 }
 
 /// Verified snapshots.
 ///
 /// # Errors
 /// The object does not answer.
-pub async fn snapshots(
-    invocation: &Invocation,
-    context: &Context,
-    id: &WorkspaceId,
-) -> ApiResult<SnapshotList> {
-    invocation.ask(&context.tenant, id, Call::Snapshots).await
+pub async fn snapshots(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<SnapshotList> {
+    app.workspace(&actor.tenant, id).ask(Call::Snapshots).await
 }
 
 /// Makes a link that opens a port for whoever has it.
@@ -253,8 +192,8 @@ pub async fn snapshots(
 /// # Errors
 /// The port or the duration is unusable, or the object does not answer.
 pub async fn link(
-    invocation: &Invocation,
-    context: &Context,
+    app: &App,
+    actor: &Actor,
     id: &WorkspaceId,
     port: u16,
     life: Duration,
@@ -266,15 +205,15 @@ pub async fn link(
             ApiError::field("for", format!("{life} is too long")).hint("A link works for at most 7 days.")
         );
     }
-    let workspace = view(invocation, context, id).await?;
-    let config = &invocation.config;
+    let workspace = view(app, actor, id).await?;
+    let config = &app.config;
     let claims = AccessClaims { workspace: id.clone(), port: Some(port), level };
     let issued =
-        config.token_keys.issue_access(&claims, invocation.now(), life.into()).map_err(ApiError::internal)?;
+        config.token_keys.issue_access(&claims, app.now(), life.into()).map_err(ApiError::internal)?;
     let host = names::port_host(port, &workspace.name, id, &config.zone);
     let base = config.port_url_template.replace("{host}", &host);
     let url = format!("{}/?ebb_access={}", base.trim_end_matches('/'), issued.token.expose());
-    note(invocation, context, "workspace.link_port", &format!("{id}:{port}")).await;
+    note(app, actor, "workspace.link_port", &format!("{id}:{port}")).await;
     Ok(PortLink { url, expires_at: issued.expires })
 }
 
@@ -288,16 +227,19 @@ fn usable_port(port: u16) -> ApiResult<()> {
 
 /// Writes the audit line of what was done. What was done stands even where the line cannot be written: then the log
 /// has it.
-pub async fn note(invocation: &Invocation, context: &Context, action: &str, subject: &str) {
-    if let Err(error) = invocation.audit(context, action, subject).await {
+pub async fn note(app: &App, actor: &Actor, action: &str, subject: &str) {
+    let written = match app.d1() {
+        Ok(index) => index.note(&app.audit_note(actor, action, subject)).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = written {
         let fields = [
-            ("request.id", invocation.request_id.as_str()),
-            ("actor", &context.actor),
+            ("request.id", app.request_id.as_str()),
+            ("actor", &actor.name),
             ("action", action),
             ("subject", subject),
-            ("from", &invocation.address),
-            ("error", error.logged_cause().unwrap_or(error.message())),
+            ("from", &actor.address),
         ];
-        log::write(log::Level::Error, "an audit line could not be written", &fields);
+        error.log(Level::Error, "an audit line could not be written", &fields);
     }
 }

@@ -1,10 +1,10 @@
 //! A creation that a caller may send again: one workspace comes of it, and the same answer.
 
 use super::{check, create, new_id};
-use crate::auth::Context;
+use crate::actor::Actor;
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::index::{Claim, Claimed, Index};
-use crate::invocation::Invocation;
 use crate::json;
 use ebbtide_api::{ErrorCode, WorkspaceId};
 use ebbtide_control::tokens::sha256;
@@ -29,19 +29,13 @@ pub struct Created {
 ///
 /// # Errors
 /// `idempotency_mismatch` and `idempotency_in_progress`; or as [`check`] and [`create`].
-pub async fn once(
-    invocation: &Invocation,
-    context: &Context,
-    key: Option<&str>,
-    body: &[u8],
-) -> ApiResult<Created> {
+pub async fn once(app: &App, actor: &Actor, key: Option<&str>, body: &[u8]) -> ApiResult<Created> {
     let id = new_id()?;
-    let Some(key) = key else { return run(invocation, context, id, body).await };
+    let Some(key) = key else { return run(app, actor, id, body).await };
     usable(key)?;
     let digest = sha256([b"POST /v1/workspaces\n", body].concat().as_slice());
-    let claim =
-        Claim { tenant: &context.tenant, key, digest: &digest, subject: id.as_str(), now: invocation.now() };
-    let index = invocation.index()?;
+    let claim = Claim { tenant: &actor.tenant, key, digest: &digest, subject: id.as_str(), now: app.now() };
+    let index = app.d1()?;
     match index.claim(&claim).await? {
         Claimed::Replay(stored) => {
             Ok(Created { id: stored.subject, status: stored.status, body: stored.body, replayed: true })
@@ -57,16 +51,16 @@ pub async fn once(
         .header("retry-after", "1")),
         Claimed::Run { subject } => {
             let id: WorkspaceId = subject.parse().map_err(ApiError::internal)?;
-            let created = run(invocation, context, id, body).await;
+            let created = run(app, actor, id, body).await;
             settle(&index, &claim, &created).await?;
             created
         }
     }
 }
 
-async fn run(invocation: &Invocation, context: &Context, id: WorkspaceId, body: &[u8]) -> ApiResult<Created> {
-    let checked = check(invocation, json::parse(body)?).await?;
-    let workspace = create(invocation, context, &id, checked).await?;
+async fn run(app: &App, actor: &Actor, id: WorkspaceId, body: &[u8]) -> ApiResult<Created> {
+    let checked = check(app, json::parse(body)?).await?;
+    let workspace = create(app, actor, &id, checked).await?;
     let body = serde_json::to_string(&workspace).map_err(ApiError::internal)?;
     Ok(Created { id: id.to_string(), status: 202, body, replayed: false })
 }

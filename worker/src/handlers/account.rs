@@ -1,17 +1,17 @@
 //! Handlers of what belongs to a tenant or the installation: health, the OpenAPI document, keys, the audit log.
 
-use crate::answer;
-use crate::auth::Context;
-use crate::body;
+use crate::actor::Actor;
 use crate::chance::random;
 use crate::config::ConfigProblems;
 use crate::error::{ApiError, ApiResult};
 use crate::index::KEYS_MAX;
-use crate::invocation::Invocation;
+use crate::request::Incoming;
+use crate::response;
 use crate::workspaces::note;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::health::{Health, HealthPart, HealthStatus};
 use ebbtide_api::keys::{ApiKeyInfo, ApiKeyList, CreateApiKey, CreatedApiKey};
+use ebbtide_api::workspace::NoFields;
 use ebbtide_control::tokens::ApiKey;
 use worker::Response;
 
@@ -19,9 +19,9 @@ use worker::Response;
 const LABEL_MAX: usize = 80;
 
 /// The answer of an installation that is configured.
-pub async fn health(invocation: &Invocation) -> ApiResult<Response> {
-    let health = crate::health::health(invocation).await;
-    answer::json(if health.ok { 200 } else { 503 }, &health)
+pub async fn health(incoming: &Incoming) -> ApiResult<Response> {
+    let health = crate::health::health(&incoming.app).await;
+    response::json(if health.ok { 200 } else { 503 }, &health)
 }
 
 /// The answer of one that is not.
@@ -29,25 +29,21 @@ pub fn unhealthy(problems: ConfigProblems) -> ApiResult<Response> {
     let status = HealthStatus::Failing;
     let part = HealthPart { name: "configuration".to_owned(), status, code: "not_configured".to_owned() };
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    answer::json(503, &Health { ok: false, status, version, problems: problems.0, parts: vec![part] })
+    response::json(503, &Health { ok: false, status, version, problems: problems.0, parts: vec![part] })
 }
 
-pub fn openapi() -> ApiResult<Response> {
-    let document = ebbtide_api::openapi::document(env!("CARGO_PKG_VERSION"));
-    answer::json_text(200, document.map_err(ApiError::internal)?)
+pub async fn catalog(incoming: &Incoming, _actor: &Actor) -> ApiResult<Response> {
+    response::json(200, &crate::catalog::catalog(&incoming.app).await?)
 }
 
-pub async fn keys(invocation: &Invocation, context: &Context) -> ApiResult<Response> {
-    let keys = invocation.index()?.keys(&context.tenant).await?;
-    answer::json(200, &ApiKeyList { keys })
+pub async fn keys(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let keys = incoming.app.d1()?.keys(&actor.tenant).await?;
+    response::json(200, &ApiKeyList { keys })
 }
 
-pub async fn create_key(
-    invocation: &Invocation,
-    context: &Context,
-    request: &worker::Request,
-) -> ApiResult<Response> {
-    let CreateApiKey { label, mut scopes } = body::read_json(request).await?;
+pub async fn create_key(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let CreateApiKey { label, mut scopes } = incoming.json().await?;
     if label.chars().count() > LABEL_MAX || label.chars().any(char::is_control) {
         return Err(ApiError::field("label", "it is too long or holds control characters")
             .hint("Give one line of at most 80 characters."));
@@ -57,14 +53,14 @@ pub async fn create_key(
     let Some(highest) = scopes.last().copied() else {
         return Err(ApiError::field("scopes", "there is none").hint("Choose from read, write and admin."));
     };
-    if !context.may(highest) {
+    if !actor.may(highest) {
         return Err(ApiError::new(
             ErrorCode::Forbidden,
             "a key cannot make one that may do more than itself",
         ));
     }
-    let index = invocation.index()?;
-    if index.keys(&context.tenant).await?.len() >= KEYS_MAX {
+    let index = app.d1()?;
+    if index.keys(&actor.tenant).await?.len() >= KEYS_MAX {
         return Err(ApiError::new(ErrorCode::CapReached, format!("there are {KEYS_MAX} keys already"))
             .hint("Revoke one that is not used any more."));
     }
@@ -74,38 +70,41 @@ pub async fn create_key(
         prefix: format!("ebb_{}", key.id()),
         label,
         scopes,
-        created_at: invocation.now(),
+        created_at: app.now(),
         last_used_at: None,
         repository: None,
         expires_at: None,
     };
-    let audit = invocation.audit_note(context, "key.create", &info.id);
-    index.put_key(&context.tenant, &info, &key.digest(), &audit).await?;
-    answer::json(201, &CreatedApiKey { key: key.text().expose().clone(), info })
+    let audit = app.audit_note(actor, "key.create", &info.id);
+    index.put_key(&actor.tenant, &info, &key.digest(), &audit).await?;
+    response::json(201, &CreatedApiKey { key: key.text().expose().clone(), info })
 }
 
-pub async fn revoke_key(invocation: &Invocation, context: &Context, id: &str) -> ApiResult<Response> {
+pub async fn revoke_key(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let (app, id) = (&incoming.app, incoming.params.get("key"));
     let is_id = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !is_id || !invocation.index()?.revoke_key(&context.tenant, id).await? {
+    if !is_id || !app.d1()?.revoke_key(&actor.tenant, id).await? {
         return Err(
             ApiError::new(ErrorCode::NotFound, "there is no such key").hint("GET /v1/keys lists them.")
         );
     }
-    note(invocation, context, "key.revoke", id).await;
-    Ok(answer::nothing(204))
+    note(app, actor, "key.revoke", id).await;
+    Ok(response::nothing(204))
 }
 
 /// Wraps a slice of the tenants' keys under the current master key.
-pub async fn rotate_master_key(invocation: &Invocation, context: &Context) -> ApiResult<Response> {
-    let rotation = invocation.keychain()?.rotate(invocation.query("cursor")).await?;
+pub async fn rotate_master_key(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let NoFields {} = incoming.json().await?;
+    let rotation = app.keychain()?.rotate(incoming.query("cursor")).await?;
     let subject = format!("{}: {} wrapped anew", rotation.current, rotation.rewrapped);
-    note(invocation, context, "master_key.rotate", &subject).await;
-    answer::json(200, &rotation)
+    note(app, actor, "master_key.rotate", &subject).await;
+    response::json(200, &rotation)
 }
 
-pub async fn audit(invocation: &Invocation, context: &Context) -> ApiResult<Response> {
-    let before = invocation
+pub async fn audit(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let before = incoming
         .query("cursor")
         .map(|text| text.parse().map_err(|_| ApiError::field("cursor", "this is no cursor of ours")));
-    answer::json(200, &invocation.index()?.audit(&context.tenant, before.transpose()?).await?)
+    response::json(200, &incoming.app.d1()?.audit(&actor.tenant, before.transpose()?).await?)
 }

@@ -1,28 +1,24 @@
 //! The idle-agent's binary: published by an admin, fetched by machines. Its SHA-256 is its name and its authority.
 
-use crate::answer;
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::body::declared_length;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
+use crate::request::Incoming;
+use crate::response;
 use crate::restic_paths::Name;
 use crate::storage::{AGENT_CURRENT, Put, agent_key};
 use crate::workspaces::note;
 use ebbtide_api::ErrorCode;
 use serde_json::json;
-use worker::{Request, Response, ResponseBuilder};
+use worker::{Response, ResponseBuilder};
 
 /// Largest binary: what the platform takes as a body on the smaller plans, 100 MB.
 const AGENT_MAX: u64 = 100_000_000;
 
 /// Stores a binary and makes it the one that new machines start. Repeatable.
-pub async fn publish(
-    invocation: &Invocation,
-    context: &Context,
-    sha256: &str,
-    request: &Request,
-) -> ApiResult<Response> {
-    let name = Name::parse(sha256).ok_or_else(|| {
+pub async fn publish(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let (app, request) = (&incoming.app, &incoming.request);
+    let name = Name::parse(incoming.params.get("sha256")).ok_or_else(|| {
         ApiError::field("sha256", "the path does not end in a SHA-256").hint("Use 64 lower-case hex digits.")
     })?;
     let length = declared_length(request)
@@ -32,7 +28,7 @@ pub async fn publish(
     }
     let stream = request.inner().body().filter(|_| length > 0);
     let stream = stream.ok_or_else(|| ApiError::new(ErrorCode::InvalidField, "the body is empty"))?;
-    let storage = invocation.storage()?;
+    let storage = app.r2()?;
     let status = match storage.create(&agent_key(name.hex()), stream, Some(name.bytes())).await? {
         Put::Stored => 201,
         Put::Exists => 200,
@@ -44,18 +40,18 @@ pub async fn publish(
         }
     };
     storage.replace(AGENT_CURRENT, name.hex().to_owned()).await?;
-    note(invocation, context, "agent.publish", name.hex()).await;
-    answer::json(status, &json!({ "sha256": name.hex() }))
+    note(app, actor, "agent.publish", name.hex()).await;
+    response::json(status, &json!({ "sha256": name.hex() }))
 }
 
 /// Hands a binary out. Open: whoever knows the hash knows the content.
-pub async fn fetch(invocation: &Invocation, sha256: &str) -> ApiResult<Response> {
+pub async fn fetch(incoming: &Incoming) -> ApiResult<Response> {
     let missing = || {
         ApiError::new(ErrorCode::NotFound, "there is no such binary")
             .hint("PUT it first; scripts/dev and deploy do.")
     };
-    let name = Name::parse(sha256).ok_or_else(missing)?;
-    let object = invocation.storage()?.get(&agent_key(name.hex()), None).await?.ok_or_else(missing)?;
+    let name = Name::parse(incoming.params.get("sha256")).ok_or_else(missing)?;
+    let object = incoming.app.r2()?.get(&agent_key(name.hex()), None).await?.ok_or_else(missing)?;
     let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
     let builder = ResponseBuilder::new()
         .with_header("content-type", "application/octet-stream")

@@ -3,18 +3,17 @@
 //! A slice replays what came after `Last-Event-ID`, follows for at most 25 s and closes; the browser comes back by
 //! itself with the last number it saw. The object is asked at a bounded pace and nothing hangs inside it.
 
-use crate::answer;
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::chance;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
-use crate::object::{self, Call, EventPage};
-use crate::route::Params;
+use crate::log::Level;
+use crate::object::{Call, EventPage, WorkspaceClient};
+use crate::request::Incoming;
+use crate::response;
 use crate::workspaces as actions;
 use ebbtide_api::history::{Event, EventList};
-use ebbtide_api::{TenantId, WorkspaceId};
 use futures_util::stream;
-use worker::{Delay, Env, Request, Response, ResponseBuilder};
+use worker::{Delay, Response, ResponseBuilder};
 
 /// How long a slice follows, in milliseconds.
 const SLICE_MS: i64 = 24_000;
@@ -24,16 +23,11 @@ const LIMIT_MAX: u16 = 500;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(1_000);
 
 /// Answers with a page of the history: after `?after=` or `Last-Event-ID`, or before `?before=`.
-pub async fn get(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let header = |name: &str| request.headers().get(name).ok().flatten();
-    let after = number("after", invocation.query("after").or_else(|| header("last-event-id")))?;
-    let before = number("before", invocation.query("before"))?;
-    let limit = match number("limit", invocation.query("limit"))? {
+pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let after = number("after", incoming.query("after").or_else(|| incoming.header("last-event-id")))?;
+    let before = number("before", incoming.query("before"))?;
+    let limit = match number("limit", incoming.query("limit"))? {
         Some(limit @ 1..=500) => u16::try_from(limit).unwrap_or(LIMIT_MAX),
         Some(_) => {
             return Err(ApiError::field("limit", "it is not from 1 to 500").hint("Leave it out for 500."));
@@ -48,14 +42,12 @@ pub async fn get(
                 .hint("Give `after` or `before`, not both."));
         }
     };
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    if !header("accept").is_some_and(|accept| accept.contains("text/event-stream")) {
-        return answer::json(200, &actions::events(invocation, context, &id, page, limit).await?);
+    let id = actions::own(app, actor, incoming.params.get("id")).await?;
+    if !incoming.header("accept").is_some_and(|accept| accept.contains("text/event-stream")) {
+        return response::json(200, &actions::events(app, actor, &id, page, limit).await?);
     }
     let follower = Follower {
-        env: invocation.env.clone(),
-        tenant: context.tenant.clone(),
-        id,
+        workspace: app.workspace(&actor.tenant, &id),
         after: after.unwrap_or(0),
         ends_ms: chance::now().as_millisecond().saturating_add(SLICE_MS),
         first: true,
@@ -81,9 +73,7 @@ fn number(name: &'static str, text: Option<String>) -> ApiResult<Option<u64>> {
 }
 
 struct Follower {
-    env: Env,
-    tenant: TenantId,
-    id: WorkspaceId,
+    workspace: WorkspaceClient,
     after: u64,
     ends_ms: i64,
     first: bool,
@@ -99,8 +89,14 @@ impl Follower {
             Delay::from(PAUSE).await;
         }
         let call = Call::Events { page: EventPage::After(self.after).exact(), limit: LIMIT_MAX };
-        let list: EventList =
-            serde_json::from_value(object::call(&self.env, &self.tenant, &self.id, call).await.ok()?).ok()?;
+        let list: EventList = match self.workspace.ask(call).await {
+            Ok(list) => list,
+            // The browser comes back by itself with the last number that it saw.
+            Err(error) => {
+                error.log(Level::Warn, "a slice of events ended early", &[]);
+                return None;
+            }
+        };
         self.after = list.events.last().map_or(self.after, |event| event.seq);
         let mut text: String = list.events.iter().map(write).collect();
         if std::mem::take(&mut self.first) {

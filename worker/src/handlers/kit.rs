@@ -3,21 +3,20 @@
 //! The kit's credential reads the backups of this workspace alone, as of the newest verified receipt, until it
 //! ends or is revoked. The kit is answered once; only the credential's digest is kept.
 
-use crate::answer;
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::body;
 use crate::chance::random;
 use crate::error::{ApiError, ApiResult};
 use crate::index::KEYS_MAX;
-use crate::invocation::Invocation;
-use crate::route::Params;
+use crate::request::Incoming;
+use crate::response;
 use crate::workspaces::{own, snapshots, view};
 use ebbtide_api::backups::{CreateRestoreKit, RestoreKit};
 use ebbtide_api::keys::ApiKeyInfo;
 use ebbtide_api::{Duration, ErrorCode, PRODUCT, WorkspaceId};
 use ebbtide_control::record::plus;
 use ebbtide_control::tokens::ApiKey;
-use worker::{Request, Response, ResponseBuilder};
+use worker::{Response, ResponseBuilder};
 
 /// How long a kit is good where nobody says.
 const KIT_FOR: Duration = Duration::from_hours(90 * 24);
@@ -27,14 +26,10 @@ const KIT_FOR_MAX: Duration = Duration::from_hours(366 * 24);
 const KITS_MAX: usize = 20;
 
 /// Makes a kit.
-pub async fn create(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let asked = if body::declared_length(request).is_some_and(|length| length > 0) {
-        body::read_json(request).await?
+pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let asked = if body::declared_length(&incoming.request).is_some_and(|length| length > 0) {
+        incoming.json().await?
     } else {
         CreateRestoreKit::default()
     };
@@ -43,15 +38,15 @@ pub async fn create(
         return Err(ApiError::field("for", format!("{good_for} is too long"))
             .hint("A kit is good for a year at most; make another before it ends."));
     }
-    let workspace = own(invocation, context, params.get("id")).await?;
-    let name = view(invocation, context, &workspace).await?.name;
-    let Some(newest) = snapshots(invocation, context, &workspace).await?.snapshots.into_iter().next() else {
+    let workspace = own(app, actor, incoming.params.get("id")).await?;
+    let name = view(app, actor, &workspace).await?.name;
+    let Some(newest) = snapshots(app, actor, &workspace).await?.snapshots.into_iter().next() else {
         return Err(ApiError::new(ErrorCode::WrongState, "nothing of this workspace is backed up yet")
             .hint("Wait for its first verified snapshot: GET …/snapshots lists them."));
     };
-    let index = invocation.index()?;
-    index.drop_expired_keys(&context.tenant, invocation.now()).await?;
-    let keys = index.keys(&context.tenant).await?;
+    let index = app.d1()?;
+    index.drop_expired_keys(&actor.tenant, app.now()).await?;
+    let keys = index.keys(&actor.tenant).await?;
     let kits = keys.iter().filter(|key| key.repository.as_ref() == Some(&workspace)).count();
     if kits >= KITS_MAX {
         let message = format!("there are {KITS_MAX} restore kits of this workspace already");
@@ -62,7 +57,7 @@ pub async fn create(
         return Err(ApiError::new(ErrorCode::CapReached, format!("there are {KEYS_MAX} keys already"))
             .hint("Revoke one that is not used any more; a kit carries a key of its own."));
     }
-    let password = invocation.keychain()?.workspace_key(&context.tenant, &workspace).await?;
+    let password = app.keychain()?.workspace_key(&actor.tenant, &workspace).await?;
     let password = password.repository_password().expose().clone();
     let key = ApiKey::from_random(random()?, random()?);
     let info = ApiKeyInfo {
@@ -70,15 +65,15 @@ pub async fn create(
         prefix: format!("ebb_{}", key.id()),
         label: format!("restore kit of {name}"),
         scopes: Vec::new(),
-        created_at: invocation.now(),
+        created_at: app.now(),
         last_used_at: None,
         repository: Some(workspace.clone()),
-        expires_at: Some(plus(invocation.now(), good_for)),
+        expires_at: Some(plus(app.now(), good_for)),
     };
     let subject = format!("{workspace}:{}", info.id);
-    let audit = invocation.audit_note(context, "workspace.restore_kit", &subject);
-    index.put_key(&context.tenant, &info, &key.digest(), &audit).await?;
-    let repository = repository_url(&invocation.config.control_url, key.text().expose(), &workspace);
+    let audit = app.audit_note(actor, "workspace.restore_kit", &subject);
+    index.put_key(&actor.tenant, &info, &key.digest(), &audit).await?;
+    let repository = repository_url(&app.config.control_url, key.text().expose(), &workspace);
     let instructions = instructions(&name, &newest.snapshot, &repository, &password, &info);
     let kit = RestoreKit {
         workspace,
@@ -90,7 +85,7 @@ pub async fn create(
         key: info,
         instructions,
     };
-    let accept = request.headers().get("accept").ok().flatten();
+    let accept = incoming.header("accept");
     if accept.is_some_and(|accept| accept.starts_with("text/plain")) {
         let builder = ResponseBuilder::new()
             .with_status(201)
@@ -98,7 +93,7 @@ pub async fn create(
             .and_then(|builder| builder.with_header("cache-control", "no-store"));
         return Ok(builder.map_err(ApiError::internal)?.fixed(kit.instructions.into_bytes()));
     }
-    answer::json(201, &kit)
+    response::json(201, &kit)
 }
 
 /// The repository as restic names it, read as of the newest receipt.

@@ -3,19 +3,19 @@
 //! Its token says which workspace, generation and tenant it acts for; the object alone knows whether that generation
 //! lives. Bodies are bounded, and what a machine says is never believed about anybody but itself.
 
-use crate::answer;
+use crate::app::App;
 use crate::auth::refuse_token;
 use crate::body;
-use crate::calls::Binding;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
 use crate::json;
-use crate::object::{self, Call, EnrolProof, ReceiptEnds};
+use crate::object::{Call, EnrolProof, ReceiptEnds};
+use crate::request::Incoming;
+use crate::response;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
 use ebbtide_control::tokens::{EnrolmentClaims, Expiry, MachineKey, TokenError, VmClaims};
 use serde_json::Value;
-use worker::{Headers, Request, RequestInit, Response};
+use worker::Response;
 
 /// Largest heartbeat: a batch of log lines and a long list of ports.
 const HEARTBEAT_MAX: usize = 256 * 1024;
@@ -23,9 +23,10 @@ const HEARTBEAT_MAX: usize = 256 * 1024;
 const RECEIPT_MAX: usize = 1024 * 1024;
 
 /// Enrols a machine, again or for the first time, and renews its token.
-pub async fn enrol(invocation: &Invocation, request: &Request) -> ApiResult<Response> {
-    let enrol: Enrol = body::read_json(request).await?;
-    let claims = enrolment(invocation, &enrol)?;
+pub async fn enrol(incoming: &Incoming) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let enrol: Enrol = incoming.json().await?;
+    let claims = enrolment(app, &enrol)?;
     let refused = |error| {
         ApiError::new(ErrorCode::EnrolmentRefused, format!("{error}"))
             .hint("The machine signs what it sends with the key that it sends.")
@@ -39,21 +40,21 @@ pub async fn enrol(invocation: &Invocation, request: &Request) -> ApiResult<Resp
     let (tenant, proof) = match claims {
         Some((claims, proof)) => (claims.tenant, proof),
         None => {
-            let owner = invocation.index()?.tenant_of(&workspace).await?;
+            let owner = app.d1()?.tenant_of(&workspace).await?;
             (owner.ok_or_else(|| ApiError::no_workspace(workspace.as_str()))?, EnrolProof::KeyOnly)
         }
     };
-    let answer: Value = invocation.ask(&tenant, &workspace, Call::Enrol { enrol, proof }).await?;
-    answer::json(200, &answer)
+    let answer: Value = app.workspace(&tenant, &workspace).ask(Call::Enrol { enrol, proof }).await?;
+    response::json(200, &answer)
 }
 
 /// What the enrolment token says; `None` for a machine that sends none, because it has enrolled and forgotten it.
-fn enrolment(invocation: &Invocation, enrol: &Enrol) -> ApiResult<Option<(EnrolmentClaims, EnrolProof)>> {
+fn enrolment(app: &App, enrol: &Enrol) -> ApiResult<Option<(EnrolmentClaims, EnrolProof)>> {
     if enrol.enrolment_token.is_empty() {
         return Ok(None);
     }
-    let keys = &invocation.config.token_keys;
-    let verify = |expiry| keys.verify_enrolment(&enrol.enrolment_token, invocation.now(), expiry);
+    let keys = &app.config.token_keys;
+    let verify = |expiry| keys.verify_enrolment(&enrol.enrolment_token, app.now(), expiry);
     let (claims, proof) = match verify(Expiry::Enforced) {
         Ok(claims) => (claims, EnrolProof::Token),
         // Whoever holds the enrolled key may still renew: an absent control plane locks no machine out.
@@ -68,56 +69,38 @@ fn enrolment(invocation: &Invocation, enrol: &Enrol) -> ApiResult<Option<(Enrolm
 }
 
 /// Hands a machine's WebSocket to its object.
-pub async fn connect(invocation: &Invocation, claims: &VmClaims, request: &Request) -> ApiResult<Response> {
-    let upgrade = request.headers().get("upgrade").ok().flatten();
+pub async fn connect(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
+    let upgrade = incoming.header("upgrade");
     if !upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
         return Err(ApiError::new(ErrorCode::InvalidField, "this is no WebSocket upgrade")
             .with_status(426)
             .header("upgrade", "websocket")
             .hint("Connect with a WebSocket, or POST /v1/vm/heartbeat."));
     }
-    // A request of our own: the token stays here, and no header of the machine's reaches the object.
-    let headers = Headers::new();
-    let generation = claims.generation.to_string();
-    for (name, value) in [
-        ("upgrade", "websocket"),
-        ("x-ebbtide-tenant", claims.tenant.as_str()),
-        ("x-ebbtide-generation", &generation),
-    ] {
-        headers.set(name, value).map_err(ApiError::internal)?;
-    }
-    let mut init = RequestInit::new();
-    init.with_headers(headers);
-    let inner = Request::new_with_init("https://object/connect", &init).map_err(ApiError::internal)?;
-    invocation.calls.count(Binding::Object);
-    object::forward_socket(&invocation.env, &claims.workspace, inner).await.map_err(ApiError::internal)
+    // The token stays here, and no header of the machine's reaches the object.
+    incoming.app.workspace(&claims.tenant, &claims.workspace).connect(claims.generation).await
 }
 
 /// Takes a heartbeat of a machine without a WebSocket.
-pub async fn heartbeat(invocation: &Invocation, claims: VmClaims, request: &Request) -> ApiResult<Response> {
-    let heartbeat: Heartbeat = json::parse(&body::read(request, HEARTBEAT_MAX).await?)?;
+pub async fn heartbeat(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
+    let heartbeat: Heartbeat = json::parse(&body::read(&incoming.request, HEARTBEAT_MAX).await?)?;
     let call = Call::Heartbeat { generation: claims.generation, heartbeat: Box::new(heartbeat) };
-    let answer: Value = invocation.ask(&claims.tenant, &claims.workspace, call).await?;
-    answer::json(200, &answer)
+    let answer: Value = incoming.app.workspace(&claims.tenant, &claims.workspace).ask(call).await?;
+    response::json(200, &answer)
 }
 
 /// Takes a receipt while work goes on.
-pub async fn receipt(invocation: &Invocation, claims: VmClaims, request: &Request) -> ApiResult<Response> {
-    deliver(invocation, claims, request, ReceiptEnds::Nothing).await
+pub async fn receipt(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
+    deliver(incoming, claims, ReceiptEnds::Nothing).await
 }
 
 /// Takes the last receipt of a machine.
-pub async fn drained(invocation: &Invocation, claims: VmClaims, request: &Request) -> ApiResult<Response> {
-    deliver(invocation, claims, request, ReceiptEnds::Machine).await
+pub async fn drained(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
+    deliver(incoming, claims, ReceiptEnds::Machine).await
 }
 
-async fn deliver(
-    invocation: &Invocation,
-    claims: VmClaims,
-    request: &Request,
-    ends: ReceiptEnds,
-) -> ApiResult<Response> {
-    let deliver: DeliverReceipt = json::parse(&body::read(request, RECEIPT_MAX).await?)?;
+async fn deliver(incoming: &Incoming, claims: &VmClaims, ends: ReceiptEnds) -> ApiResult<Response> {
+    let deliver: DeliverReceipt = json::parse(&body::read(&incoming.request, RECEIPT_MAX).await?)?;
     if deliver.generation != claims.generation {
         return Err(ApiError::new(
             ErrorCode::StaleGeneration,
@@ -125,6 +108,6 @@ async fn deliver(
         ));
     }
     let call = Call::Receipt { deliver: Box::new(deliver), ends };
-    let answer: Value = invocation.ask(&claims.tenant, &claims.workspace, call).await?;
-    answer::json(200, &answer)
+    let answer: Value = incoming.app.workspace(&claims.tenant, &claims.workspace).ask(call).await?;
+    response::json(200, &answer)
 }

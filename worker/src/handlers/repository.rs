@@ -14,12 +14,12 @@ mod write;
 
 pub use tidy::{begin as begin_tidying, end as end_tidying};
 
-use crate::auth::Context;
+use crate::actor::Actor;
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
 use crate::object::{BackupCall, Call};
+use crate::request::Incoming;
 use crate::restic_paths::{AsOf, Place, split_as_of};
-use crate::route::Params;
 use crate::storage::{Storage, repository_path};
 use crate::workspaces::own;
 use ebbtide_api::keys::Scope;
@@ -27,33 +27,25 @@ use ebbtide_api::{ErrorCode, TenantId, WorkspaceId};
 use ebbtide_control::tokens::VmClaims;
 use serde::de::DeserializeOwned;
 use sight::Sight;
-use worker::{Method, Request, Response};
+use worker::{Method, Response};
 
 /// Pages of objects that one list may take: the calls of an invocation. At 1 000 a page and 8 MiB a pack this is 300 GB.
 const PAGES_MAX: usize = 36;
 
 /// A workspace's repository in the bucket.
 struct Repository<'a> {
-    invocation: &'a Invocation,
+    app: &'a App,
     storage: Storage,
     tenant: &'a TenantId,
     workspace: &'a WorkspaceId,
 }
 
 /// Serves a machine: its own workspace's repository.
-pub async fn machine(
-    invocation: &Invocation,
-    claims: &VmClaims,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let repository = Repository {
-        invocation,
-        storage: invocation.storage()?,
-        tenant: &claims.tenant,
-        workspace: &claims.workspace,
-    };
-    let (as_of, place) = place(invocation, params)?;
+pub async fn machine(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
+    let (app, request) = (&incoming.app, &incoming.request);
+    let repository =
+        Repository { app, storage: app.r2()?, tenant: &claims.tenant, workspace: &claims.workspace };
+    let (as_of, place) = place(incoming)?;
     match request.method() {
         Method::Get | Method::Head => {
             let sight = match as_of {
@@ -63,7 +55,7 @@ pub async fn machine(
             };
             repository.read(&place, &sight, request).await
         }
-        Method::Post | Method::Put => match invocation.query("replaces") {
+        Method::Post | Method::Put => match incoming.query("replaces") {
             Some(old) => repository.replace(&place, &old, claims.generation, request).await,
             None => repository.write_as_machine(&place, claims.generation, request).await,
         },
@@ -72,26 +64,17 @@ pub async fn machine(
 }
 
 /// Serves an owner.
-pub async fn owner(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let id = params.get("id");
-    if context.repository.as_ref().is_some_and(|only| only.as_str() != id) {
+pub async fn owner(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let (app, request) = (&incoming.app, &incoming.request);
+    let id = incoming.params.get("id");
+    if actor.repository.as_ref().is_some_and(|only| only.as_str() != id) {
         return Err(ApiError::no_workspace(id));
     }
-    let workspace = own(invocation, context, id).await?;
-    let repository = Repository {
-        invocation,
-        storage: invocation.storage()?,
-        tenant: &context.tenant,
-        workspace: &workspace,
-    };
-    let (as_of, place) = place(invocation, params)?;
+    let workspace = own(app, actor, id).await?;
+    let repository = Repository { app, storage: app.r2()?, tenant: &actor.tenant, workspace: &workspace };
+    let (as_of, place) = place(incoming)?;
     let reads = matches!(request.method(), Method::Get | Method::Head);
-    if !reads && !context.may(Scope::Write) {
+    if !reads && !actor.may(Scope::Write) {
         return Err(ApiError::new(
             ErrorCode::Forbidden,
             "this credential reads these backups and changes nothing",
@@ -103,20 +86,20 @@ pub async fn owner(
             let sight = as_of.map_or(Sight::Everything, Sight::AsOf);
             repository.read(&place, &sight, request).await
         }
-        Method::Post | Method::Put => repository.write_as_owner(&place, context, request).await,
-        Method::Delete => repository.delete(&place, context).await,
+        Method::Post | Method::Put => repository.write_as_owner(&place, actor, request).await,
+        Method::Delete => repository.delete(&place, actor).await,
         _ => Err(ApiError::new(ErrorCode::MethodNotAllowed, "restic's protocol has no such method")),
     }
 }
 
 /// What a path names, and as of which receipt: before the path, as stock restic can say it, or in the query.
-fn place(invocation: &Invocation, params: &Params) -> ApiResult<(Option<AsOf>, Place)> {
+fn place(incoming: &Incoming) -> ApiResult<(Option<AsOf>, Place)> {
     let refuse = || {
         ApiError::new(ErrorCode::NotFound, "this is no path of a restic repository")
             .hint("Paths are config, and {data,index,keys,locks,snapshots}/ with a SHA-256.")
     };
-    let (as_of, path) = split_as_of(params.get("path")).ok_or_else(refuse)?;
-    let as_of = match invocation.query("as-of") {
+    let (as_of, path) = split_as_of(incoming.params.get("path")).ok_or_else(refuse)?;
+    let as_of = match incoming.query("as-of") {
         Some(text) => Some(AsOf::parse(&text).ok_or_else(|| {
             ApiError::field("as-of", "it is `latest`, `verified` or the whole id of a snapshot")
         })?),
@@ -131,7 +114,7 @@ impl Repository<'_> {
     }
 
     async fn ask<T: DeserializeOwned>(&self, ask: BackupCall) -> ApiResult<T> {
-        self.invocation.ask(self.tenant, self.workspace, Call::Backups { ask }).await
+        self.app.workspace(self.tenant, self.workspace).ask(Call::Backups { ask }).await
     }
 }
 

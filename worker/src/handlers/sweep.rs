@@ -1,33 +1,32 @@
 //! Handlers of the sweep: its report, a slice of it now, and its switch.
 
-use crate::answer;
-use crate::auth::Context;
-use crate::body;
+use crate::actor::Actor;
 use crate::error::ApiResult;
-use crate::invocation::Invocation;
+use crate::request::Incoming;
+use crate::response;
 use crate::sweep;
 use ebbtide_api::sweep::{SetSweep, SweepMode};
+use ebbtide_api::workspace::NoFields;
 use worker::Response;
 
-pub async fn report(invocation: &Invocation) -> ApiResult<Response> {
-    answer::json(200, &sweep::report(invocation).await?)
+pub async fn report(incoming: &Incoming, _actor: &Actor) -> ApiResult<Response> {
+    response::json(200, &sweep::report(&incoming.app).await?)
 }
 
 /// The same slice that the cron runs. Where one is running already, the report says how far it was before.
-pub async fn run(invocation: &Invocation, context: &Context) -> ApiResult<Response> {
-    crate::workspaces::note(invocation, context, "sweep.run", "sweep").await;
-    sweep::run(invocation).await;
-    report(invocation).await
+pub async fn run(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let NoFields {} = incoming.json().await?;
+    crate::workspaces::note(app, actor, "sweep.run", "sweep").await;
+    sweep::run(app, &actor.address).await;
+    report(incoming, actor).await
 }
 
-pub async fn set(
-    invocation: &Invocation,
-    context: &Context,
-    request: &worker::Request,
-) -> ApiResult<Response> {
-    let SetSweep { mode } = body::read_json(request).await?;
+pub async fn set(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let SetSweep { mode } = incoming.json().await?;
     let action = format!("sweep.{}", mode.as_str());
-    let index = invocation.index()?;
+    let index = app.d1()?;
     // What is stricter holds first where it is found without the index; what is looser holds there last, so that a change
     // that is lost half-way loosens nothing. Where the index is away, only what ends nothing is taken.
     let is_looser = match index.sweep().await {
@@ -36,11 +35,11 @@ pub async fn set(
         Err(_) => false,
     };
     if !is_looser {
-        sweep::keep_switch(invocation, mode).await?;
+        sweep::keep_switch(app, mode).await?;
     }
-    index.set_sweep(mode, &invocation.audit_note(context, &action, "sweep")).await?;
+    index.set_sweep(mode, &app.audit_note(actor, &action, "sweep")).await?;
     if is_looser {
-        sweep::keep_switch(invocation, mode).await?;
+        sweep::keep_switch(app, mode).await?;
     }
-    report(invocation).await
+    report(incoming, actor).await
 }

@@ -3,10 +3,10 @@
 //! The Worker asks the object at a bounded pace; nothing ever hangs inside an object, whose time is what the plan
 //! counts.
 
-use crate::answer;
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
+use crate::request::Incoming;
+use crate::response;
 use crate::workspaces as actions;
 use ebbtide_api::Duration;
 use ebbtide_api::workspace::{State, Workspace};
@@ -45,33 +45,34 @@ impl Goal {
 }
 
 /// Answers with the workspace, as soon as the goal is reached or when the time is over.
-pub async fn get(invocation: &Invocation, context: &Context, id: &str) -> ApiResult<Response> {
-    let goal = invocation.query("wait").map(|text| {
+pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let goal = incoming.query("wait").map(|text| {
         Goal::parse(&text).ok_or_else(|| {
             ApiError::field("wait", "this is nothing to wait for")
                 .hint("Wait for `ready` or a state such as `asleep` or `deleted`.")
         })
     });
     let goal = goal.transpose()?;
-    let longest = match invocation.query("timeout") {
+    let longest = match incoming.query("timeout") {
         Some(text) => text.parse().map_err(|error| ApiError::field("timeout", error))?,
         None => WAIT_MAX,
     };
-    let id = actions::own(invocation, context, id).await?;
-    let mut workspace = actions::view(invocation, context, &id).await?;
-    let Some(goal) = goal else { return answer::json(200, &workspace) };
-    let end = invocation.now().as_millisecond().saturating_add(millis(longest.min(WAIT_MAX)));
+    let id = actions::own(app, actor, incoming.params.get("id")).await?;
+    let mut workspace = actions::view(app, actor, &id).await?;
+    let Some(goal) = goal else { return response::json(200, &workspace) };
+    let end = app.now().as_millisecond().saturating_add(millis(longest.min(WAIT_MAX)));
     let mut pauses = PAUSES_MS.iter().copied().chain(std::iter::repeat(1000));
     while !goal.is_settled(&workspace) {
-        let left = u64::try_from(end.saturating_sub(invocation.now().as_millisecond())).unwrap_or(0);
+        let left = u64::try_from(end.saturating_sub(app.now().as_millisecond())).unwrap_or(0);
         if left == 0 {
             break;
         }
         let pause = pauses.next().unwrap_or(1000).min(left);
         Delay::from(std::time::Duration::from_millis(pause)).await;
-        workspace = actions::view(invocation, context, &id).await?;
+        workspace = actions::view(app, actor, &id).await?;
     }
-    answer::json(200, &workspace)
+    response::json(200, &workspace)
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -1,33 +1,32 @@
 //! Handlers of `/v1/workspaces`: creation with its idempotency key, changes, lists.
 
-use crate::answer;
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::body;
 use crate::create;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
 use crate::json;
-use crate::route::Params;
-use crate::workspaces::{self as actions, Act};
+use crate::request::Incoming;
+use crate::response;
+use crate::workspaces as actions;
 use ebbtide_api::ports::{CreateLink, PortAccess, PortList, SetPort};
 use ebbtide_api::workspace::{NoFields, WakeWorkspace};
 use ebbtide_api::{ErrorCode, Hint};
-use ebbtide_control::lifecycle;
+use ebbtide_control::lifecycle::{self, Command};
 use ebbtide_control::tokens::AccessLevel;
-use worker::{Request, Response};
+use worker::Response;
 
-pub async fn list(invocation: &Invocation, context: &Context) -> ApiResult<Response> {
-    let cursor = invocation.query("cursor");
-    answer::json(200, &actions::list(invocation, context, cursor.as_deref()).await?)
+pub async fn list(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let cursor = incoming.query("cursor");
+    response::json(200, &actions::list(&incoming.app, actor, cursor.as_deref()).await?)
 }
 
-pub async fn create(invocation: &Invocation, context: &Context, request: &Request) -> ApiResult<Response> {
-    let key = request.headers().get("idempotency-key").ok().flatten();
-    let body = body::read(request, json::BODY_MAX).await?;
-    let created = create::once(invocation, context, key.as_deref(), &body).await?;
-    let response = answer::json_text(created.status, created.body)?;
+pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let key = incoming.header("idempotency-key");
+    let body = body::read(&incoming.request, json::BODY_MAX).await?;
+    let created = create::once(&incoming.app, actor, key.as_deref(), &body).await?;
+    let response = response::json_text(created.status, created.body)?;
     let headers = response.headers();
-    let location = format!("{}/v1/workspaces/{}", invocation.config.control_url, created.id);
+    let location = format!("{}/v1/workspaces/{}", incoming.app.config.control_url, created.id);
     headers.set("location", &location).map_err(ApiError::internal)?;
     if created.replayed {
         headers.set("idempotent-replay", "true").map_err(ApiError::internal)?;
@@ -35,119 +34,89 @@ pub async fn create(invocation: &Invocation, context: &Context, request: &Reques
     Ok(response)
 }
 
-pub async fn patch(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    let patch = body::read_json(request).await?;
-    answer::json(200, &actions::patch(invocation, context, &id, patch).await?)
+pub async fn patch(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let patch = incoming.json().await?;
+    response::json(200, &actions::patch(&incoming.app, actor, &id, patch).await?)
 }
 
-pub async fn delete(invocation: &Invocation, context: &Context, params: &Params) -> ApiResult<Response> {
-    let act = match invocation.query("discard").as_deref() {
-        None | Some("false") => Act::Delete,
-        Some("true") => Act::Discard,
+pub async fn delete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let command = match incoming.query("discard").as_deref() {
+        None | Some("false") => Command::Delete,
+        Some("true") => Command::Discard,
         Some(_) => return Err(ApiError::field("discard", "it is neither true nor false")),
     };
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    answer::json(202, &actions::act(invocation, context, &id, act).await?)
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    response::json(202, &actions::command(&incoming.app, actor, &id, command).await?)
 }
 
-pub async fn act(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-    act: Act,
-) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    let _no_fields: NoFields = body::read_json(request).await?;
-    answer::json(202, &actions::act(invocation, context, &id, act).await?)
+/// Asks for what needs nothing but the workspace.
+pub async fn command(incoming: &Incoming, actor: &Actor, command: Command) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let NoFields {} = incoming.json().await?;
+    response::json(202, &actions::command(&incoming.app, actor, &id, command).await?)
 }
 
-pub async fn wake(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    let WakeWorkspace { snapshot } = body::read_json(request).await?;
-    answer::json(202, &actions::act(invocation, context, &id, Act::Wake(snapshot)).await?)
+pub async fn wake(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let WakeWorkspace { snapshot } = incoming.json().await?;
+    response::json(202, &actions::command(&incoming.app, actor, &id, Command::Wake { snapshot }).await?)
 }
 
-pub async fn take_hold(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    let hold = body::read_json(request).await?;
-    answer::json(201, &actions::take_hold(invocation, context, &id, hold).await?)
+pub async fn take_hold(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let hold = incoming.json().await?;
+    response::json(201, &actions::take_hold(&incoming.app, actor, &id, hold).await?)
 }
 
-pub async fn release_hold(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let hold = params.get("hold");
+pub async fn release_hold(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let hold = incoming.params.get("hold");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if hold.len() > 64 || !hold.bytes().all(plain) {
         return Err(ApiError::new(ErrorCode::NotFound, "there is no such hold").hint(Hint::SeeHolds));
     }
-    act(invocation, context, params, request, Act::ReleaseHold(hold.to_owned())).await
+    command(incoming, actor, Command::ReleaseHold { id: hold.to_owned() }).await
 }
 
-pub async fn log(invocation: &Invocation, context: &Context, params: &Params) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    answer::json(200, &actions::machine_log(invocation, context, &id).await?)
+pub async fn log(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    response::json(200, &actions::machine_log(&incoming.app, actor, &id).await?)
 }
 
-pub async fn ports(invocation: &Invocation, context: &Context, params: &Params) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    let ports = actions::view(invocation, context, &id).await?.ports;
-    answer::json(200, &PortList { ports })
+pub async fn ports(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let ports = actions::view(&incoming.app, actor, &id).await?.ports;
+    response::json(200, &PortList { ports })
 }
 
-pub async fn set_port(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    let port = port(params)?;
-    let SetPort { access } = body::read_json(request).await?;
+pub async fn set_port(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let port = port(incoming)?;
+    let SetPort { access } = incoming.json().await?;
     let access = match access {
         PortAccess::Owner => lifecycle::PortAccess::Owner,
         PortAccess::Public => lifecycle::PortAccess::Public,
     };
-    answer::json(200, &actions::act(invocation, context, &id, Act::SetPort(port, access)).await?)
+    let command = Command::SetPublic { port, access };
+    response::json(200, &actions::command(&incoming.app, actor, &id, command).await?)
 }
 
-pub async fn link_port(
-    invocation: &Invocation,
-    context: &Context,
-    params: &Params,
-    request: &Request,
-) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    let port = port(params)?;
-    let CreateLink { r#for } = body::read_json(request).await?;
-    answer::json(201, &actions::link(invocation, context, &id, port, r#for, AccessLevel::Link).await?)
+pub async fn link_port(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let port = port(incoming)?;
+    let CreateLink { r#for } = incoming.json().await?;
+    response::json(201, &actions::link(&incoming.app, actor, &id, port, r#for, AccessLevel::Link).await?)
 }
 
-pub async fn snapshots(invocation: &Invocation, context: &Context, params: &Params) -> ApiResult<Response> {
-    let id = actions::own(invocation, context, params.get("id")).await?;
-    answer::json(200, &actions::snapshots(invocation, context, &id).await?)
+pub async fn snapshots(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    response::json(200, &actions::snapshots(&incoming.app, actor, &id).await?)
 }
 
-fn port(params: &Params) -> ApiResult<u16> {
-    params.get("port").parse().map_err(|_| ApiError::field("port", "it is no number from 1 to 65535"))
+fn port(incoming: &Incoming) -> ApiResult<u16> {
+    incoming
+        .params
+        .get("port")
+        .parse()
+        .map_err(|_| ApiError::field("port", "it is no number from 1 to 65535"))
 }

@@ -1,17 +1,17 @@
 //! Answers calls: each is an input to the lifecycle or a look at what is stored.
 
-use super::backups::{self, Held};
+use super::backups;
+use super::call::Held;
 use super::shore::Backing;
 use super::{Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse};
 use crate::calls::Calls;
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
-use ebbtide_api::workspace::{CreateHold, Hold};
 use ebbtide_api::{ErrorCode, TenantId};
 use ebbtide_control::lifecycle::{Command, Context, Input, Note, crowding};
 use ebbtide_control::money::{Quote, terms};
-use ebbtide_control::record::{NewWorkspace, Record, plus};
+use ebbtide_control::record::{NewWorkspace, Record};
 use ebbtide_control::sweep::Fate;
 use ebbtide_control::view;
 use serde::Serialize;
@@ -52,34 +52,14 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
             })
         }
         Call::Backups { ask } => backups::answer(inner, &record, ask).await,
-        Call::Sleep => ask(inner, Command::Sleep).await,
+        Call::Ask { commands } => ask(inner, commands).await,
         Call::Terms => json(&terms(&record, now())),
-        Call::Wake { snapshot, quote } => begin(inner, quote, Command::Wake { snapshot }).await,
-        Call::Retry { quote } => begin(inner, quote, Command::Retry).await,
-        Call::Delete => ask(inner, Command::Delete).await,
-        Call::Discard => ask(inner, Command::Discard).await,
-        Call::Undelete => ask(inner, Command::Undelete).await,
-        Call::Snapshot => ask(inner, Command::Snapshot).await,
-        Call::ReleaseHold { id } => ask(inner, Command::ReleaseHold { id }).await,
-        Call::SetPort { port, access } => ask(inner, Command::SetPublic { port, access }).await,
-        Call::Patch { patch, worst_case } => {
-            let (idle_timeout, lifetime) = (patch.idle_timeout, patch.lifetime);
-            if let Some(rule) = patch.retention {
-                let retained = ask(inner, Command::Retain(rule)).await?;
-                if idle_timeout.is_none() && lifetime.is_none() {
-                    return Ok(retained);
-                }
-            }
-            ask(inner, Command::Change { idle_timeout, lifetime, worst_case }).await
-        }
-        Call::TakeHold { hold } => take_hold(inner, hold).await,
         Call::Enrol { enrol, proof } => enrol_machine(inner, &record, enrol, proof).await,
         Call::Heartbeat { generation, heartbeat } => match inner.heartbeat(generation, *heartbeat).await? {
             Some(instruction) => json(&instruction),
             None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
         },
         Call::Receipt { deliver, ends } => receipt(inner, &record, *deliver, ends).await,
-        Call::Relabel => ask(inner, Command::Relabel).await,
         Call::Poke => {
             let settled = inner.wake().await?;
             // Whatever came of it: a row that was never written, or was lost, may be what brought the sweep here.
@@ -128,36 +108,19 @@ async fn create(
     show(inner, &settled.record)
 }
 
-async fn ask(inner: &Rc<Inner>, command: Command) -> Result<Response> {
-    let settled = inner.decide(Input::Ask(command)).await?;
-    inner.run_on(settled.effect);
-    match settled.refusal {
-        Some(refusal) => refuse(refusal.code, &refusal.message),
-        None => show(inner, &settled.record),
+/// Takes commands in their order, until one is refused.
+async fn ask(inner: &Rc<Inner>, commands: Vec<Command>) -> Result<Response> {
+    for command in commands {
+        let settled = inner.decide(Input::Ask(command)).await?;
+        inner.run_on(settled.effect);
+        if let Some(refusal) = settled.refusal {
+            return refuse(refusal.code, &refusal.message);
+        }
     }
-}
-
-/// Starts a machine whose worst case is reserved: its rates are known before it is.
-async fn begin(inner: &Rc<Inner>, quote: Option<Quote>, command: Command) -> Result<Response> {
-    if let Some(quote) = quote {
-        inner.decide(Input::Ask(Command::Quote(quote))).await?;
-    }
-    ask(inner, command).await
-}
-
-async fn take_hold(inner: &Rc<Inner>, hold: CreateHold) -> Result<Response> {
-    let mut random = [0; 6];
-    if getrandom::fill(&mut random).is_err() {
-        return refuse(ErrorCode::Internal, "no randomness");
-    }
-    let hold = Hold { id: hex::encode(random), reason: hold.reason, ends_at: plus(now(), hold.r#for) };
-    let settled = inner.decide(Input::Ask(Command::TakeHold(hold.clone()))).await?;
-    inner.push_instruction(&settled.record);
-    inner.run_on(settled.effect);
-    match settled.refusal {
-        Some(refusal) => refuse(refusal.code, &refusal.message),
-        None => json(&hold),
-    }
+    let Some(stored) = inner.load()? else {
+        return refuse(ErrorCode::NotFound, "there is no such workspace");
+    };
+    show(inner, &stored.record)
 }
 
 async fn enrol_machine(

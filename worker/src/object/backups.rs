@@ -4,98 +4,21 @@
 //! The objects themselves never pass here. Bytes are reserved before an upload and given back where it fails, so that
 //! uploads at the same time cannot pass the quota together.
 
+use super::call::{Admitted, Ancestors, BackupCall, Held};
 use super::store::Ancestry;
 use super::{Inner, now, refuse};
-use crate::restic_view::{Lineage, Mark, Reach};
+use ebbtide_api::ErrorCode;
 use ebbtide_api::backups::SnapshotSummary;
-use ebbtide_api::vm::{TidyOrder, TidyReport};
+use ebbtide_api::vm::TidyOrder;
 use ebbtide_api::workspace::State;
-use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::lifecycle::{Command, Input};
 use ebbtide_control::record::{Record, Tidying};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use worker::{Response, Result};
 
 /// A full repository is counted anew so often at most: a count is a call for every thousand objects.
 const COUNT_EVERY_SECS: i64 = 600;
-
-/// What may be asked about the repository.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "about", rename_all = "snake_case")]
-pub enum BackupCall {
-    /// → [`Ancestors`]. A generation that asks for itself is entered.
-    Ancestors { generation: Option<Generation> },
-    /// → [`Ancestors`]: where the snapshot lies that a generation stands on.
-    PlaceBase { generation: u32, base: Mark },
-    /// → [`Admitted`]: reserves bytes for a machine's object.
-    Admit { generation: Generation, bytes: u64 },
-    /// → [`Held`]: takes or renews the grant, and reserves bytes for the owner's object.
-    Grant { by: String, bytes: u64 },
-    /// → [`Held`]: gives the grant back.
-    EndGrant { by: String },
-    /// → [`Held`]: so many bytes are not there, or not any more.
-    Return { bytes: u64 },
-    /// → [`Held`]: so many bytes were counted in storage.
-    Counted { bytes: u64 },
-    /// → [`Held`]: a snapshot is removed that lies there.
-    Forget { snapshot: String, mark: Option<Mark> },
-    /// → [`Held`]: indexes of these generations, as far as these times, are shown to everybody from here on.
-    Vouch { reach: Vec<(u32, i64)> },
-    /// → [`TidyOrder`]: a machine begins to remove what it was told to, and these where no list names them.
-    BeginTidying { generation: Generation, strays: Vec<String> },
-    /// → [`Held`]: it may remove an object now, of these the named snapshot, and has added so many bytes.
-    Tidy { generation: Generation, forgets: Option<String>, bytes: u64 },
-    /// → [`Held`]: it is done.
-    EndTidying { report: TidyReport },
-    /// → [`Held`]: so many objects of a kind were listed.
-    Crowded { objects: u32 },
-    /// → [`Held`]: a snapshot was brought back.
-    Recall { snapshot: String },
-    /// → [`Held`].
-    Look,
-}
-
-/// What generations stand on.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Ancestors {
-    /// Those whose snapshots' places are known.
-    pub lineage: Lineage,
-    /// Snapshots of the others: whoever needs them asks storage and tells us.
-    pub unknown: BTreeMap<u32, String>,
-    /// Verified snapshots, newest first.
-    pub verified: Vec<String>,
-    /// Verified snapshots that the rule keeps no longer.
-    pub due: Vec<String>,
-    /// What snapshots proved that are gone.
-    pub proved: Reach,
-    /// What a prune vouched for.
-    pub vouched: Reach,
-}
-
-/// Whether an object may be written.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Admitted {
-    /// What is held, with the object where it fits.
-    pub held: Held,
-    /// Whether it fits; its bytes are reserved then.
-    pub fits: bool,
-    /// Whether a count could make room: it is long since the last.
-    pub count: bool,
-}
-
-/// How full the repository is.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Held {
-    /// Bytes in it.
-    pub bytes: u64,
-    /// Bytes that it may hold.
-    pub quota: u64,
-    /// When the grant in force was given, in milliseconds since 1970.
-    #[serde(default)]
-    pub granted_ms: Option<i64>,
-}
 
 /// Answers one call.
 pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall) -> Result<Response> {

@@ -3,14 +3,14 @@
 //! Both sides run the same build, so the JSON between them is not pinned; the tenant travels with every call and the
 //! object compares it with its record.
 
-use super::backups::BackupCall;
-use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
-use ebbtide_api::workspace::{CreateHold, PatchWorkspace};
+use crate::restic_view::{Lineage, Mark, Reach};
+use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, TidyReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
-use ebbtide_control::lifecycle::PortAccess;
+use ebbtide_control::lifecycle::Command;
 use ebbtide_control::money::Quote;
 use ebbtide_control::record::NewWorkspace;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A call with its caller's tenant.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,32 +33,12 @@ pub enum Call {
     Events { page: EventPage, limit: u16 },
     /// → [`ebbtide_api::history::LogPage`].
     Log,
-    /// Back up and end the machine.
-    Sleep,
+    /// Takes these commands of a person in their order; the first that is refused ends it.
+    Ask { commands: Vec<Command> },
     /// → [`ebbtide_control::money::Terms`]: what a wake or a longer lifetime has to reserve.
     Terms,
-    /// Start a machine again, at those rates.
-    Wake { snapshot: Option<String>, quote: Option<Quote> },
-    /// Try again after a failure, at those rates.
-    Retry { quote: Option<Quote> },
-    /// End it, backed up first.
-    Delete,
-    /// End it without a backup.
-    Discard,
-    /// Take a deletion back.
-    Undelete,
-    /// Change durations.
-    Patch { patch: PatchWorkspace, worst_case: Option<ebbtide_api::money::Cost> },
-    /// → [`ebbtide_api::workspace::Hold`].
-    TakeHold { hold: CreateHold },
-    /// Let go of a hold.
-    ReleaseHold { id: String },
-    /// Take a snapshot now.
-    Snapshot,
     /// → [`ebbtide_api::backups::SnapshotList`].
     Snapshots,
-    /// Open or close a port.
-    SetPort { port: u16, access: PortAccess },
     /// → [`ebbtide_api::vm::Enrolled`]. The handler has verified the enrolment token, or the signature alone.
     Enrol { enrol: Enrol, proof: EnrolProof },
     /// → [`ebbtide_api::vm::Instruction`].
@@ -72,8 +52,13 @@ pub enum Call {
     /// → [`ebbtide_control::sweep::Fate`], or `null` from an object that holds nothing and stays so. The sweep asks by id
     /// alone, for it may know no tenant.
     Fate,
-    /// Write the labels of the machine anew.
-    Relabel,
+}
+
+impl Call {
+    /// Asks to write the labels of the machine anew.
+    pub fn relabel() -> Self {
+        Self::Ask { commands: vec![Command::Relabel] }
+    }
 }
 
 /// Which part of the history is wanted.
@@ -129,4 +114,80 @@ pub struct ObjectRefusal {
     pub code: ErrorCode,
     /// A sentence.
     pub message: String,
+}
+
+/// What may be asked about the repository.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "about", rename_all = "snake_case")]
+pub enum BackupCall {
+    /// → [`Ancestors`]. A generation that asks for itself is entered.
+    Ancestors { generation: Option<Generation> },
+    /// → [`Ancestors`]: where the snapshot lies that a generation stands on.
+    PlaceBase { generation: u32, base: Mark },
+    /// → [`Admitted`]: reserves bytes for a machine's object.
+    Admit { generation: Generation, bytes: u64 },
+    /// → [`Held`]: takes or renews the grant, and reserves bytes for the owner's object.
+    Grant { by: String, bytes: u64 },
+    /// → [`Held`]: gives the grant back.
+    EndGrant { by: String },
+    /// → [`Held`]: so many bytes are not there, or not any more.
+    Return { bytes: u64 },
+    /// → [`Held`]: so many bytes were counted in storage.
+    Counted { bytes: u64 },
+    /// → [`Held`]: a snapshot is removed that lies there.
+    Forget { snapshot: String, mark: Option<Mark> },
+    /// → [`Held`]: indexes of these generations, as far as these times, are shown to everybody from here on.
+    Vouch { reach: Vec<(u32, i64)> },
+    /// → [`TidyOrder`]: a machine begins to remove what it was told to, and these where no list names them.
+    BeginTidying { generation: Generation, strays: Vec<String> },
+    /// → [`Held`]: it may remove an object now, of these the named snapshot, and has added so many bytes.
+    Tidy { generation: Generation, forgets: Option<String>, bytes: u64 },
+    /// → [`Held`]: it is done.
+    EndTidying { report: TidyReport },
+    /// → [`Held`]: so many objects of a kind were listed.
+    Crowded { objects: u32 },
+    /// → [`Held`]: a snapshot was brought back.
+    Recall { snapshot: String },
+    /// → [`Held`].
+    Look,
+}
+
+/// What generations stand on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ancestors {
+    /// Those whose snapshots' places are known.
+    pub lineage: Lineage,
+    /// Snapshots of the others: whoever needs them asks storage and tells us.
+    pub unknown: BTreeMap<u32, String>,
+    /// Verified snapshots, newest first.
+    pub verified: Vec<String>,
+    /// Verified snapshots that the rule keeps no longer.
+    pub due: Vec<String>,
+    /// What snapshots proved that are gone.
+    pub proved: Reach,
+    /// What a prune vouched for.
+    pub vouched: Reach,
+}
+
+/// Whether an object may be written.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Admitted {
+    /// What is held, with the object where it fits.
+    pub held: Held,
+    /// Whether it fits; its bytes are reserved then.
+    pub fits: bool,
+    /// Whether a count could make room: it is long since the last.
+    pub count: bool,
+}
+
+/// How full the repository is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Held {
+    /// Bytes in it.
+    pub bytes: u64,
+    /// Bytes that it may hold.
+    pub quota: u64,
+    /// When the grant in force was given, in milliseconds since 1970.
+    #[serde(default)]
+    pub granted_ms: Option<i64>,
 }

@@ -1,50 +1,70 @@
-//! How handlers reach a workspace's object.
+//! How the Worker reaches a workspace's object.
 
-use super::{Call, Envelope, ObjectRefusal};
-use crate::error::ApiError;
-use ebbtide_api::{ErrorCode, TenantId, WorkspaceId};
-use serde_json::Value;
-use worker::{Env, Method, Request, RequestInit, Response, Result, Stub};
+use super::call::{Call, Envelope, ObjectRefusal};
+use crate::calls::{Binding, Calls};
+use crate::error::{ApiError, ApiResult};
+use ebbtide_api::{Generation, TenantId, WorkspaceId};
+use serde::de::DeserializeOwned;
+use worker::{Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 /// Name of the binding in `wrangler.toml`.
 const BINDING: &str = "WORKSPACE";
 
-fn stub(env: &Env, id: &WorkspaceId) -> Result<Stub> {
-    env.durable_object(BINDING)?.get_by_name(id.as_str())
+/// A workspace's object, asked for a tenant; the object compares it with its record.
+pub struct WorkspaceClient {
+    env: Env,
+    calls: Calls,
+    tenant: TenantId,
+    id: WorkspaceId,
 }
 
-/// Asks a workspace's object.
-///
-/// # Errors
-/// What the object refuses, with its code; `internal` where it cannot be reached.
-pub async fn call(
-    env: &Env,
-    tenant: &TenantId,
-    id: &WorkspaceId,
-    call: Call,
-) -> std::result::Result<Value, ApiError> {
-    let internal =
-        |error: worker::Error| ApiError::new(ErrorCode::Internal, format!("the workspace's object: {error}"));
-    let envelope = Envelope { tenant: tenant.clone(), call };
-    let body = serde_json::to_string(&envelope)
-        .map_err(|error| ApiError::new(ErrorCode::Internal, error.to_string()))?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(body.into()));
-    let request = Request::new_with_init("https://object/call", &init).map_err(internal)?;
-    let stub = stub(env, id).map_err(internal)?;
-    let mut response = stub.fetch_with_request(request).await.map_err(internal)?;
-    if response.status_code() == 200 {
-        return response.json().await.map_err(internal);
+impl WorkspaceClient {
+    /// Reaches the object of that id; what is asked of it is counted.
+    pub fn new(env: Env, calls: Calls, tenant: TenantId, id: WorkspaceId) -> Self {
+        Self { env, calls, tenant, id }
     }
-    let refusal: ObjectRefusal = response.json().await.map_err(internal)?;
-    Err(ApiError::new(refusal.code, refusal.message))
-}
 
-/// Hands a machine's WebSocket upgrade to its object. The request carries `x-ebbtide-tenant` and
-/// `x-ebbtide-generation`, set by the handler after it verified the token.
-///
-/// # Errors
-/// What the runtime says.
-pub async fn forward_socket(env: &Env, id: &WorkspaceId, request: Request) -> Result<Response> {
-    stub(env, id)?.fetch_with_request(request).await
+    fn stub(&self) -> ApiResult<Stub> {
+        self.calls.count(Binding::Object);
+        let stub = self.env.durable_object(BINDING).and_then(|objects| objects.get_by_name(self.id.as_str()));
+        stub.map_err(ApiError::internal)
+    }
+
+    /// Asks it.
+    ///
+    /// # Errors
+    /// What the object refuses, with its code; `internal` where it cannot be reached.
+    pub async fn ask<T: DeserializeOwned>(&self, call: Call) -> ApiResult<T> {
+        let envelope = Envelope { tenant: self.tenant.clone(), call };
+        let body = serde_json::to_string(&envelope).map_err(ApiError::internal)?;
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_body(Some(body.into()));
+        let request = Request::new_with_init("https://object/call", &init).map_err(ApiError::internal)?;
+        let mut response = self.stub()?.fetch_with_request(request).await.map_err(ApiError::internal)?;
+        if response.status_code() == 200 {
+            return response.json().await.map_err(ApiError::internal);
+        }
+        let ObjectRefusal { code, message } = response.json().await.map_err(ApiError::internal)?;
+        Err(ApiError::new(code, message))
+    }
+
+    /// Hands it the WebSocket of a machine whose token was verified.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn connect(&self, generation: Generation) -> ApiResult<Response> {
+        let headers = Headers::new();
+        let generation = generation.to_string();
+        for (name, value) in [
+            ("upgrade", "websocket"),
+            ("x-ebbtide-tenant", self.tenant.as_str()),
+            ("x-ebbtide-generation", &generation),
+        ] {
+            headers.set(name, value).map_err(ApiError::internal)?;
+        }
+        let mut init = RequestInit::new();
+        init.with_headers(headers);
+        let request = Request::new_with_init("https://object/connect", &init).map_err(ApiError::internal)?;
+        self.stub()?.fetch_with_request(request).await.map_err(ApiError::internal)
+    }
 }

@@ -54,7 +54,8 @@ impl Observer for Inner {
         if let Err(error) = self.tell(before, next, notes, *now) {
             story::trouble(Level::Error, next, "history was not written", &error);
         }
-        if next.phase != before.phase || next.wanted != before.wanted {
+        // The machine counts holds itself, and would otherwise hear of one with its next heartbeat only.
+        if next.phase != before.phase || next.wanted != before.wanted || next.holds != before.holds {
             self.push_instruction(next);
         }
         let ends_at = next.phase_ends_at(policy);

@@ -1,12 +1,12 @@
 //! Where an object's effects happen: the providers, the bucket, and what a new machine is told.
 
+use crate::app::App;
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::fetch_http::FetchHttp;
 use crate::gate;
 use crate::index::Index;
-use crate::invocation::Invocation;
 use crate::keychain::Keychain;
 use crate::reserve;
 use crate::storage::{Storage, repository_path};
@@ -23,7 +23,6 @@ use ebbtide_control::rate_limit::{Need, Provider};
 use ebbtide_control::record::Record;
 use ebbtide_control::secret::SecretText;
 use std::rc::Rc;
-use url::Url;
 use worker::Env;
 
 /// The bucket and the configuration, as effects need them.
@@ -117,15 +116,13 @@ impl Vault for Backing {
     }
 
     async fn reserve(&self, record: &Record) -> Result<Reserved, String> {
-        let invocation = Invocation {
+        let app = App {
             env: self.env.clone(),
             config: Rc::clone(&self.config),
             calls: self.calls.clone(),
             request_id: format!("{} g{}", record.id, record.generation.next()),
-            address: "object".to_owned(),
-            url: Url::parse("https://object/").map_err(|error| error.to_string())?,
         };
-        reserve::waited_for(&invocation, record).await.map_err(|error| error.message().to_owned())
+        reserve::waited_for(&app, record).await.map_err(|error| error.message().to_owned())
     }
 
     async fn spending(&self, record: &Record) -> Result<Option<Spending>, String> {

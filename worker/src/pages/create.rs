@@ -10,7 +10,7 @@ use ebbtide_dashboard::form::{Field, Refusal, Typed};
 use ebbtide_dashboard::page::{CostFragment, CreatePage};
 use ebbtide_dashboard::view::create::{Quote, cost as show_cost};
 use ebbtide_dashboard::view::{self, Defaults};
-use worker::{Request, Response};
+use worker::Response;
 
 /// Shows the form, with what the query says as if it had been typed.
 ///
@@ -36,8 +36,8 @@ pub async fn cost(visit: &Visit<'_>) -> ApiResult<Response> {
 ///
 /// # Errors
 /// `csrf_mismatch`, or the page cannot be made.
-pub async fn send(visit: &Visit<'_>, request: &Request) -> ApiResult<Response> {
-    let form = visit.form(request).await?;
+pub async fn send(visit: &Visit<'_>) -> ApiResult<Response> {
+    let form = visit.form().await?;
     let typed = Typed::from_pairs(form.pairs());
     let wanted = match typed.request() {
         Ok(wanted) => wanted,
@@ -46,7 +46,7 @@ pub async fn send(visit: &Visit<'_>, request: &Request) -> ApiResult<Response> {
     match begin(visit, &wanted, form.get("key")).await {
         Ok(location) => reply::see(&location, None),
         Err(error) => {
-            let body = error.body(&visit.invocation.request_id);
+            let body = error.body(&visit.app().request_id);
             let refusal = Refusal::from_api(body.code, &body.message, &body.hint);
             // Sent again, the same request goes on where it broke off; a changed one needs a key of its own.
             let key = match body.code {
@@ -61,7 +61,7 @@ pub async fn send(visit: &Visit<'_>, request: &Request) -> ApiResult<Response> {
 /// Creates it as `POST /v1/workspaces` does, key and all, and says where its page is.
 async fn begin(visit: &Visit<'_>, wanted: &CreateWorkspace, key: &str) -> ApiResult<String> {
     let body = serde_json::to_vec(wanted).map_err(ApiError::internal)?;
-    let created = create::once(visit.invocation, &visit.context, Some(key), &body).await?;
+    let created = create::once(visit.app(), &visit.actor, Some(key), &body).await?;
     Ok(format!("/w/{}", created.id))
 }
 
@@ -72,9 +72,9 @@ async fn show(
     refusals: &[Refusal],
     key: &str,
 ) -> ApiResult<Response> {
-    let catalog = catalog::catalog(visit.invocation).await.ok();
+    let catalog = catalog::catalog(visit.app()).await.ok();
     let quote = quote(visit, typed).await;
-    let config = &visit.invocation.config;
+    let config = &visit.app().config;
     let defaults = Defaults {
         size: config.default_size.clone(),
         location: config.default_location.clone(),
@@ -92,7 +92,7 @@ fn new_key() -> ApiResult<String> {
 
 /// What the query says, as if it had been typed.
 fn typed(visit: &Visit<'_>) -> Typed {
-    Typed::from_pairs(visit.invocation.url.query_pairs())
+    Typed::from_pairs(visit.incoming.url.query_pairs())
 }
 
 /// What the choice costs at worst, by the same rules as creating it; `None` where it cannot be created so.
@@ -100,7 +100,7 @@ async fn quote(visit: &Visit<'_>, typed: &Typed) -> Option<Quote> {
     let about_cost = [Field::Size, Field::Location, Field::Lifetime];
     let chosen = about_cost.into_iter().map(|field| (field.name(), typed.value(field)));
     let wanted: CreateWorkspace = Typed::from_pairs(chosen).request().ok()?;
-    let checked = create::check(visit.invocation, wanted).await.ok()?;
+    let checked = create::check(visit.app(), wanted).await.ok()?;
     Some(Quote {
         size: checked.spec.placement.size,
         location: checked.spec.placement.location,

@@ -3,7 +3,7 @@
 use super::session::from_ourselves;
 use crate::body;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
+use crate::request::Incoming;
 use ebbtide_api::ErrorCode;
 use url::form_urlencoded;
 use worker::Request;
@@ -40,11 +40,6 @@ pub async fn form(request: &Request) -> ApiResult<Form> {
     Ok(Form::parse(&body::read(request, FORM_MAX).await?))
 }
 
-/// A header's value.
-pub fn header(request: &Request, name: &str) -> Option<String> {
-    request.headers().get(name).ok().flatten()
-}
-
 /// Writes a query.
 pub fn encode(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
@@ -54,10 +49,10 @@ pub fn encode(pairs: &[(&str, &str)]) -> String {
 ///
 /// # Errors
 /// `csrf_mismatch`.
-pub fn refuse_other_sites(invocation: &Invocation, request: &Request) -> ApiResult<()> {
-    let (origin, site) = (header(request, "origin"), header(request, "sec-fetch-site"));
+pub fn refuse_other_sites(incoming: &Incoming) -> ApiResult<()> {
+    let (origin, site) = (incoming.header("origin"), incoming.header("sec-fetch-site"));
     // The address in the bar and the configured one are the same host; a laptop may call it localhost.
-    let own = [invocation.url.origin().ascii_serialization(), origin_of(&invocation.config.control_url)];
+    let own = [incoming.url.origin().ascii_serialization(), origin_of(&incoming.app.config.control_url)];
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
     if from_ourselves(origin.as_deref(), site.as_deref(), &own) {
         return Ok(());

@@ -1,5 +1,6 @@
 //! Which page a path names. Pure.
 
+use super::actions::Button;
 use ebbtide_api::WorkspaceId;
 
 /// What a browser asks for.
@@ -27,33 +28,12 @@ pub enum Route {
     Open(WorkspaceId, u16),
     /// Asks before it is deleted.
     AskDelete(WorkspaceId),
-    /// A button of its page.
-    Act(WorkspaceId, Action),
+    /// The button of that name on its page.
+    Press(WorkspaceId, String),
     /// A path that exists, asked for in a way that it does not know.
     WrongMethod,
     /// Nothing.
     Unknown,
-}
-
-/// A button.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Back up and end the machine.
-    Sleep,
-    /// Start a machine again, or stay awake.
-    Wake,
-    /// Try again after a failure.
-    Retry,
-    /// Take a backup now.
-    Snapshot,
-    /// Keep awake for an hour.
-    Hold,
-    /// Let go of a hold.
-    Release,
-    /// Delete, with or without a backup.
-    Delete,
-    /// Take a deletion back.
-    Undelete,
 }
 
 /// How a page is asked for; HEAD counts as GET.
@@ -103,16 +83,10 @@ impl Route {
             },
             ["delete"] => match verb {
                 Verb::Get => Self::AskDelete(id),
-                Verb::Post => Self::Act(id, Action::Delete),
+                Verb::Post => Self::Press(id, "delete".to_owned()),
                 Verb::Other => Self::WrongMethod,
             },
-            ["sleep"] => change(verb, Self::Act(id, Action::Sleep)),
-            ["wake"] => change(verb, Self::Act(id, Action::Wake)),
-            ["retry"] => change(verb, Self::Act(id, Action::Retry)),
-            ["snapshot"] => change(verb, Self::Act(id, Action::Snapshot)),
-            ["hold"] => change(verb, Self::Act(id, Action::Hold)),
-            ["release"] => change(verb, Self::Act(id, Action::Release)),
-            ["undelete"] => change(verb, Self::Act(id, Action::Undelete)),
+            [name] if Button::find(name).is_some() => change(verb, Self::Press(id, (*name).to_owned())),
             _ => Self::Unknown,
         }
     }
@@ -159,8 +133,8 @@ mod tests {
             (Verb::Get, "/w/k3v7q2mzab/live", Route::Live(id())),
             (Verb::Get, "/w/k3v7q2mzab/open/3000", Route::Open(id(), 3000)),
             (Verb::Get, "/w/k3v7q2mzab/delete", Route::AskDelete(id())),
-            (Verb::Post, "/w/k3v7q2mzab/delete", Route::Act(id(), Action::Delete)),
-            (Verb::Post, "/w/k3v7q2mzab/wake", Route::Act(id(), Action::Wake)),
+            (Verb::Post, "/w/k3v7q2mzab/delete", Route::Press(id(), "delete".to_owned())),
+            (Verb::Post, "/w/k3v7q2mzab/wake", Route::Press(id(), "wake".to_owned())),
             (Verb::Get, "/static/app.css", Route::Static),
         ];
         for (verb, path, expected) in table {

@@ -2,10 +2,12 @@
 
 use super::input::{self, Form};
 use super::session::{LIFE_SECS, Session};
-use crate::auth::{self, Context};
+use crate::actor::Actor;
+use crate::app::App;
+use crate::auth;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
 use crate::object::EventPage;
+use crate::request::Incoming;
 use crate::workspaces;
 use ebbtide_api::workspace::Workspace;
 use ebbtide_api::{ErrorCode, Timestamp, WorkspaceId};
@@ -13,17 +15,16 @@ use ebbtide_control::tokens::SessionClaims;
 use ebbtide_dashboard::page::Shell;
 use ebbtide_dashboard::view::{self, WorkspaceView};
 use jiff::SignedDuration;
-use worker::Request;
 
 /// Events that a page shows: the newest.
 const HISTORY: u16 = 500;
 
 /// A request of a signed-in browser.
 pub struct Visit<'a> {
-    /// The request's surroundings.
-    pub invocation: &'a Invocation,
+    /// The request.
+    pub incoming: &'a Incoming,
     /// For whom it acts.
-    pub context: Context,
+    pub actor: Actor,
     session: Session,
     proof: String,
     back: String,
@@ -34,20 +35,21 @@ pub struct Visit<'a> {
 /// # Errors
 /// `unauthorized`, or `rate_limited` after many failures. An API key is refused: a session may do everything, a key
 /// may not.
-pub async fn begin(invocation: &Invocation, token: &str) -> ApiResult<Session> {
+pub async fn begin(incoming: &Incoming, token: &str) -> ApiResult<Session> {
+    let app = &incoming.app;
     const HINT: &str = "Use the owner token that the installation was set up with.";
     let refused = || ApiError::new(ErrorCode::Unauthorized, "that is not the owner token").hint(HINT);
-    let context = match auth::sign_in(invocation, token.trim()).await {
-        Ok(context) if context.actor == "owner" => context,
+    let actor = match auth::sign_in(app, token.trim(), &incoming.address).await {
+        Ok(actor) if actor.name == "owner" => actor,
         Ok(_) => return Err(refused()),
         Err(error) if error.code() == ErrorCode::Unauthorized => return Err(refused()),
         Err(error) => return Err(error),
     };
-    let claims = SessionClaims { tenant: context.tenant.clone(), actor: context.actor.clone() };
+    let claims = SessionClaims { tenant: actor.tenant.clone(), actor: actor.name.clone() };
     let life = SignedDuration::from_secs(LIFE_SECS);
-    let issued = invocation.config.token_keys.issue_session(&claims, invocation.now(), life);
+    let issued = app.config.token_keys.issue_session(&claims, app.now(), life);
     let issued = issued.map_err(ApiError::internal)?;
-    workspaces::note(invocation, &context, "session.begin", &context.actor).await;
+    workspaces::note(app, &actor, "session.begin", &actor.name).await;
     Ok(Session::new(issued.token.expose()))
 }
 
@@ -56,16 +58,20 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// `unauthorized` or `token_expired`.
-    pub fn of(invocation: &'a Invocation, request: &Request) -> ApiResult<Self> {
-        let cookies = input::header(request, "cookie").unwrap_or_default();
+    pub fn of(incoming: &'a Incoming) -> ApiResult<Self> {
+        let cookies = incoming.header("cookie").unwrap_or_default();
         let session = Session::from_cookies(&cookies)
             .ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "nobody is signed in"))?;
-        let context =
-            auth::session(&invocation.config, session.token(), invocation.now(), &invocation.request_id)
-                .map_err(|error| error.hint("Sign in with the owner token."))?;
+        let actor = auth::session(&incoming.app, session.token(), &incoming.address)
+            .map_err(|error| error.hint("Sign in with the owner token."))?;
         let proof = session.proof();
-        let back = below_workspace(invocation.url.path());
-        Ok(Self { invocation, context, session, proof, back })
+        let back = below_workspace(incoming.url.path());
+        Ok(Self { incoming, actor, session, proof, back })
+    }
+
+    /// What the request works with.
+    pub fn app(&self) -> &App {
+        &self.incoming.app
     }
 
     /// Proves that a form comes from this session.
@@ -75,7 +81,7 @@ impl<'a> Visit<'a> {
 
     /// The control plane's clock.
     pub fn now(&self) -> Timestamp {
-        self.invocation.now()
+        self.app().now()
     }
 
     /// Where a refusal leads back to.
@@ -92,9 +98,9 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// `csrf_mismatch` where it does not come from a page of this session.
-    pub async fn form(&self, request: &Request) -> ApiResult<Form> {
-        input::refuse_other_sites(self.invocation, request)?;
-        let form = input::form(request).await?;
+    pub async fn form(&self) -> ApiResult<Form> {
+        input::refuse_other_sites(self.incoming)?;
+        let form = input::form(&self.incoming.request).await?;
         if self.session.proves(form.get("csrf")) {
             Ok(form)
         } else {
@@ -107,7 +113,7 @@ impl<'a> Visit<'a> {
     /// # Errors
     /// There is none, or the object does not answer.
     pub async fn workspace(&self, id: &WorkspaceId) -> ApiResult<Workspace> {
-        workspaces::view(self.invocation, &self.context, id).await
+        workspaces::view(self.app(), &self.actor, id).await
     }
 
     /// A workspace and its history, ready to show.
@@ -117,14 +123,14 @@ impl<'a> Visit<'a> {
     pub async fn view(&self, id: &WorkspaceId) -> ApiResult<WorkspaceView> {
         let workspace = self.workspace(id).await?;
         let newest = EventPage::NEWEST;
-        let history = workspaces::events(self.invocation, &self.context, id, newest, HISTORY).await?;
+        let history = workspaces::events(self.app(), &self.actor, id, newest, HISTORY).await?;
         // A list or a log that does not come costs its section, never the page.
         let backups = match view::workspace::chooses(workspace.state) {
-            true => workspaces::snapshots(self.invocation, &self.context, id).await.ok(),
+            true => workspaces::snapshots(self.app(), &self.actor, id).await.ok(),
             false => None,
         };
         let log = match view::workspace::shows_log(workspace.state) {
-            true => workspaces::machine_log(self.invocation, &self.context, id).await.ok(),
+            true => workspaces::machine_log(self.app(), &self.actor, id).await.ok(),
             false => None,
         };
         let shown = view::workspace(&workspace, &history.events, self.now());

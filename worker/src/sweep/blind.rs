@@ -7,8 +7,8 @@
 use super::end::{self, Outcome, server_subject};
 use super::listing::{FOR_THE_REST, Stretch, read};
 use super::turn::{Sweeper, Trouble};
+use crate::app::App;
 use crate::error::ApiResult;
-use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use crate::object::Call;
 use ebbtide_api::sweep::SweepMode;
@@ -27,50 +27,50 @@ const SWITCH: &str = "sweep/mode";
 ///
 /// # Errors
 /// The bucket does not answer.
-pub async fn keep_switch(invocation: &Invocation, mode: SweepMode) -> ApiResult<()> {
-    invocation.storage()?.replace(SWITCH, mode.as_str().to_owned()).await
+pub async fn keep_switch(app: &App, mode: SweepMode) -> ApiResult<()> {
+    app.r2()?.replace(SWITCH, mode.as_str().to_owned()).await
 }
 
 /// Brings it in line with the index, at every run that has one: a switch that was set before it was kept here, or was
 /// kept only half, holds the next time the index is away.
-pub async fn renew_switch(invocation: &Invocation, asked: SweepMode) {
-    let renewed = match read_switch(invocation).await {
+pub async fn renew_switch(app: &App, asked: SweepMode) {
+    let renewed = match read_switch(app).await {
         Ok(Some(kept)) if kept == asked => return,
-        Ok(_) => keep_switch(invocation, asked).await,
+        Ok(_) => keep_switch(app, asked).await,
         Err(error) => Err(error),
     };
     if let Err(error) = renewed {
-        let fields = [("request.id", invocation.request_id.as_str()), ("error", error.message())];
-        log::write(Level::Warn, "the sweep's switch is not kept beside the index", &fields);
+        let fields = [("request.id", app.request_id.as_str())];
+        error.log(Level::Warn, "the sweep's switch is not kept beside the index", &fields);
     }
 }
 
 /// What is kept; one that cannot be read is the strictest.
-async fn read_switch(invocation: &Invocation) -> ApiResult<Option<SweepMode>> {
-    let kept = invocation.storage()?.text(SWITCH).await?;
+async fn read_switch(app: &App) -> ApiResult<Option<SweepMode>> {
+    let kept = app.r2()?.text(SWITCH).await?;
     Ok(kept.map(|text| SweepMode::parse(text.trim()).unwrap_or(SweepMode::Off)))
 }
 
 /// Enforces what labels say.
-pub async fn run(invocation: &Invocation) {
-    if let Err(Trouble(error)) = enforce(invocation).await {
-        let fields = [("request.id", invocation.request_id.as_str()), ("error", &error)];
+pub async fn run(app: &App, from: &str) {
+    if let Err(Trouble(error)) = enforce(app, from).await {
+        let fields = [("request.id", app.request_id.as_str()), ("error", &error)];
         log::write(Level::Error, "labels were not enforced", &fields);
     }
 }
 
-async fn enforce(invocation: &Invocation) -> Result<(), Trouble> {
+async fn enforce(app: &App, from: &str) -> Result<(), Trouble> {
     // Before an ordinary run has kept it, nobody knows what was said: it is told what would end.
-    let asked = read_switch(invocation).await?.unwrap_or(SweepMode::DryRun);
-    let mode = invocation.config.sweep.max(asked);
+    let asked = read_switch(app).await?.unwrap_or(SweepMode::DryRun);
+    let mode = app.config.sweep.max(asked);
     if mode == SweepMode::Off {
         return Ok(());
     }
-    let mut sweeper = Sweeper::new(invocation, mode);
-    let pass = invocation.pass(Need::looks(super::LOOKS.0, 0)).await;
+    let mut sweeper = Sweeper::new(app, mode, from);
+    let pass = app.pass(Need::looks(super::LOOKS.0, 0)).await;
     sweeper.open(pass.map_err(|wait| Trouble(wait.waiting_for))?);
     sweeper.turn_ends_at(CALLS_MAX.saturating_sub(super::KEPT));
-    let selector = names::install_selector(&invocation.config.install_id);
+    let selector = names::install_selector(&app.config.install_id);
     let (mut walk, mut next) = (Walk::default(), None);
     while sweeper.has(FOR_THE_REST.saturating_add(1)) {
         let fetch = async |page| sweeper.hetzner.list_servers(&selector, page).await;
@@ -109,7 +109,7 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
     let done = match (judged.verdict, &subject.tenant, &subject.workspace) {
         (Verdict::Poke, Some(tenant), Some(workspace)) => sweeper.tell(tenant, workspace, Call::Poke).await,
         (Verdict::Relabel, Some(tenant), Some(workspace)) => {
-            sweeper.tell(tenant, workspace, Call::Relabel).await
+            sweeper.tell(tenant, workspace, Call::relabel()).await
         }
         (Verdict::End(first), ..) => {
             match end::server(sweeper, server, first, &judged.because, &subject).await {
@@ -128,7 +128,7 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
 
 fn told(sweeper: &Sweeper<'_>, what: &str, judged: &Judged, done: &str) {
     let fields = [
-        ("request.id", sweeper.invocation.request_id.as_str()),
+        ("request.id", sweeper.app.request_id.as_str()),
         ("subject", what),
         ("because", &judged.because),
         ("done", done),

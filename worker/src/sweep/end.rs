@@ -76,7 +76,7 @@ async fn image(
     because: &str,
     subject: &Subject,
 ) -> Result<Imaging, Trouble> {
-    let config = &sweeper.invocation.config;
+    let config = &sweeper.app.config;
     let selector = match names::parse_labels(&server.labels) {
         Some(owner) => names::machine_selector(&config.install_id, &owner.workspace, owner.generation),
         None => names::install_selector(&config.install_id),

@@ -61,7 +61,7 @@ async fn go(
     walk: &mut Walk,
     kind: Kind,
 ) -> Result<Ended, Trouble> {
-    let selector = names::install_selector(&sweeper.invocation.config.install_id);
+    let selector = names::install_selector(&sweeper.app.config.install_id);
     let mut next = None;
     while sweeper.has(FOR_THE_REST.saturating_add(1)) {
         let (things, is_last) = match kind {

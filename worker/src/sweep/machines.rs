@@ -85,7 +85,7 @@ async fn stretch(
 /// How many servers carry the label of each of those workspaces.
 async fn servers_of(sweeper: &Sweeper<'_>, with: &[WithMachine]) -> Result<BTreeMap<String, usize>, Trouble> {
     let ids: Vec<&str> = with.iter().map(|with| with.row.id.as_str()).collect();
-    let install = &sweeper.invocation.config.install_id;
+    let install = &sweeper.app.config.install_id;
     let selector = format!("{LABEL_INSTALL}=={install},{LABEL_WORKSPACE} in ({})", ids.join(","));
     let mut found = BTreeMap::new();
     let mut number = 1;

@@ -80,7 +80,7 @@ enum Listed {
 }
 
 async fn list(sweeper: &Sweeper<'_>, prefix: &str) -> Result<Listed, Trouble> {
-    let config = &sweeper.invocation.config;
+    let config = &sweeper.app.config;
     let begins = format!("{}{prefix}", names::install_comment_prefix(&config.install_id));
     let filter = RecordFilter::CommentPrefix(begins);
     let first = sweeper.cloudflare.list_page(&config.zone_id, &filter, 1).await?;
@@ -172,7 +172,7 @@ async fn end(
     subject: &Subject,
     because: &str,
 ) -> Result<bool, Trouble> {
-    let zone = &sweeper.invocation.config.zone_id;
+    let zone = &sweeper.app.config.zone_id;
     let again = sweeper.cloudflare.record(zone, &record.id).await?;
     if again.is_none_or(|again| again.comment != record.comment || again.content != record.content) {
         return Ok(false);

@@ -25,7 +25,7 @@ const ONE: u32 = 4;
 /// # Errors
 /// What stopped it.
 pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<Ended, Trouble> {
-    let storage = sweeper.invocation.storage()?;
+    let storage = sweeper.app.r2()?;
     let mut after = match &state.cursor {
         Cursor::After { key } => Some(key.clone()),
         Cursor::Start | Cursor::Listing(_) | Cursor::Below { .. } => {

@@ -2,9 +2,9 @@
 //! answered. Nothing here touches a provider: it goes on while the switch is off.
 
 use super::turn::{Ended, Subject, Sweeper, Trouble};
-use crate::handlers::purge_trash;
 use crate::index::Overdue;
 use crate::object::Call;
+use crate::trash;
 use ebbtide_api::{Duration, ErrorCode};
 use ebbtide_control::record::{minus, plus};
 use ebbtide_control::sweep::state::PartState;
@@ -24,7 +24,7 @@ const KEYS_KEPT: Duration = Duration::from_hours(48);
 /// The index does not answer.
 pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<Ended, Trouble> {
     let index = sweeper.index()?;
-    let late = sweeper.invocation.config.policy.sweep_overdue;
+    let late = sweeper.app.config.policy.sweep_overdue;
     let overdue = index.overdue(minus(sweeper.now, late), POKES_MAX).await?;
     let count = u64::try_from(overdue.len()).unwrap_or(u64::MAX);
     state.seen = state.seen.saturating_add(count);
@@ -40,7 +40,7 @@ pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<En
             workspace: Some(id.clone()),
             generation: None,
         };
-        let done = match sweeper.invocation.ask::<Value>(&tenant, &id, Call::Poke).await {
+        let done = match sweeper.app.workspace(&tenant, &id).ask::<Value>(Call::Poke).await {
             Ok(_) => "its workspace was told".to_owned(),
             Err(error) if error.code() == ErrorCode::NotFound && unconfirmed => {
                 // The intent was recorded and the object never called: nothing else exists of it.
@@ -77,7 +77,7 @@ pub async fn trash(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<E
     if sweeper.may_end().is_err() {
         return Ok(Ended::Turn);
     }
-    let count = purge_trash(sweeper.invocation).await?;
+    let count = trash::purge(sweeper.app).await?;
     state.ended = state.ended.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
     Ok(Ended::Round)
 }

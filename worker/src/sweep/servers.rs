@@ -31,7 +31,7 @@ pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<En
 }
 
 async fn go(sweeper: &mut Sweeper<'_>, state: &mut PartState, walk: &mut Walk) -> Result<Ended, Trouble> {
-    let selector = names::install_selector(&sweeper.invocation.config.install_id);
+    let selector = names::install_selector(&sweeper.app.config.install_id);
     let mut next = None;
     while sweeper.has(FOR_THE_REST.saturating_add(1)) {
         let fetch = async |page| sweeper.hetzner.list_servers(&selector, page).await;
@@ -81,7 +81,7 @@ async fn one(
         Verdict::Fine => return Ok(true),
         Verdict::Leave | Verdict::Ask => String::new(),
         Verdict::Poke => tell(sweeper, &subject, Call::Poke).await,
-        Verdict::Relabel => tell(sweeper, &subject, Call::Relabel).await,
+        Verdict::Relabel => tell(sweeper, &subject, Call::relabel()).await,
         Verdict::End(_) if !sweeper.has(end::CALLS) => return Ok(false),
         Verdict::End(first) => {
             match end::server(sweeper, server, first, &judged.because, &subject).await {

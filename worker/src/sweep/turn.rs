@@ -1,10 +1,10 @@
 //! What the parts of one run share: the clock, the bound on calls, the limit on endings, and what objects have said.
 
+use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::fetch_http::FetchHttp;
 use crate::gate::Pass;
 use crate::index::{AuditNote, Index};
-use crate::invocation::Invocation;
 use crate::log::{self, Level};
 use crate::object::Call;
 use ebbtide_api::sweep::{SweepFinding, SweepMode};
@@ -77,9 +77,10 @@ struct Note {
 /// One run.
 pub struct Sweeper<'a> {
     /// The invocation that it runs in.
-    pub invocation: &'a Invocation,
+    pub app: &'a App,
     /// What it may do.
     pub mode: SweepMode,
+    from: &'a str,
     /// The control plane's clock at its beginning.
     pub now: Timestamp,
     /// How many things it may still end.
@@ -99,14 +100,15 @@ pub struct Sweeper<'a> {
 
 impl<'a> Sweeper<'a> {
     /// A run that has not begun.
-    pub fn new(invocation: &'a Invocation, mode: SweepMode) -> Self {
+    pub fn new(app: &'a App, mode: SweepMode, from: &'a str) -> Self {
         let pass = Pass::default();
-        let (hetzner, cloudflare) = clients(invocation, &pass);
+        let (hetzner, cloudflare) = clients(app, &pass);
         Self {
-            invocation,
+            app,
             mode,
-            now: invocation.now(),
-            limit_left: invocation.config.policy.sweep_limit,
+            from,
+            now: app.now(),
+            limit_left: app.config.policy.sweep_limit,
             hetzner,
             cloudflare,
             pass,
@@ -119,7 +121,7 @@ impl<'a> Sweeper<'a> {
 
     /// Lets the run call the providers, counted with a pass of the gate.
     pub fn open(&mut self, pass: Pass) {
-        (self.hetzner, self.cloudflare) = clients(self.invocation, &pass);
+        (self.hetzner, self.cloudflare) = clients(self.app, &pass);
         self.pass = pass;
     }
 
@@ -135,7 +137,7 @@ impl<'a> Sweeper<'a> {
 
     /// Calls that are left in this turn.
     pub fn left(&self) -> u32 {
-        self.ends_at.saturating_sub(self.invocation.calls.total())
+        self.ends_at.saturating_sub(self.app.calls.total())
     }
 
     /// The index.
@@ -143,12 +145,12 @@ impl<'a> Sweeper<'a> {
     /// # Errors
     /// The binding is missing.
     pub fn index(&self) -> ApiResult<Index> {
-        self.invocation.index()
+        self.app.d1()
     }
 
     /// By what resources are judged.
     pub fn site(&self, index_in_doubt: bool) -> Site<'a> {
-        let config = &self.invocation.config;
+        let config = &self.app.config;
         Site { install: &config.install_id, policy: &config.policy, now: self.now, index_in_doubt }
     }
 
@@ -161,7 +163,7 @@ impl<'a> Sweeper<'a> {
             return Ok(asked.clone());
         }
         // The object looks at the id alone.
-        let answer = self.invocation.ask::<Option<Fate>>(&TenantId::owner(), id, Call::Fate).await;
+        let answer = self.app.workspace(&TenantId::owner(), id).ask::<Option<Fate>>(Call::Fate).await;
         let asked = match answer {
             Ok(Some(fate)) => Asked::Known(fate),
             Ok(None) => Asked::Unknown,
@@ -208,7 +210,7 @@ impl<'a> Sweeper<'a> {
         if self.mode == SweepMode::DryRun {
             return "its workspace would be told".to_owned();
         }
-        match self.invocation.ask::<Value>(tenant, id, call).await {
+        match self.app.workspace(tenant, id).ask::<Value>(call).await {
             Ok(_) => "its workspace was told".to_owned(),
             Err(error) => format!("its workspace could not be told: {}", error.message()),
         }
@@ -228,7 +230,7 @@ impl<'a> Sweeper<'a> {
         let workspace = subject.workspace.as_ref().map_or("", WorkspaceId::as_str);
         let generation = subject.generation.map(|generation| generation.to_string()).unwrap_or_default();
         let fields = [
-            ("request.id", self.invocation.request_id.as_str()),
+            ("request.id", self.app.request_id.as_str()),
             ("action", action),
             ("subject", &subject.what),
             ("workspace.id", workspace),
@@ -263,18 +265,17 @@ impl<'a> Sweeper<'a> {
 
     /// The audit lines of what was done.
     pub fn notes(&self) -> Vec<AuditNote<'_>> {
-        let from = self.invocation.address.as_str();
         let mut lines = Vec::with_capacity(self.notes.len());
         for Note { tenant, action, subject } in &self.notes {
-            lines.push(AuditNote { at: self.now, tenant, actor: "sweep", action, subject, from });
+            lines.push(AuditNote { at: self.now, tenant, actor: "sweep", action, subject, from: self.from });
         }
         lines
     }
 }
 
-fn clients(invocation: &Invocation, pass: &Pass) -> (Hetzner<FetchHttp>, Cloudflare<FetchHttp>) {
-    let config = &invocation.config;
-    let http = |provider| FetchHttp::new(invocation.calls.clone()).metered(pass.meter(provider));
+fn clients(app: &App, pass: &Pass) -> (Hetzner<FetchHttp>, Cloudflare<FetchHttp>) {
+    let config = &app.config;
+    let http = |provider| FetchHttp::new(app.calls.clone()).metered(pass.meter(provider));
     let hetzner =
         Hetzner::new(http(Provider::Machines), config.hetzner_url.as_str(), config.hetzner_token.clone());
     let cloudflare = Cloudflare::new(

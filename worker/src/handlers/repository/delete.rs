@@ -3,10 +3,10 @@
 //! The last lock that goes ends the grant: the repository's lock and the grant are one thing to whoever waits.
 
 use super::{Repository, missing};
-use crate::answer;
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::error::{ApiError, ApiResult};
 use crate::object::{BackupCall, Held};
+use crate::response;
 use crate::restic_paths::{Kind, Name, Place};
 use crate::storage::{mark, trash_path};
 use crate::workspaces::note;
@@ -23,7 +23,7 @@ thread_local! {
 }
 
 impl Repository<'_> {
-    pub(super) async fn delete(&self, place: &Place, context: &Context) -> ApiResult<Response> {
+    pub(super) async fn delete(&self, place: &Place, actor: &Actor) -> ApiResult<Response> {
         let (kind, name) = match place {
             Place::Object(Kind::Keys, _) | Place::Config => {
                 let message = "config and keys/ are closed: without them nothing can be read";
@@ -33,18 +33,18 @@ impl Repository<'_> {
             Place::Object(kind, name) => (*kind, name),
             Place::Root | Place::List(_) => return Err(missing()),
         };
-        let held: Held = self.ask(BackupCall::Grant { by: context.actor.clone(), bytes: 0 }).await?;
+        let held: Held = self.ask(BackupCall::Grant { by: actor.name.clone(), bytes: 0 }).await?;
         match kind {
-            Kind::Locks => return self.unlock(name, context).await,
+            Kind::Locks => return self.unlock(name, actor).await,
             Kind::Index | Kind::Data => self.vouch(held.granted_ms).await?,
             Kind::Snapshots | Kind::Keys => {}
         }
         self.discard(kind, name).await?;
         if kind == Kind::Snapshots {
             let subject = format!("{}:{}", self.workspace, name.hex());
-            note(self.invocation, context, "backups.forget", &subject).await;
+            note(self.app, actor, "backups.forget", &subject).await;
         }
-        Ok(answer::nothing(200))
+        Ok(response::nothing(200))
     }
 
     /// Once for each grant, before the first index or pack goes: what is proved by now stays visible as a whole, for the
@@ -69,7 +69,7 @@ impl Repository<'_> {
     /// Moves an object to where it can be taken back.
     pub(super) async fn discard(&self, kind: Kind, name: &Name) -> ApiResult<()> {
         let path = format!("{}/{}", kind.as_str(), name.hex());
-        let now = self.invocation.now().as_millisecond();
+        let now = self.app.now().as_millisecond();
         let to = trash_path(now, self.tenant, self.workspace, &path);
         // Deleting what is not there, after an answer that was lost, is done.
         let copied = self.storage.copy(&self.key(&path), &to, Some(name.bytes())).await?;
@@ -85,7 +85,7 @@ impl Repository<'_> {
         Ok(())
     }
 
-    async fn unlock(&self, name: &Name, context: &Context) -> ApiResult<Response> {
+    async fn unlock(&self, name: &Name, actor: &Actor) -> ApiResult<Response> {
         let key = self.key(&format!("locks/{}", name.hex()));
         if let Some(bytes) = self.storage.size(&key).await? {
             self.storage.delete(vec![key]).await?;
@@ -94,8 +94,8 @@ impl Repository<'_> {
         let left = self.storage.list(&self.key("locks/"), None).await?;
         // A machine's lock, which only a hijacked one writes, keeps nobody waiting.
         if left.objects().iter().all(|object| mark(object).generation.is_some()) {
-            let _: Held = self.ask(BackupCall::EndGrant { by: context.actor.clone() }).await?;
+            let _: Held = self.ask(BackupCall::EndGrant { by: actor.name.clone() }).await?;
         }
-        Ok(answer::nothing(200))
+        Ok(response::nothing(200))
     }
 }

@@ -104,7 +104,7 @@ impl Repository<'_> {
 
     /// Long before a list is too long its owner is told; whoever listed is not kept by what goes wrong with that.
     async fn tell_if_crowded(&self, objects: u32) {
-        if objects < self.invocation.config.policy.crowded_objects {
+        if objects < self.app.config.policy.crowded_objects {
             return;
         }
         if let Err(error) = self.ask::<Held>(BackupCall::Crowded { objects }).await {

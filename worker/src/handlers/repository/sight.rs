@@ -64,7 +64,7 @@ impl Repository<'_> {
             Sight::AsOf(AsOf::Snapshot(name)) => name.hex().to_owned(),
         };
         let key = format!("{}/{}/{seen}", self.tenant, self.workspace);
-        let now = self.invocation.now().as_millisecond();
+        let now = self.app.now().as_millisecond();
         let kept = VIEWS.with_borrow(|views| views.get(&key).cloned());
         if let Some((view, _)) = kept.filter(|(_, until)| *until > now) {
             return Ok(Some(view));

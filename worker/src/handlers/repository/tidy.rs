@@ -7,11 +7,10 @@
 
 use super::sight::Reached;
 use super::{Repository, missing};
-use crate::answer;
-use crate::body;
 use crate::error::{ApiError, ApiResult};
-use crate::invocation::Invocation;
 use crate::object::{BackupCall, Call, Held};
+use crate::request::Incoming;
+use crate::response;
 use crate::restic_paths::{Kind, Name, Place};
 use crate::restic_view::{Mark, View};
 use crate::storage::{Marked, mark};
@@ -24,38 +23,35 @@ use std::collections::BTreeSet;
 use worker::{Request, Response};
 
 /// A machine begins.
-pub async fn begin(invocation: &Invocation, claims: &VmClaims, request: &Request) -> ApiResult<Response> {
-    let BeginTidy { generation } = body::read_json(request).await?;
+pub async fn begin(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
+    let app = &incoming.app;
+    let BeginTidy { generation } = incoming.json().await?;
     same(generation, claims.generation)?;
-    let repository = Repository {
-        invocation,
-        storage: invocation.storage()?,
-        tenant: &claims.tenant,
-        workspace: &claims.workspace,
-    };
+    let repository =
+        Repository { app, storage: app.r2()?, tenant: &claims.tenant, workspace: &claims.workspace };
     let Reached { reach, snapshots, listed, .. } = repository.reach().await?;
-    let since = minus(invocation.now(), invocation.config.policy.undo).as_millisecond();
+    let since = minus(app.now(), app.config.policy.undo).as_millisecond();
     let verified = View::as_far_as(reach, None);
     if let Some(name) = unproved(&snapshots, &verified, since) {
         let message = format!("the snapshot {name} was never verified and may be the only copy of something");
         let hint = format!(
             "Old backups are left alone until it is older than {}; restic forget removes it.",
-            invocation.config.policy.undo
+            app.config.policy.undo
         );
         return Err(ApiError::new(ErrorCode::DeletionRefused, message).hint(hint));
     }
     let strays = strays(&snapshots, &verified, &listed, since);
     let order: TidyOrder = repository.ask(BackupCall::BeginTidying { generation, strays }).await?;
-    answer::json(200, &order)
+    response::json(200, &order)
 }
 
 /// A machine is done.
-pub async fn end(invocation: &Invocation, claims: &VmClaims, request: &Request) -> ApiResult<Response> {
-    let report: TidyReport = body::read_json(request).await?;
+pub async fn end(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
+    let report: TidyReport = incoming.json().await?;
     same(report.generation, claims.generation)?;
     let call = Call::Backups { ask: BackupCall::EndTidying { report } };
-    let held: Held = invocation.ask(&claims.tenant, &claims.workspace, call).await?;
-    answer::json(200, &held)
+    let held: Held = incoming.app.workspace(&claims.tenant, &claims.workspace).ask(call).await?;
+    response::json(200, &held)
 }
 
 fn same(said: Generation, claimed: Generation) -> ApiResult<()> {
@@ -104,7 +100,7 @@ impl Repository<'_> {
         let forgets = (kind == Kind::Snapshots).then(|| name.hex().to_owned());
         let _: Held = self.ask(BackupCall::Tidy { generation, forgets, bytes: 0 }).await?;
         self.discard(kind, name).await?;
-        Ok(answer::nothing(200))
+        Ok(response::nothing(200))
     }
 
     /// Stores an index in the place of another, with that one's mark. The other is deleted next.

@@ -4,12 +4,12 @@
 //! stored; a reservation that a crash leaves behind is corrected when the repository is counted.
 
 use super::{PAGES_MAX, Repository, missing};
-use crate::answer;
-use crate::auth::Context;
+use crate::actor::Actor;
 use crate::body::declared_length;
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
 use crate::object::{Admitted, BackupCall, Held};
+use crate::response;
 use crate::restic_paths::{Kind, Place};
 use crate::storage::{Marked, Put};
 use crate::workspaces::note;
@@ -33,7 +33,7 @@ impl Repository<'_> {
         generation: Generation,
         request: &Request,
     ) -> ApiResult<Response> {
-        let Some(new) = self.new_object(place, request).await? else { return Ok(answer::nothing(200)) };
+        let Some(new) = self.new_object(place, request).await? else { return Ok(response::nothing(200)) };
         let admit = || BackupCall::Admit { generation, bytes: new.length };
         let mut admitted: Admitted = self.ask(admit()).await?;
         if !admitted.fits && admitted.count {
@@ -42,7 +42,7 @@ impl Repository<'_> {
             admitted = self.ask(admit()).await?;
         }
         if !admitted.fits && self.is_stored(&new).await? {
-            return Ok(answer::nothing(200));
+            return Ok(response::nothing(200));
         }
         if !admitted.fits {
             let Held { bytes, quota, .. } = admitted.held;
@@ -58,15 +58,15 @@ impl Repository<'_> {
     pub(super) async fn write_as_owner(
         &self,
         place: &Place,
-        context: &Context,
+        actor: &Actor,
         request: &Request,
     ) -> ApiResult<Response> {
-        let Some(new) = self.new_object(place, request).await? else { return Ok(answer::nothing(200)) };
-        let by = context.actor.clone();
+        let Some(new) = self.new_object(place, request).await? else { return Ok(response::nothing(200)) };
+        let by = actor.name.clone();
         let _: Held = self.ask(BackupCall::Grant { by, bytes: new.length }).await?;
         if matches!(place, Place::Object(Kind::Locks, _)) {
             self.place_bases().await?;
-            note(self.invocation, context, "backups.lock", self.workspace.as_str()).await;
+            note(self.app, actor, "backups.lock", self.workspace.as_str()).await;
         }
         self.store(new, Marked::Plain, request).await
     }
@@ -108,13 +108,13 @@ impl Repository<'_> {
             }
         }
         match stored? {
-            Put::Stored => Ok(answer::nothing(200)),
+            Put::Stored => Ok(response::nothing(200)),
             Put::WrongHash => Err(ApiError::new(
                 ErrorCode::InvalidField,
                 "the object does not have the SHA-256 that its name says",
             )
             .hint("It was damaged on its way; send it again.")),
-            Put::Exists if self.is_stored(&new).await? => Ok(answer::nothing(200)),
+            Put::Exists if self.is_stored(&new).await? => Ok(response::nothing(200)),
             Put::Exists => Err(closed("this object exists already")),
         }
     }
