@@ -119,6 +119,8 @@ pub enum Command {
     Retain(Retention),
     /// Take a snapshot now.
     Snapshot,
+    /// Reset the machine; its files stay.
+    Reboot,
     /// A machine begins to remove what it was told to.
     BeginTidying {
         /// Which machine.
@@ -184,6 +186,7 @@ impl Command {
             Self::TakeHold(_) => "workspace.hold",
             Self::ReleaseHold { .. } => "workspace.release_hold",
             Self::Snapshot => "workspace.snapshot",
+            Self::Reboot => "workspace.reboot",
             Self::BeginTidying { .. } => "workspace.begin_tidying",
             Self::EndTidying { .. } => "workspace.end_tidying",
             Self::TakeGrant { .. } => "workspace.take_grant",

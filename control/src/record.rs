@@ -96,6 +96,9 @@ pub struct Record {
     /// Clocks of silence do not count time before this.
     #[serde(default)]
     pub clocks_restarted_at: Option<Timestamp>,
+    /// When the owner asked for a reboot that was not done yet. A wish of an earlier phase is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_asked_at: Option<Timestamp>,
     /// The receipt that is being checked.
     #[serde(default)]
     pub pending: Option<PendingReceipt>,
@@ -217,6 +220,7 @@ impl Record {
             attempts: 0,
             pause: None,
             clocks_restarted_at: None,
+            reboot_asked_at: None,
             pending: None,
             receipt_problem: None,
             thaws: false,
@@ -283,6 +287,11 @@ impl Record {
             | Phase::Deleted { .. } => false,
         };
         alive && generation == self.generation
+    }
+
+    /// Whether its owner waits for a reboot.
+    pub fn is_reboot_asked(&self) -> bool {
+        self.reboot_asked_at.is_some_and(|at| at >= self.since)
     }
 
     /// When the lifetime of the current machine ends.

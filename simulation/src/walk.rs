@@ -444,6 +444,7 @@ impl Walk {
             18 => Command::ReleaseHold { id: "h".to_owned() },
             19 => Command::TakeGrant { by: "the owner's restic".to_owned() },
             20 => Command::EndGrant { by: "the owner's restic".to_owned() },
+            _ if rng.bool() => Command::Reboot,
             _ => Command::Snapshot,
         };
         // The API reserves a machine before it asks for one, and asks for none that a cap refuses.

@@ -11,12 +11,12 @@ use crate::metrics;
 use crate::response;
 use crate::route::{Handler, Route, delete, get, patch, post, put};
 use ebbtide_api::ErrorBody;
-use ebbtide_api::account::Scope::{Admin, Read, Write};
 use ebbtide_api::audit::AuditList;
 use ebbtide_api::backups::{CreateRestoreKit, MasterKeyRotation, RestoreKit, SnapshotList, UndoneDeletions};
 use ebbtide_api::catalog::Catalog;
 use ebbtide_api::health::Health;
 use ebbtide_api::history::{EventList, LogPage};
+use ebbtide_api::keys::Scope::{Admin, Read, Write};
 use ebbtide_api::keys::{ApiKeyList, CreateApiKey, CreatedApiKey};
 use ebbtide_api::openapi::{Content, Operation, document};
 use ebbtide_api::ports::{CreateLink, PortLink, PortList, SetPort};
@@ -130,6 +130,14 @@ pub const ROUTES: &[Route] = &[
         .may_take::<NoFields>()
         .answers::<Workspace>(202, SOON)
         .command(|| Command::Retry),
+    post(
+        "/v1/workspaces/{id}/reboot",
+        "rebootWorkspace",
+        "Resets its machine: what runs ends, its files stay.",
+    )
+    .may_take::<NoFields>()
+    .answers::<Workspace>(202, SOON)
+    .command(|| Command::Reboot),
     post("/v1/workspaces/{id}/undelete", "undeleteWorkspace", "Takes a deletion back.")
         .may_take::<NoFields>()
         .answers::<Workspace>(202, SOON)

@@ -3,7 +3,7 @@
 
 use super::repository_lock;
 use super::{Command, Context, Draft, PortAccess};
-use crate::record::{DrainReason, Phase, Wanted};
+use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::money::Cost;
 use ebbtide_api::workspace::Hold;
@@ -67,6 +67,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
             _ => draft
                 .refuse(ErrorCode::WrongState, format!("snapshots are taken while running; it is {state}")),
         },
+        Command::Reboot => reboot(draft, context),
         Command::Retain(rule) => {
             crate::retention::keep_by(&mut draft.record, rule, context.policy, context.now);
             let due = draft.record.due.len();
@@ -126,6 +127,36 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
             draft.refuse(ErrorCode::WrongState, "a snapshot is chosen while asleep; put it to sleep first");
         }
         _ => draft.record.wanted = Wanted::Awake,
+    }
+}
+
+/// The provider's reset. It ends whatever runs and leaves the disk, so it is refused where that would cost more than
+/// running programs. Asked for again before it is done, it is still one reboot.
+fn reboot(draft: &mut Draft, context: &Context<'_>) {
+    if let Some(why_not) = why_not_reboot(&draft.record) {
+        draft.refuse(ErrorCode::WrongState, why_not);
+    } else if !draft.record.is_reboot_asked() {
+        draft.record.reboot_asked_at = Some(context.now);
+        draft.note("its owner has it rebooted: what runs in it ends, its files stay");
+    }
+}
+
+fn why_not_reboot(record: &Record) -> Option<&'static str> {
+    if record.salvages.is_some() && record.phase.may_have_machine() {
+        return Some("its rescue image is being salvaged, and a reboot would cut that off");
+    }
+    match record.phase {
+        Phase::Running | Phase::Silent { draining: None, .. } => None,
+        Phase::Requested | Phase::Provisioning { .. } => Some("it has no machine yet that could be rebooted"),
+        Phase::Booting { .. } => Some("it is booting already; a boot that gets stuck ends by itself"),
+        Phase::Draining { .. } | Phase::Silent { draining: Some(_), .. } => {
+            Some("its last backup is under way, and a reboot would cut that off")
+        }
+        Phase::Rescuing { .. } => Some("an image is being taken of what is not backed up"),
+        Phase::Destroying { .. } => Some("its machine is being deleted"),
+        Phase::Asleep => Some("it is asleep and has no machine; wake it"),
+        Phase::Failed { .. } => Some("it has failed and has no machine; retry it"),
+        Phase::Deleted { .. } => Some("it is deleted and has no machine"),
     }
 }
 

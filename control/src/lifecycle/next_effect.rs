@@ -45,6 +45,12 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
     }
     match &record.phase {
         Phase::Provisioning { .. } => Some(Effect::EnsureServer),
+        // Before the names: a machine that hangs may be what they wait for.
+        Phase::Running if record.is_reboot_asked() => Some(Effect::Reboot),
+        // One that is off is switched on, not reset: the provider is asked first.
+        Phase::Silent { status, ask_at, draining: None, .. } if record.is_reboot_asked() => {
+            Some(if status.is_none() && *ask_at <= context.now { Effect::AskServer } else { Effect::Reboot })
+        }
         Phase::Booting { .. } | Phase::Running => {
             // Nobody visits a machine that only salvages.
             if record.dns != Dns::Ready && record.salvages.is_none() {

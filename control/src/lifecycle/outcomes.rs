@@ -2,7 +2,7 @@
 //!
 //! Must never believe a single not-found, and never lose an attempt that may have landed.
 
-use super::phases::{destroy, leave_provisioning};
+use super::phases::{demote_receipt, destroy, leave_provisioning};
 use super::rescue::{self, give_up_rescue, image_written};
 use super::{Context, Draft, Effect, EffectOutcome, failure, receipts, silence};
 use crate::record::{Dns, Pause, Phase, RescueStep, plus};
@@ -51,13 +51,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
             silence::looked(draft, neighbours, context)
         }
         (Effect::DeleteImage { image }, EffectOutcome::Done) => rescue::deleted(draft, image),
-        (Effect::Reboot, EffectOutcome::Done) => {
-            if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
-                *rebooted_at = Some(now);
-                *ask_at = plus(now, context.policy.reboot_grace);
-                draft.note("the machine was dead to the provider too and has been rebooted once");
-            }
-        }
+        (Effect::Reboot, EffectOutcome::Done) => rebooted(draft, context),
         (Effect::PowerOff, EffectOutcome::Done) => rescue_step(draft, RescueStep::TakeImage),
         (Effect::TakeImage, EffectOutcome::ImageStarted { image }) => {
             rescue_step(draft, RescueStep::AwaitImage { image })
@@ -141,6 +135,9 @@ pub(super) fn later(
     if effect == Effect::UpdateLabels {
         draft.record.labels_stale = true;
     }
+    if effect == Effect::Reboot && landed {
+        undo_freeze(draft);
+    }
     let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
     let earliest = plus(context.now, context.policy.backoff(failures));
     let until = not_before.map_or(earliest, |not_before| not_before.max(earliest));
@@ -148,6 +145,32 @@ pub(super) fn later(
         draft.note(format!("waiting for {waiting_for}"));
     }
     draft.record.pause = Some(Pause { until, failures, waiting_for });
+}
+
+/// Silence begins to count anew with a reboot; no other time is prolonged by one.
+fn rebooted(draft: &mut Draft, context: &Context<'_>) {
+    let now = context.now;
+    undo_freeze(draft);
+    let is_asked = draft.record.is_reboot_asked();
+    draft.record.reboot_asked_at = None;
+    if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
+        *rebooted_at = Some(now);
+        *ask_at = plus(now, context.policy.reboot_grace);
+        draft.note(if is_asked {
+            "it was rebooted, as its owner asked, and may come back"
+        } else {
+            "the machine was dead to the provider too and has been rebooted once"
+        });
+    } else if is_asked && draft.record.phase == Phase::Running {
+        draft.enter(Phase::Running, "it was rebooted, as its owner asked, and is coming back", now);
+    }
+}
+
+/// A reboot may have landed at any time since it was begun: what was delivered meanwhile is no last backup. A machine that
+/// is still frozen delivers it again.
+fn undo_freeze(draft: &mut Draft) {
+    draft.record.final_snapshot = None;
+    demote_receipt(draft);
 }
 
 /// Looks again soon; nothing has failed.

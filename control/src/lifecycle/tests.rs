@@ -676,6 +676,7 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
 
 mod billing;
 mod keeping;
+mod rebooting;
 mod repository_lock;
 mod rescue;
 mod thawing;

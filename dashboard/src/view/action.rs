@@ -50,6 +50,12 @@ const BACK_UP: ActionView = ActionView {
     tone: "plain",
     hint: "Takes a backup while everything runs on.",
 };
+const REBOOT: ActionView = ActionView {
+    path: "reboot",
+    label: "Reboot",
+    tone: "plain",
+    hint: "Resets the machine: whatever runs in it ends, its files stay.",
+};
 const RETRY: ActionView = ActionView {
     path: "retry",
     label: "Try again",
@@ -67,8 +73,9 @@ const UNDELETE: ActionView = ActionView {
 pub fn actions(workspace: &Workspace) -> Vec<ActionView> {
     match workspace.state {
         State::Requested | State::Provisioning => vec![SLEEP],
-        State::Running if workspace.persistence == Persistence::Backup => vec![HOLD, BACK_UP, SLEEP],
-        State::Booting | State::Running | State::Silent => vec![HOLD, SLEEP],
+        State::Running if workspace.persistence == Persistence::Backup => vec![HOLD, BACK_UP, REBOOT, SLEEP],
+        State::Running | State::Silent => vec![HOLD, REBOOT, SLEEP],
+        State::Booting => vec![HOLD, SLEEP],
         State::Draining => vec![KEEP_AWAKE, HOLD],
         State::Rescuing | State::Destroying => Vec::new(),
         State::Asleep => vec![WAKE],

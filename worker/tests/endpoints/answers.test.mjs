@@ -69,6 +69,7 @@ test("what needs a machine is refused while there is none", async () => {
     ["POST", "/holds", { for: "10m", reason: "a test" }],
     ["POST", "/snapshots"],
     ["POST", "/retry"],
+    ["POST", "/reboot"],
     ["POST", "/undelete"],
     ["POST", "/restore-kit"],
   ]) {

@@ -279,6 +279,35 @@ fn a_machine_that_somebody_switched_off_is_started_once_and_goes_on_with_its_fil
 }
 
 #[test]
+fn a_machine_that_its_owner_has_rebooted_comes_back_by_itself_with_its_files() {
+    SYSTEM.run(|stack| {
+        let id = ready(stack, &cloning())?.id.to_string();
+        let before = work(stack, &id, 1)?;
+        let server = stack.cloud.inventory()?.live_of(&id)[0].id;
+        stack.machine_of(&id)?.shell("ebb", "nohup sleep 4000 > /dev/null 2>&1 &")?;
+        stack.api.act(&id, "reboot")?;
+        wait::until("what ran to end", LIMIT, || {
+            let machine = stack.machine_of(&id).map_err(|error| format!("{error:#}"))?;
+            if machine.pids_of("sleep").is_empty() { Ok(()) } else { Err("it runs on".into()) }
+        })?;
+        boots_again(stack, &id)?;
+        heard(stack, &id)?;
+        ensure!(traces(stack, &id)? == before, "the machine came back with other bytes");
+        let path = format!("/servers/{server}/actions/reset");
+        let resets = stack.cloud.journal()?.iter().filter(|call| call["path"] == path.as_str()).count();
+        ensure!(resets == 1, "reset {resets} times");
+        let events = stack.api.call("GET", &format!("/v1/workspaces/{id}/events"), None)?.expect(200)?;
+        ensure!(events.to_string().contains("as its owner asked"), "{events}");
+        stack.api.act(&id, "sleep")?;
+        let late = stack.api.call("POST", &format!("/v1/workspaces/{id}/reboot"), Some(&json!({})))?;
+        late.expect(409)?;
+        stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+        wakes_to(stack, &id, &before)?;
+        discarded(stack, &id)
+    });
+}
+
+#[test]
 fn a_machine_switched_off_in_the_middle_of_its_last_backup_finishes_it_after_a_start() {
     SYSTEM.run(|stack| {
         let id = ready(stack, &cloning())?.id.to_string();

@@ -1,0 +1,127 @@
+//! A reboot that the owner asks for: where it is refused, that it is one, and that the machine may come back.
+
+use super::*;
+
+fn asked(world: &mut World) -> Option<Refusal> {
+    world.ask(Command::Reboot);
+    world.refusal.clone()
+}
+
+#[test]
+fn it_is_refused_by_name_where_it_would_lose_a_last_backup_or_makes_no_sense() {
+    let silent_in_a_drain = || {
+        let mut world = World::draining();
+        world.at(400).state(State::Silent);
+        world
+    };
+    let rescuing = || {
+        let mut world = World::draining();
+        world.now = 200_000;
+        world.heard = Some(200_000);
+        world.tick().state(State::Rescuing);
+        world
+    };
+    let asleep = || {
+        let mut world = World::running();
+        world.ask(Command::Discard).destroyed().state(State::Deleted);
+        world
+    };
+    let destroying = || {
+        let mut world = World::running();
+        world.ask(Command::Discard).state(State::Destroying);
+        world
+    };
+    let salvaging = || {
+        let mut world = World::running();
+        world.record.salvages = Some(9);
+        world
+    };
+    let table: [(World, &str); 8] = [
+        (World::new(), "it has no machine yet that could be rebooted"),
+        (World::booting(), "it is booting already; a boot that gets stuck ends by itself"),
+        (World::draining(), "its last backup is under way, and a reboot would cut that off"),
+        (silent_in_a_drain(), "its last backup is under way, and a reboot would cut that off"),
+        (rescuing(), "an image is being taken of what is not backed up"),
+        (destroying(), "its machine is being deleted"),
+        (asleep(), "it is deleted and has no machine"),
+        (salvaging(), "its rescue image is being salvaged, and a reboot would cut that off"),
+    ];
+    for (mut world, wanted) in table {
+        let before = world.record.clone();
+        let refusal = asked(&mut world).unwrap_or_else(|| panic!("not refused: {wanted}"));
+        assert_eq!((refusal.code, refusal.message.as_str()), (ErrorCode::WrongState, wanted));
+        assert_eq!(world.record.reboot_asked_at, before.reboot_asked_at);
+    }
+}
+
+#[test]
+fn a_running_machine_is_reset_once_however_often_it_is_asked_for_and_may_take_its_time_to_come_back() {
+    let mut world = World::running();
+    world.now = 170;
+    assert_eq!(asked(&mut world), None);
+    assert_eq!(asked(&mut world), None);
+    world.ends(Effect::Reboot, EffectOutcome::Done).state(State::Running);
+    assert_eq!(world.effect, None, "one reboot, not two");
+    // Last heard of at 60, and silent since the reset: silence counts from there.
+    world.at(185).state(State::Running);
+    world.now = 220;
+    world.input(Input::Enrolled { machine_key: "key".into() });
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    assert_eq!(world.effect, None);
+    let told: Vec<_> = world.notes.iter().filter(|note| note.contains("reboot")).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    world.now = 230;
+    asked(&mut world);
+    world.ends(Effect::Reboot, EffectOutcome::Done);
+}
+
+#[test]
+fn one_that_stays_away_after_it_is_silent_like_any_other() {
+    let mut world = World::running();
+    asked(&mut world);
+    world.ends(Effect::Reboot, EffectOutcome::Done);
+    world.at(300).state(State::Silent);
+    world.alone();
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Flat));
+}
+
+#[test]
+fn a_silent_machine_is_reset_at_its_owners_word_without_a_look_at_the_others() {
+    let mut world = World::running();
+    world.at(200).state(State::Silent);
+    world.alone();
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
+    assert_eq!(asked(&mut world), None);
+    world.ends(Effect::Reboot, EffectOutcome::Done).state(State::Silent);
+    world.now = 240;
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    assert_eq!(world.effect, None);
+}
+
+#[test]
+fn a_reset_that_fails_is_tried_again_and_one_whose_wish_is_over_is_not() {
+    let mut world = World::running();
+    asked(&mut world);
+    let later = EffectOutcome::Later { waiting_for: "it".into(), maybe_landed: true, not_before: None };
+    world.ends(Effect::Reboot, later.clone());
+    world.now = 65;
+    world.hear(Heard { ready: true, ..Heard::default() });
+    assert!(matches!(world.effect, Some((_, Effect::Reboot))), "{:?}", world.effect);
+    world.ask(Command::Sleep).state(State::Draining);
+    world.ends(Effect::Reboot, later);
+    world.at(90).ask(Command::Wake { snapshot: None }).state(State::Running);
+    assert_eq!(world.effect, None, "the wish was of the time before the drain");
+}
+
+#[test]
+fn a_last_backup_that_is_delivered_while_a_reset_is_under_way_ends_nothing() {
+    let mut world = World::running();
+    asked(&mut world);
+    let reboot = world.effect.take();
+    world.ask(Command::Sleep).state(State::Draining);
+    world.deliver(receipt(), true);
+    world.effect = reboot;
+    world.ends(Effect::Reboot, EffectOutcome::Done);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 }).state(State::Draining);
+    assert_eq!(world.record.final_snapshot, None);
+}
