@@ -1,4 +1,4 @@
--- The index: see worker/src/index.rs. Moments are milliseconds since 1970. Rows written are what the plan counts, so
+-- The index: see worker/src/d1.rs. Moments are milliseconds since 1970. Rows written are what the plan counts, so
 -- there is no index that a list does not need.
 
 CREATE TABLE workspaces (

@@ -1,4 +1,4 @@
--- What the sweep remembers between runs: one row. See control/src/sweep/state.rs for `state`, worker/src/index/sweep.rs
+-- What the sweep remembers between runs: one row. See control/src/sweep/state.rs for `state`, worker/src/d1/sweep.rs
 -- for the rest. Losing it costs a round from the beginning, and the mode that was asked for.
 
 CREATE TABLE sweep (

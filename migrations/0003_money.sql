@@ -1,6 +1,6 @@
 -- One row for each machine: what it reserves from the moment at which it is asked for, and what it is billed. Amounts
 -- are millionths of the provider's currency, tax included unless the name says otherwise; moments are milliseconds
--- since 1970. See worker/src/index/money.rs.
+-- since 1970. See worker/src/d1/money.rs.
 
 CREATE TABLE machines (
   workspace          TEXT NOT NULL,

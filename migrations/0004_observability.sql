@@ -1,4 +1,4 @@
--- What is only measured: see worker/src/index/figures.rs. Each is written with a row that is written anyway, but for
+-- What is only measured: see worker/src/d1/figures.rs. Each is written with a row that is written anyway, but for
 -- one row a run of the cron.
 
 ALTER TABLE workspaces ADD COLUMN backup_at INTEGER;

@@ -4,16 +4,16 @@
 //! that is the [`Actor`], and of what was asked for: that is `request`.
 
 use crate::actor::Actor;
-use crate::calls::Calls;
-use crate::chance;
+use crate::clock;
 use crate::config::Config;
+use crate::d1::{AuditNote, Index};
+use crate::durable_objects::client::WorkspaceClient;
+use crate::durable_objects::rate_limit;
 use crate::error::{ApiError, ApiResult};
 use crate::fetch_http::FetchHttp;
-use crate::gate;
-use crate::index::{AuditNote, Index};
-use crate::keychain::Keychain;
-use crate::object::WorkspaceClient;
-use crate::storage::Storage;
+use crate::r2::bucket::Storage;
+use crate::r2::keychain::Keychain;
+use crate::subrequests::Calls;
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::rate_limit::{Need, Provider};
@@ -47,7 +47,7 @@ impl App {
 
     /// The control plane's clock.
     pub fn now(&self) -> Timestamp {
-        chance::now()
+        clock::now()
     }
 
     /// The database.
@@ -83,13 +83,13 @@ impl App {
     ///
     /// # Errors
     /// When to ask again.
-    pub async fn pass(&self, need: Need) -> Result<gate::Pass, gate::Wait> {
-        gate::ask(&self.env, &self.calls, need).await
+    pub async fn pass(&self, need: Need) -> Result<rate_limit::Pass, rate_limit::Wait> {
+        rate_limit::ask(&self.env, &self.calls, need).await
     }
 
     /// The provider of machines, asked for what a person waits for: counted, but not held back.
     pub fn hetzner(&self) -> Hetzner<FetchHttp> {
-        let meter = gate::Meter::unasked(Provider::Machines);
+        let meter = rate_limit::Meter::unasked(Provider::Machines);
         let http = FetchHttp::new(self.calls.clone()).within_ms(PATIENCE_MS).metered(meter);
         Hetzner::new(http, self.config.hetzner_url.as_str(), self.config.hetzner_token.clone())
     }

@@ -3,9 +3,8 @@
 //!
 //! Parts are isolated: one that fails stops no other and carries its error into the report. Nothing ends without the
 //! lease, in a turn whose listing is not believed, or before its own id was read again. Calls stay within 28 an
-//! invocation. Where the index does not answer, `blind` enforces what labels say and nothing else runs.
+//! invocation. Where the index does not answer, `without_d1` enforces what labels say and nothing else runs.
 
-mod blind;
 mod end;
 mod images;
 mod listing;
@@ -15,13 +14,14 @@ mod objects;
 mod overdue;
 mod servers;
 mod turn;
+mod without_d1;
 
 use crate::app::App;
-use crate::chance::random;
+use crate::d1::StoredSweep;
+use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
-use crate::gate;
-use crate::index::StoredSweep;
 use crate::log::{self, Level};
+use crate::random::random;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
 use ebbtide_control::rate_limit::Need;
@@ -30,7 +30,7 @@ use ebbtide_control::sweep::turn::{order, turn_ends_at};
 use turn::{Ended, Sweeper, Trouble};
 use worker::Env;
 
-pub use blind::keep_switch;
+pub use without_d1::keep_switch;
 
 /// Calls that are kept for storing what was done and for telling the provider gate.
 const KEPT: u32 = 2;
@@ -54,7 +54,7 @@ pub async fn scheduled(env: &Env) {
         error.log(Level::Error, "the cron's run was not noted", &fields);
     }
     run(&app, "cron").await;
-    gate::tell(&app.env, &app.calls).await;
+    rate_limit::tell(&app.env, &app.calls).await;
     let [request] = fields;
     log::write(Level::Debug, "the cron has run", &[request, ("calls", &app.calls.to_string())]);
 }
@@ -65,11 +65,11 @@ async fn note_cron(app: &App) -> ApiResult<()> {
 
 /// Runs one slice, for the audit log asked for from there. What goes wrong is in the report and in the log.
 pub async fn run(app: &App, from: &str) {
-    crate::reserve::mend(app).await;
+    crate::workspaces::reservation::mend(app).await;
     if let Err(error) = slice(app, from).await {
         error.log(Level::Error, "the sweep did not run", &[("request.id", app.request_id.as_str())]);
         if error.code() == ErrorCode::StorageUnavailable && app.calls.total() < BLIND_MAX {
-            blind::run(app, from).await;
+            without_d1::run(app, from).await;
         }
     }
 }
@@ -91,7 +91,7 @@ async fn slice(app: &App, from: &str) -> ApiResult<()> {
         log::write(Level::Info, "the sweep is running already", &[("request.id", lease)]);
         return Ok(());
     };
-    blind::renew_switch(app, asked).await;
+    without_d1::renew_switch(app, asked).await;
     let mode = app.config.sweep.max(asked);
     let mut sweeper = Sweeper::new(app, mode, from);
     turns(&mut sweeper, &mut state).await;

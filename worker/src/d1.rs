@@ -23,8 +23,8 @@ pub use money::{Reservation, Reserved};
 pub use sweep::{StoredSweep, WithMachine};
 pub use workspaces::{Cursor, Intent, Overdue, record_changed};
 
-use crate::calls::{Binding, Calls};
 use crate::error::{ApiError, ApiResult};
+use crate::subrequests::{Binding, Calls};
 use ebbtide_api::Timestamp;
 use serde::Deserialize;
 use wasm_bindgen::JsValue;

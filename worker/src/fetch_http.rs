@@ -3,8 +3,8 @@
 //! Sends each request at most once, follows no redirect, keeps nothing, and gives up after 20 s at the latest: the
 //! answer's body included. Only what was never handed to `fetch` counts as not sent; everything else may have had its effect.
 
-use crate::calls::{Binding, Calls};
-use crate::gate::Meter;
+use crate::durable_objects::rate_limit::Meter;
+use crate::subrequests::{Binding, Calls};
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
 use wasm_bindgen::JsValue;
 use worker::js_sys::Uint8Array;

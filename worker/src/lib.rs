@@ -2,7 +2,9 @@
 //!
 //! The only crate that names `worker::`. It acts; what to do is decided in `control`. A panic here is a hang, hence
 //! the lints. There is no development branch: everything that differs between a laptop and production is configuration.
-//! A request goes `fetch` → [`routes`] (the table) → [`auth`] → [`handlers`] → an answer; pages are in [`pages`].
+//! From the doors to the ground, each folder uses those below it: `http` (requests) and `cron` (every five minutes);
+//! `workspaces` (use cases); `app` (what an invocation works with); `durable_objects` (a workspace's truth, the provider
+//! gate); `d1` and `r2` (storage); and the ground: `config`, `error`, `log`, `clock`, `random`, `subrequests`, `actor`.
 
 #![cfg_attr(
     not(test),
@@ -11,38 +13,18 @@
 
 mod actor;
 mod app;
-mod auth;
-mod body;
-mod calls;
-mod catalog;
-mod chance;
+mod clock;
 mod config;
-mod create;
+mod cron;
+mod d1;
+mod durable_objects;
 mod error;
 mod fetch_http;
-mod gate;
-mod handlers;
-mod health;
-mod index;
-mod json;
-mod keychain;
+mod http;
 mod log;
-mod metrics;
-mod object;
-mod pages;
-mod path;
-mod request;
-mod reserve;
-mod response;
-mod restic_paths;
-mod restic_view;
-mod route;
-mod routes;
-mod serve;
-mod storage;
-mod sweep;
-mod trash;
-mod usage;
+mod r2;
+mod random;
+mod subrequests;
 mod workspaces;
 
 use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event};
@@ -50,11 +32,11 @@ use worker::{Context, Env, Request, Response, Result, ScheduleContext, Scheduled
 /// Answers a request. Never fails: what goes wrong is an answer too.
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
-    Ok(serve::serve(request, env).await)
+    Ok(http::serve::serve(request, env).await)
 }
 
 /// Runs every five minutes.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _context: ScheduleContext) {
-    sweep::scheduled(&env).await;
+    cron::scheduled(&env).await;
 }

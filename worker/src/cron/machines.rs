@@ -1,8 +1,8 @@
 //! Workspaces that the index has a machine for while the provider lists none: they are poked, never edited.
 
 use super::turn::{Ended, Subject, Sweeper, Trouble};
-use crate::index::WithMachine;
-use crate::object::Call;
+use crate::d1::WithMachine;
+use crate::durable_objects::rpc::Call;
 use ebbtide_control::names::{LABEL_INSTALL, LABEL_WORKSPACE, parse_labels};
 use ebbtide_control::sweep::state::{Cursor, PartState};
 use ebbtide_control::sweep::walk::Doubt;

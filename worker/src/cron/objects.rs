@@ -4,8 +4,8 @@
 //! workspace whose machine has enrolled has objects here: so one that the index has lost comes back into it.
 
 use super::turn::{Ended, Subject, Sweeper, Trouble};
-use crate::object::Call;
-use crate::storage::Storage;
+use crate::durable_objects::rpc::Call;
+use crate::r2::bucket::Storage;
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::sweep::leftover::{Below, judge_leftover, shows_repository};
 use ebbtide_control::sweep::state::{Cursor, PartState};

@@ -2,9 +2,9 @@
 //! answered. Nothing here touches a provider: it goes on while the switch is off.
 
 use super::turn::{Ended, Subject, Sweeper, Trouble};
-use crate::index::Overdue;
-use crate::object::Call;
-use crate::trash;
+use crate::d1::Overdue;
+use crate::durable_objects::rpc::Call;
+use crate::workspaces::trash;
 use ebbtide_api::{Duration, ErrorCode};
 use ebbtide_control::record::{minus, plus};
 use ebbtide_control::sweep::state::PartState;

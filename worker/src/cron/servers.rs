@@ -3,7 +3,7 @@
 use super::end::{self, Outcome, server_subject};
 use super::listing::{FOR_THE_REST, Stretch, read};
 use super::turn::{Ended, Subject, Sweeper, Trouble};
-use crate::object::Call;
+use crate::durable_objects::rpc::Call;
 use ebbtide_api::WorkspaceId;
 use ebbtide_control::hetzner::Server;
 use ebbtide_control::names;

@@ -1,12 +1,12 @@
 //! What the parts of one run share: the clock, the bound on calls, the limit on endings, and what objects have said.
 
 use crate::app::App;
+use crate::d1::{AuditNote, Index};
+use crate::durable_objects::rate_limit::Pass;
+use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
 use crate::fetch_http::FetchHttp;
-use crate::gate::Pass;
-use crate::index::{AuditNote, Index};
 use crate::log::{self, Level};
-use crate::object::Call;
 use ebbtide_api::sweep::{SweepFinding, SweepMode};
 use ebbtide_api::{Generation, TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::cloudflare::Cloudflare;

@@ -5,8 +5,8 @@
 //! `ledger`. `ebbtide_control::money` says the same in Rust; the two are compared by the system tests.
 
 use super::{AuditNote, Index, Intent, millis, number, optional_text, text};
-use crate::calls::Binding;
 use crate::error::{ApiError, ApiResult};
+use crate::subrequests::Binding;
 use ebbtide_api::workspace::State;
 use ebbtide_api::{Generation, TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::money::caps::{Caps, Period, Spending, Spent, Standing};

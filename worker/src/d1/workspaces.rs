@@ -1,8 +1,8 @@
 //! Rows of workspaces: written as an intent before the object exists, then by the object at each change of state.
 
 use super::{Index, millis, moment, number, optional_text, text};
-use crate::calls::Calls;
 use crate::error::{ApiError, ApiResult};
+use crate::subrequests::Calls;
 use ebbtide_api::workspace::{State, WorkspaceList, WorkspaceSummary};
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::record::Record;

@@ -1,8 +1,8 @@
 //! How the Worker reaches a workspace's object.
 
-use super::call::{Call, Envelope, ObjectRefusal};
-use crate::calls::{Binding, Calls};
+use super::rpc::{Call, Envelope, ObjectRefusal};
 use crate::error::{ApiError, ApiResult};
+use crate::subrequests::{Binding, Calls};
 use ebbtide_api::{Generation, TenantId, WorkspaceId};
 use serde::de::DeserializeOwned;
 use worker::{Env, Headers, Method, Request, RequestInit, Response, Stub};

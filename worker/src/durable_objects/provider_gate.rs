@@ -4,8 +4,8 @@
 //! only while it is far from a full bucket or the provider has asked us to pause, because then forgetting it would be
 //! wrong. No alarm, no timer: whoever asks brings the time. Decisions are in `ebbtide_control::rate_limit`.
 
-use super::{Ask, Reply};
-use crate::chance;
+use super::rate_limit::{Ask, Reply};
+use crate::clock;
 use crate::log::{self, Level};
 use ebbtide_control::rate_limit::Gate;
 use serde::Deserialize;
@@ -32,7 +32,7 @@ impl DurableObject for ProviderGate {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let Ask { need, report } = request.json().await?;
-        let now = chance::now();
+        let now = clock::now();
         let mut gate = self.gate.borrow().clone().map_or_else(|| self.load(), Ok)?;
         for (provider, seen) in [("machines", &report.machines), ("names", &report.names)] {
             if seen.refused {
@@ -59,7 +59,7 @@ impl ProviderGate {
         self.is_kept.set(!rows.is_empty());
         // A row of another build that is not understood is forgotten: the next answer's headers tell.
         let kept = rows.first().and_then(|row| serde_json::from_str(&row.json).ok());
-        Ok(kept.unwrap_or_else(|| Gate::new(chance::now())))
+        Ok(kept.unwrap_or_else(|| Gate::new(clock::now())))
     }
 
     fn keep(&self, gate: &Gate, is_worth_it: bool) -> Result<()> {

@@ -5,12 +5,10 @@
 //! a machine that is not deleted costs more than a refused call. Everything else waits a little. Nothing here keeps a
 //! timer or an alarm: an idle account asks nothing.
 
-mod object;
-
-use crate::calls::{Binding, Calls};
-use crate::chance;
+use crate::clock;
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
+use crate::subrequests::{Binding, Calls};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use ebbtide_control::http::HttpResponse;
 use ebbtide_control::lifecycle::EffectOutcome;
@@ -34,16 +32,16 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is sent to the gate.
 #[derive(Debug, Serialize, Deserialize)]
-struct Ask {
-    need: Option<Need>,
-    report: Report,
+pub(super) struct Ask {
+    pub(super) need: Option<Need>,
+    pub(super) report: Report,
 }
 
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
-struct Reply {
-    verdict: Option<Verdict>,
-    levels: Levels,
+pub(super) struct Reply {
+    pub(super) verdict: Option<Verdict>,
+    pub(super) levels: Levels,
 }
 
 thread_local! {
@@ -101,7 +99,7 @@ impl Meter {
 
     /// An answer came.
     pub fn answered(&self, response: &HttpResponse) {
-        self.note(|report| report.answer(self.provider, response, chance::now()));
+        self.note(|report| report.answer(self.provider, response, clock::now()));
     }
 
     fn note(&self, change: impl FnOnce(&mut Report)) {
@@ -147,7 +145,7 @@ pub async fn ask(env: &Env, calls: &Calls, need: Need) -> Result<Pass, Wait> {
                 return Ok(pass);
             }
             Err(Wait {
-                until: plus(chance::now(), AGAIN),
+                until: plus(clock::now(), AGAIN),
                 waiting_for: "our own count of the provider's rate limit, which does not answer".to_owned(),
             })
         }

@@ -3,7 +3,7 @@
 //! Both sides run the same build, so the JSON between them is not pinned; the tenant travels with every call and the
 //! object compares it with its record.
 
-use crate::restic_view::{Lineage, Mark, Reach};
+use crate::r2::visibility::{Lineage, Mark, Reach};
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, TidyReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;

@@ -4,33 +4,27 @@
 //! which decides, saves, sets the alarm and performs: here is what it does that over (`host`, `effects`). Heartbeats write
 //! nothing unless something changed.
 
-mod answer;
+mod backends;
 mod backups;
-mod call;
-mod client;
 mod effects;
+mod handle;
+mod heartbeat;
 mod host;
-mod link;
-mod run;
-mod shore;
-mod store;
-mod story;
-
-pub use call::{
-    Admitted, Ancestors, BackupCall, Call, EnrolProof, Envelope, EventPage, Held, ObjectRefusal, ReceiptEnds,
-};
-pub use client::WorkspaceClient;
+mod log;
+mod storage;
+mod websocket;
 
 use crate::config::Config;
+use crate::durable_objects::rpc::{Envelope, ObjectRefusal};
 use crate::log::Level;
 use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::driver::{Begun, Driver, Settled};
 use ebbtide_control::lifecycle::Input;
 use effects::Effects;
-use run::Heard;
+use heartbeat::Heard;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use store::{Store, Stored};
+use storage::{Store, Stored};
 use worker::{
     DurableObject, Env, Error, Method, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
     durable_object,
@@ -62,13 +56,13 @@ impl DurableObject for WorkspaceObject {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         if request.method() == Method::Get {
-            return link::accept(&self.inner, &request).await;
+            return websocket::accept(&self.inner, &request).await;
         }
         let envelope: Envelope = match request.json().await {
             Ok(envelope) => envelope,
             Err(error) => return refuse(ErrorCode::Internal, &format!("the object was called with {error}")),
         };
-        answer::answer(&self.inner, envelope).await
+        handle::answer(&self.inner, envelope).await
     }
 
     async fn alarm(&self) -> Result<Response> {
@@ -80,7 +74,7 @@ impl DurableObject for WorkspaceObject {
     }
 
     async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
-        link::message(&self.inner, &socket, message).await
+        websocket::message(&self.inner, &socket, message).await
     }
 
     async fn websocket_close(

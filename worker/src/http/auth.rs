@@ -5,8 +5,8 @@
 
 use crate::actor::Actor;
 use crate::app::App;
+use crate::d1::KeyRow;
 use crate::error::{ApiError, ApiResult};
-use crate::index::KeyRow;
 use crate::log::{self, Level};
 use base64::Engine;
 use ebbtide_api::keys::Scope;

@@ -3,7 +3,7 @@
 //! Bodies that go to storage are never read here: they stay streams of the runtime (see `storage`).
 
 use crate::error::{ApiError, ApiResult};
-use crate::json::{self, BODY_MAX};
+use crate::http::json::{self, BODY_MAX};
 use ebbtide_api::ErrorCode;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;

@@ -4,7 +4,7 @@
 //! is decided here. Whoever looks needs a session; whoever changes something needs its proof besides. Looking never
 //! counts as activity of a workspace. Start with [`handle`]; `route` names the pages, `session` the cookie.
 
-mod actions;
+mod buttons;
 mod create;
 mod input;
 mod reply;
@@ -13,9 +13,9 @@ mod session;
 mod visit;
 
 use crate::error::{ApiError, ApiResult};
+use crate::http::request::Incoming;
 use crate::log::Level;
-use crate::request::Incoming;
-use crate::workspaces;
+use crate::workspaces::actions;
 use ebbtide_api::{ErrorCode, WorkspaceId};
 use ebbtide_dashboard::asset::Asset;
 use ebbtide_dashboard::page::{
@@ -93,15 +93,15 @@ async fn signed_in(visit: &Visit<'_>, page: Route) -> ApiResult<Response> {
         Route::New => create::form(visit).await,
         Route::Create => create::send(visit).await,
         Route::Workspace(id) => workspace(visit, &id).await,
-        Route::Open(id, port) => actions::open(visit, &id, port).await,
+        Route::Open(id, port) => buttons::open(visit, &id, port).await,
         Route::AskDelete(id) => {
-            let id = workspaces::own(visit.app(), &visit.actor, id.as_str()).await?;
+            let id = actions::own(visit.app(), &visit.actor, id.as_str()).await?;
             let workspace = visit.workspace(&id).await?;
             let delete = view::action::delete(&workspace, visit.now());
             let shell = visit.shell(format!("Delete {}", workspace.name));
             reply::page(200, &DeletePage { shell: &shell, delete: &delete, csrf: visit.proof() })
         }
-        Route::Press(id, button) => actions::press(visit, &id, &button).await,
+        Route::Press(id, button) => buttons::press(visit, &id, &button).await,
         Route::Static
         | Route::Home
         | Route::SignIn
@@ -115,7 +115,7 @@ async fn signed_in(visit: &Visit<'_>, page: Route) -> ApiResult<Response> {
 
 async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
     let cursor = visit.incoming.query("cursor");
-    let page = workspaces::list(visit.app(), &visit.actor, cursor.as_deref()).await?;
+    let page = actions::list(visit.app(), &visit.actor, cursor.as_deref()).await?;
     // An object that does not answer costs its line two figures, never the page.
     let asked = page.workspaces.iter().take(ASKED).map(|summary| visit.workspace(&summary.id));
     let mut answers = join_all(asked).await.into_iter().map(Result::ok);
@@ -126,7 +126,7 @@ async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
         .collect();
     let link = |cursor: &str| format!("/?{}", input::encode(&[("cursor", cursor)]));
     let here = cursor.as_deref().map_or_else(|| "/".to_owned(), link);
-    let caps = crate::usage::caps(visit.app(), &visit.actor).await.ok();
+    let caps = crate::workspaces::usage::caps(visit.app(), &visit.actor).await.ok();
     let list = view::list(&entries, here, page.next_cursor.as_deref().map(link), visit.now())
         .with_caps(caps.as_ref());
     reply::page(200, &ListPage { shell: &visit.shell("Workspaces"), list: &list })
@@ -134,7 +134,7 @@ async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
 
 async fn workspace(visit: &Visit<'_>, id: &WorkspaceId) -> ApiResult<Response> {
     // An id that nobody made must not make an object.
-    let id = workspaces::own(visit.app(), &visit.actor, id.as_str()).await?;
+    let id = actions::own(visit.app(), &visit.actor, id.as_str()).await?;
     let view = visit.view(&id).await?;
     let shell = visit.shell(view.name.clone());
     reply::page(200, &WorkspacePage { shell: &shell, w: &view, csrf: visit.proof() })
@@ -180,7 +180,8 @@ fn refusal(error: &ApiError, request_id: &str, visit: Option<&Visit<'_>>) -> Res
         (true, _) => "Back to the workspace",
     };
     let page = ErrorPage { shell: &shell, error: &shown, back: Link { href: back, label } };
-    reply::page(shown.status, &page).unwrap_or_else(|error| crate::response::refusal(&error, request_id))
+    reply::page(shown.status, &page)
+        .unwrap_or_else(|error| crate::http::response::refusal(&error, request_id))
 }
 
 /// Tells the log what the page does not tell.

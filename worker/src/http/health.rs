@@ -5,9 +5,9 @@
 //! the last result. A part that does not answer within three seconds counts as not answering.
 
 use crate::app::App;
-use crate::chance;
+use crate::clock;
+use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
-use crate::gate;
 use ebbtide_api::health::{Health, HealthPart, HealthStatus};
 use ebbtide_api::{TenantId, Timestamp};
 use futures_util::future::{Either, join, join3, select};
@@ -37,9 +37,9 @@ thread_local! {
 
 /// How an installation is that is configured.
 pub async fn health(app: &App) -> Health {
-    let started = chance::now();
+    let started = clock::now();
     loop {
-        let now = chance::now();
+        let now = clock::now();
         if let Some(parts) = MEMORY.with_borrow(|memory| memory.fresh(now)) {
             return whole(parts);
         }
@@ -50,9 +50,9 @@ pub async fn health(app: &App) -> Health {
         }
         Delay::from(PAUSE).await;
     }
-    MEMORY.with_borrow_mut(|memory| memory.looking_since = Some(chance::now()));
+    MEMORY.with_borrow_mut(|memory| memory.looking_since = Some(clock::now()));
     let parts = look(app).await;
-    MEMORY.set(Memory { last: Some((chance::now(), parts.clone())), looking_since: None });
+    MEMORY.set(Memory { last: Some((clock::now(), parts.clone())), looking_since: None });
     whole(parts)
 }
 
@@ -70,7 +70,7 @@ fn is_older(at: Timestamp, now: Timestamp, millis: i64) -> bool {
 async fn look(app: &App) -> Vec<HealthPart> {
     let index = in_time(cron_at(app));
     let storage = join(in_time(agent(app)), in_time(opens(app)));
-    let object = in_time(gate::levels(&app.env, &app.calls));
+    let object = in_time(rate_limit::levels(&app.env, &app.calls));
     let (cron_at, (agent, opens), levels) = join3(index, storage, object).await;
     judge(&Looked { now: app.now(), cron_at, has_agent: agent, opens_keys: opens, gate: levels.map(|_| ()) })
 }

@@ -7,11 +7,12 @@
 mod page;
 
 use crate::actor::Actor;
+use crate::cron;
+use crate::d1::StateFigures;
+use crate::durable_objects::rate_limit;
 use crate::error::{ApiError, ApiResult};
-use crate::gate;
-use crate::index::StateFigures;
-use crate::request::Incoming;
-use crate::{sweep, usage};
+use crate::http::request::Incoming;
+use crate::workspaces::usage;
 use ebbtide_api::Timestamp;
 use ebbtide_api::sweep::{SweepMode, SweepPartReport, SweepReport};
 use ebbtide_api::usage::UsageCaps;
@@ -46,9 +47,9 @@ pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let figures = Figures {
         states,
         cron_at,
-        sweep: sweep::report(app).await.ok(),
+        sweep: cron::report(app).await.ok(),
         spending: usage::caps(app, actor).await.ok(),
-        levels: gate::levels(&app.env, &app.calls).await.ok(),
+        levels: rate_limit::levels(&app.env, &app.calls).await.ok(),
     };
     let text = render(&figures, app.now());
     let builder = ResponseBuilder::new().with_header("content-type", CONTENT_TYPE);

@@ -3,10 +3,10 @@
 //! Handlers get it whole and read from it what they need; a body that goes to storage stays a stream (see `body`).
 
 use crate::app::App;
-use crate::body;
-use crate::chance;
 use crate::error::ApiResult;
-use crate::path::Params;
+use crate::http::body;
+use crate::http::path::Params;
+use crate::random::random;
 use serde::de::DeserializeOwned;
 use url::Url;
 use worker::Request;
@@ -48,7 +48,7 @@ impl Incoming {
 /// The name of a request: Cloudflare's own where there is one.
 pub fn request_id(request: &Request) -> String {
     let ray = request.headers().get("cf-ray").ok().flatten().filter(|ray| is_plain(ray));
-    ray.or_else(|| chance::random::<8>().ok().map(hex::encode)).unwrap_or_else(|| "unnamed".to_owned())
+    ray.or_else(|| random::<8>().ok().map(hex::encode)).unwrap_or_else(|| "unnamed".to_owned())
 }
 
 /// Where a request comes from; Cloudflare overwrites the header, so a client cannot choose it.

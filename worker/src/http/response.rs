@@ -1,7 +1,7 @@
 //! Answers: JSON bodies, refusals, and the headers that every answer carries.
 
-use crate::calls::Calls;
 use crate::error::{ApiError, ApiResult};
+use crate::subrequests::Calls;
 use serde::Serialize;
 use worker::{Headers, Response, ResponseBuilder};
 

@@ -3,10 +3,10 @@
 //! The table is in `routes`. Whoever may come in decides what a handler gets: it cannot be given somebody else.
 
 use crate::actor::Actor;
-use crate::auth::Needs;
 use crate::error::ApiResult;
-use crate::path::{Params, params};
-use crate::request::Incoming;
+use crate::http::auth::Needs;
+use crate::http::path::{Params, params};
+use crate::http::request::Incoming;
 use ebbtide_api::keys::Scope;
 use ebbtide_api::openapi::{Access, Answer, Body, Content, Operation, ToSchema};
 use ebbtide_control::lifecycle::Command;

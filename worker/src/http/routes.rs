@@ -4,12 +4,12 @@
 //! `control`'s `Command` besides. The OpenAPI document and the dashboard's plain buttons are read from this table.
 
 use crate::error::{ApiError, ApiResult};
-use crate::handlers::{
+use crate::http::api::{
     account, agent, events, kit, machine, repository, sweep, trash, usage, wait, workspaces,
 };
-use crate::metrics;
-use crate::response;
-use crate::route::{Handler, Route, delete, get, patch, post, put};
+use crate::http::metrics;
+use crate::http::response;
+use crate::http::route::{Handler, Route, delete, get, patch, post, put};
 use ebbtide_api::ErrorBody;
 use ebbtide_api::audit::AuditList;
 use ebbtide_api::backups::{CreateRestoreKit, MasterKeyRotation, RestoreKit, SnapshotList, UndoneDeletions};
@@ -356,7 +356,7 @@ pub fn command(name: &str) -> Option<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::{Found, find};
+    use crate::http::route::{Found, find};
     use std::collections::BTreeSet;
 
     fn check(method: &str, path: &str, wanted: &str) {

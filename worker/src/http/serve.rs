@@ -1,29 +1,30 @@
 //! From a request to its answer: configuration, route, caller, handler, headers, log.
 
 use crate::app::App;
-use crate::auth;
-use crate::calls::Calls;
-use crate::chance;
+use crate::clock;
 use crate::config::Config;
+use crate::durable_objects::rate_limit;
 use crate::error::{ApiError, ApiResult};
-use crate::gate;
-use crate::handlers::{account, workspaces};
+use crate::http::api::{account, workspaces};
+use crate::http::auth;
+use crate::http::dashboard;
+use crate::http::path::Params;
+use crate::http::request::{Incoming, address, request_id};
+use crate::http::response;
+use crate::http::route::{Found, Handler, Route, find};
+use crate::http::routes::ROUTES;
 use crate::log::{self, Level};
-use crate::pages;
-use crate::path::Params;
-use crate::request::{Incoming, address, request_id};
-use crate::response;
-use crate::route::{Found, Handler, Route, find};
-use crate::routes::ROUTES;
+use crate::subrequests::Calls;
 use ebbtide_api::{ErrorCode, Timestamp};
 use worker::{Env, Request, Response};
 
 /// Answers a request.
 pub async fn serve(request: Request, env: Env) -> Response {
-    let began = chance::now();
+    let began = clock::now();
     let request_id = request_id(&request);
     let calls = Calls::default();
-    let (method, path) = (request.method().to_string(), request.path());
+    // As it came: `Request::method` takes one that it does not know for GET.
+    let (method, path) = (request.inner().method(), request.path());
     let (response, is_https) = match Config::from_env(&env) {
         Ok(config) => {
             let is_https = config.control_url.starts_with("https:");
@@ -42,7 +43,7 @@ pub async fn serve(request: Request, env: Env) -> Response {
             let response = if is_api(&path) {
                 response::refusal(&error, &request_id)
             } else {
-                pages::refuse(&error, &request_id)
+                dashboard::refuse(&error, &request_id)
             };
             (response, false)
         }
@@ -63,10 +64,10 @@ async fn configured(app: App, request: Request, method: &str, path: &str) -> Res
             Err(error) => refused(&error, &incoming.app.request_id, method, path),
         }
     } else {
-        pages::handle(&incoming).await
+        dashboard::handle(&incoming).await
     };
     if incoming.app.calls.has_fetched() {
-        gate::tell(&incoming.app.env, &incoming.app.calls).await;
+        rate_limit::tell(&incoming.app.env, &incoming.app.calls).await;
     }
     response
 }
@@ -142,7 +143,7 @@ fn log_request(
     began: Timestamp,
 ) {
     let (status, calls) = (response.status_code().to_string(), calls.to_string());
-    let duration = chance::now().as_millisecond().saturating_sub(began.as_millisecond()).to_string();
+    let duration = clock::now().as_millisecond().saturating_sub(began.as_millisecond()).to_string();
     let fields = [
         ("request.id", request_id),
         ("workspace.id", workspace_in(path)),

@@ -3,10 +3,10 @@
 //! Large bodies pass through as streams of the runtime and are never read here. Everything a machine writes is
 //! create-only, and the bucket itself checks SHA-256. What is stored under which key is pinned by the tests below.
 
-use crate::calls::{Binding, Calls};
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
-use crate::restic_view::Mark;
+use crate::r2::visibility::Mark;
+use crate::subrequests::{Binding, Calls};
 use ebbtide_api::{TenantId, WorkspaceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -3,10 +3,10 @@
 //! Keys are made on first use and never replaced here; a wrapped key that does not open is an error, never a reason to
 //! make another. Values in clear stay in `Secret`s.
 
-use crate::chance::random;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
-use crate::storage::{Put, Storage, tenant_key_path, workspace_key_path, workspace_secrets_path};
+use crate::r2::bucket::{Put, Storage, tenant_key_path, workspace_key_path, workspace_secrets_path};
+use crate::random::random;
 use ebbtide_api::backups::{MasterKeyRotation, RotationFailure};
 use ebbtide_api::vm::NamedSecret;
 use ebbtide_api::{TenantId, WorkspaceId};

@@ -11,7 +11,7 @@
 //! one branch's index as the only one that names another's blob; so its first deletion *vouches* for what was proved by
 //! then, and from there on every view shows those indexes. What no receipt ever proved is vouched for by nobody.
 
-use crate::restic_paths::Kind;
+use crate::r2::restic_paths::Kind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -5,13 +5,13 @@
 
 use crate::actor::Actor;
 use crate::app::App;
-use crate::chance::random;
-use crate::create::{check_durations, check_retention};
+use crate::d1::Cursor;
+use crate::durable_objects::rpc::{Call, EventPage};
 use crate::error::{ApiError, ApiResult};
-use crate::index::Cursor;
 use crate::log::Level;
-use crate::object::{Call, EventPage};
-use crate::reserve::{self, Extension};
+use crate::random::random;
+use crate::workspaces::create::{check_durations, check_retention};
+use crate::workspaces::reservation::{self, Extension};
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::ports::PortLink;
@@ -84,12 +84,12 @@ pub async fn command(app: &App, actor: &Actor, id: &WorkspaceId, command: Comman
 
 /// Starts a machine, once what it costs at worst is reserved. Its rates travel with the call, before the command.
 async fn start(app: &App, actor: &Actor, id: &WorkspaceId, command: Command) -> ApiResult<Workspace> {
-    let ticket = reserve::next_machine(app, actor, id).await?;
+    let ticket = reservation::next_machine(app, actor, id).await?;
     let made = ticket.made();
     let commands = ticket.quote.map(Command::Quote).into_iter().chain([command]).collect();
     let started = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if started.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
-        reserve::give_back(app, actor, id, made).await;
+        reservation::give_back(app, actor, id, made).await;
     }
     started
 }
@@ -112,7 +112,7 @@ pub async fn patch(
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
     check_retention(patch.retention)?;
     let extension = match patch.lifetime {
-        Some(lifetime) => reserve::lifetime(app, actor, id, lifetime).await?,
+        Some(lifetime) => reservation::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
     let PatchWorkspace { idle_timeout, lifetime, retention } = patch;
@@ -122,7 +122,7 @@ pub async fn patch(
     let commands = retention.map(Command::Retain).into_iter().chain(change).collect();
     let changed = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if changed.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
-        reserve::take_back(app, actor, id, extension.before).await;
+        reservation::take_back(app, actor, id, extension.before).await;
     }
     let workspace = changed?;
     note(app, actor, "workspace.change", id.as_str()).await;

@@ -4,19 +4,15 @@
 //! broke off goes on with the same id when the request comes again with its Idempotency-Key. Without the key, the
 //! sweep asks what became of the intent.
 
-mod once;
-
-pub use once::once;
-
 use crate::actor::Actor;
 use crate::app::App;
-use crate::catalog::{self, Choice, Defaults, Offers};
-use crate::chance::random;
 use crate::config::Config;
+use crate::d1::Intent;
+use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
-use crate::index::Intent;
-use crate::object::Call;
-use crate::reserve;
+use crate::random::random;
+use crate::workspaces::catalog::{self, Choice, Defaults, Offers};
+use crate::workspaces::reservation;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::money::Cost;
 use ebbtide_api::workspace::{CreateWorkspace, Ingress, Workspace};
@@ -94,7 +90,7 @@ pub async fn create(app: &App, actor: &Actor, id: &WorkspaceId, checked: Checked
         next_deadline: plus(now, INTENT_DEADLINE),
     };
     let note = app.audit_note(actor, "workspace.create", id.as_str());
-    reserve::new_workspace(app, &spec, quote.as_ref(), &intent, &note).await?;
+    reservation::new_workspace(app, &spec, quote.as_ref(), &intent, &note).await?;
     app.keychain()?.seal_env(&actor.tenant, id, env).await?;
     let host = names::workspace_host(&name, id, &app.config.zone);
     let record = NewWorkspace { id: id.clone(), tenant: actor.tenant.clone(), name, host, spec, worst_case };
@@ -288,7 +284,7 @@ mod tests {
 
     fn complete_json(body: &str) -> ApiResult<Checked> {
         let config = read(&variables("LOG", None)).unwrap();
-        complete(crate::json::parse(body.as_bytes())?, None, &config, Timestamp::UNIX_EPOCH)
+        complete(crate::http::json::parse(body.as_bytes())?, None, &config, Timestamp::UNIX_EPOCH)
     }
 
     fn check(body: &str, wanted: &str) {

@@ -1,11 +1,11 @@
 //! A creation that a caller may send again: one workspace comes of it, and the same answer.
 
-use super::{check, create, new_id};
+use super::create::{check, create, new_id};
 use crate::actor::Actor;
 use crate::app::App;
+use crate::d1::{Claim, Claimed, Index};
 use crate::error::{ApiError, ApiResult};
-use crate::index::{Claim, Claimed, Index};
-use crate::json;
+use crate::http::json;
 use ebbtide_api::{ErrorCode, WorkspaceId};
 use ebbtide_control::tokens::sha256;
 

@@ -6,11 +6,11 @@
 
 use crate::actor::Actor;
 use crate::app::App;
-use crate::catalog;
+use crate::d1::{AuditNote, Intent, Reservation, Reserved as Found};
+use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
-use crate::index::{AuditNote, Intent, Reservation, Reserved as Found};
 use crate::log::{self, Level};
-use crate::object::Call;
+use crate::workspaces::catalog;
 use ebbtide_api::money::Cost;
 use ebbtide_api::workspace::Failure;
 use ebbtide_api::{Duration, ErrorCode, Generation, Hint, TenantId, WorkspaceId};

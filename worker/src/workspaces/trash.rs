@@ -1,11 +1,11 @@
 //! Deleted objects of repositories, which can be taken back for some days, and their end after that.
 //!
-//! What is deleted is moved to where its key says when it was and whose: see [`trash_path`](crate::storage::trash_path).
+//! What is deleted is moved to where its key says when it was and whose: see [`trash_path`](crate::r2::bucket::trash_path).
 
 use crate::app::App;
 use crate::error::ApiResult;
 use crate::log::{self, Level};
-use crate::storage::TRASH;
+use crate::r2::bucket::TRASH;
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::record::minus;
 
@@ -61,7 +61,7 @@ fn is_due(key: &str, before: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::trash_path;
+    use crate::r2::bucket::trash_path;
 
     #[test]
     fn a_deleted_object_s_key_says_when_and_whose_it_was() {

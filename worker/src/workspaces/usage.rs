@@ -4,8 +4,8 @@
 
 use crate::actor::Actor;
 use crate::app::App;
+use crate::d1::Billed;
 use crate::error::{ApiError, ApiResult};
-use crate::index::Billed;
 use ebbtide_api::usage::{Usage, UsageCaps, UsageCount, UsageDay, UsageSpending, UsageTotal, UsageWorkspace};
 use ebbtide_api::{Timestamp, WorkspaceId};
 use ebbtide_control::money::Amount;

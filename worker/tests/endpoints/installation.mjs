@@ -6,7 +6,7 @@
 
 import { createPrivateKey, sign } from "node:crypto";
 import { readFile, readdir } from "node:fs/promises";
-import { Miniflare, Response } from "miniflare";
+import { Miniflare, Response, convertV4MiniflareOptions } from "miniflare";
 
 const root = new URL("../../../", import.meta.url);
 const build = new URL("worker/build/", root);
@@ -15,7 +15,7 @@ const TOKEN_SEED = Buffer.alloc(32, 9);
 
 /** Starts an installation of its own: nothing is shared between two. */
 export async function install() {
-  const miniflare = new Miniflare({
+  const options = convertV4MiniflareOptions({
     modules: await modules(),
     modulesRoot: build.pathname,
     compatibilityDate: "2026-10-01",
@@ -34,6 +34,8 @@ export async function install() {
       CLOUDFLARE_URL: "http://cloudflare.test/client/v4",
       PORT_URL_TEMPLATE: "http://{host}",
       LOG: "error",
+      // Nobody says what a machine costs, so that no cap on spending could be kept.
+      POLICY: JSON.stringify({ spend_per_day: null, spend_per_month: null }),
       OWNER_TOKEN,
       HETZNER_TOKEN: "h",
       CLOUDFLARE_TOKEN: "c",
@@ -42,6 +44,7 @@ export async function install() {
     },
     outboundService: () => new Response("{}", { status: 503 }),
   });
+  const miniflare = new Miniflare(options);
   const database = await miniflare.getD1Database("DB");
   await migrate(database);
   return new Installation(miniflare, database);
@@ -93,7 +96,7 @@ class Installation {
       redirect: "manual",
     });
     const said = await response.text();
-    const isJson = response.headers.get("content-type")?.startsWith("application/json");
+    const isJson = said !== "" && response.headers.get("content-type")?.startsWith("application/json");
     return { status: response.status, headers: response.headers, text: said, json: isJson ? JSON.parse(said) : null };
   }
 

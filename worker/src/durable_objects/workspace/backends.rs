@@ -1,15 +1,15 @@
 //! Where an object's effects happen: the providers, the bucket, and what a new machine is told.
 
 use crate::app::App;
-use crate::calls::Calls;
 use crate::config::Config;
+use crate::d1::Index;
+use crate::durable_objects::rate_limit;
 use crate::error::ApiError;
 use crate::fetch_http::FetchHttp;
-use crate::gate;
-use crate::index::Index;
-use crate::keychain::Keychain;
-use crate::reserve;
-use crate::storage::{Storage, repository_path};
+use crate::r2::bucket::{Storage, repository_path};
+use crate::r2::keychain::Keychain;
+use crate::subrequests::Calls;
+use crate::workspaces::reservation;
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::Enrolled;
 use ebbtide_control::cloudflare::Cloudflare;
@@ -47,11 +47,11 @@ impl Backing {
     /// Performs an effect, once the provider gate lets it.
     pub(super) async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
         let pass = match Need::of(effect) {
-            Some(need) => match gate::ask(&self.env, &self.calls, need).await {
+            Some(need) => match rate_limit::ask(&self.env, &self.calls, need).await {
                 Ok(pass) => pass,
                 Err(wait) => return wait.into(),
             },
-            None => gate::Pass::default(),
+            None => rate_limit::Pass::default(),
         };
         let http = |provider| FetchHttp::new(self.calls.clone()).metered(pass.meter(provider));
         let (config, token) = (&self.config, &self.config.hetzner_token);
@@ -122,7 +122,7 @@ impl Vault for Backing {
             calls: self.calls.clone(),
             request_id: format!("{} g{}", record.id, record.generation.next()),
         };
-        reserve::waited_for(&app, record).await.map_err(|error| error.message().to_owned())
+        reservation::waited_for(&app, record).await.map_err(|error| error.message().to_owned())
     }
 
     async fn spending(&self, record: &Record) -> Result<Option<Spending>, String> {

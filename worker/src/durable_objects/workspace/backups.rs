@@ -4,9 +4,9 @@
 //! The objects themselves never pass here. Bytes are reserved before an upload and given back where it fails, so that
 //! uploads at the same time cannot pass the quota together.
 
-use super::call::{Admitted, Ancestors, BackupCall, Held};
-use super::store::Ancestry;
+use super::storage::Ancestry;
 use super::{Inner, now, refuse};
+use crate::durable_objects::rpc::{Admitted, Ancestors, BackupCall, Held};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::vm::TidyOrder;
@@ -136,7 +136,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
         }
         BackupCall::Counted { bytes } => {
             let counted_ms = u64::try_from(now().as_millisecond()).unwrap_or(0);
-            store.save_stored_bytes(super::store::StoredBytes { bytes, counted_ms })?;
+            store.save_stored_bytes(super::storage::StoredBytes { bytes, counted_ms })?;
             held(inner)
         }
         BackupCall::Look => held(inner),

@@ -1,9 +1,9 @@
 //! The outside as `ebbtide_control::driver` sees it, for one invocation: performs effects where they happen (`shore`), and
 //! counts what they call.
 
-use super::shore::Backing;
-use super::{now, story};
-use crate::calls::Calls;
+use super::backends::Backing;
+use super::{log, now};
+use crate::subrequests::Calls;
 use ebbtide_api::Duration;
 use ebbtide_control::driver::Outside;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome};
@@ -46,10 +46,10 @@ impl Outside for Effects {
     }
 
     async fn tell(&self) {
-        crate::gate::tell_urgent(&self.env, &self.calls).await;
+        crate::durable_objects::rate_limit::tell_urgent(&self.env, &self.calls).await;
     }
 
     fn end(&self, record: &Record, left: Option<Effect>) {
-        story::called(record, &self.calls, left);
+        log::called(record, &self.calls, left);
     }
 }

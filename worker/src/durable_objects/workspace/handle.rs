@@ -1,10 +1,11 @@
 //! Answers calls: each is an input to the lifecycle or a look at what is stored.
 
+use super::backends::Backing;
 use super::backups;
-use super::call::Held;
-use super::shore::Backing;
-use super::{Call, EnrolProof, Envelope, Inner, ReceiptEnds, now, refuse};
-use crate::calls::Calls;
+use super::{Inner, now, refuse};
+use crate::durable_objects::rpc::Held;
+use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, ReceiptEnds};
+use crate::subrequests::Calls;
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
@@ -65,7 +66,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
             // Whatever came of it: a row that was never written, or was lost, may be what brought the sweep here.
             let config = inner.config()?;
             let ends_at = settled.record.phase_ends_at(&config.policy);
-            crate::index::record_changed(&inner.env, &settled.record, ends_at).await;
+            crate::d1::record_changed(&inner.env, &settled.record, ends_at).await;
             inner.run_on(settled.effect);
             show(inner, &settled.record)
         }

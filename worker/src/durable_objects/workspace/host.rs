@@ -3,7 +3,7 @@
 //! History, the index and the machine are told after the save. None of them can stop what follows: what they missed is
 //! mended by the next heartbeat, the next change or the sweep. The object's own methods of the same names come first here.
 
-use super::{Inner, now, story};
+use super::{Inner, log, now};
 use crate::log::Level;
 use ebbtide_api::Timestamp;
 use ebbtide_control::driver::{Alarm, Decided, Host, Observer, Performed, Store, Stored};
@@ -52,7 +52,7 @@ impl Observer for Inner {
         let Decided { before, next, notes, now, policy, .. } = &decided;
         // History is worth less than what it is about.
         if let Err(error) = self.tell(before, next, notes, *now) {
-            story::trouble(Level::Error, next, "history was not written", &error);
+            log::trouble(Level::Error, next, "history was not written", &error);
         }
         // The machine counts holds itself, and would otherwise hear of one with its next heartbeat only.
         if next.phase != before.phase || next.wanted != before.wanted || next.holds != before.holds {
@@ -63,19 +63,19 @@ impl Observer for Inner {
             // Not awaited: the index may be slow, and what follows must not wait for it. The row with the later `since`
             // wins, and the sweep mends one that was never written.
             let (env, record) = (self.env.clone(), Rc::clone(next));
-            self.state.wait_until(async move { crate::index::record_changed(&env, &record, ends_at).await });
+            self.state.wait_until(async move { crate::d1::record_changed(&env, &record, ends_at).await });
         }
     }
 
     fn performed(&self, performed: &Performed<'_>) {
-        story::ran(performed);
+        log::ran(performed);
     }
 }
 
 impl Inner {
     fn tell(&self, before: &Record, next: &Record, notes: &[Note], now: Timestamp) -> Result<()> {
         for note in notes {
-            story::changed(next, note);
+            log::changed(next, note);
             self.store()?.add_event(note, next.generation, now)?;
         }
         if next.generation == before.generation { Ok(()) } else { self.forget_machine() }

@@ -3,8 +3,8 @@
 //! Every line carries the workspace's id, its generation and its server, so that its story can be read from the log
 //! alone. Nothing that a machine or a person typed is in it but the workspace's own reasons.
 
-use crate::calls::Calls;
 use crate::log::{self, Level};
+use crate::subrequests::Calls;
 use ebbtide_control::driver::Performed;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome, Note};
 use ebbtide_control::record::Record;

@@ -7,7 +7,7 @@ mod ledger;
 
 pub use ledger::Ancestry;
 
-use super::call::EventPage;
+use crate::durable_objects::rpc::EventPage;
 use ebbtide_api::history::Event;
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};

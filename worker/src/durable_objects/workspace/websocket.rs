@@ -1,8 +1,8 @@
 //! The machine's WebSocket: heartbeats in, instructions out. It hibernates between messages.
 
-use super::run::Attachment;
-use super::shore::site;
-use super::story;
+use super::backends::site;
+use super::heartbeat::Attachment;
+use super::log;
 use super::{Inner, now, refuse};
 use crate::log::Level;
 use ebbtide_api::vm::{Heartbeat, Instruction};
@@ -154,7 +154,7 @@ impl Inner {
             };
             if let Err(error) = sent {
                 // It asks again with its next heartbeat, or is found silent.
-                story::trouble(Level::Debug, record, "an instruction was not delivered", &error);
+                log::trouble(Level::Debug, record, "an instruction was not delivered", &error);
             }
         }
     }

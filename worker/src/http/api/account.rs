@@ -1,13 +1,13 @@
 //! Handlers of what belongs to a tenant or the installation: health, the OpenAPI document, keys, the audit log.
 
 use crate::actor::Actor;
-use crate::chance::random;
 use crate::config::ConfigProblems;
+use crate::d1::KEYS_MAX;
 use crate::error::{ApiError, ApiResult};
-use crate::index::KEYS_MAX;
-use crate::request::Incoming;
-use crate::response;
-use crate::workspaces::note;
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::random::random;
+use crate::workspaces::actions::note;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::health::{Health, HealthPart, HealthStatus};
 use ebbtide_api::keys::{ApiKeyInfo, ApiKeyList, CreateApiKey, CreatedApiKey};
@@ -20,7 +20,7 @@ const LABEL_MAX: usize = 80;
 
 /// The answer of an installation that is configured.
 pub async fn health(incoming: &Incoming) -> ApiResult<Response> {
-    let health = crate::health::health(&incoming.app).await;
+    let health = crate::http::health::health(&incoming.app).await;
     response::json(if health.ok { 200 } else { 503 }, &health)
 }
 
@@ -33,7 +33,7 @@ pub fn unhealthy(problems: ConfigProblems) -> ApiResult<Response> {
 }
 
 pub async fn catalog(incoming: &Incoming, _actor: &Actor) -> ApiResult<Response> {
-    response::json(200, &crate::catalog::catalog(&incoming.app).await?)
+    response::json(200, &crate::workspaces::catalog::catalog(&incoming.app).await?)
 }
 
 pub async fn keys(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {

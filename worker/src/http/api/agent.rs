@@ -1,13 +1,13 @@
 //! The idle-agent's binary: published by an admin, fetched by machines. Its SHA-256 is its name and its authority.
 
 use crate::actor::Actor;
-use crate::body::declared_length;
 use crate::error::{ApiError, ApiResult};
-use crate::request::Incoming;
-use crate::response;
-use crate::restic_paths::Name;
-use crate::storage::{AGENT_CURRENT, Put, agent_key};
-use crate::workspaces::note;
+use crate::http::body::declared_length;
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::r2::bucket::{AGENT_CURRENT, Put, agent_key};
+use crate::r2::restic_paths::Name;
+use crate::workspaces::actions::note;
 use ebbtide_api::ErrorCode;
 use serde_json::json;
 use worker::{Response, ResponseBuilder};

@@ -4,13 +4,14 @@
 //! itself with the last number it saw. The object is asked at a bounded pace and nothing hangs inside it.
 
 use crate::actor::Actor;
-use crate::chance;
+use crate::clock;
+use crate::durable_objects::client::WorkspaceClient;
+use crate::durable_objects::rpc::{Call, EventPage};
 use crate::error::{ApiError, ApiResult};
+use crate::http::request::Incoming;
+use crate::http::response;
 use crate::log::Level;
-use crate::object::{Call, EventPage, WorkspaceClient};
-use crate::request::Incoming;
-use crate::response;
-use crate::workspaces as actions;
+use crate::workspaces::actions;
 use ebbtide_api::history::{Event, EventList};
 use futures_util::stream;
 use worker::{Delay, Response, ResponseBuilder};
@@ -49,7 +50,7 @@ pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let follower = Follower {
         workspace: app.workspace(&actor.tenant, &id),
         after: after.unwrap_or(0),
-        ends_ms: chance::now().as_millisecond().saturating_add(SLICE_MS),
+        ends_ms: clock::now().as_millisecond().saturating_add(SLICE_MS),
         first: true,
     };
     let slice = stream::unfold(follower, |mut follower| async move {
@@ -83,7 +84,7 @@ impl Follower {
     /// The next piece of the stream; `None` at its end.
     async fn next(&mut self) -> Option<String> {
         if !self.first {
-            if chance::now().as_millisecond() >= self.ends_ms {
+            if clock::now().as_millisecond() >= self.ends_ms {
                 return None;
             }
             Delay::from(PAUSE).await;

@@ -4,13 +4,13 @@
 //! ends or is revoked. The kit is answered once; only the credential's digest is kept.
 
 use crate::actor::Actor;
-use crate::body;
-use crate::chance::random;
+use crate::d1::KEYS_MAX;
 use crate::error::{ApiError, ApiResult};
-use crate::index::KEYS_MAX;
-use crate::request::Incoming;
-use crate::response;
-use crate::workspaces::{own, snapshots, view};
+use crate::http::body;
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::random::random;
+use crate::workspaces::actions::{own, snapshots, view};
 use ebbtide_api::backups::{CreateRestoreKit, RestoreKit};
 use ebbtide_api::keys::ApiKeyInfo;
 use ebbtide_api::{Duration, ErrorCode, PRODUCT, WorkspaceId};

@@ -4,13 +4,13 @@
 //! lives. Bodies are bounded, and what a machine says is never believed about anybody but itself.
 
 use crate::app::App;
-use crate::auth::refuse_token;
-use crate::body;
+use crate::durable_objects::rpc::{Call, EnrolProof, ReceiptEnds};
 use crate::error::{ApiError, ApiResult};
-use crate::json;
-use crate::object::{Call, EnrolProof, ReceiptEnds};
-use crate::request::Incoming;
-use crate::response;
+use crate::http::auth::refuse_token;
+use crate::http::body;
+use crate::http::json;
+use crate::http::request::Incoming;
+use crate::http::response;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
 use ebbtide_control::tokens::{EnrolmentClaims, Expiry, MachineKey, TokenError, VmClaims};

@@ -16,12 +16,12 @@ pub use tidy::{begin as begin_tidying, end as end_tidying};
 
 use crate::actor::Actor;
 use crate::app::App;
+use crate::durable_objects::rpc::{BackupCall, Call};
 use crate::error::{ApiError, ApiResult};
-use crate::object::{BackupCall, Call};
-use crate::request::Incoming;
-use crate::restic_paths::{AsOf, Place, split_as_of};
-use crate::storage::{Storage, repository_path};
-use crate::workspaces::own;
+use crate::http::request::Incoming;
+use crate::r2::bucket::{Storage, repository_path};
+use crate::r2::restic_paths::{AsOf, Place, split_as_of};
+use crate::workspaces::actions::own;
 use ebbtide_api::keys::Scope;
 use ebbtide_api::{ErrorCode, TenantId, WorkspaceId};
 use ebbtide_control::tokens::VmClaims;

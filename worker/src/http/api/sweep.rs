@@ -1,24 +1,24 @@
 //! Handlers of the sweep: its report, a slice of it now, and its switch.
 
 use crate::actor::Actor;
+use crate::cron;
 use crate::error::ApiResult;
-use crate::request::Incoming;
-use crate::response;
-use crate::sweep;
+use crate::http::request::Incoming;
+use crate::http::response;
 use ebbtide_api::sweep::{SetSweep, SweepMode};
 use ebbtide_api::workspace::NoFields;
 use worker::Response;
 
 pub async fn report(incoming: &Incoming, _actor: &Actor) -> ApiResult<Response> {
-    response::json(200, &sweep::report(&incoming.app).await?)
+    response::json(200, &cron::report(&incoming.app).await?)
 }
 
 /// The same slice that the cron runs. Where one is running already, the report says how far it was before.
 pub async fn run(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let app = &incoming.app;
     let NoFields {} = incoming.json().await?;
-    crate::workspaces::note(app, actor, "sweep.run", "sweep").await;
-    sweep::run(app, &actor.address).await;
+    crate::workspaces::actions::note(app, actor, "sweep.run", "sweep").await;
+    cron::run(app, &actor.address).await;
     report(incoming, actor).await
 }
 
@@ -35,11 +35,11 @@ pub async fn set(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
         Err(_) => false,
     };
     if !is_looser {
-        sweep::keep_switch(app, mode).await?;
+        cron::keep_switch(app, mode).await?;
     }
     index.set_sweep(mode, &app.audit_note(actor, &action, "sweep")).await?;
     if is_looser {
-        sweep::keep_switch(app, mode).await?;
+        cron::keep_switch(app, mode).await?;
     }
     report(incoming, actor).await
 }

@@ -1,14 +1,14 @@
 //! Deleted objects of a repository are brought back on their owner's word, in slices that fit an invocation. Repeatable.
 
 use crate::actor::Actor;
+use crate::durable_objects::rpc::{BackupCall, Call, Held};
 use crate::error::ApiResult;
-use crate::object::{BackupCall, Call, Held};
-use crate::request::Incoming;
-use crate::response;
-use crate::restic_paths::{Kind, Name, Place};
-use crate::storage::{TRASH, repository_path};
-use crate::trash::Deleted;
-use crate::workspaces::{note, own};
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::r2::bucket::{TRASH, repository_path};
+use crate::r2::restic_paths::{Kind, Name, Place};
+use crate::workspaces::actions::{note, own};
+use crate::workspaces::trash::Deleted;
 use ebbtide_api::backups::UndoneDeletions;
 use ebbtide_api::workspace::NoFields;
 use worker::Response;

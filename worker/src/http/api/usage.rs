@@ -2,9 +2,9 @@
 
 use crate::actor::Actor;
 use crate::error::ApiResult;
-use crate::request::Incoming;
-use crate::response;
-use crate::usage::{self, Days};
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::workspaces::usage::{self, Days};
 use worker::Response;
 
 pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {

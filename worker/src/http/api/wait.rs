@@ -5,9 +5,9 @@
 
 use crate::actor::Actor;
 use crate::error::{ApiError, ApiResult};
-use crate::request::Incoming;
-use crate::response;
-use crate::workspaces as actions;
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::workspaces::actions;
 use ebbtide_api::Duration;
 use ebbtide_api::workspace::{State, Workspace};
 use worker::{Delay, Response};

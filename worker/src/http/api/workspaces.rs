@@ -1,13 +1,13 @@
 //! Handlers of `/v1/workspaces`: creation with its idempotency key, changes, lists.
 
 use crate::actor::Actor;
-use crate::body;
-use crate::create;
 use crate::error::{ApiError, ApiResult};
-use crate::json;
-use crate::request::Incoming;
-use crate::response;
-use crate::workspaces as actions;
+use crate::http::body;
+use crate::http::json;
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::workspaces::actions;
+use crate::workspaces::idempotent;
 use ebbtide_api::ports::{CreateLink, PortAccess, PortList, SetPort};
 use ebbtide_api::workspace::{NoFields, WakeWorkspace};
 use ebbtide_api::{ErrorCode, Hint};
@@ -23,7 +23,7 @@ pub async fn list(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
 pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let key = incoming.header("idempotency-key");
     let body = body::read(&incoming.request, json::BODY_MAX).await?;
-    let created = create::once(&incoming.app, actor, key.as_deref(), &body).await?;
+    let created = idempotent::once(&incoming.app, actor, key.as_deref(), &body).await?;
     let response = response::json_text(created.status, created.body)?;
     let headers = response.headers();
     let location = format!("{}/v1/workspaces/{}", incoming.app.config.control_url, created.id);

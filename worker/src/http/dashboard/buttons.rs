@@ -4,7 +4,8 @@ use super::input::Form;
 use super::reply;
 use super::visit::Visit;
 use crate::error::{ApiError, ApiResult};
-use crate::{routes, workspaces};
+use crate::http::routes;
+use crate::workspaces::actions;
 use ebbtide_api::workspace::Hold;
 use ebbtide_api::{Duration, ErrorCode, Timestamp, WorkspaceId};
 use ebbtide_control::lifecycle::Command;
@@ -55,10 +56,10 @@ impl Button {
 pub async fn press(visit: &Visit<'_>, id: &WorkspaceId, button: &str) -> ApiResult<Response> {
     let form = visit.form().await?;
     let (app, actor) = (visit.app(), &visit.actor);
-    let id = workspaces::own(app, actor, id.as_str()).await?;
+    let id = actions::own(app, actor, id.as_str()).await?;
     let button =
         Button::find(button).ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such button"))?;
-    workspaces::command(app, actor, &id, button.command(&form, visit.now())?).await?;
+    actions::command(app, actor, &id, button.command(&form, visit.now())?).await?;
     reply::see(&format!("/w/{id}"), None)
 }
 
@@ -70,7 +71,7 @@ fn wake(form: &Form, _now: Timestamp) -> ApiResult<Command> {
 
 fn hold(_form: &Form, now: Timestamp) -> ApiResult<Command> {
     let reason = "taken on the dashboard".to_owned();
-    Ok(Command::TakeHold(Hold { id: workspaces::hold_id()?, reason, ends_at: plus(now, HOLD) }))
+    Ok(Command::TakeHold(Hold { id: actions::hold_id()?, reason, ends_at: plus(now, HOLD) }))
 }
 
 fn release(form: &Form, _now: Timestamp) -> ApiResult<Command> {
@@ -93,8 +94,8 @@ fn delete(form: &Form, _now: Timestamp) -> ApiResult<Command> {
 /// There is no such workspace, or the port is reserved.
 pub async fn open(visit: &Visit<'_>, id: &WorkspaceId, port: u16) -> ApiResult<Response> {
     let (app, context) = (visit.app(), &visit.actor);
-    let id = workspaces::own(app, context, id.as_str()).await?;
-    let link = workspaces::link(app, context, &id, port, LINK, AccessLevel::Owner).await?;
+    let id = actions::own(app, context, id.as_str()).await?;
+    let link = actions::link(app, context, &id, port, LINK, AccessLevel::Owner).await?;
     reply::see(&link.url, None)
 }
 

@@ -3,7 +3,8 @@
 use super::reply;
 use super::visit::Visit;
 use crate::error::{ApiError, ApiResult};
-use crate::{catalog, chance, create};
+use crate::random::random;
+use crate::workspaces::{catalog, create, idempotent};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::workspace::CreateWorkspace;
 use ebbtide_dashboard::form::{Field, Refusal, Typed};
@@ -61,7 +62,7 @@ pub async fn send(visit: &Visit<'_>) -> ApiResult<Response> {
 /// Creates it as `POST /v1/workspaces` does, key and all, and says where its page is.
 async fn begin(visit: &Visit<'_>, wanted: &CreateWorkspace, key: &str) -> ApiResult<String> {
     let body = serde_json::to_vec(wanted).map_err(ApiError::internal)?;
-    let created = create::once(visit.app(), &visit.actor, Some(key), &body).await?;
+    let created = idempotent::once(visit.app(), &visit.actor, Some(key), &body).await?;
     Ok(format!("/w/{}", created.id))
 }
 
@@ -87,7 +88,7 @@ async fn show(
 }
 
 fn new_key() -> ApiResult<String> {
-    Ok(hex::encode(chance::random::<16>()?))
+    Ok(hex::encode(random::<16>()?))
 }
 
 /// What the query says, as if it had been typed.

@@ -1,9 +1,9 @@
 //! What a browser sends: forms, headers and queries, each with a limit.
 
 use super::session::from_ourselves;
-use crate::body;
 use crate::error::{ApiError, ApiResult};
-use crate::request::Incoming;
+use crate::http::body;
+use crate::http::request::Incoming;
 use ebbtide_api::ErrorCode;
 use url::form_urlencoded;
 use worker::Request;

@@ -1,6 +1,6 @@
 //! Which page a path names. Pure.
 
-use super::actions::Button;
+use super::buttons::Button;
 use ebbtide_api::WorkspaceId;
 
 /// What a browser asks for.

@@ -4,11 +4,11 @@ use super::input::{self, Form};
 use super::session::{LIFE_SECS, Session};
 use crate::actor::Actor;
 use crate::app::App;
-use crate::auth;
+use crate::durable_objects::rpc::EventPage;
 use crate::error::{ApiError, ApiResult};
-use crate::object::EventPage;
-use crate::request::Incoming;
-use crate::workspaces;
+use crate::http::auth;
+use crate::http::request::Incoming;
+use crate::workspaces::actions;
 use ebbtide_api::workspace::Workspace;
 use ebbtide_api::{ErrorCode, Timestamp, WorkspaceId};
 use ebbtide_control::tokens::SessionClaims;
@@ -49,7 +49,7 @@ pub async fn begin(incoming: &Incoming, token: &str) -> ApiResult<Session> {
     let life = SignedDuration::from_secs(LIFE_SECS);
     let issued = app.config.token_keys.issue_session(&claims, app.now(), life);
     let issued = issued.map_err(ApiError::internal)?;
-    workspaces::note(app, &actor, "session.begin", &actor.name).await;
+    actions::note(app, &actor, "session.begin", &actor.name).await;
     Ok(Session::new(issued.token.expose()))
 }
 
@@ -113,7 +113,7 @@ impl<'a> Visit<'a> {
     /// # Errors
     /// There is none, or the object does not answer.
     pub async fn workspace(&self, id: &WorkspaceId) -> ApiResult<Workspace> {
-        workspaces::view(self.app(), &self.actor, id).await
+        actions::view(self.app(), &self.actor, id).await
     }
 
     /// A workspace and its history, ready to show.
@@ -123,14 +123,14 @@ impl<'a> Visit<'a> {
     pub async fn view(&self, id: &WorkspaceId) -> ApiResult<WorkspaceView> {
         let workspace = self.workspace(id).await?;
         let newest = EventPage::NEWEST;
-        let history = workspaces::events(self.app(), &self.actor, id, newest, HISTORY).await?;
+        let history = actions::events(self.app(), &self.actor, id, newest, HISTORY).await?;
         // A list or a log that does not come costs its section, never the page.
         let backups = match view::workspace::chooses(workspace.state) {
-            true => workspaces::snapshots(self.app(), &self.actor, id).await.ok(),
+            true => actions::snapshots(self.app(), &self.actor, id).await.ok(),
             false => None,
         };
         let log = match view::workspace::shows_log(workspace.state) {
-            true => workspaces::machine_log(self.app(), &self.actor, id).await.ok(),
+            true => actions::machine_log(self.app(), &self.actor, id).await.ok(),
             false => None,
         };
         let shown = view::workspace(&workspace, &history.events, self.now());

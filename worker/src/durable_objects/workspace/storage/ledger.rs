@@ -3,7 +3,7 @@
 //! One small row each, apart from the record, so that an upload does not write the whole record anew.
 
 use super::{Store, StoredBytes};
-use crate::restic_view::{Lineage, Mark, Reach};
+use crate::r2::visibility::{Lineage, Mark, Reach};
 use ebbtide_api::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -4,12 +4,12 @@
 
 use super::{Repository, missing};
 use crate::actor::Actor;
+use crate::durable_objects::rpc::{BackupCall, Held};
 use crate::error::{ApiError, ApiResult};
-use crate::object::{BackupCall, Held};
-use crate::response;
-use crate::restic_paths::{Kind, Name, Place};
-use crate::storage::{mark, trash_path};
-use crate::workspaces::note;
+use crate::http::response;
+use crate::r2::bucket::{mark, trash_path};
+use crate::r2::restic_paths::{Kind, Name, Place};
+use crate::workspaces::actions::note;
 use ebbtide_api::ErrorCode;
 use std::cell::RefCell;
 use std::collections::BTreeSet;

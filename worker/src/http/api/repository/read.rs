@@ -2,12 +2,12 @@
 
 use super::sight::Sight;
 use super::{PAGES_MAX, Repository, missing};
+use crate::durable_objects::rpc::{BackupCall, Held};
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
-use crate::object::{BackupCall, Held};
-use crate::restic_paths::{AsOf, Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
-use crate::restic_view::View;
-use crate::storage::mark;
+use crate::r2::bucket::mark;
+use crate::r2::restic_paths::{AsOf, Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
+use crate::r2::visibility::View;
 use ebbtide_api::ErrorCode;
 use worker::{Method, Object, Request, Response, ResponseBuilder};
 

@@ -4,11 +4,11 @@
 //! rules are in `restic_view`.
 
 use super::{PAGES_MAX, Repository};
+use crate::durable_objects::rpc::{Ancestors, BackupCall};
 use crate::error::{ApiError, ApiResult};
-use crate::object::{Ancestors, BackupCall};
-use crate::restic_paths::AsOf;
-use crate::restic_view::{Lineage, Mark, Reach, View, reach};
-use crate::storage::mark;
+use crate::r2::bucket::mark;
+use crate::r2::restic_paths::AsOf;
+use crate::r2::visibility::{Lineage, Mark, Reach, View, reach};
 use ebbtide_api::{ErrorCode, Generation, Hint};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

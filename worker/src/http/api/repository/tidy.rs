@@ -7,13 +7,13 @@
 
 use super::sight::Reached;
 use super::{Repository, missing};
+use crate::durable_objects::rpc::{BackupCall, Call, Held};
 use crate::error::{ApiError, ApiResult};
-use crate::object::{BackupCall, Call, Held};
-use crate::request::Incoming;
-use crate::response;
-use crate::restic_paths::{Kind, Name, Place};
-use crate::restic_view::{Mark, View};
-use crate::storage::{Marked, mark};
+use crate::http::request::Incoming;
+use crate::http::response;
+use crate::r2::bucket::{Marked, mark};
+use crate::r2::restic_paths::{Kind, Name, Place};
+use crate::r2::visibility::{Mark, View};
 use ebbtide_api::vm::{BeginTidy, TidyOrder, TidyReport};
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::record::minus;
@@ -132,7 +132,7 @@ impl Repository<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::restic_view::Reach;
+    use crate::r2::visibility::Reach;
 
     #[test]
     fn a_young_snapshot_that_no_receipt_proves_stops_a_tidying_and_an_old_one_does_not() {

@@ -5,14 +5,14 @@
 
 use super::{PAGES_MAX, Repository, missing};
 use crate::actor::Actor;
-use crate::body::declared_length;
+use crate::durable_objects::rpc::{Admitted, BackupCall, Held};
 use crate::error::{ApiError, ApiResult};
+use crate::http::body::declared_length;
+use crate::http::response;
 use crate::log::{self, Level};
-use crate::object::{Admitted, BackupCall, Held};
-use crate::response;
-use crate::restic_paths::{Kind, Place};
-use crate::storage::{Marked, Put};
-use crate::workspaces::note;
+use crate::r2::bucket::{Marked, Put};
+use crate::r2::restic_paths::{Kind, Place};
+use crate::workspaces::actions::note;
 use ebbtide_api::{ErrorCode, Generation};
 use worker::{Request, Response};
 

@@ -1,0 +1,9 @@
+//! What is done with workspaces: the use cases that the API, the dashboard and the cron share.
+
+pub mod actions;
+pub mod catalog;
+pub mod create;
+pub mod idempotent;
+pub mod reservation;
+pub mod trash;
+pub mod usage;
