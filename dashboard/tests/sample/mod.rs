@@ -137,6 +137,9 @@ fn running() -> Workspace {
         state: State::Running,
         since: at("12:02:00"),
         because: "ready".into(),
+        created_at: at("12:01:21"),
+        lifetime_ends_at: Some("2026-11-22T12:01:21Z".parse().expect("a sample time")),
+        hard_end_at: Some("2026-11-22T14:31:21Z".parse().expect("a sample time")),
         line: why().line(),
         boot,
         ports: vec![
@@ -278,6 +281,7 @@ fn failed() -> Workspace {
         machine: None,
         heard_secs_ago: None,
         worst_case: None,
+        created_at: at("14:20:02"),
         lifetime_ends_at: None,
         hard_end_at: None,
         boot: vec![
@@ -339,14 +343,51 @@ fn event(seq: u64, clock: &str, state: State, because: &str) -> Event {
     Event { seq, at: at(clock), state, generation: Generation(1), because: because.into() }
 }
 
-pub fn events() -> Vec<Event> {
-    vec![
-        event(1, "14:28:40", State::Requested, "a new workspace was asked for"),
-        event(2, "14:28:40.400", State::Provisioning, "creating a cx23 in fsn1"),
-        event(3, "14:28:52.100", State::Booting, "the server exists"),
-        event(4, "14:28:53.600", State::Booting, "its names resolve"),
-        event(5, "14:29:12", State::Booting, "the machine has enrolled"),
-    ]
+/// What has happened to a workspace in its state, oldest first.
+fn events(state: State) -> Vec<Event> {
+    let lived = [
+        ("12:01:21", State::Requested, "a new workspace was asked for"),
+        ("12:01:21.400", State::Provisioning, "creating a cx23 in fsn1"),
+        ("12:01:33.100", State::Booting, "the server exists"),
+        ("12:01:34.600", State::Booting, "its names resolve"),
+        ("12:01:46.900", State::Booting, "the machine has enrolled"),
+        ("12:02:00", State::Running, "ready"),
+    ];
+    let lived = |more: &[_]| [&lived, more].concat();
+    let backed_up = "a backup of 12408 files is verified in storage";
+    let story = match state {
+        State::Requested => vec![("14:29:59", State::Requested, "a new workspace was asked for")],
+        State::Provisioning | State::Booting => vec![
+            ("14:28:40", State::Requested, "a new workspace was asked for"),
+            ("14:28:40.400", State::Provisioning, "creating a cx23 in fsn1"),
+            ("14:28:52.100", State::Booting, "the server exists"),
+            ("14:28:53.600", State::Booting, "its names resolve"),
+            ("14:29:12", State::Booting, "the machine has enrolled"),
+        ],
+        State::Running | State::Silent | State::Rescuing => lived(&[
+            ("13:04:41", State::Running, backed_up),
+            ("14:12:00", State::Running, "held until 2026-11-21T15:12:00.823Z: long test run"),
+        ]),
+        State::Draining => lived(&[
+            ("13:04:41", State::Running, backed_up),
+            ("14:29:31", State::Draining, "nothing has happened for 30m"),
+        ]),
+        State::Destroying | State::Asleep | State::Deleted => lived(&[
+            ("13:04:28", State::Draining, "nothing has happened for 30m"),
+            ("13:04:41", State::Draining, backed_up),
+            ("13:04:41", State::Destroying, "the backup is verified in storage"),
+            ("13:05:00", State::Asleep, "nothing has happened for 30m; the backup is verified in storage"),
+        ]),
+        State::Failed => vec![
+            ("14:20:02", State::Requested, "a new workspace was asked for"),
+            ("14:20:02.400", State::Provisioning, "creating a cx23 in fsn1"),
+            ("14:20:14.100", State::Booting, "the server exists"),
+            ("14:20:48", State::Booting, "the machine has enrolled"),
+            ("14:20:53.100", State::Destroying, "cloning the repository failed"),
+            ("14:21:00", State::Failed, "cloning the repository failed"),
+        ],
+    };
+    (1..).zip(story).map(|(seq, (clock, state, because))| event(seq, clock, state, because)).collect()
 }
 
 fn defaults() -> Defaults {
@@ -457,7 +498,7 @@ fn refusal(code: ErrorCode, message: &str) -> view::ErrorView {
 }
 
 fn page(workspace: &Workspace) -> String {
-    let events = events();
+    let events = events(workspace.state);
     let list = view::workspace::chooses(workspace.state).then(|| backups(workspace));
     let log = view::workspace::shows_log(workspace.state).then(log);
     let w = view::workspace(workspace, &events, now()).with_snapshots(list.as_ref(), now());
@@ -506,7 +547,7 @@ fn shell(title: &str) -> Shell {
 
 /// The workspace page of something hostile.
 pub fn hostile_page() -> String {
-    let mut events = events();
+    let mut events = events(State::Booting);
     events[0].because = hostile().because;
     let log = LogPage { lines: vec![hostile().because] };
     let w = view::workspace(&hostile(), &events, now()).with_log(Some(&log));
@@ -592,7 +633,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
         "8 machines are running, which is the cap",
         ErrorCode::CapReached.hint(),
     ));
-    let w = view::workspace(&booting(), &events(), now());
+    let w = view::workspace(&booting(), &events(State::Booting), now());
     let fragment = WorkspaceFragment { w: &w, csrf: "csrf-sample" }.render().expect("a fragment");
     let cost = CostFragment { cost: &view::create::cost(Some(&quote())) }.render().expect("a fragment");
     vec![
