@@ -1,4 +1,4 @@
-//! Amounts as sentences for people write them: lengths of time and points in time, one way each.
+//! Amounts as sentences for people write them: lengths of time, points in time and money, one way each.
 //!
 //! Sentences are stored and sent as they are, by programs that know no reader. A length of time reads as people type
 //! one (`1h40m`), and a point in time is written in UTC, to the minute, so that [`parts`] finds it again: a page then
@@ -13,9 +13,26 @@ pub fn duration(length: Duration) -> String {
     Duration::from_secs(cut).to_string()
 }
 
+/// A length of time in whole seconds, as [`duration`] writes it.
+pub fn seconds(secs: u64) -> String {
+    duration(Duration::from_secs(secs))
+}
+
 /// A point in time, to the minute: `2026-11-21 10:18 UTC`.
 pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// An amount of money beside the mark of its currency: `€10.00`.
+pub fn money(amount: &str, currency: &str) -> String {
+    match currency {
+        "EUR" => format!("€{amount}"),
+        "USD" => format!("${amount}"),
+        "GBP" => format!("£{amount}"),
+        "" => amount.to_owned(),
+        // Kept on one line.
+        other => format!("{amount}\u{a0}{other}"),
+    }
 }
 
 /// A piece of a sentence.

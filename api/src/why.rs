@@ -3,8 +3,8 @@
 //! The idle-agent makes it, everybody else shows it. `because` holds sentences ready for a person; the fields beside
 //! it are for scripts. Times in it are durations measured by the machine, never its wall clock.
 
-use crate::Duration;
 use crate::backups::Persistence;
+use crate::text::seconds;
 use serde::{Deserialize, Serialize};
 
 /// What the idle-agent concludes.
@@ -149,10 +149,10 @@ impl Why {
     pub fn line(&self) -> String {
         let sleeps = match self.sleeps_in_secs {
             Some(0) => "sleeps now".to_owned(),
-            Some(secs) => format!("sleeps in {} if nothing changes", Duration::from_secs(secs)),
+            Some(secs) => format!("sleeps in {} if nothing changes", seconds(secs)),
             None => "stays awake while this lasts".to_owned(),
         };
-        let (verdict, since) = (self.verdict.words(), Duration::from_secs(self.since_secs));
+        let (verdict, since) = (self.verdict.words(), seconds(self.since_secs));
         let because = self.because.join("; ");
         // Nobody's words break the line in two.
         let words = because.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -18,7 +18,7 @@ use crate::names;
 use crate::policy::Policy;
 use crate::record::{Phase, Placement, Record, RescueStep, Server, ServerStatus, minus, plus};
 use crate::secret::SecretText;
-use ebbtide_api::{Duration, Timestamp};
+use ebbtide_api::{Duration, Hint, Timestamp};
 use std::net::Ipv4Addr;
 
 /// How long a name may be cached: a workspace that wakes has a new address.
@@ -102,7 +102,7 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             Effect::Reserve => match self.vault.reserve(record).await {
                 Ok(Reserved::Stands(quote)) => Ok(EffectOutcome::Reserved(quote)),
                 Ok(Reserved::Refused(failure)) => Ok(EffectOutcome::Refused(failure)),
-                Err(reason) => Err(put_off(format!("its worst case to be reserved: {reason}"))),
+                Err(reason) => Err(put_off(format!("the check of your spending cap: {reason}"))),
             },
             Effect::EnsureServer => self.ensure_server(record).await,
             Effect::EnsureDns => self.ensure_dns(record).await,
@@ -182,7 +182,7 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             CreateServer::LimitExceeded(error) => Ok(EffectOutcome::Refused(failure(
                 "limit",
                 format!("the provider's limit for this project is reached: {}", said(&error)),
-                "End a server in this project or ask the provider for a higher limit, then POST …/retry.",
+                Hint::RaiseTheLimit,
             ))),
             CreateServer::Invalid(error) if self.is_without_image(record).await? => {
                 Ok(EffectOutcome::ImageImpossible { message: said(&error) })
@@ -190,7 +190,7 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             CreateServer::Invalid(error) => Ok(EffectOutcome::Refused(failure(
                 "refused",
                 format!("the provider refuses this server: {}", said(&error)),
-                "Choose a size and location from GET /v1/catalog.",
+                Hint::ChooseOffered,
             ))),
         }
     }

@@ -31,7 +31,7 @@ use ebbtide_api::money::Cost;
 use ebbtide_api::vm::{DrainPhase, Receipt, TidyReport};
 use ebbtide_api::why::BackupEstimate;
 use ebbtide_api::workspace::{Failure, Hold, State};
-use ebbtide_api::{Duration, ErrorCode, Generation, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, Generation, Hint, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What surrounds a decision.
@@ -431,6 +431,6 @@ impl Draft {
 }
 
 /// A failure with its code, what happened, and what to do.
-pub(crate) fn failure(code: &str, message: impl Into<String>, hint: &str) -> Failure {
-    Failure { code: code.to_owned(), message: message.into(), hint: hint.to_owned() }
+pub(crate) fn failure(code: &str, message: impl Into<String>, hint: Hint) -> Failure {
+    Failure { code: code.to_owned(), message: message.into(), hint: hint.for_api().to_owned() }
 }

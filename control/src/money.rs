@@ -10,6 +10,7 @@ use crate::hetzner::{Decimal, Pricing, ServerType};
 use crate::policy::Policy;
 use crate::record::{Phase, Placement, Record};
 use ebbtide_api::money::Cost;
+use ebbtide_api::text::time;
 use ebbtide_api::why::Why;
 use ebbtide_api::{Duration, Generation, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -296,7 +297,8 @@ pub fn terms(record: &Record, now: Timestamp) -> Terms {
 /// Says that a machine is kept within its paid hour, where its own reasons are shown.
 pub fn kept(mut why: Why, money: &MachineMoney, now: Timestamp) -> Why {
     if let Some(warm) = &money.warm {
-        let text = format!("idle since {}; kept until {} because the hour is paid", warm.since, warm.until);
+        let (since, until) = (time(warm.since), time(warm.until));
+        let text = format!("idle since {since}; kept until {until} because the hour is paid");
         why.because.insert(0, text);
         why.sleeps_in_secs = Some(u64::try_from(warm.until.duration_since(now).as_secs()).unwrap_or(0));
     }

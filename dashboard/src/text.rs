@@ -60,7 +60,7 @@ fn coarse(secs: u64) -> String {
 
 /// A length of time, as every sentence writes it: `42s`, `3m20s`, `26h`.
 pub fn seconds(secs: u64) -> String {
-    duration(Duration::from_secs(secs))
+    ebbtide_api::text::seconds(secs)
 }
 
 /// A length of time, as every sentence writes it.
@@ -137,28 +137,18 @@ pub fn plural(number: u64, one: &str, many: &str) -> String {
 /// An amount of money, rounded up to four decimals where it has more: an estimate may be too high, never too low.
 pub fn money(gross: &str, currency: &str) -> String {
     let amount = scaled_up(gross).map_or_else(|| gross.to_owned(), decimal);
-    in_currency(&amount, currency)
+    ebbtide_api::text::money(&amount, currency)
 }
 
 /// A bound on money, which is mostly a whole amount: `€10`, `€7.50`.
 pub fn bound(gross: &str, currency: &str) -> String {
     let amount = scaled_up(gross).map_or_else(|| gross.to_owned(), decimal);
-    in_currency(amount.strip_suffix(".00").unwrap_or(&amount), currency)
+    ebbtide_api::text::money(amount.strip_suffix(".00").unwrap_or(&amount), currency)
 }
 
 /// Two amounts of money together; `None` where one of them is no plain decimal.
 pub fn sum(one: &str, other: &str) -> Option<String> {
     scaled_up(one)?.checked_add(scaled_up(other)?).map(decimal)
-}
-
-fn in_currency(amount: &str, currency: &str) -> String {
-    match currency {
-        "EUR" => format!("€{amount}"),
-        "USD" => format!("${amount}"),
-        "GBP" => format!("£{amount}"),
-        "" => amount.to_owned(),
-        other => format!("{amount}{NBSP}{other}"),
-    }
 }
 
 /// A decimal in ten-thousandths, rounded up; `None` where the text is no plain decimal.

@@ -370,14 +370,14 @@ fn shown(reply: &Reply) -> String {
 }
 
 fn shown_why(why: &Why) -> String {
-    let span = |secs: u64| Duration::from_secs(secs).to_string();
+    let span = ebbtide_api::text::seconds;
     let mut text = format!("{}\n", why.line());
     for signal in &why.signals {
         let state = match signal.state {
             SignalState::Active => "active",
             SignalState::Quiet => "quiet",
-            SignalState::Unreadable => "unreadable",
-            SignalState::Absent => "absent",
+            SignalState::Unreadable => "unknown",
+            SignalState::Absent => "none",
         };
         let since = signal.quiet_for_secs.map_or(String::new(), |secs| format!(" for {}", span(secs)));
         text += &format!("  {:15} {state}{since}: {}\n", signal.name, signal.detail);
@@ -398,11 +398,11 @@ fn shown_keeping(keeping: &Keeping) -> String {
         }
         (Persistence::Backup, None) => String::new(),
         (Persistence::Backup, Some(estimate)) => format!(
-            "A backup now: {}{} in changed files of {}, about {}.\n",
+            "Not yet backed up: {}{} of {}. A backup takes about {}.\n",
             if estimate.at_least { "at least " } else { "" },
             size(estimate.new_bytes),
             size(estimate.bytes),
-            Duration::from_secs(estimate.secs)
+            ebbtide_api::text::seconds(estimate.secs)
         ),
     }
 }

@@ -86,7 +86,7 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     ));
     steps.push(step(
         "caddy",
-        "Opening the doors for ports",
+        "Starting the web proxy",
         StepAction::StartCaddy,
         Limits { timeout_secs: 60, retries: 2 },
     ));

@@ -10,8 +10,9 @@ use crate::money::caps::{Alert, Spending, alerts};
 use crate::money::{MachineMoney, Quote, Warm};
 use crate::record::{DrainReason, Phase, Record, Wanted, minus, plus};
 use ebbtide_api::backups::Persistence;
+use ebbtide_api::text::time;
 use ebbtide_api::workspace::Failure;
-use ebbtide_api::{Duration, Timestamp};
+use ebbtide_api::{Duration, Hint, Timestamp};
 
 const HOUR_SECS: i64 = 3600;
 /// A drain whose length is not known yet is taken to need so long.
@@ -114,7 +115,7 @@ pub(super) fn give_up_reserving(draft: &mut Draft, context: &Context<'_>) -> boo
     }
     let waited_for = draft.record.pause.as_ref().map_or("an answer", |pause| pause.waiting_for.as_str());
     let message = format!("what it costs could not be reserved within {budget}: {waited_for}");
-    let failure = failure("not_reserved", message, "Wake it again with POST …/wake.");
+    let failure = failure("not_reserved", message, Hint::WakeAgain);
     reservation_refused(draft, failure, context);
     true
 }
@@ -134,7 +135,7 @@ pub(super) fn keep_warm(draft: &mut Draft, because: &str, context: &Context<'_>)
     }
     let Some(until) = paid_until(&draft.record, context).filter(|until| *until > now) else { return false };
     draft.record.money.warm = Some(Warm { since: now, until, because: because.to_owned() });
-    let text = format!("idle: {because}; kept until {until} because the hour is paid");
+    let text = format!("idle: {because}; kept until {} because the hour is paid", time(until));
     draft.note(text.clone());
     draft.record.because = text;
     true

@@ -6,6 +6,7 @@ use super::{Command, Context, Draft, PortAccess};
 use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::money::Cost;
+use ebbtide_api::text::time;
 use ebbtide_api::workspace::Hold;
 use ebbtide_api::{Duration, ErrorCode};
 
@@ -230,7 +231,7 @@ fn take_hold(draft: &mut Draft, hold: Hold) {
     let state = draft.record.state();
     match draft.record.phase {
         Phase::Booting { .. } | Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {
-            draft.note(format!("held until {}: {}", hold.ends_at, hold.reason));
+            draft.note(format!("held until {}: {}", time(hold.ends_at), hold.reason));
             if matches!(draft.record.phase, Phase::Draining { reason: DrainReason::Idle, frozen: false, .. })
             {
                 draft.record.wanted = Wanted::Awake;

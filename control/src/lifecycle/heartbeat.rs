@@ -8,7 +8,7 @@ use crate::record::{DrainReason, Phase, Wanted, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
-use ebbtide_api::{ErrorCode, Timestamp};
+use ebbtide_api::{ErrorCode, Hint, Timestamp};
 
 pub(super) fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {
     match input {
@@ -69,21 +69,16 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
                 *progress_at = now;
             }
             if let Some(message) = heard.boot_failure {
-                let failure = failure(
-                    "boot_failed",
-                    message.clone(),
-                    "Correct what the message names, then POST …/retry.",
-                );
+                let failure = failure("boot_failed", message.clone(), Hint::CorrectAndRetry);
                 destroy(draft, Some(failure), message, now);
             } else if heard.ready && draft.record.salvages.is_some() {
                 let phase = Phase::Draining { reason: DrainReason::Salvage, trouble: None, frozen: false };
                 draft.enter(phase, "what it holds is being backed up", now);
             } else if heard.ready {
                 let because = match draft.record.spec.persistence {
-                    Persistence::Backup => "the boot plan is through",
+                    Persistence::Backup => "ready",
                     Persistence::None => {
-                        "the boot plan is through; nothing in it is backed up, as was chosen: its files end with this \
-                         machine"
+                        "ready; nothing in it is backed up, as was chosen: its files end with this machine"
                     }
                 };
                 draft.enter(Phase::Running, because, now);

@@ -6,8 +6,8 @@ use super::phases::{demote_receipt, destroy, leave_provisioning};
 use super::rescue::{self, give_up_rescue, image_written};
 use super::{Context, Draft, Effect, EffectOutcome, failure, receipts, silence};
 use crate::record::{Dns, Pause, Phase, RescueStep, plus};
-use ebbtide_api::Timestamp;
 use ebbtide_api::workspace::Failure;
+use ebbtide_api::{Hint, Timestamp};
 
 pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &Context<'_>) {
     // The answer to an attempt that was given up says nothing that its successor will not find.
@@ -37,7 +37,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
                 let failure = rescue::image_vanished(draft, &message);
                 refused(draft, failure, context);
             } else {
-                wait(draft, "a second look whether the rescue image is gone", context);
+                wait(draft, "confirmation from the provider that the rescue image is gone", context);
             }
         }
         (Effect::EnsureDns, EffectOutcome::Done) => {
@@ -60,7 +60,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
         (Effect::AwaitImage, EffectOutcome::ImageImpossible { .. })
             if !rescue::is_missed_twice(draft, context) =>
         {
-            wait(draft, "a second look whether the rescue image is gone", context);
+            wait(draft, "confirmation from the provider that the rescue image is gone", context);
         }
         (Effect::TakeImage | Effect::AwaitImage, EffectOutcome::ImageImpossible { message }) => {
             let rescues = matches!(draft.record.phase, Phase::Rescuing { .. });
@@ -201,7 +201,7 @@ fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
                     "the provider has no room for {} at {}: {message}",
                     placement.size, placement.location
                 ),
-                "Choose another size or location from GET /v1/catalog, or POST …/retry later.",
+                Hint::NoRoom,
             );
             leave_provisioning(draft, maybe_created, Some(failure), "the provider has no room", context);
         }
@@ -228,18 +228,18 @@ fn server_vanished(draft: &mut Draft, context: &Context<'_>) {
     }
     let Some(first) = draft.record.vanished_at else {
         draft.record.vanished_at = Some(context.now);
-        wait(draft, "a second look whether the server is gone", context);
+        wait(draft, "confirmation from Hetzner that the server is gone", context);
         return;
     };
     if context.now < plus(first, context.policy.poll) {
-        wait(draft, "a second look whether the server is gone", context);
+        wait(draft, "confirmation from Hetzner that the server is gone", context);
         return;
     }
     let text = "the server is gone at the provider although nobody here deleted it".to_owned();
     if draft.record.salvages.is_none() {
         draft.record.lost = Some(format!("{text}; work since the last backup went with it"));
     }
-    let failure = failure("machine_gone", text.clone(), "POST …/wake restores the last verified backup.");
+    let failure = failure("machine_gone", text.clone(), Hint::WakeRestores);
     destroy(draft, Some(failure), text, context.now);
 }
 
@@ -254,6 +254,9 @@ fn not_found(draft: &mut Draft, context: &Context<'_>) {
     }
     not_found_at.get_or_insert(now);
     let until = plus(now, context.policy.poll).max(settled_at);
-    draft.record.pause =
-        Some(Pause { until, failures: 0, waiting_for: "a second look that the server is gone".to_owned() });
+    draft.record.pause = Some(Pause {
+        until,
+        failures: 0,
+        waiting_for: "confirmation from Hetzner that the server is deleted".to_owned(),
+    });
 }

@@ -10,7 +10,7 @@ use crate::policy::Policy;
 use crate::record::{Dns, DrainReason, Phase, Record, Wanted, minus, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::workspace::{Failure, State};
-use ebbtide_api::{Duration, Timestamp};
+use ebbtide_api::{Duration, Hint, Timestamp};
 
 /// No chain of moves without an effect is longer; a bound, so that a mistake here is no endless loop in the Worker.
 const MOST_MOVES: usize = 8;
@@ -104,7 +104,7 @@ fn provisioning(draft: &mut Draft, maybe_created: bool, context: &Context<'_>) -
         let failure = failure(
             "provider_unavailable",
             format!("no server could be created within {}: {waited_for}", context.policy.provision_budget),
-            "Try again with POST …/retry, or choose another location.",
+            Hint::RetryOrMove,
         );
         return leave_provisioning(
             draft,
@@ -147,8 +147,7 @@ fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> 
         } else {
             format!("not ready within {limit}")
         };
-        let failure =
-            failure("boot_stalled", text.clone(), "Read GET …/log for the last lines, then POST …/retry.");
+        let failure = failure("boot_stalled", text.clone(), Hint::ReadTheLog);
         return destroy(draft, Some(failure), text, now);
     }
     false
@@ -231,7 +230,7 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
         }
         Wanted::Awake if record.may_thaw(now) => {
             draft.record.thaws = true;
-            let because = "the drain was taken back after the freeze: the last backup was not whole";
+            let because = "awake again: the last backup was incomplete";
             draft.enter(Phase::Running, because, now);
             return true;
         }

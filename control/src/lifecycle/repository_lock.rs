@@ -10,6 +10,7 @@ use crate::record::{Grant, Phase, Recalled, Record, Tidying, Wanted, plus};
 use crate::retention::{STRAYS_AT_ONCE, TIDIED_AT_ONCE, put_back};
 use crate::view::cut;
 use ebbtide_api::backups::SnapshotSummary;
+use ebbtide_api::text::time;
 use ebbtide_api::vm::TidyReport;
 use ebbtide_api::{ErrorCode, Generation};
 
@@ -29,7 +30,7 @@ pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
     let until = plus(now, policy.grant_idle);
     match draft.record.live_grant(now) {
         Some(grant) if grant.by != by => {
-            let message = format!("{} works on the backups, until {} at least", grant.by, grant.until);
+            let message = format!("{} works on the backups, until {} at least", grant.by, time(grant.until));
             draft.refuse(ErrorCode::WrongState, message);
         }
         Some(grant) => {

@@ -8,8 +8,9 @@ use super::phases::destroy;
 use super::{Context, Draft, failure};
 use crate::record::{OldImage, Phase, Record, RescueStep, Wanted, minus, plus};
 use ebbtide_api::backups::Persistence;
+use ebbtide_api::text::time;
 use ebbtide_api::workspace::{Failure, OnUnsaved, RescueChoice};
-use ebbtide_api::{Duration, Timestamp};
+use ebbtide_api::{Duration, Hint, Timestamp};
 
 /// Code of a salvage that brought nothing into storage; the image stays.
 const SALVAGE_FAILED: &str = "salvage_failed";
@@ -22,7 +23,8 @@ pub(super) fn rescue(draft: &mut Draft, because: &str, context: &Context<'_>) ->
     }
     // What a salvage machine holds is in the image that it was made from.
     if draft.record.salvages.is_some() {
-        let told = failure(SALVAGE_FAILED, because, "");
+        let told =
+            Failure { code: SALVAGE_FAILED.to_owned(), message: because.to_owned(), hint: String::new() };
         return destroy(draft, Some(told), because, now);
     }
     if draft.record.spec.rescue_image == RescueChoice::Refuse {
@@ -38,7 +40,7 @@ pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, context: &Context<'_>
         OnUnsaved::Destroy => {
             let lost = format!("work since the last backup is lost: {why}; {}", last_backup(&draft.record));
             draft.record.lost = Some(lost.clone());
-            let failure = failure("work_lost", lost, "POST …/wake restores the last verified backup.");
+            let failure = failure("work_lost", lost, Hint::WakeRestores);
             // It may yet be completed: kept for whoever looks at the provider, and billed no longer than any.
             abandon(draft, plus(context.now, context.policy.rescue_image_keep));
             destroy(draft, Some(failure), "no rescue image could be had", context.now)
@@ -59,8 +61,8 @@ fn keep_on(draft: &mut Draft, why: &str, context: &Context<'_>) {
     draft.record.held_until = Some(plus(context.now, reminder));
     draft.record.labels_stale = draft.record.server.is_some();
     draft.note(format!(
-        "its time is over, its work is unsaved ({why}), and it is kept and billed on as was chosen (`on_unsaved: \
-         hold`); DELETE …?discard=true ends it; said again in {reminder}"
+        "past its time limit with unsaved work ({why}). You chose to keep it, so it still costs money. To end it, \
+         delete it without a backup. Said again in {reminder}"
     ));
 }
 
@@ -69,7 +71,8 @@ fn last_backup(record: &Record) -> String {
     record.snapshots.first().map_or_else(
         || "it was never backed up".to_owned(),
         |snapshot| {
-            format!("the last verified backup is {} of {}", short(&snapshot.snapshot), snapshot.verified_at)
+            let verified = time(snapshot.verified_at);
+            format!("the last verified backup is {} of {verified}", short(&snapshot.snapshot))
         },
     )
 }
@@ -79,7 +82,8 @@ pub(super) fn abandon(draft: &mut Draft, delete_at: Timestamp) {
     if let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase {
         draft.record.old_images.push(OldImage { image, delete_at, failures: 0 });
         draft.note(format!(
-            "the image {image}, which was not complete, stays at the provider until {delete_at}"
+            "the image {image}, which was not complete, stays at the provider until {}",
+            time(delete_at)
         ));
     }
 }
@@ -88,22 +92,20 @@ pub(super) fn abandon(draft: &mut Draft, delete_at: Timestamp) {
 pub(super) fn image_written(draft: &mut Draft, context: &Context<'_>) {
     let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase else { return };
     let expires_at = plus(context.now, context.policy.rescue_image_keep);
+    let until = time(expires_at);
     set_aside(draft);
     draft.record.rescue_image = Some(image);
     draft.record.rescue_image_expires_at = Some(expires_at);
     draft.record.rescue_image_warned = false;
     let failure = failure(
         "rescued",
-        format!(
-            "the machine could not deliver its work; the rescue image {image} holds it until {expires_at}"
-        ),
-        "POST …/wake salvages the image into the backups and wakes from that; with a snapshot it wakes without the \
-         image. Until then the image is billed by the gigabyte and month.",
+        format!("the machine could not deliver its work; the rescue image {image} holds it until {until}"),
+        Hint::WakeSalvages,
     );
     destroy(
         draft,
         Some(failure),
-        format!("the rescue image {image} holds the work until {expires_at}"),
+        format!("the rescue image {image} holds the work until {until}"),
         context.now,
     );
 }
@@ -118,7 +120,7 @@ pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
     if let Some(chosen) = chosen.filter(|chosen| is_known(&draft.record, chosen)) {
         draft.record.restore = Some(chosen);
         if let Some(image) = draft.record.rescue_image {
-            let until = draft.record.rescue_image_expires_at.unwrap_or(context.now);
+            let until = time(draft.record.rescue_image_expires_at.unwrap_or(context.now));
             draft.note(format!(
                 "the rescue image {image} is passed over for the snapshot that was chosen: it stays at the provider \
                  until {until}, and no wake brings its content back"
@@ -154,14 +156,11 @@ pub(super) fn told(record: &Record, failure: Failure) -> Failure {
     else {
         return failure;
     };
-    let until = record.rescue_image_expires_at.map_or_else(String::new, |at| format!(" until {at}"));
+    let until = record.rescue_image_expires_at.map_or_else(String::new, |at| format!(" until {}", time(at)));
     Failure {
         code: SALVAGE_FAILED.to_owned(),
         message: format!("the rescue image {image} could not be salvaged: {}", failure.message),
-        hint: format!(
-            "POST …/retry tries again; POST …/wake with a snapshot wakes that backup without the image, which is \
-             kept{until}."
-        ),
+        hint: format!("{}{until}.", Hint::SalvageAgain.for_api()),
     }
 }
 
@@ -178,7 +177,7 @@ pub(super) fn image_vanished(draft: &mut Draft, message: &str) -> Failure {
     draft.record.rescue_image_expires_at = None;
     let lost = format!("the rescue image {image} is gone: {message}; {}", last_backup(&draft.record));
     draft.record.lost = Some(lost.clone());
-    failure(SALVAGE_FAILED, lost, "POST …/wake restores the last verified backup.")
+    failure(SALVAGE_FAILED, lost, Hint::WakeRestores)
 }
 
 /// Looks after the images of a workspace that rests: warns of their end, and ends them.
@@ -204,13 +203,14 @@ pub(super) fn tend(draft: &mut Draft, context: &Context<'_>) {
         draft.note(lost.clone());
         draft.record.lost = Some(lost.clone());
         if let Phase::Failed { failure: told } = &mut draft.record.phase {
-            *told = failure("work_lost", lost, "POST …/wake restores the last verified backup.");
+            *told = failure("work_lost", lost, Hint::WakeRestores);
         }
         give_over(draft, now);
     } else if !draft.record.rescue_image_warned && now >= warns_at(expires_at, context) {
         draft.record.rescue_image_warned = true;
         draft.note(format!(
-            "the rescue image {image} is deleted at {expires_at}, with what is in no backup: POST …/wake salvages it"
+            "the rescue image {image} is deleted at {}, with what is in no backup: wake the workspace to recover it",
+            time(expires_at)
         ));
     }
 }

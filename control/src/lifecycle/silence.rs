@@ -10,6 +10,7 @@ use super::{Context, Draft};
 use crate::policy::Policy;
 use crate::record::{DrainReason, Phase, Record, ServerStatus, Wanted, minus, plus};
 use ebbtide_api::Timestamp;
+use ebbtide_api::text::time;
 
 /// The other workspaces of this installation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub(super) fn silent(
             return false;
         }
     }
-    rescue(draft, "the machine stayed silent beyond its budget", context)
+    rescue(draft, "no report from the server until its time limit; its disk is saved", context)
 }
 
 /// Until when a silent machine is kept: its lifetime, its silence budget at least, never past the drain ceiling.
@@ -97,7 +98,7 @@ pub(super) fn settled_at(record: &Record, policy: &Policy) -> Timestamp {
 /// Takes in what the provider says of a silent machine, and tells the owner where it is news.
 pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<'_>) {
     let Phase::Silent { last_heard, .. } = draft.record.phase else { return };
-    let kept_until = ends_at(&draft.record, last_heard, context.policy);
+    let kept_until = time(ends_at(&draft.record, last_heard, context.policy));
     let Phase::Silent { status, ask_at, looked_at, rebooted_at, .. } = &mut draft.record.phase else {
         return;
     };
@@ -112,15 +113,15 @@ pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<
             let dead =
                 if seen == ServerStatus::Off { "off" } else { "on, with neither CPU nor network in use" };
             let then = if may_reboot { "it is rebooted once" } else { "one reboot has not helped" };
-            format!("the provider says that the machine is {dead}: {then}; kept until {kept_until}")
+            format!("Hetzner says that the server is {dead}: {then}; kept until {kept_until}")
         }
         ServerStatus::Alive => format!(
-            "the machine is alive at the provider but does not reach us: it is left to work until {kept_until}, then \
-             an image of it is taken"
+            "the server runs at Hetzner but does not reach us: it is left to work until {kept_until}, then an image of \
+             it is taken"
         ),
-        ServerStatus::Unclear => format!(
-            "the provider does not say whether the machine is alive: it is left alone until {kept_until}"
-        ),
+        ServerStatus::Unclear => {
+            format!("Hetzner does not say whether the server runs: it is left alone until {kept_until}")
+        }
     };
     if is_news {
         draft.note(text);

@@ -8,6 +8,7 @@
 use super::Amount;
 use crate::policy::Policy;
 use ebbtide_api::Timestamp;
+use ebbtide_api::text::money;
 use serde::{Deserialize, Serialize};
 
 /// Bounds of a tenant; `None` where there is none.
@@ -39,6 +40,14 @@ impl Period {
         match self {
             Self::Day => "spend_per_day",
             Self::Month => "spend_per_month",
+        }
+    }
+
+    /// As people call its cap.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "daily",
+            Self::Month => "monthly",
         }
     }
 
@@ -162,14 +171,17 @@ impl Caps {
     }
 
     fn too_dear(&self, period: Period, most: Amount, standing: &Standing, wish: Amount) -> Refusal {
-        let (cap, now, used) = (period.cap(), period.now(), standing.of(period));
-        let currency = &standing.currency;
+        let (cap, used) = (period.cap(), standing.of(period));
+        let money = |amount: Amount| money(&amount.to_string(), &standing.currency);
         Refusal {
             cap,
             message: format!(
-                "the cap {cap} is reached: of {most} {currency}, {} are spent {now} and {} reserved for machines \
-                 that run or are asked for; this needs up to {wish} more",
-                used.spent, used.reserved
+                "{} cap {}: {} spent, {} reserved, this needs {}",
+                period.name(),
+                money(most),
+                money(used.spent),
+                money(used.reserved),
+                money(wish)
             ),
             hint: format!(
                 "Choose a shorter lifetime or a smaller size, end a workspace, or raise {cap} in the \
@@ -205,9 +217,10 @@ pub fn alerts(spending: &Spending, policy: &Policy) -> Vec<Alert> {
     let mut alerts = Vec::new();
     for (period, spent) in [(Period::Day, spending.day), (Period::Month, spending.month)] {
         let Some(most) = caps.of(period) else { continue };
-        let (cap, now, percent, currency) =
-            (period.cap(), period.now(), spent.percent_of(most), &spending.currency);
-        let used = format!("{spent} of {most} {currency} are spent {now}, {percent} % of the cap {cap}");
+        let (cap, now, percent) = (period.cap(), period.now(), spent.percent_of(most));
+        let amount = |amount: Amount| money(&amount.to_string(), &spending.currency);
+        let used =
+            format!("{} of {} are spent {now}, {percent} % of the cap {cap}", amount(spent), amount(most));
         if spent > most {
             let text = format!("the cap {cap} is exceeded: {used}");
             alerts.insert(0, Alert::Exceeded(period, text));
@@ -272,7 +285,7 @@ mod tests {
     fn a_refusal_says_which_cap_how_much_is_used_and_what_to_do() {
         let refusal = caps().refuse(&standing(1, 1, (400_000, 500_000), (0, 0)), spawn(190_000)).unwrap();
         insta::assert_snapshot!(format!("{}\n{}", refusal.message, refusal.hint), @r"
-        the cap spend_per_day is reached: of 1.00 EUR, 0.40 are spent today and 0.50 reserved for machines that run or are asked for; this needs up to 0.19 more
+        daily cap €1.00: €0.40 spent, €0.50 reserved, this needs €0.19
         Choose a shorter lifetime or a smaller size, end a workspace, or raise spend_per_day in the installation's POLICY.
         ");
         let refusal = caps().refuse(&standing(1, 2, (0, 0), (0, 0)), spawn(1)).unwrap();

@@ -4,7 +4,8 @@
 //! it, which others who use the same project lower too. Both refill by the clock that is given, forwards only.
 
 use super::{Seen, Urgency};
-use ebbtide_api::Timestamp;
+use ebbtide_api::text::duration;
+use ebbtide_api::{Duration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Calls an hour that the provider of machines documents, as a bucket that refills one a second.
@@ -194,19 +195,20 @@ impl Bucket {
     /// Why somebody waits, for a person.
     pub(super) fn words(&self, provider: &str, until: Timestamp, now: Timestamp) -> String {
         let again = until.duration_since(now).as_secs().max(1);
+        let again = duration(Duration::from_secs(u64::try_from(again).unwrap_or(1)));
         if self.paused_until_ms > now.as_millisecond() {
-            return format!("the {provider} provider, which asked us to pause; again in {again} s");
+            return format!("the {provider} provider, which asked us to pause; again in {again}");
         }
         let used = self.limit.saturating_sub(whole(self.left()));
         let limit = self.limit;
         // A learnt window is a little longer than the provider's.
         let window = match self.window_ms / 1_000 {
             3_500..3_700 => "this hour".to_owned(),
-            seconds @ 60.. => format!("in {} min", (seconds + 20) / 60),
-            seconds => format!("in {seconds} s"),
+            seconds @ 60.. => format!("in {}m", (seconds + 20) / 60),
+            seconds => format!("in {seconds}s"),
         };
         format!(
-            "the {provider} provider's rate limit: {used} of {limit} calls {window} are used or kept for deletions; again in {again} s"
+            "the {provider} provider's rate limit: {used} of {limit} calls {window} are used or kept for deletions; again in {again}"
         )
     }
 

@@ -210,14 +210,14 @@ fn whoever_waits_is_told_why_in_numbers() {
     let Verdict::Wait { waiting_for, .. } = gate.ask(need(3, 0, Urgency::Begin), at(0)) else {
         panic!("granted")
     };
-    insta::assert_snapshot!(waiting_for, @"the server provider's rate limit: 3599 of 3600 calls this hour are used or kept for deletions; again in 4 s");
+    insta::assert_snapshot!(waiting_for, @"the server provider's rate limit: 3599 of 3600 calls this hour are used or kept for deletions; again in 4s");
     let mut report = Report::default();
     report.answer(Provider::Names, &response(429, &[("Retry-After", "7".into())]), at(0));
     gate.report(&report, at(0));
     let Verdict::Wait { waiting_for, .. } = gate.ask(need(0, 1, Urgency::End), at(0)) else {
         panic!("granted")
     };
-    insta::assert_snapshot!(waiting_for, @"the DNS provider, which asked us to pause; again in 7 s");
+    insta::assert_snapshot!(waiting_for, @"the DNS provider, which asked us to pause; again in 7s");
 }
 
 #[test]

@@ -14,9 +14,9 @@ pub enum Failure {
     StaleGeneration,
     #[error("the store takes no more data (status {status}): {detail}")]
     Quota { status: u16, detail: String },
-    #[error("the machine token was refused for {waited_secs} s and was not renewed")]
+    #[error("the machine token was refused for {} and was not renewed", ebbtide_api::text::seconds(*.waited_secs))]
     Unauthorized { waited_secs: u64 },
-    #[error("no object was transferred for {stalled_secs} s; the last attempt ({what}) ended with: {reason}")]
+    #[error("no object was transferred for {}; the last attempt ({what}) ended with: {reason}", ebbtide_api::text::seconds(*.stalled_secs))]
     Stalled { stalled_secs: u64, what: String, reason: String },
     #[error("{object} is damaged: {detail}")]
     Damaged { object: String, detail: String },

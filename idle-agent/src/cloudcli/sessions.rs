@@ -253,7 +253,7 @@ impl Sessions {
                 self.known = running.iter().map(silent).collect();
                 let silence_ms = policy.agent_silence_secs.saturating_mul(1000);
                 let least_ms = self.known.values().map(|(_, silent_ms)| *silent_ms).min()?;
-                let shown = ebbtide_api::Duration::from_secs(least_ms / 1000);
+                let shown = ebbtide_api::text::seconds(least_ms / 1000);
                 Some(if least_ms < silence_ms {
                     Reading::Active(format!("a session in CloudCLI runs, silent for {shown}"))
                 } else {

@@ -26,7 +26,7 @@ pub const USER: &str = "ebbtide";
 /// Where that user's password is, below the home directory, which is backed up together with CloudCLI's own list of users.
 pub const PASSWORD: &str = ".cloudcli/ebbtide-password";
 /// What a machine without the program says.
-const MISSING: &str = "CloudCLI is not installed on this machine; everything else works without it";
+const MISSING: &str = "CloudCLI is not installed, so this machine cannot be opened in the browser";
 
 /// Where a user's own programs are looked for, below the home directory.
 const OWN: [&str; 3] = [".local/bin", ".npm-global/bin", "bin"];

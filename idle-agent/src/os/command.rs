@@ -55,7 +55,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// It took too long and was ended.
-    #[error("{program} took longer than {secs} s and was ended")]
+    #[error("{program} took longer than {} and was ended", ebbtide_api::text::seconds(*.secs))]
     TimedOut {
         /// Which program.
         program: String,

@@ -95,7 +95,8 @@ fn sorted(answers: &[Answer]) -> Result<(BTreeSet<String>, Vec<Value>)> {
 
 fn refused(answer: &Answer, cap: &str) -> Result<()> {
     let body = answer.json();
-    let named = body["message"].as_str().is_some_and(|text| text.contains(cap));
+    let called = if cap == "spend_per_day" { "daily cap" } else { cap };
+    let named = body["message"].as_str().is_some_and(|text| text.contains(called));
     let hinted = body["hint"].as_str().is_some_and(|text| text.contains(cap));
     ensure!(
         answer.status == 403 && body["code"] == "cap_reached" && named && hinted,
@@ -152,7 +153,7 @@ fn fifty_spawns_at_once_at_the_cap_of_spending_are_none_too_dear() {
         let fitting = usize::try_from(free / worst)?;
         ensure!(ids.len() == fitting && fitting < MACHINES, "{} got in, {fitting} fit", ids.len());
         for body in &refusals {
-            ensure!(body["message"].as_str().is_some_and(|text| text.contains("spend_per_day")), "{body}");
+            ensure!(body["message"].as_str().is_some_and(|text| text.contains("daily cap")), "{body}");
         }
         let held = caps(stack)?.day;
         ensure!(micros(&held.spent)? + micros(&held.reserved)? <= cap, "{held:?}");
@@ -243,7 +244,7 @@ fn a_wake_that_waited_for_a_grant_is_refused_where_the_cap_was_reached_meanwhile
         stack.api.raw("DELETE", &lock_path, &[], None)?.expect(200)?;
         let failed = stack.api.wait_for(&id, State::Failed, LIMIT)?;
         let failure = failed.failure.context("it does not say why")?;
-        ensure!(failure.code == "cap_reached" && failure.message.contains("spend_per_day"), "{failure:?}");
+        ensure!(failure.code == "cap_reached" && failure.message.contains("daily cap"), "{failure:?}");
         ensure!(failed.generation.0 == 1, "a machine began");
         change_index(stack, "DELETE FROM machines WHERE workspace = 'zzzzzzzzzz'")?;
         // And where there is room, the wake goes on by itself.

@@ -6,7 +6,7 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
 fn taken(image: u64) -> Failure {
-    failure("rescued", image.to_string(), "")
+    failure("rescued", image.to_string(), Hint::WakeSalvages)
 }
 
 /// A workspace whose machine died with unsaved work: an image holds that, and nothing bills but the image.
@@ -240,7 +240,7 @@ fn a_machine_that_is_held_past_its_end_is_told_daily_and_its_label_moves_on() {
     world.record.spec.rescue_image = RescueChoice::Refuse;
     world.record.spec.on_unsaved = OnUnsaved::Hold;
     let told =
-        |world: &World| world.notes.iter().filter(|note| note.contains("billed on as was chosen")).count();
+        |world: &World| world.notes.iter().filter(|note| note.contains("You chose to keep it")).count();
     world.now = 26 * HOUR;
     for day in 1..4 {
         world.heard = Some(world.now);

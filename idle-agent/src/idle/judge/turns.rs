@@ -366,7 +366,7 @@ impl Session {
                 return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
             }
         }
-        Reading::Unreadable(format!("{name} reported a turn, and nothing has shown one for {silent}"))
+        Reading::Unreadable(format!("{name} says it is working; nothing has confirmed that for {silent}"))
     }
 
     fn left(&self, left: Left, seen: &Seen, policy: &VmPolicy) -> Reading {
@@ -396,7 +396,7 @@ impl Session {
         if left.wakeups > 0 {
             return Reading::Active(format!("{name} has set a time to go on by itself"));
         }
-        Reading::Quiet(format!("{name} is at its prompt, with nothing but servers or watchers left"))
+        Reading::Quiet(format!("{name} is waiting for you; only servers and watchers run"))
     }
 
     /// An agent that reports nothing: believed while it has worked lately and still waits for something.
@@ -468,8 +468,8 @@ fn doubt_ms(policy: &VmPolicy) -> u64 {
     policy.unknown_grace_secs.saturating_mul(1000) / DOUBT_PART
 }
 
-fn shown(ms: u64) -> ebbtide_api::Duration {
-    ebbtide_api::Duration::from_secs(ms / 1000)
+fn shown(ms: u64) -> String {
+    ebbtide_api::text::seconds(ms / 1000)
 }
 
 #[cfg(test)]

@@ -257,8 +257,8 @@ fn conclude(evidence: &Evidence, waits: &Waits) -> Conclusion {
     }
 }
 
-fn shown(secs: u64) -> ebbtide_api::Duration {
-    ebbtide_api::Duration::from_secs(secs)
+fn shown(secs: u64) -> String {
+    ebbtide_api::text::seconds(secs)
 }
 
 fn budget(name: &str, total_secs: u64, used_secs: u64) -> Budget {

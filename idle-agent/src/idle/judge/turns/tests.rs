@@ -92,7 +92,7 @@ fn a_turn_that_nothing_shows_is_unclear_at_once() {
     let standing = look(&mut turns, 10, &parked());
     assert_eq!(
         standing.reading,
-        Reading::Unreadable("claude reported a turn, and nothing has shown one for 10s".into())
+        Reading::Unreadable("claude says it is working; nothing has confirmed that for 10s".into())
     );
 }
 

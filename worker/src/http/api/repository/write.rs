@@ -50,7 +50,7 @@ impl Repository<'_> {
                 ErrorCode::QuotaReached,
                 format!("the backups hold {bytes} of {quota} bytes; {} more do not fit", new.length),
             )
-            .hint("Raise repository_quota_bytes and the backup goes on. Otherwise a rescue image ends it: then make room with restic forget --prune, and retry."));
+            .hint("The backup quota is full. Raise it (repository_quota_bytes), or the server is saved as an image at its time limit."));
         }
         self.store(new, Marked::Machine(generation.0), request).await
     }
