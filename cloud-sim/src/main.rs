@@ -123,7 +123,8 @@ fn parse_budget(text: &str) -> Result<Budget, String> {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| "is no duration such as 60s".to_owned())?;
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| "is not a valid duration such as 60s".to_owned())?;
     Duration::try_from(span)
         .ok()
         .filter(|duration| !duration.is_zero())

@@ -63,6 +63,21 @@ fn list_and_page_answer_why_in_the_line_that_the_machine_gives() {
 }
 
 #[test]
+fn no_page_shows_calls_of_the_api_or_points_in_time_as_machines_write_them() {
+    for (name, html) in sample::pages() {
+        let shown: String =
+            html.split('<').map(|part| part.split_once('>').map_or("", |(_, text)| text)).collect();
+        for call in ["GET ", "POST ", "DELETE ", "/v1/"] {
+            assert!(!shown.contains(call), "{name}: {call}");
+        }
+        let is_machine = |text: &str| {
+            text.split('T').skip(1).any(|rest| rest.get(2..3) == Some(":") && rest.get(5..6) == Some(":"))
+        };
+        assert!(!is_machine(&shown), "{name}: a point in time with seconds and Z");
+    }
+}
+
+#[test]
 fn every_field_has_a_label_and_every_described_by_has_its_text() {
     for (name, html) in sample::pages() {
         for tag in tags(&html).into_iter().filter(|tag| is(tag, "input") || is(tag, "select")) {
