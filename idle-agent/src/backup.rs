@@ -1,9 +1,9 @@
 //! Backups of a workspace as a standard restic repository behind the control plane, run in a process of their own.
 //!
 //! The daemon starts `ebb-agent backup …`, reads JSON lines from its standard output (`events.rs`) and its exit code
-//! (`failure.rs`). `rest.rs` speaks the protocol, `store.rs` shows it to the library, `scope.rs`, `source.rs` and
-//! `steady.rs` read the machine, `receipt.rs` proves the result, `restore.rs` brings it back. Nothing but `retention.rs`
-//! deletes a stored object; nothing writes a secret to its output, or counts a file as saved because nobody complained.
+//! (`failure.rs`). `rest.rs` speaks the protocol, `backend.rs` shows it to the library, `scope.rs`,
+//! `archive_source.rs` and `consistent_read.rs` read the machine for `archive.rs`, `receipt.rs` proves the result,
+//! `restore.rs` brings it back. Nothing but `prune.rs` deletes a stored object; nothing writes a secret to its output, or counts a file as saved because nobody complained.
 
 mod archive;
 mod archive_source;
@@ -37,9 +37,9 @@ use url::Url;
 pub use self::failure::Failure;
 pub use self::survey::{Order as SurveyOrder, Survey, run as survey, size};
 
-use self::backend::Store;
-use self::events::{Bars, Event, Events, Line, Warnings, emit};
-use self::rest::{Address, Patience, Rest};
+use self::backend::Backend;
+use self::events::{Bars, Event, Events, LibraryWarnings, Line, emit};
+use self::rest::{Address, Rest, RetryBudget};
 
 /// `ebb-agent backup …`
 #[derive(Debug, clap::Subcommand)]
@@ -115,17 +115,17 @@ pub struct AsOf {
 }
 
 impl Access {
-    fn store(&self) -> Arc<Store> {
+    fn backend(&self) -> Arc<Backend> {
         let address = Address {
             base: self.url.clone(),
             token_file: self.token_file.clone(),
             as_of: self.as_of.clone(),
         };
-        let patience = Patience {
+        let retry_budget = RetryBudget {
             stall: Duration::from_secs(self.stall_secs),
             renewal: Duration::from_secs(self.renewal_secs),
         };
-        Store::new(Rest::new(address, patience))
+        Backend::new(Rest::new(address, retry_budget))
     }
 
     fn key(&self) -> Result<String, Failure> {
@@ -178,7 +178,7 @@ struct Listed {
 
 /// Runs one command to its end and says how it ended, on standard output and by the exit code.
 pub fn main(command: Command) -> ExitCode {
-    Warnings::collect();
+    LibraryWarnings::collect();
     let events = Events::new();
     match command {
         Command::Run { access, order } => finish(archive::run(&access, &order, &events)),
@@ -222,10 +222,10 @@ fn finish<R: Serialize>(result: Result<R, Failure>) -> ExitCode {
 }
 
 fn snapshots(access: &Access) -> Result<Vec<Listed>, Failure> {
-    let store = access.store();
+    let backend = access.backend();
     let cache = access.cache()?;
-    let repository = repository::open(&store, &access.key()?, cache.path(), Bars::Hidden)?;
-    let mut found = repository.get_all_snapshots().map_err(|error| store.explain(&error))?;
+    let repository = repository::open(&backend, &access.key()?, cache.path(), Bars::Hidden)?;
+    let mut found = repository.get_all_snapshots().map_err(|error| backend.explain(&error))?;
     found.sort_by(|one, other| one.time.cmp(&other.time));
     Ok(found
         .into_iter()

@@ -11,10 +11,10 @@ mod steps;
 pub use steps::workspace_of;
 
 use crate::config::Places;
-use crate::control_plane::status::{Board, Urgency};
+use crate::control_plane::status::{Status, Urgency};
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
-use crate::sleep::backup_process::Children;
+use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer::Freezer;
 use ebbtide_api::vm::{BootPlan, NamedSecret, StepAction};
 use ebbtide_api::workspace::StepState;
@@ -30,9 +30,9 @@ pub struct Boot {
     /// Where the agent keeps things.
     pub places: Places,
     /// Where progress is told.
-    pub board: Arc<Board>,
+    pub status: Arc<Status>,
     /// For restores.
-    pub children: Arc<Children>,
+    pub backup_processes: Arc<BackupProcesses>,
     /// The workspace's environment.
     pub secrets: Vec<NamedSecret>,
     /// Where Caddy listens.
@@ -75,7 +75,7 @@ enum Success {
 
 /// Where a step tells how far it is.
 struct Reporter<'a> {
-    board: &'a Board,
+    status: &'a Status,
     place: usize,
     begun: Moment,
 }
@@ -94,7 +94,7 @@ impl Reporter<'_> {
 
     /// What it does now.
     fn detail(&self, detail: &str) {
-        let detail = self.board.clean(detail);
+        let detail = self.status.clean(detail);
         self.change(|step| {
             let differs = step.detail.as_deref() != Some(&detail);
             step.detail = Some(detail);
@@ -104,7 +104,7 @@ impl Reporter<'_> {
 
     fn change(&self, change: impl FnOnce(&mut ebbtide_api::workspace::BootStep) -> bool) {
         let elapsed = millis(Moment::now().since(self.begun));
-        self.board.update(Urgency::Soon, |facts| {
+        self.status.update(Urgency::Soon, |facts| {
             if let Some(step) = facts.boot.get_mut(self.place) {
                 step.duration_ms = elapsed;
                 facts.boot_progress += u64::from(change(step));
@@ -114,19 +114,19 @@ impl Reporter<'_> {
 }
 
 impl Boot {
-    /// Puts on the board how far an earlier life of the agent came: before the first heartbeat, and before [`Self::run`].
+    /// Puts into the status how far an earlier life of the agent came: before the first heartbeat, and before [`Self::run`].
     pub fn resume(&self) {
         let record = Record::resume(&self.plan, atomic_file::read_json(&self.record_file()));
-        self.board.update(Urgency::Now, |facts| {
+        self.status.update(Urgency::Now, |facts| {
             facts.ready = record.is_ready();
             facts.boot_failure = record.failure();
             facts.boot = record.steps;
         });
     }
 
-    /// Works through the plan. On return the board says that the machine is ready, or why not.
+    /// Works through the plan. On return the status says that the machine is ready, or why not.
     pub fn run(&mut self) {
-        if let Some(failure) = self.board.read(|facts| facts.boot_failure.clone()) {
+        if let Some(failure) = self.status.read(|facts| facts.boot_failure.clone()) {
             tracing::error!(%failure, "the boot has failed before");
             return;
         }
@@ -135,14 +135,14 @@ impl Boot {
                 return;
             }
         }
-        self.board.update(Urgency::Now, |facts| facts.ready = true);
+        self.status.update(Urgency::Now, |facts| facts.ready = true);
         tracing::info!("ready");
     }
 
     /// Does one step; false where the boot ends here.
     fn pass(&mut self, place: usize) -> bool {
         let Some(planned) = self.plan.steps.get(place).cloned() else { return true };
-        let before = self.board.read(|facts| facts.boot.get(place).map(|step| step.state));
+        let before = self.status.read(|facts| facts.boot.get(place).map(|step| step.state));
         let was_done = matches!(before, Some(StepState::Done | StepState::Skipped));
         if was_done {
             let is_once = matches!(
@@ -155,7 +155,7 @@ impl Boot {
             if !is_once && !is_frozen {
                 // What must stand on every start is looked after again, quietly: the boot itself is through.
                 let reporter =
-                    Reporter { board: &self.board.clone(), place: usize::MAX, begun: Moment::now() };
+                    Reporter { status: &self.status.clone(), place: usize::MAX, begun: Moment::now() };
                 if let Err(error) = self.perform(&planned.action, limit(planned.timeout_secs), &reporter) {
                     tracing::error!(step = %planned.name, error = %error.text, "a finished step does not stand any more");
                 }
@@ -164,14 +164,14 @@ impl Boot {
         }
         let begun = Moment::now();
         self.set(place, StepState::Running, begun, None);
-        self.board.log(&format!("{}…", planned.title));
+        self.status.log(&format!("{}…", planned.title));
         let mut waits = backon::BackoffBuilder::build(
             backon::ExponentialBuilder::default().with_max_delay(Duration::from_secs(15)).without_max_times(),
         );
         let mut left = planned.retries;
         loop {
-            let board = Arc::clone(&self.board);
-            let reporter = Reporter { board: &board, place, begun };
+            let status = Arc::clone(&self.status);
+            let reporter = Reporter { status: &status, place, begun };
             match self.perform(&planned.action, limit(planned.timeout_secs), &reporter) {
                 Ok(Success::Done(detail)) => {
                     self.set(place, StepState::Done, begun, detail);
@@ -183,16 +183,16 @@ impl Boot {
                 }
                 Err(error) if error.retry == Retry::MayHelp && left > 0 => {
                     left -= 1;
-                    self.board.log(&format!("{}: {}; trying again", planned.title, error.text));
+                    self.status.log(&format!("{}: {}; trying again", planned.title, error.text));
                     reporter.detail(&error.text);
                     std::thread::sleep(waits.next().unwrap_or(Duration::from_secs(15)));
                 }
                 Err(error) => {
-                    let text = self.board.clean(&error.text);
-                    self.board.log(&format!("{} failed: {text}", planned.title));
+                    let text = self.status.clean(&error.text);
+                    self.status.log(&format!("{} failed: {text}", planned.title));
                     self.set(place, StepState::Failed, begun, Some(text.clone()));
                     let failure = format!("{}: {text}", planned.title);
-                    self.board.update(Urgency::Now, |facts| facts.boot_failure = Some(failure));
+                    self.status.update(Urgency::Now, |facts| facts.boot_failure = Some(failure));
                     return false;
                 }
             }
@@ -201,11 +201,11 @@ impl Boot {
 
     /// Changes a step's state, on disk first.
     fn set(&self, place: usize, state: StepState, begun: Moment, detail: Option<String>) {
-        let mut steps = self.board.read(|facts| facts.boot.clone());
+        let mut steps = self.status.read(|facts| facts.boot.clone());
         if let Some(step) = steps.get_mut(place) {
             step.state = state;
             step.duration_ms = millis(Moment::now().since(begun));
-            step.detail = detail.map(|detail| self.board.clean(&detail));
+            step.detail = detail.map(|detail| self.status.clean(&detail));
             if state == StepState::Done && step.percent.is_some() {
                 step.percent = Some(100);
             }
@@ -215,7 +215,7 @@ impl Boot {
         {
             tracing::error!(%error, "cannot store how far the boot is");
         }
-        self.board.update(Urgency::Now, |facts| {
+        self.status.update(Urgency::Now, |facts| {
             facts.boot = steps;
             facts.boot_progress += 1;
         });

@@ -3,7 +3,7 @@
 use crate::backup::{SurveyOrder, size, survey};
 use crate::cloudcli;
 use crate::config::Places;
-use crate::control_socket::{Asked, Reply, TraceWish, ask};
+use crate::control_socket::{Reply, Request, TraceCommand, ask};
 use clap::{Parser, Subcommand};
 use ebbtide_api::Duration;
 use ebbtide_api::backups::Persistence;
@@ -169,27 +169,27 @@ pub fn main() -> ExitCode {
         Command::Backup(command) => return crate::backup::main(*command),
         Command::Hook => return hook(socket),
         Command::Cloudcli { json } => return cloudcli(&socket, json),
-        Command::Why { json } => (Asked::Why, json),
-        Command::Ports { json } => (Asked::Ports, json),
+        Command::Why { json } => (Request::Why, json),
+        Command::Ports { json } => (Request::Ports, json),
         Command::Hold { duration, reason, json } => {
-            (Asked::Hold { length: duration, reason: reason.join(" ") }, json)
+            (Request::Hold { length: duration, reason: reason.join(" ") }, json)
         }
-        Command::KeepAlive { pid, length, json } => (Asked::KeepAlive { pid, length }, json),
-        Command::Release { id, json } => (Asked::Release { id }, json),
+        Command::KeepAlive { pid, length, json } => (Request::KeepAlive { pid, length }, json),
+        Command::Release { id, json } => (Request::Release { id }, json),
         Command::Snapshot { dry_run: true, json, root, include } => return preview(root, include, json),
-        Command::Snapshot { dry_run: false, json, .. } => (Asked::Snapshot, json),
-        Command::Sleep { json } => (Asked::Sleep, json),
+        Command::Snapshot { dry_run: false, json, .. } => (Request::Snapshot, json),
+        Command::Sleep { json } => (Request::Sleep, json),
         Command::Trace { wish: Trace::Save { file } } => return save(&socket, &file),
-        Command::Trace { wish: Trace::Start } => (Asked::Trace(TraceWish::Start), false),
-        Command::Trace { wish: Trace::Mark { name } } => (Asked::Trace(TraceWish::Mark(name)), false),
-        Command::Trace { wish: Trace::Stop } => (Asked::Trace(TraceWish::Stop), false),
+        Command::Trace { wish: Trace::Start } => (Request::Trace(TraceCommand::Start), false),
+        Command::Trace { wish: Trace::Mark { name } } => (Request::Trace(TraceCommand::Mark(name)), false),
+        Command::Trace { wish: Trace::Stop } => (Request::Trace(TraceCommand::Stop), false),
     };
     print(ask(&socket, &asked), json)
 }
 
 /// Writes a recording to a file.
 fn save(socket: &Path, file: &Path) -> ExitCode {
-    let text = match ask(socket, &Asked::Trace(TraceWish::Save)) {
+    let text = match ask(socket, &Request::Trace(TraceCommand::Save)) {
         Ok(Reply::Trace(text)) => text,
         other => return print(other, false),
     };
@@ -209,7 +209,7 @@ fn save(socket: &Path, file: &Path) -> ExitCode {
 
 /// Says how to sign in to CloudCLI. Who calls it reads their own file: nobody is told who could not.
 fn cloudcli(socket: &Path, json: bool) -> ExitCode {
-    let ports = match ask(socket, &Asked::Ports) {
+    let ports = match ask(socket, &Request::Ports) {
         Ok(Reply::Ports(ports)) => ports,
         other => return print(other, json),
     };
@@ -264,7 +264,7 @@ fn hook(socket: PathBuf) -> ExitCode {
     let passed_on = crate::os::mutex::spawn("hook", move || {
         if let Ok(Some(hook)) = crate::idle::read::hook::read(std::io::stdin().lock()) {
             // The agent works on without us; other signals are there.
-            let _ = ask(&socket, &Asked::Hook { hook, process: None });
+            let _ = ask(&socket, &Request::Hook { hook, process: None });
         }
         let _ = sender.send(());
     });

@@ -21,12 +21,12 @@ const LINE_BYTES: usize = 8 << 10;
 /// How long one connection may take to say its line, and again to take the answer: all others wait meanwhile.
 const TURN: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long either side waits for the other.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
-pub enum Asked {
+pub enum Request {
     /// Why the machine is awake.
     Why,
     /// Which ports listen.
@@ -59,7 +59,7 @@ pub enum Asked {
         id: Option<String>,
     },
     /// Record what the watch over activity sees.
-    Trace(TraceWish),
+    Trace(TraceCommand),
     /// Take a snapshot now.
     Snapshot,
     /// Back up and sleep.
@@ -69,7 +69,7 @@ pub enum Asked {
 /// What is to be done about a recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TraceWish {
+pub enum TraceCommand {
     /// Begin one; an earlier one is lost.
     Start,
     /// Write into it where a scene is.
@@ -146,13 +146,13 @@ fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result
     let line = read_line(&mut connection, Instant::now() + TURN)?;
     let reply = match serde_json::from_slice(&line) {
         Ok(mut asked) => {
-            if let Asked::Hook { process, .. } = &mut asked {
+            if let Request::Hook { process, .. } = &mut asked {
                 *process = agent_that_asks(&connection);
             }
             let (sender, reply) = channel();
             let gone = || Reply::Error("the agent is ending".to_owned());
             match events.send(Event::Local(asked, sender)) {
-                Ok(()) => reply.recv_timeout(PATIENCE).unwrap_or_else(|_| gone()),
+                Ok(()) => reply.recv_timeout(ANSWER_TIMEOUT).unwrap_or_else(|_| gone()),
                 Err(_) => gone(),
             }
         }
@@ -199,9 +199,9 @@ fn agent_that_asks(connection: &UnixStream) -> Option<(u32, u64)> {
 ///
 /// # Errors
 /// It does not run, or we may not reach it.
-pub fn ask(socket: &Path, asked: &Asked) -> std::io::Result<Reply> {
+pub fn ask(socket: &Path, asked: &Request) -> std::io::Result<Reply> {
     let mut connection = UnixStream::connect(socket)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(asked)?;
     line.push(b'\n');
     connection.write_all(&line)?;

@@ -6,17 +6,17 @@ use crate::access::caddy::Caddy;
 use crate::boot::{self, Boot};
 use crate::cloudcli::start::CloudCli;
 use crate::config::{Config, Places};
-use crate::control_plane::api_client::{CallError, Session};
+use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::enrol::enrol;
 use crate::control_plane::machine_key::MachineKey;
-use crate::control_plane::status::Board;
+use crate::control_plane::status::Status;
 use crate::control_plane::websocket::{self, Listener};
 use crate::control_socket;
-use crate::event_loop::{Conductor, Event, Parts};
+use crate::event_loop::{Event, EventLoop, Parts};
 use crate::os::mutex::{lock, spawn};
 use crate::os::users;
 use crate::ports::{self, Servers};
-use crate::sleep::backup_process::Children;
+use crate::sleep::backup_process::BackupProcesses;
 use anyhow::Context as _;
 use ebbtide_api::vm::{Enrolled, Instruction};
 use std::os::unix::process::CommandExt as _;
@@ -36,46 +36,46 @@ pub fn run(places: Places, restore_target: PathBuf, volumes: Vec<PathBuf>) -> an
     let mut config = Config::read(&places.config)?;
     places.create().context("making the directories")?;
     let key = MachineKey::load_or_create(&places.state.join("machine.key")).context("the machine key")?;
-    let session = Arc::new(Session::new(config.clone(), key, places.clone()));
-    if let Some(reason) = session.parked() {
+    let api_client = Arc::new(ApiClient::new(config.clone(), key, places.clone()));
+    if let Some(reason) = api_client.parked() {
         park(&reason);
     }
-    let enrolled = match enrol(&mut config, &places, &session) {
+    let enrolled = match enrol(&mut config, &places, &api_client) {
         Ok(enrolled) => enrolled,
         Err(error) => {
             if !matches!(error, CallError::Fenced) {
-                session.park(&error.to_string());
+                api_client.park(&error.to_string());
             }
             park(&error.to_string())
         }
     };
-    start(places, restore_target, volumes, session, enrolled)
+    start(places, restore_target, volumes, api_client, enrolled)
 }
 
 fn start(
     places: Places,
     restore_target: PathBuf,
     volumes: Vec<PathBuf>,
-    session: Arc<Session>,
+    api_client: Arc<ApiClient>,
     enrolled: Enrolled,
 ) -> anyhow::Result<()> {
-    let (board, bell) = Board::new().context("making the notice board")?;
-    let board = Arc::new(board);
-    board.keep_secret(enrolled.secrets.iter().map(|secret| secret.value.as_str()));
-    board.keep_secret([enrolled.repository.password.as_str(), enrolled.vm_token.as_str()]);
+    let (status, wakeup) = Status::new().context("making the notice board")?;
+    let status = Arc::new(status);
+    status.keep_secret(enrolled.secrets.iter().map(|secret| secret.value.as_str()));
+    status.keep_secret([enrolled.repository.password.as_str(), enrolled.vm_token.as_str()]);
 
     let access = Arc::new(Access::default());
-    lock(&access.door).set_plan(session.workspace(), &enrolled.ingress);
+    lock(&access.door).set_plan(api_client.workspace(), &enrolled.ingress);
     access.serve(&places.access_socket()).context("the socket for Caddy")?;
 
     let servers = Servers::default();
-    ports::watch(Arc::clone(&board), Arc::clone(&access), Arc::clone(&servers), &enrolled.ingress)?;
+    ports::watch(Arc::clone(&status), Arc::clone(&access), Arc::clone(&servers), &enrolled.ingress)?;
 
     let workspace = boot::workspace_of(&enrolled.boot_plan);
     let include: Vec<PathBuf> =
         workspace.map_or_else(Vec::new, |(_, home, workspaces)| vec![home.into(), workspaces.into()]);
-    let children = Arc::new(Children::new(
-        Arc::clone(&session),
+    let backup_processes = Arc::new(BackupProcesses::new(
+        Arc::clone(&api_client),
         enrolled.repository,
         places.clone(),
         restore_target,
@@ -86,13 +86,13 @@ fn start(
     control_socket::serve(&places.socket(), events.clone()).context("the local socket")?;
 
     let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
-    let linked = Arc::clone(&session);
-    let conductor = Conductor::new(Parts {
-        board: Arc::clone(&board),
+    let linked = Arc::clone(&api_client);
+    let event_loop = EventLoop::new(Parts {
+        status: Arc::clone(&status),
         access,
         servers,
-        session,
-        children: Arc::clone(&children),
+        api_client,
+        backup_processes: Arc::clone(&backup_processes),
         policy: enrolled.policy,
         persistence: enrolled.persistence,
         state: places.state.clone(),
@@ -102,8 +102,8 @@ fn start(
     let boot = Boot {
         plan: enrolled.boot_plan,
         places: places.clone(),
-        board: Arc::clone(&board),
-        children,
+        status: Arc::clone(&status),
+        backup_processes,
         secrets: enrolled.secrets,
         listen_port: enrolled.ingress.listen_port,
         caddy: None,
@@ -113,10 +113,10 @@ fn start(
     boot.resume();
     tell_user(&boot, &events);
     let listener = Ear(events.clone());
-    spawn("link", move || websocket::run(&linked, &board, bell, heartbeat, listener))?;
+    spawn("link", move || websocket::run(&linked, &status, wakeup, heartbeat, listener))?;
     spawn("boot", move || see_to_boot(boot, &events))?;
 
-    conductor.run(&heard);
+    event_loop.run(&heard);
     again()
 }
 
@@ -127,10 +127,10 @@ fn see_to_boot(mut boot: Boot, events: &Sender<Event>) {
     while boot.caddy.is_some() || boot.cloudcli.is_some() {
         std::thread::sleep(TEND_EVERY);
         if let Some(Err(error)) = boot.caddy.as_mut().map(Caddy::revive) {
-            boot.board.log(&error.to_string());
+            boot.status.log(&error.to_string());
         }
         if let Some(news) = boot.cloudcli.as_mut().and_then(CloudCli::tend) {
-            boot.board.log(&news);
+            boot.status.log(&news);
         }
     }
 }
@@ -144,7 +144,7 @@ fn tell_user(boot: &Boot, events: &Sender<Event>) {
     }
 }
 
-/// Hands what the link hears to the loop.
+/// Hands what comes from the control plane to the loop.
 struct Ear(Sender<Event>);
 
 impl Listener for Ear {

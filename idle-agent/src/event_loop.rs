@@ -5,9 +5,9 @@ mod jobs;
 mod receipt_parts;
 
 use crate::access::Access;
-use crate::control_plane::api_client::{CallError, Session};
-use crate::control_plane::status::{Board, Urgency};
-use crate::control_socket::{Asked, Reply, TraceWish};
+use crate::control_plane::api_client::{ApiClient, CallError};
+use crate::control_plane::status::{Status, Urgency};
+use crate::control_socket::{Reply, Request, TraceCommand};
 use crate::idle::Idle;
 use crate::idle::read::hook::Happened;
 use crate::os::atomic_file;
@@ -15,9 +15,9 @@ use crate::os::clock::Moment;
 use crate::os::mutex::lock;
 use crate::os::users::User;
 use crate::ports::Servers;
-use crate::sleep::backup_estimate::estimator::Found;
-use crate::sleep::backup_estimate::{Begun, Forecast};
-use crate::sleep::backup_process::{ChildError, Children};
+use crate::sleep::backup_estimate::estimator::SurveyResult;
+use crate::sleep::backup_estimate::{BackupEstimator, BackupStart};
+use crate::sleep::backup_process::{BackupProcessError, BackupProcesses};
 use crate::sleep::countdown::Countdown;
 use crate::sleep::drain::{self, Drain, Frozen, Stirring};
 use crate::sleep::freezer::{Freezer, tell_terminals};
@@ -44,11 +44,11 @@ pub enum Event {
     /// The boot plan has come far enough that the user exists.
     User(User),
     /// From the machine's own command line.
-    Local(Asked, Sender<Reply>),
+    Local(Request, Sender<Reply>),
     /// The backup with this number ended.
-    BackedUp(u64, Result<Box<Receipt>, ChildError>),
+    BackedUp(u64, Result<Box<Receipt>, BackupProcessError>),
     /// A look at what a backup would hold ended.
-    Surveyed(Option<Found>),
+    SurveyEnded(Option<SurveyResult>),
     /// The answer to the drain's receipt.
     Answered(Result<ReceiptAnswer, CallError>),
     /// The last answer to a receipt that was delivered while work goes on, of a snapshot that was begun when so many had
@@ -70,12 +70,12 @@ enum Purpose {
 struct Running {
     number: u64,
     purpose: Purpose,
-    begun: Begun,
+    begun: BackupStart,
 }
 
 /// The loop's state.
-pub struct Conductor {
-    board: Arc<Board>,
+pub struct EventLoop {
+    status: Arc<Status>,
     access: Arc<Access>,
     servers: Servers,
     idle: Idle,
@@ -85,7 +85,7 @@ pub struct Conductor {
     schedule: Schedule,
     jobs: Jobs,
     running: Option<Running>,
-    forecast: Forecast,
+    backup_estimator: BackupEstimator,
     user: Option<User>,
     snapshot_file: PathBuf,
 }
@@ -93,15 +93,15 @@ pub struct Conductor {
 /// What the loop is made of.
 pub struct Parts {
     /// Told to the control plane.
-    pub board: Arc<Board>,
+    pub status: Arc<Status>,
     /// Who may come in.
     pub access: Arc<Access>,
     /// Processes that listen.
     pub servers: Servers,
     /// Calls.
-    pub session: Arc<Session>,
+    pub api_client: Arc<ApiClient>,
     /// Backups.
-    pub children: Arc<Children>,
+    pub backup_processes: Arc<BackupProcesses>,
     /// Durations.
     pub policy: VmPolicy,
     /// Whether backups are taken at all.
@@ -114,7 +114,7 @@ pub struct Parts {
     pub events: Sender<Event>,
 }
 
-impl Conductor {
+impl EventLoop {
     /// Goes on from what is on disk.
     pub fn new(parts: Parts) -> Self {
         let now = Moment::now();
@@ -126,29 +126,29 @@ impl Conductor {
         }
         let snapshot_file = parts.state.join("snapshots.json");
         let answered = atomic_file::read_json(&snapshot_file).unwrap_or(0);
-        let conductor = Self {
+        let event_loop = Self {
             idle: Idle::load(&parts.state, parts.policy.clone(), now),
             countdown: Countdown::default(),
             drain: Drain::new(frozen),
             freezer,
             schedule: Schedule::new(Duration::from_secs(parts.policy.snapshot_every_secs), answered, now),
             jobs: Jobs::new(
-                parts.session,
-                parts.children,
-                Arc::clone(&parts.board),
+                parts.api_client,
+                parts.backup_processes,
+                Arc::clone(&parts.status),
                 parts.include,
                 parts.events,
             ),
             running: None,
-            forecast: Forecast::load(&parts.state, parts.persistence),
+            backup_estimator: BackupEstimator::load(&parts.state, parts.persistence),
             user: None,
             snapshot_file,
-            board: parts.board,
+            status: parts.status,
             access: parts.access,
             servers: parts.servers,
         };
-        conductor.tell_phase();
-        conductor
+        event_loop.tell_phase();
+        event_loop
     }
 
     /// Runs until the machine is fenced.
@@ -191,7 +191,7 @@ impl Conductor {
                 let _ = reply.send(answer);
             }
             Event::BackedUp(number, result) => self.backed_up(number, result, now),
-            Event::Surveyed(found) => self.forecast.surveyed(found, now),
+            Event::SurveyEnded(found) => self.backup_estimator.survey_ended(found, now),
             Event::Answered(Ok(answer)) => {
                 if answer.status == ReceiptStatus::Refused {
                     let problem = answer.problem.as_deref().unwrap_or("it did not say why");
@@ -220,7 +220,7 @@ impl Conductor {
             door.open |= instruction.open;
         }
         self.schedule.want(instruction.snapshots_wanted);
-        let is_ready = self.board.read(|facts| facts.ready);
+        let is_ready = self.status.read(|facts| facts.ready);
         match instruction.wish {
             Wish::Drain | Wish::DrainNow if !is_ready => {
                 // A backup of a machine that is half restored would stand for the whole.
@@ -232,20 +232,20 @@ impl Conductor {
 
     /// Looks whether something goes on, and tells.
     fn look(&mut self, now: Moment) {
-        let ready = self.board.read(|facts| facts.ready);
+        let ready = self.status.read(|facts| facts.ready);
         let servers = lock(&self.servers).clone();
         let mut why = self.idle.tick(now, ready, self.access.people(), &servers);
-        why.keeping = Some(self.forecast.keeping());
+        why.keeping = Some(self.backup_estimator.keeping());
         if why.verdict == Verdict::Active && ready {
             self.schedule.stirred();
         }
-        let before = self.board.read(|facts| facts.why.as_ref().map(|why| why.verdict));
+        let before = self.status.read(|facts| facts.why.as_ref().map(|why| why.verdict));
         let urgency = if before == Some(why.verdict) { Urgency::Whenever } else { Urgency::Now };
         if urgency == Urgency::Now {
             tracing::info!(verdict = ?why.verdict, because = %why.because.join("; "), "verdict");
         }
         if ready && let Some(left) = self.countdown.warning(why.sleeps_in_secs, self.idle.timeout_secs()) {
-            let then = match self.forecast.persistence {
+            let then = match self.backup_estimator.persistence {
                 Persistence::Backup => "sleeps",
                 Persistence::None => "ends, with all its files and without a backup,",
             };
@@ -253,11 +253,11 @@ impl Conductor {
                 format!("This workspace {then} in {left} if nothing happens. To stay: ebb hold 30m \"why\"");
             tell_terminals(self.user.as_ref(), &text);
         }
-        self.board.update(urgency, |facts| facts.why = Some(why));
+        self.status.update(urgency, |facts| facts.why = Some(why));
     }
 
     fn stirring(&self) -> Stirring {
-        let verdict = self.board.read(|facts| facts.why.as_ref().map(|why| why.verdict));
+        let verdict = self.status.read(|facts| facts.why.as_ref().map(|why| why.verdict));
         if verdict == Some(Verdict::Idle) { Stirring::No } else { Stirring::Yes }
     }
 
@@ -276,7 +276,7 @@ impl Conductor {
     fn act(&mut self, action: drain::Action) {
         match action {
             drain::Action::Notice => {
-                self.board.log("going to sleep: backing up");
+                self.status.log("going to sleep: backing up");
                 let text =
                     "This workspace goes to sleep and is being backed up. To stay: ebb hold 30m \"why\"";
                 tell_terminals(self.user.as_ref(), text);
@@ -289,41 +289,41 @@ impl Conductor {
             drain::Action::StopBackup => {
                 self.running = None;
                 self.jobs.stop();
-                self.board.log("staying awake");
+                self.status.log("staying awake");
             }
             drain::Action::Freeze => {
                 lock(&self.access.door).closed = true;
                 match self.freezer.freeze(self.user.as_ref()) {
-                    Ok(stopped) => self.board.log(&format!("froze {stopped} processes for the last backup")),
+                    Ok(stopped) => self.status.log(&format!("froze {stopped} processes for the last backup")),
                     Err(error) => self.trouble(&format!("cannot freeze the workspace: {error}")),
                 }
             }
             drain::Action::Thaw => {
                 self.freezer.thaw();
                 lock(&self.access.door).closed = false;
-                self.board.log("thawed; staying awake");
+                self.status.log("thawed; staying awake");
             }
             drain::Action::Deliver(receipt) => self.jobs.deliver_last(receipt),
         }
     }
 
-    fn backed_up(&mut self, number: u64, result: Result<Box<Receipt>, ChildError>, now: Moment) {
+    fn backed_up(&mut self, number: u64, result: Result<Box<Receipt>, BackupProcessError>, now: Moment) {
         let Some(running) = self.running.take_if(|running| running.number == number) else {
             // Stopped meanwhile: nobody waits for it.
             return;
         };
         let purpose = running.purpose;
         if let Ok(receipt) = &result {
-            self.forecast.backed_up(receipt, running.begun, now);
+            self.backup_estimator.backed_up(receipt, running.begun, now);
             if receipt.packs_new.len() >= receipt_parts::MANY * self.jobs.receipt_packs() {
-                self.board.log(&format!(
+                self.status.log(&format!(
                     "the receipt of this backup names {} packs; it is delivered in parts, and checking it takes minutes",
                     receipt.packs_new.len()
                 ));
             }
         }
         match (&result, purpose) {
-            (Ok(_), _) => self.board.update(Urgency::Now, |facts| facts.backup_trouble = None),
+            (Ok(_), _) => self.status.update(Urgency::Now, |facts| facts.backup_trouble = None),
             (Err(error), _) => self.trouble(&format!("the backup failed: {error}")),
         }
         match (result, purpose) {
@@ -340,7 +340,7 @@ impl Conductor {
     fn delivered(&mut self, receipt: &Receipt, asked: u64, answer: Result<ReceiptAnswer, CallError>) {
         match answer {
             Ok(answer) if answer.status == ReceiptStatus::Verified => {
-                self.board.log(&format!("snapshot {} is stored and verified", receipt.snapshot));
+                self.status.log(&format!("snapshot {} is stored and verified", receipt.snapshot));
                 self.jobs.remember_packs(receipt);
                 // Not before it counts: an agent that dies until then takes it again in its next life.
                 if let Err(error) = note_taken(&self.snapshot_file, asked) {
@@ -364,8 +364,8 @@ impl Conductor {
     }
 
     fn snapshot_if_due(&mut self, now: Moment) {
-        let is_ready = self.board.read(|facts| facts.ready);
-        let is_kept = self.forecast.persistence == Persistence::Backup;
+        let is_ready = self.status.read(|facts| facts.ready);
+        let is_kept = self.backup_estimator.persistence == Persistence::Backup;
         let is_free = self.running.is_none() && self.drain.phase().is_none();
         if is_kept && is_ready && is_free && self.schedule.is_due(now) {
             self.schedule.begin(now);
@@ -374,7 +374,7 @@ impl Conductor {
     }
 
     fn back_up(&mut self, purpose: Purpose) {
-        let begun = Begun::now();
+        let begun = BackupStart::now();
         self.running = Some(Running { number: self.jobs.back_up(), purpose, begun });
     }
 
@@ -383,26 +383,26 @@ impl Conductor {
         if self.running.is_some() || self.drain.phase().is_some() {
             return;
         }
-        let forecast = &mut self.forecast;
-        if let Some(since) = self.board.read(|facts| forecast.begin_survey(now, facts)) {
+        let backup_estimator = &mut self.backup_estimator;
+        if let Some(since) = self.status.read(|facts| backup_estimator.begin_survey(now, facts)) {
             self.jobs.survey(since);
         }
     }
 
     fn trouble(&self, text: &str) {
-        let text = self.board.clean(text);
-        let is_news = self.board.read(|facts| facts.backup_trouble.as_deref() != Some(&text));
+        let text = self.status.clean(text);
+        let is_news = self.status.read(|facts| facts.backup_trouble.as_deref() != Some(&text));
         if is_news {
-            self.board.log(&text);
-            self.board.update(Urgency::Now, |facts| facts.backup_trouble = Some(text));
+            self.status.log(&text);
+            self.status.update(Urgency::Now, |facts| facts.backup_trouble = Some(text));
         }
     }
 
     fn tell_phase(&self) {
         let phase = self.drain.phase();
-        if self.board.read(|facts| facts.drain != phase) {
+        if self.status.read(|facts| facts.drain != phase) {
             tracing::info!(?phase, "drain");
-            self.board.update(Urgency::Now, |facts| {
+            self.status.update(Urgency::Now, |facts| {
                 facts.drain = phase;
                 if phase.is_none() || phase == Some(DrainPhase::Done) {
                     facts.backup_trouble = None;
@@ -411,38 +411,40 @@ impl Conductor {
         }
     }
 
-    fn trace(&mut self, wish: TraceWish, now: Moment) -> Reply {
+    fn trace(&mut self, wish: TraceCommand, now: Moment) -> Reply {
         let done = match wish {
-            TraceWish::Start => self.idle.start_trace(now).map(|()| Reply::Recording { at: now }),
-            TraceWish::Mark(name) => self.idle.mark_trace(&name, now).map(|()| Reply::Recording { at: now }),
-            TraceWish::Stop => self.idle.stop_trace().map(|bytes| Reply::Recorded { bytes }),
-            TraceWish::Save => self.idle.trace().map(Reply::Trace),
+            TraceCommand::Start => self.idle.start_trace(now).map(|()| Reply::Recording { at: now }),
+            TraceCommand::Mark(name) => {
+                self.idle.mark_trace(&name, now).map(|()| Reply::Recording { at: now })
+            }
+            TraceCommand::Stop => self.idle.stop_trace().map(|bytes| Reply::Recorded { bytes }),
+            TraceCommand::Save => self.idle.trace().map(Reply::Trace),
         };
         done.unwrap_or_else(|error| Reply::Error(error.to_string()))
     }
 
-    fn answer(&mut self, asked: Asked, now: Moment) -> Reply {
+    fn answer(&mut self, asked: Request, now: Moment) -> Reply {
         match asked {
-            Asked::Why => match self.board.read(|facts| facts.why.clone()) {
+            Request::Why => match self.status.read(|facts| facts.why.clone()) {
                 Some(why) => Reply::Why(Box::new(why)),
                 None => Reply::Error("nothing is known yet".to_owned()),
             },
-            Asked::Ports => Reply::Ports(self.board.read(|facts| facts.ports.clone())),
-            Asked::Hold { length, reason } => match self.idle.hold(length.into(), &reason, now) {
+            Request::Ports => Reply::Ports(self.status.read(|facts| facts.ports.clone())),
+            Request::Hold { length, reason } => match self.idle.hold(length.into(), &reason, now) {
                 Ok(id) => {
                     self.look(now);
                     Reply::Held { id, length }
                 }
                 Err(error) => Reply::Error(error.to_string()),
             },
-            Asked::KeepAlive { pid, length } => match self.idle.keep_alive(pid, length.into(), now) {
+            Request::KeepAlive { pid, length } => match self.idle.keep_alive(pid, length.into(), now) {
                 Ok(id) => {
                     self.look(now);
                     Reply::Held { id, length }
                 }
                 Err(error) => Reply::Error(error.to_string()),
             },
-            Asked::Hook { hook, process: Some(process) } => {
+            Request::Hook { hook, process: Some(process) } => {
                 self.idle.hear(&hook, process, now);
                 if hook.happened == Happened::Prompted {
                     // A sleep that has begun is taken back at once.
@@ -450,21 +452,21 @@ impl Conductor {
                 }
                 Reply::Heard
             }
-            Asked::Hook { process: None, .. } => Reply::Error("no agent is above this process".to_owned()),
-            Asked::Release { id } => {
+            Request::Hook { process: None, .. } => Reply::Error("no agent is above this process".to_owned()),
+            Request::Release { id } => {
                 let released = self.idle.release(id.as_deref(), now);
                 self.look(now);
                 Reply::Released { released }
             }
-            Asked::Trace(wish) => self.trace(wish, now),
-            Asked::Snapshot if self.forecast.persistence == Persistence::None => Reply::Error(
+            Request::Trace(wish) => self.trace(wish, now),
+            Request::Snapshot if self.backup_estimator.persistence == Persistence::None => Reply::Error(
                 "this workspace is never backed up, as was chosen when it was created".to_owned(),
             ),
-            Asked::Snapshot => {
+            Request::Snapshot => {
                 self.schedule.ask();
                 Reply::Snapshotting
             }
-            Asked::Sleep => {
+            Request::Sleep => {
                 self.idle.ask_to_sleep(now);
                 self.look(now);
                 Reply::Sleeping

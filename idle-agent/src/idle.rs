@@ -1,7 +1,7 @@
 //! Whether anything still goes on: reads the machine, has it judged, keeps the clocks on disk.
 //!
-//! `process`, `witness`, `elsewhere`, `watching`, `cloudcli`, `terminal` and `scenery` read, which gives `facts`; `judge` with `sights`, `progress`, `turns`,
-//! `leases` and `verdict` is pure; `trace` writes down what was read, `replay` judges it again.
+//! `read` reads, which gives `facts`; `process_kinds` says what each process is; `judge` is pure; `trace` writes down
+//! what was read, and judges it again.
 
 pub mod facts;
 pub mod judge;
@@ -19,9 +19,9 @@ use ebbtide_api::why::{Verdict, Why};
 use facts::Facts;
 use judge::{Judge, Kept, agent_activity, leases, progress};
 use read::agent_probe;
-use read::container_listeners::Elsewhere;
+use read::container_listeners::ContainerListeners;
 use read::hook::Hook;
-use read::inotify::Watching;
+use read::inotify::InotifyWatchers;
 use read::terminal::{self, Marks};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -50,9 +50,9 @@ pub struct Idle {
     policy: VmPolicy,
     user: Option<User>,
     reader: Reader,
-    elsewhere: Elsewhere,
-    watching: Watching,
-    cloudcli: sessions::Asker,
+    container_listeners: ContainerListeners,
+    inotify_watchers: InotifyWatchers,
+    cloudcli: sessions::SessionsClient,
     recorder: Option<Recorder>,
     told: Option<Verdict>,
 }
@@ -71,9 +71,9 @@ impl Idle {
             policy,
             user: None,
             reader: Reader::default(),
-            elsewhere: Elsewhere::default(),
-            watching: Watching::default(),
-            cloudcli: sessions::Asker::new(state),
+            container_listeners: ContainerListeners::default(),
+            inotify_watchers: InotifyWatchers::default(),
+            cloudcli: sessions::SessionsClient::new(state),
             recorder,
             told: None,
         }
@@ -109,8 +109,8 @@ impl Idle {
         let facts = self.read(ready, people, servers, now);
         if self.recorder.is_some() {
             let home = self.user.as_ref().map(|user| Path::new(&user.home));
-            let scenery = trace_context::look(facts.processes.as_deref().unwrap_or_default(), home, now);
-            self.record(|recorder| recorder.look(now, &facts, scenery));
+            let context = trace_context::look(facts.processes.as_deref().unwrap_or_default(), home, now);
+            self.record(|recorder| recorder.look(now, &facts, context));
         }
         let why = self.judge.judge(now, &facts, &self.policy);
         if self.told.replace(why.verdict) != Some(why.verdict)
@@ -127,23 +127,24 @@ impl Idle {
         let processes = self.reader.read_all(proc, uid).map_err(|error| format!("/proc: {error}"));
         let all = processes.as_deref().unwrap_or_default();
         let mut servers = servers.clone();
-        servers.extend(self.elsewhere.look(proc, &progress::of_workspace(all, uid), now));
+        servers.extend(self.container_listeners.look(proc, &progress::of_workspace(all, uid), now));
         let agents = progress::agents_among(all, &servers, uid);
         let jobs = progress::terminal_jobs(all, &servers, uid);
         let home = |uid: u32| match &self.user {
             Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
             _ => (uid == 0).then(|| PathBuf::from("/root")),
         };
-        let sights = agent_probe::look(&agents, &jobs, home, |process| self.judge.transcript(process));
-        let left = agent_activity::left_behind(&agents, &sights, |process| self.judge.is_in_turn(process));
+        let observations = agent_probe::look(&agents, &jobs, home, |process| self.judge.transcript(process));
+        let left =
+            agent_activity::left_behind(&agents, &observations, |process| self.judge.is_in_turn(process));
         Facts {
             ready,
             user: uid,
             servers,
-            watchers: self.watching.look(proc, &left, now),
+            watchers: self.inotify_watchers.look(proc, &left, now),
             terminals: terminals(Path::new("/dev/pts")),
             people,
-            sights,
+            observations,
             cloudcli: self.cloudcli.look(uid),
             processes,
         }

@@ -10,7 +10,7 @@ pub(crate) mod table;
 mod watch;
 
 use crate::access::{Access, url_of};
-use crate::control_plane::status::{Board, Urgency};
+use crate::control_plane::status::{Status, Urgency};
 use crate::os::clock::Moment;
 use crate::os::mutex::{lock, spawn};
 use diag::Diag;
@@ -46,18 +46,18 @@ pub type Servers = Arc<Mutex<BTreeSet<u32>>>;
 /// # Errors
 /// What the system says about the thread.
 pub fn watch(
-    board: Arc<Board>,
+    status: Arc<Status>,
     access: Arc<Access>,
     servers: Servers,
     plan: &IngressPlan,
 ) -> std::io::Result<()> {
     let url = plan.port_url_template.clone();
     let watch = Watch::new(RESERVED.into_iter().chain([plan.listen_port, 443]));
-    spawn("ports", move || Loop { board, access, servers, url, watch, tables: Tables::new() }.run())
+    spawn("ports", move || Loop { status, access, servers, url, watch, tables: Tables::new() }.run())
 }
 
 struct Loop {
-    board: Arc<Board>,
+    status: Arc<Status>,
     access: Arc<Access>,
     servers: Servers,
     url: String,
@@ -133,7 +133,7 @@ impl Loop {
                 url: is_http(&known).then(|| url_of(&self.url, known.listener.port)),
             })
             .collect();
-        self.board.update(Urgency::Now, |facts| facts.ports = ports);
+        self.status.update(Urgency::Now, |facts| facts.ports = ports);
     }
 }
 

@@ -117,18 +117,18 @@ impl Baseline {
     fn is_active(&mut self, at: Moment, look: &Look) -> bool {
         let processes = look.facts.processes.as_deref().unwrap_or_default();
         match self.rule {
-            Rule::Connections => look.scenery.inbound.values().any(|count| *count > 0),
+            Rule::Connections => look.context.inbound.values().any(|count| *count > 0),
             Rule::Process => processes.iter().any(|process| agent_name(process).is_some()),
             Rule::FileTimes => self.has_file_changed(look),
             Rule::Processor => self.is_busy(at),
             Rule::Turn => !self.turns.is_empty(),
             Rule::Script => {
-                let mentions = !look.scenery.mention_agents.is_empty()
+                let mentions = !look.context.mention_agents.is_empty()
                     || processes.iter().any(|process| agent_name(process).is_some());
-                let connected = look.scenery.inbound.values().any(|count| *count > 0);
+                let connected = look.context.inbound.values().any(|count| *count > 0);
                 let logged_in = processes.iter().any(is_login);
                 let changed = look
-                    .scenery
+                    .context
                     .newest_file_secs
                     .is_some_and(|changed| (at.0 / 1000).saturating_sub(changed) < self.timeout_ms / 1000);
                 mentions || connected || logged_in || changed
@@ -137,7 +137,7 @@ impl Baseline {
     }
 
     fn has_file_changed(&mut self, look: &Look) -> bool {
-        let newest = look.scenery.newest_file_secs;
+        let newest = look.context.newest_file_secs;
         let before = std::mem::replace(&mut self.newest_file, newest);
         newest > before
     }

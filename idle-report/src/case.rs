@@ -92,7 +92,7 @@ impl Case {
     /// Whether it tells when files changed.
     pub fn knows_files(&self) -> bool {
         let tells =
-            |entry: &Entry| matches!(entry, Entry::Look(look) if look.scenery.newest_file_secs.is_some());
+            |entry: &Entry| matches!(entry, Entry::Look(look) if look.context.newest_file_secs.is_some());
         self.entries.iter().any(|(_, entry)| tells(entry))
     }
 
@@ -108,7 +108,7 @@ const STAGE_PORTS: u16 = 10_000;
 
 fn leave_out_the_stage(entry: &mut Entry) {
     if let Entry::Look(look) = entry {
-        look.scenery.inbound.retain(|port, _| *port < STAGE_PORTS);
+        look.context.inbound.retain(|port, _| *port < STAGE_PORTS);
     }
 }
 

@@ -6,11 +6,11 @@ mod turns;
 use super::case::Case;
 use ebbtide_api::vm::VmPolicy;
 use ebbtide_idle_agent::idle::facts::Facts;
-use ebbtide_idle_agent::idle::judge::agent_activity::{Sight, Sockets};
+use ebbtide_idle_agent::idle::judge::agent_activity::{AgentObservation, Sockets};
 use ebbtide_idle_agent::idle::judge::every;
-use ebbtide_idle_agent::idle::judge::turns::Status;
+use ebbtide_idle_agent::idle::judge::turns::SessionStatus;
 use ebbtide_idle_agent::idle::read::hook::Happened;
-use ebbtide_idle_agent::idle::trace::{Entry, Header, Look, Scenery, Source, Trace, is_held_out};
+use ebbtide_idle_agent::idle::trace::{Entry, Header, Look, Source, Trace, TraceContext, is_held_out};
 use ebbtide_idle_agent::os::clock::Moment;
 use ebbtide_idle_agent::os::processes::Process;
 use fastrand::Rng;
@@ -50,7 +50,7 @@ struct Witnessed {
     receives_per_sec: u64,
     writes: bool,
     grown: u64,
-    status: Option<Status>,
+    status: Option<SessionStatus>,
 }
 
 /// The machine.
@@ -181,7 +181,7 @@ impl Scene {
         let shell = self.shell();
         let pid = self.add_next(shell, name, USER, true);
         self.load(pid, 12);
-        let status = (name == "claude").then_some(Status::Idle);
+        let status = (name == "claude").then_some(SessionStatus::Idle);
         self.agents.insert(pid, Witnessed { status, ..Witnessed::default() });
         pid
     }
@@ -257,7 +257,7 @@ impl Scene {
     }
 
     /// What an agent says of itself in its session file.
-    pub fn says(&mut self, agent: u32, status: Status) {
+    pub fn says(&mut self, agent: u32, status: SessionStatus) {
         if let Some(witnessed) = self.agents.get_mut(&agent) {
             witnessed.status = Some(status);
         }
@@ -365,9 +365,9 @@ impl Scene {
     }
 
     fn look(&self) -> Look {
-        let sight = |(pid, witnessed): (&u32, &Witnessed)| {
+        let observation = |(pid, witnessed): (&u32, &Witnessed)| {
             let started = self.processes.get(pid).map_or(0, |running| running.process.started);
-            Sight {
+            AgentObservation {
                 process: (*pid, started),
                 sockets: Some(witnessed.sockets),
                 grown: witnessed.grown,
@@ -385,15 +385,15 @@ impl Scene {
             terminals: Ok(Some(self.terminals.clone())),
             people: self.people,
             cloudcli: Default::default(),
-            sights: if self.blind { Vec::new() } else { self.agents.iter().map(sight).collect() },
+            observations: if self.blind { Vec::new() } else { self.agents.iter().map(observation).collect() },
         };
-        let scenery = Scenery {
+        let context = TraceContext {
             newest_file_secs: Some(self.newest_file_secs),
             inbound: self.inbound.clone(),
             // CloudCLI's path names Claude.
             mention_agents: self.servers.iter().take(1).copied().collect(),
         };
-        Look { facts, scenery }
+        Look { facts, context }
     }
 
     fn wall(&self) -> i64 {

@@ -3,7 +3,7 @@
 //! happened once in it happens once a round; what ended in it or began in it did so for good.
 
 use super::case::Case;
-use ebbtide_idle_agent::idle::judge::agent_activity::Sight;
+use ebbtide_idle_agent::idle::judge::agent_activity::AgentObservation;
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
 use ebbtide_idle_agent::os::clock::Moment;
 use ebbtide_idle_agent::os::processes::Process;
@@ -68,23 +68,28 @@ fn later(look: &Look, first: &Look, last: &Look, rounds: u64) -> Look {
             }
         }
     }
-    let of_the_last =
-        |sight: &Sight| last.facts.sights.iter().find(|other| other.process == sight.process).cloned();
-    look.facts.sights.retain(|sight| of_the_last(sight).is_some());
-    for sight in &mut look.facts.sights {
+    let of_the_last = |observation: &AgentObservation| {
+        last.facts.observations.iter().find(|other| other.process == observation.process).cloned()
+    };
+    look.facts.observations.retain(|observation| of_the_last(observation).is_some());
+    for observation in &mut look.facts.observations {
         // What an agent says of itself and whether it has asked is as it was in the end.
-        if let Some(last) = of_the_last(sight) {
-            sight.status = last.status;
-            if let (Some(now), Some(last)) = (&mut sight.sockets, last.sockets) {
+        if let Some(last) = of_the_last(observation) {
+            observation.status = last.status;
+            if let (Some(now), Some(last)) = (&mut observation.sockets, last.sockets) {
                 (now.open, now.is_asked) = (last.open, last.is_asked);
             }
         }
-        let same = |all: &Look| all.facts.sights.iter().find(|other| other.process == sight.process).cloned();
+        let same = |all: &Look| {
+            all.facts.observations.iter().find(|other| other.process == observation.process).cloned()
+        };
         if let (Some(first), Some(last)) = (same(first), same(last)) {
             if first.grown != last.grown {
-                sight.grown = sight.grown.wrapping_add(rounds);
+                observation.grown = observation.grown.wrapping_add(rounds);
             }
-            if let (Some(now), Some(first), Some(last)) = (&mut sight.sockets, first.sockets, last.sockets) {
+            if let (Some(now), Some(first), Some(last)) =
+                (&mut observation.sockets, first.sockets, last.sockets)
+            {
                 now.received_bytes = grown(now.received_bytes, first.received_bytes, last.received_bytes);
                 now.sent_bytes = grown(now.sent_bytes, first.sent_bytes, last.sent_bytes);
             }
@@ -92,9 +97,9 @@ fn later(look: &Look, first: &Look, last: &Look, rounds: u64) -> Look {
     }
     look.facts.people = grown(look.facts.people, first.facts.people, last.facts.people);
     if let (Some(now), Some(first), Some(last)) =
-        (look.scenery.newest_file_secs, first.scenery.newest_file_secs, last.scenery.newest_file_secs)
+        (look.context.newest_file_secs, first.context.newest_file_secs, last.context.newest_file_secs)
     {
-        look.scenery.newest_file_secs = Some(grown(now, first, last));
+        look.context.newest_file_secs = Some(grown(now, first, last));
     }
     look
 }

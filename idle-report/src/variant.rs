@@ -287,8 +287,8 @@ fn shift(look: &mut Look, from_ms: u64, length_ms: u64) {
     for process in look.facts.processes.iter_mut().flatten() {
         later_tick(&mut process.started, from_ms, length_ms);
     }
-    for sight in &mut look.facts.sights {
-        later_tick(&mut sight.process.1, from_ms, length_ms);
+    for observation in &mut look.facts.observations {
+        later_tick(&mut observation.process.1, from_ms, length_ms);
     }
 }
 
@@ -312,10 +312,10 @@ fn blind(entry: &mut Cow<'_, Entry>, disturbance: Disturbance) {
         match disturbance {
             Disturbance::BlindToProcesses => {
                 look.facts.processes = Err("it cannot be read".to_owned());
-                look.facts.sights.clear();
+                look.facts.observations.clear();
             }
             Disturbance::BlindToTerminals => look.facts.terminals = Err("it cannot be read".to_owned()),
-            _ => look.facts.sights.iter_mut().for_each(|sight| sight.sockets = None),
+            _ => look.facts.observations.iter_mut().for_each(|observation| observation.sockets = None),
         }
     }
 }

@@ -14,14 +14,14 @@ use serde::Serialize;
 
 use super::Access;
 use super::archive_source::Source;
-use super::backend::Store;
-use super::events::{Bars, Events, Phase, Warnings};
+use super::backend::Backend;
+use super::events::{Bars, Events, LibraryWarnings, Phase};
 use super::excludes::Excludes;
 use super::failure::Failure;
 use super::receipt::{self, Receipt};
 use super::repository;
 use super::scope::Scope;
-use super::warnings::{Findings, OwnExcluded, Reasoned};
+use super::warnings::{OwnExcluded, PathWarnings, Reasoned};
 
 /// How often everything is looked through at most, as long as files are written to while they are read.
 const PASSES: u32 = 3;
@@ -101,50 +101,50 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     let extra = order.exclude_file.as_deref().map(|path| Ok((path, read(path)?))).transpose()?;
     let excludes = Excludes::parse(extra.as_ref().map(|(path, text)| (*path, text.as_str())))?;
     let key = access.key()?;
-    let store = access.store();
+    let backend = access.backend();
 
     events.phase(Phase::Scan);
-    let created = order.init && repository::ensure(&store, &key)?;
+    let created = order.init && repository::ensure(&backend, &key)?;
     let cache = access.cache()?;
     let scope = Scope::new(&order.root, &order.include, &order.optional, excludes)?;
-    let writer = Writer { store: &store, key: &key, cache: cache.path(), order, events };
+    let writer = Writer { backend: &backend, key: &key, cache: cache.path(), order, events };
     let mut changed = false;
     let mut passes = 0;
-    let (id, tree, findings) = loop {
+    let (id, tree, path_warnings) = loop {
         passes += 1;
-        let source = Source::new(scope.clone(), Arc::clone(&store), Arc::clone(events));
+        let source = Source::new(scope.clone(), Arc::clone(&backend), Arc::clone(events));
         let snapshot = writer.pass(&source)?;
         let is_new = *snapshot.id != Id::default();
         changed |= is_new;
         let id: SnapshotId = if is_new { snapshot.id } else { snapshot.parent.unwrap_or(snapshot.id) };
-        let findings = source.findings();
+        let path_warnings = source.path_warnings();
         // Another pass reads what has changed since, above all what was torn.
-        if passes == PASSES || !findings.is_torn() {
-            findings.admit_torn(events);
-            break (id, snapshot.tree, findings);
+        if passes == PASSES || !path_warnings.is_torn() {
+            path_warnings.admit_torn(events);
+            break (id, snapshot.tree, path_warnings);
         }
     };
     // Of a pass that was repeated packs and indexes are left, and its name as this snapshot's parent, which nothing looks
     // up. A snapshot would stay for ever: no list would name it.
-    store.publish(*id)?;
+    backend.publish(*id)?;
 
     // A store of its own: nothing the writer remembers can stand in for what is stored. It reads as of this snapshot, so
     // that it proves exactly what a wake will be shown.
-    let fresh = Access { as_of: Some(id.to_hex().as_str().to_owned()), ..access.clone() }.store();
+    let fresh = Access { as_of: Some(id.to_hex().as_str().to_owned()), ..access.clone() }.backend();
     if created && fresh.list(FileType::Key)?.is_empty() {
         return Err(Failure::Incomplete { what: "the repository", detail: "it has no key file".to_owned() });
     }
     let receipt = receipt::read(&fresh, &key, id, events)?;
-    compare(&receipt, &findings, tree)?;
+    compare(&receipt, &path_warnings, tree)?;
 
     let packs_new = match known {
         Some(known) => receipt.packs.iter().filter(|(name, _)| !known.contains(*name)).map(pack).collect(),
-        None => store.written_packs().iter().map(pack).collect(),
+        None => backend.written_packs().iter().map(pack).collect(),
     };
-    let (skipped, skipped_more) = findings.skipped();
-    let unreadable = findings.unreadable();
-    let (unreadable_more, vanished_more, unsteady_more) = findings.more();
-    let (mut warnings, more) = Warnings::take();
+    let (skipped, skipped_more) = path_warnings.skipped();
+    let unreadable = path_warnings.unreadable();
+    let (unreadable_more, vanished_more, unsteady_more) = path_warnings.more();
+    let (mut warnings, more) = LibraryWarnings::take();
     if more > 0 {
         warnings.push(format!("and {more} more"));
     }
@@ -160,22 +160,22 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
         dirs: receipt.counts.dirs,
         skipped,
         skipped_more,
-        excluded: findings.own(),
+        excluded: path_warnings.own(),
         unreadable,
         unreadable_more,
-        vanished: findings.vanished(),
+        vanished: path_warnings.vanished(),
         vanished_more,
-        unsteady: findings.unsteady(),
+        unsteady: path_warnings.unsteady(),
         unsteady_more,
         warnings,
-        bytes_sent: store.rest().bytes_sent(),
+        bytes_sent: backend.rest().bytes_sent(),
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
 }
 
 /// Takes snapshots.
 struct Writer<'a> {
-    store: &'a Arc<Store>,
+    backend: &'a Arc<Backend>,
     key: &'a str,
     cache: &'a Path,
     order: &'a Order,
@@ -186,10 +186,10 @@ impl Writer<'_> {
     /// Reads everything once. The newest snapshot of the same host and includes is the parent: files that stand as it has
     /// them are not read.
     fn pass(&self, source: &Source) -> Result<SnapshotFile, Failure> {
-        let explain = |error: Box<rustic_core::RusticError>| self.store.explain(&error);
+        let explain = |error: Box<rustic_core::RusticError>| self.backend.explain(&error);
         let bars = Bars::Shown(Arc::clone(self.events));
         let repository =
-            repository::open(self.store, self.key, self.cache, bars)?.to_indexed_ids().map_err(explain)?;
+            repository::open(self.backend, self.key, self.cache, bars)?.to_indexed_ids().map_err(explain)?;
         let mut options = SnapshotOptions::default()
             .host(self.order.host.clone())
             .command("ebb-agent backup run".to_owned());
@@ -203,18 +203,22 @@ impl Writer<'_> {
         let paths = [self.order.include.as_slice(), &self.order.optional].concat();
         let snapshot = repository.archive(&options, source, snapshot, &paths).map_err(explain)?;
         // The library goes on after errors of single files, and a store that fails looks like one to it.
-        self.store.rest().fatal().map_or(Ok(snapshot), Err)
+        self.backend.rest().fatal().map_or(Ok(snapshot), Err)
     }
 }
 
-/// Checks the fresh reader's findings against the writer's.
-fn compare(receipt: &Receipt, findings: &Findings, tree: rustic_core::TreeId) -> Result<(), Failure> {
+/// Checks what the fresh reader found against what the writer wrote.
+fn compare(
+    receipt: &Receipt,
+    path_warnings: &PathWarnings,
+    tree: rustic_core::TreeId,
+) -> Result<(), Failure> {
     if receipt.snapshot.tree != tree {
         let detail = "the snapshot in the store has another tree than the one written".to_owned();
         return Err(Failure::Incomplete { what: "the receipt", detail });
     }
     let found = receipt.counts.files + receipt.counts.others;
-    let expected = findings.expected();
+    let expected = path_warnings.expected();
     if found != expected {
         let detail = format!("the snapshot holds {found} entries, {expected} were read");
         return Err(Failure::Incomplete { what: "the snapshot", detail });

@@ -2,7 +2,7 @@
 //!
 //! The library drops what it cannot read with a log line; here every such path is written down with its reason, because
 //! a receipt must name what it lacks. The directories above and at each include carry their real owner and mode, so that
-//! any restic restores them. Which entries there are is `scope.rs`, how each is read `steady.rs`.
+//! any restic restores them. Which entries there are is `scope.rs`, how each is read `consistent_read.rs`.
 
 use std::collections::HashSet;
 use std::io::ErrorKind as IoErrorKind;
@@ -14,36 +14,36 @@ use rustic_core::repofile::{Node, NodeType};
 use rustic_core::{LocalSourceSaveOptions, ReadSource, ReadSourceEntry, RusticResult, XattrOption};
 
 use super::attributes;
-use super::backend::Store;
+use super::backend::Backend;
 use super::consistent_read::{Opener, let_step_pass, mapped_for_writing};
 use super::events::Events;
 use super::restore_contents::{modified, seconds_and_nanos};
 use super::scope::{Include, Scope, join};
-use super::warnings::Findings;
+use super::warnings::PathWarnings;
 
 /// What is to be read.
 pub struct Source {
     scope: Scope,
-    store: Arc<Store>,
+    backend: Arc<Backend>,
     events: Arc<Events>,
-    findings: Arc<Findings>,
+    path_warnings: Arc<PathWarnings>,
 }
 
 impl Source {
     /// Prepares to read everything in `scope`. Includes that do not exist are written down as skipped.
-    pub fn new(scope: Scope, store: Arc<Store>, events: Arc<Events>) -> Self {
-        let findings = Arc::new(Findings::default());
+    pub fn new(scope: Scope, backend: Arc<Backend>, events: Arc<Events>) -> Self {
+        let path_warnings = Arc::new(PathWarnings::default());
         for absent in scope.absent() {
-            findings.skip(absent, "absent");
+            path_warnings.skip(absent, "absent");
         }
         for notice in scope.notices() {
-            findings.notice(notice.clone());
+            path_warnings.notice(notice.clone());
         }
-        Self { scope, store, events, findings }
+        Self { scope, backend, events, path_warnings }
     }
 
-    pub fn findings(&self) -> Arc<Findings> {
-        Arc::clone(&self.findings)
+    pub fn path_warnings(&self) -> Arc<PathWarnings> {
+        Arc::clone(&self.path_warnings)
     }
 }
 
@@ -55,7 +55,7 @@ impl ReadSource for Source {
         let mut total = 0;
         for include in self.scope.includes() {
             for entry in self.scope.walk(include, None).flatten() {
-                if self.store.rest().fatal().is_some() {
+                if self.backend.rest().fatal().is_some() {
                     return Ok(None);
                 }
                 if entry.file_type().is_some_and(|kind| kind.is_file()) {
@@ -70,7 +70,7 @@ impl ReadSource for Source {
         let root = self.scope.root();
         let above = |path: PathBuf| (path.clone(), Part::Above(join(root, &path), path));
         let mut parts: Vec<(PathBuf, Part)> = self.scope.ancestors().into_iter().map(above).collect();
-        let told = self.scope.note_in(&self.findings);
+        let told = self.scope.note_in(&self.path_warnings);
         for include in self.scope.includes() {
             let walk = self.scope.walk(include, Some(Arc::clone(&told)));
             parts.push((include.shown.clone(), Part::Below(Box::new(walk), include.clone())));
@@ -78,9 +78,9 @@ impl ReadSource for Source {
         // An ancestor sorts before what it holds, and after everything of an earlier include.
         parts.sort_by(|(one, _), (other, _)| one.cmp(other));
         let reader = Reader {
-            store: Arc::clone(&self.store),
+            backend: Arc::clone(&self.backend),
             events: Arc::clone(&self.events),
-            findings: self.findings(),
+            path_warnings: self.path_warnings(),
             mapped: Arc::new(mapped_for_writing()),
         };
         Box::new(parts.into_iter().flat_map(move |(_, part)| reader.clone().read(part)))
@@ -94,9 +94,9 @@ enum Part {
 
 #[derive(Clone)]
 struct Reader {
-    store: Arc<Store>,
+    backend: Arc<Backend>,
     events: Arc<Events>,
-    findings: Arc<Findings>,
+    path_warnings: Arc<PathWarnings>,
     mapped: Arc<HashSet<u64>>,
 }
 
@@ -114,8 +114,8 @@ impl Reader {
             }
             Part::Below(walk, include) => Box::new(
                 walk.take_while({
-                    let store = Arc::clone(&self.store);
-                    move |_| store.rest().fatal().is_none()
+                    let backend = Arc::clone(&self.backend);
+                    move |_| backend.rest().fatal().is_none()
                 })
                 .filter_map(move |entry| match entry {
                     Ok(entry) => {
@@ -127,7 +127,7 @@ impl Reader {
                         let kind = error.io_error().map_or(IoErrorKind::Other, std::io::Error::kind);
                         let path =
                             path_of(&error).map_or_else(|| include.shown.clone(), |path| include.show(path));
-                        self.findings.fail(&self.events, &path, kind, &error.to_string());
+                        self.path_warnings.fail(&self.events, &path, kind, &error.to_string());
                         None
                     }
                 })
@@ -146,7 +146,7 @@ impl Reader {
                     Err(gone) if gone.kind() == IoErrorKind::NotFound => IoErrorKind::NotFound,
                     _ => IoErrorKind::Other,
                 };
-                self.findings.fail(&self.events, shown, kind, &error.to_string());
+                self.path_warnings.fail(&self.events, shown, kind, &error.to_string());
                 return None;
             }
         };
@@ -154,11 +154,11 @@ impl Reader {
         mapped.node.meta.extended_attributes = attributes.kept;
         if !attributes.lost.is_empty() {
             // The entry itself is kept: it is not lost, but not whole either.
-            self.findings.fail(&self.events, shown, IoErrorKind::Other, &attributes.lost.join("; "));
+            self.path_warnings.fail(&self.events, shown, IoErrorKind::Other, &attributes.lost.join("; "));
         }
         let node = Node::new_node(shown.file_name()?, mapped.node.node_type, mapped.node.meta);
         if !node.is_dir() {
-            self.findings.hand();
+            self.path_warnings.hand();
             self.events.files(1);
         }
         let open = (node.node_type == NodeType::File).then(|| {
@@ -172,7 +172,7 @@ impl Reader {
                 shown: shown.to_path_buf(),
                 listed: (node.meta.size, modified(&node)),
                 events: Arc::clone(&self.events),
-                findings: Arc::clone(&self.findings),
+                path_warnings: Arc::clone(&self.path_warnings),
                 mapped: Arc::clone(&self.mapped),
             }
         });
@@ -194,7 +194,7 @@ fn path_of(error: &ignore::Error) -> Option<&Path> {
 mod tests {
     use super::super::excludes::Excludes;
     use super::super::failure::show_path;
-    use super::super::rest::{Address, Patience, Rest};
+    use super::super::rest::{Address, Rest, RetryBudget};
     use super::*;
     use std::time::Duration;
 
@@ -204,11 +204,11 @@ mod tests {
             token_file: PathBuf::from("/nonexistent"),
             as_of: None,
         };
-        let patience = Patience { stall: Duration::ZERO, renewal: Duration::ZERO };
-        let store = Store::new(Rest::new(address, patience));
+        let retry_budget = RetryBudget { stall: Duration::ZERO, renewal: Duration::ZERO };
+        let backend = Backend::new(Rest::new(address, retry_budget));
         let includes: Vec<PathBuf> = includes.iter().map(PathBuf::from).collect();
         let scope = Scope::new(root, &includes, &[], Excludes::parse(None).unwrap()).unwrap();
-        Source::new(scope, store, Events::new())
+        Source::new(scope, backend, Events::new())
     }
 
     fn listed(source: &Source) -> Vec<String> {
@@ -242,11 +242,11 @@ mod tests {
         let listed = listed(&source);
         assert!(listed.contains(&"/workspaces/app/.ebbignore".to_owned()), "{listed:?}");
         assert!(!listed.iter().any(|path| path.contains("data") || path.contains(".git")), "{listed:?}");
-        let own = source.findings().own();
+        let own = source.path_warnings().own();
         assert_eq!((own.paths, own.files, own.bytes, own.at_least), (2, 2, 5, false));
         assert_eq!(own.first[1].path, "/workspaces/app/data");
         assert_eq!(own.first[1].reason, "`data/` in /workspaces/app/.ebbignore");
         assert!(own.notices.len() == 1 && own.notices[0].contains("pushed nowhere"), "{:?}", own.notices);
-        assert_eq!(source.findings().skipped().0, []);
+        assert_eq!(source.path_warnings().skipped().0, []);
     }
 }

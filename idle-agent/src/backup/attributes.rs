@@ -1,7 +1,7 @@
 //! The extended attributes of an entry, each kept or named.
 //!
 //! The library drops all attributes of an entry with a log line where it cannot read one of them. Here the others are kept
-//! and what is lost comes back with its reason, for the findings. Must never follow a link, and never lose one in silence.
+//! and what is lost comes back with its reason, for the warnings. Must never follow a link, and never lose one in silence.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

@@ -30,7 +30,7 @@ struct Listed {
 }
 
 /// The repository's objects.
-pub struct Store {
+pub struct Backend {
     /// Itself, for uploads that outlive the call that began them.
     this: Weak<Self>,
     rest: Rest,
@@ -46,7 +46,7 @@ pub struct Store {
     drafts: Mutex<BTreeMap<Id, Bytes>>,
 }
 
-impl Store {
+impl Backend {
     pub fn new(rest: Rest) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
@@ -253,7 +253,7 @@ impl Store {
     pub fn open_window(&self, id: &Id, offset: u32, length: u32) -> Result<Window<'_>, Failure> {
         let content = self.read_range(FileType::Pack, id, offset, length)?;
         lock(&self.windows).insert(*id, (offset, content.into()));
-        Ok(Window { store: self, id: *id })
+        Ok(Window { backend: self, id: *id })
     }
 
     /// Writes an object that must not exist yet; one that exists with the same name and size was written before.
@@ -386,7 +386,7 @@ fn library(failure: &Failure) -> Box<RusticError> {
     RusticError::new(ErrorKind::Backend, failure.to_string())
 }
 
-impl ReadBackend for Store {
+impl ReadBackend for Backend {
     fn location(&self) -> String {
         self.rest.base().to_string()
     }
@@ -431,16 +431,16 @@ impl ReadBackend for Store {
     }
 }
 
-impl WriteBackend for Store {
+impl WriteBackend for Backend {
     fn create(&self) -> RusticResult<()> {
         self.begin().map_err(|failure| library(&failure))
     }
 
     fn write_bytes(&self, kind: FileType, id: &Id, _cacheable: bool, content: BytesList) -> RusticResult<()> {
         let written = match (kind, self.this.upgrade()) {
-            (FileType::Pack, Some(store)) => {
+            (FileType::Pack, Some(backend)) => {
                 let id = *id;
-                self.uploads.begin(move || store.write(FileType::Pack, &id, &content))
+                self.uploads.begin(move || backend.write(FileType::Pack, &id, &content))
             }
             (FileType::Snapshot, _) => self.uploads.all_done().map(|()| {
                 let whole: Vec<u8> = content.slice().iter().flat_map(|part| part.iter().copied()).collect();
@@ -462,12 +462,12 @@ impl WriteBackend for Store {
 
 /// A stretch of a pack that is in memory until this is dropped.
 pub struct Window<'a> {
-    store: &'a Store,
+    backend: &'a Backend,
     id: Id,
 }
 
 impl Drop for Window<'_> {
     fn drop(&mut self) {
-        lock(&self.store.windows).remove(&self.id);
+        lock(&self.backend.windows).remove(&self.id);
     }
 }

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::events::Events;
-use super::warnings::Findings;
+use super::warnings::PathWarnings;
 
 /// Files up to this size are read whole before any of it is handed over.
 const SMALL: u64 = 1 << 20;
@@ -97,7 +97,7 @@ pub struct Opener {
     /// Length and modification time as they were listed; the snapshot carries these.
     pub listed: (u64, Option<(i64, i64)>),
     pub events: Arc<Events>,
-    pub findings: Arc<Findings>,
+    pub path_warnings: Arc<PathWarnings>,
     /// See [`mapped_for_writing`].
     pub mapped: Arc<HashSet<u64>>,
 }
@@ -127,12 +127,12 @@ impl ReadSourceOpen for Opener {
             }
             // What was read twice stood like that between the two readings: a log that only grew.
             if let Some(before) = before.take_if(|before| last.starts_with(before)) {
-                self.findings.unsteady_file(&self.shown);
+                self.path_warnings.unsteady_file(&self.shown);
                 return Ok(Watched::Small(Cursor::new(before)));
             }
         }
         let reason = format!("it changed each of the {TRIES} times it was read; the last reading is kept");
-        self.findings.torn_file(&self.shown, &reason);
+        self.path_warnings.torn_file(&self.shown, &reason);
         Ok(Watched::Small(Cursor::new(last)))
     }
 }
@@ -163,15 +163,15 @@ impl Opener {
     }
 
     fn unreadable(&self, error: std::io::Error) -> Box<RusticError> {
-        self.findings.lose();
-        self.findings.fail(&self.events, &self.shown, error.kind(), &error.to_string());
+        self.path_warnings.lose();
+        self.path_warnings.fail(&self.events, &self.shown, error.kind(), &error.to_string());
         RusticError::with_source(ErrorKind::InputOutput, "the file cannot be read", error)
     }
 
     fn replaced(&self) -> Box<RusticError> {
-        self.findings.lose();
+        self.path_warnings.lose();
         let reason = "something that is no file took its place while the backup ran";
-        self.findings.torn_file(&self.shown, reason);
+        self.path_warnings.torn_file(&self.shown, reason);
         RusticError::new(ErrorKind::InputOutput, reason)
     }
 
@@ -179,7 +179,7 @@ impl Opener {
     fn note_if_unlisted(&self, stamp: &Stamp) {
         let (size, mtime) = self.listed;
         if stamp.size != size || mtime.is_some_and(|mtime| mtime != stamp.mtime) {
-            self.findings.unsteady_file(&self.shown);
+            self.path_warnings.unsteady_file(&self.shown);
         }
     }
 }
@@ -269,9 +269,9 @@ impl Read for Large {
                 if !self.failed {
                     self.failed = true;
                     // A file that is gone can still be read; a reading error never means "gone".
-                    self.opener.findings.lose();
+                    self.opener.path_warnings.lose();
                     let (events, shown) = (&self.opener.events, &self.opener.shown);
-                    self.opener.findings.fail(events, shown, IoErrorKind::Other, &error.to_string());
+                    self.opener.path_warnings.fail(events, shown, IoErrorKind::Other, &error.to_string());
                 }
                 Err(error)
             }
@@ -289,10 +289,10 @@ impl Drop for Large {
             return self.opener.note_if_unlisted(&self.stamp);
         }
         if now.is_ok_and(|now| self.is_whole(&now)) {
-            self.opener.findings.unsteady_file(&self.opener.shown);
+            self.opener.path_warnings.unsteady_file(&self.opener.shown);
         } else {
             let reason = "it was changed while it was read; the snapshot may hold a mixture of two states";
-            self.opener.findings.torn_file(&self.opener.shown, reason);
+            self.opener.path_warnings.torn_file(&self.opener.shown, reason);
         }
     }
 }
@@ -305,12 +305,12 @@ mod tests {
 
     struct Bench {
         dir: tempfile::TempDir,
-        findings: Arc<Findings>,
+        path_warnings: Arc<PathWarnings>,
     }
 
     impl Bench {
         fn new() -> Self {
-            Self { dir: tempfile::tempdir().unwrap(), findings: Arc::new(Findings::default()) }
+            Self { dir: tempfile::tempdir().unwrap(), path_warnings: Arc::new(PathWarnings::default()) }
         }
 
         fn file(&self) -> PathBuf {
@@ -325,18 +325,18 @@ mod tests {
                 shown: PathBuf::from("/w/file"),
                 listed: (stamp.size, Some(stamp.mtime)),
                 events: Events::new(),
-                findings: Arc::clone(&self.findings),
+                path_warnings: Arc::clone(&self.path_warnings),
                 mapped: Arc::default(),
             }
         }
 
         #[track_caller]
         fn check(&self, unsteady: &[&str], torn: Option<&str>) {
-            assert_eq!(self.findings.unsteady(), unsteady);
-            assert_eq!(self.findings.is_torn(), torn.is_some());
-            self.findings.admit_torn(&Events::new());
+            assert_eq!(self.path_warnings.unsteady(), unsteady);
+            assert_eq!(self.path_warnings.is_torn(), torn.is_some());
+            self.path_warnings.admit_torn(&Events::new());
             let reasons: Vec<String> =
-                self.findings.unreadable().into_iter().map(|found| found.reason).collect();
+                self.path_warnings.unreadable().into_iter().map(|found| found.reason).collect();
             match torn {
                 Some(torn) => assert!(reasons.len() == 1 && reasons[0].contains(torn), "{reasons:?}"),
                 None => assert_eq!(reasons, [""; 0]),
@@ -476,7 +476,7 @@ mod tests {
         let opener = bench.listed();
         std::fs::remove_file(bench.file()).unwrap();
         assert!(opener.open().is_err());
-        assert_eq!(bench.findings.vanished(), ["/w/file"]);
+        assert_eq!(bench.path_warnings.vanished(), ["/w/file"]);
         bench.check(&[], None);
     }
 }

@@ -182,14 +182,14 @@ impl RusticProgress for BytesBar {
 }
 
 /// Collects the library's warnings, which it writes to the log and nowhere else.
-pub struct Warnings;
+pub struct LibraryWarnings;
 
 static COLLECTED: Mutex<(Vec<String>, u64)> = Mutex::new((Vec::new(), 0));
 
-impl Warnings {
+impl LibraryWarnings {
     /// Listens from now on; harmless when another logger listens already.
     pub fn collect() {
-        if log::set_logger(&Warnings).is_ok() {
+        if log::set_logger(&LibraryWarnings).is_ok() {
             log::set_max_level(log::LevelFilter::Warn);
         }
     }
@@ -200,7 +200,7 @@ impl Warnings {
     }
 }
 
-impl log::Log for Warnings {
+impl log::Log for LibraryWarnings {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         metadata.level() <= log::Level::Warn && metadata.target().starts_with("rustic_core")
     }

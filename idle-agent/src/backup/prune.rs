@@ -27,7 +27,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Access;
-use super::backend::Store;
+use super::backend::Backend;
 use super::events::{Bars, Events, Phase};
 use super::failure::Failure;
 use super::repository;
@@ -65,34 +65,34 @@ pub struct Outcome {
 /// of the few indexes that were worked on, which then are named by none.
 pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outcome, Failure> {
     let forget = read_names(&order.forget)?;
-    let store = Access { as_of: Some(SEEN_AS_OF.to_owned()), ..access.clone() }.store();
+    let backend = Access { as_of: Some(SEEN_AS_OF.to_owned()), ..access.clone() }.backend();
     let cache = access.cache()?;
     events.phase(Phase::Scan);
-    let explain = |error: Box<RusticError>| store.explain(&error);
-    let repository = repository::open(&store, &access.key()?, cache.path(), Bars::Hidden)?;
-    let (gone, stays) = parted(store.list(FileType::Snapshot)?.into_iter().map(|(id, _)| id), &forget)?;
-    let trees = trees_of(&repository, &store, &stays)?;
+    let explain = |error: Box<RusticError>| backend.explain(&error);
+    let repository = repository::open(&backend, &access.key()?, cache.path(), Bars::Hidden)?;
+    let (gone, stays) = parted(backend.list(FileType::Snapshot)?.into_iter().map(|(id, _)| id), &forget)?;
+    let trees = trees_of(&repository, &backend, &stays)?;
     let indexed = repository.to_indexed().map_err(explain)?;
-    let needed = needed_blobs(&indexed, &store, trees.into_iter(), events)?;
+    let needed = needed_blobs(&indexed, &backend, trees.into_iter(), events)?;
     let repository = indexed.drop_index();
     let plan = Plan::new(&repository, &needed).map_err(explain)?;
     drop(needed);
-    let desk = Desk::new(repository.key(), store.read(FileType::Config, &Id::default())?);
+    let desk = Desk::new(repository.key(), backend.read(FileType::Config, &Id::default())?);
     drop(repository);
 
     at_once(AT_ONCE, &gone, |snapshot| {
-        store.remove_object(FileType::Snapshot, snapshot)?;
+        backend.remove_object(FileType::Snapshot, snapshot)?;
         events.files(1);
         Ok(())
     })?;
     let outcome = Mutex::new(Outcome { snapshots: gone.len() as u64, packs: 0, bytes: 0, indexes: 0 });
     let namings = Mutex::new(plan.namings);
     at_once(INDEXES_AT_ONCE, &plan.changes, |change| {
-        let old = store.read(FileType::Index, &change.index)?;
+        let old = backend.read(FileType::Index, &change.index)?;
         if let Some((id, content)) = desk.without(*change.index, old, &change.keeps).map_err(explain)? {
-            store.replace_index(&change.index, &id, &content.into())?;
+            backend.replace_index(&change.index, &id, &content.into())?;
         }
-        store.remove_object(FileType::Index, &change.index)?;
+        backend.remove_object(FileType::Index, &change.index)?;
         lock(&outcome).indexes += 1;
         for (pack, size) in &change.drops {
             let is_last = lock(&namings).get_mut(pack).is_some_and(|left| {
@@ -100,7 +100,7 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
                 *left == 0
             });
             if is_last {
-                store.remove_object(FileType::Pack, pack)?;
+                backend.remove_object(FileType::Pack, pack)?;
                 let mut outcome = lock(&outcome);
                 outcome.packs += 1;
                 outcome.bytes += u64::from(*size);
@@ -130,14 +130,14 @@ fn parted(
 /// the older ones may be what its owner goes back to: then nothing goes.
 fn trees_of(
     repository: &Repository<OpenStatus>,
-    store: &Store,
+    backend: &Backend,
     stays: &[Id],
 ) -> Result<BTreeSet<TreeId>, Failure> {
     let trees = Mutex::new(BTreeSet::new());
     at_once(AT_ONCE, stays, |id| {
         let snapshot: SnapshotFile = repository
             .get_file(&SnapshotId::from(*id))
-            .map_err(|error| blame(store, &error, || format!("snapshots/{}", id.to_hex().as_str())))?;
+            .map_err(|error| blame(backend, &error, || format!("snapshots/{}", id.to_hex().as_str())))?;
         lock(&trees).insert(snapshot.tree);
         Ok(())
     })?;
@@ -145,8 +145,8 @@ fn trees_of(
 }
 
 /// What the store says of an object; where it says nothing the object came whole and is not what it should be.
-fn blame(store: &Store, error: &RusticError, object: impl FnOnce() -> String) -> Failure {
-    match store.explain(error) {
+fn blame(backend: &Backend, error: &RusticError, object: impl FnOnce() -> String) -> Failure {
+    match backend.explain(error) {
         Failure::Library { message } => Failure::Damaged { object: object(), detail: message },
         failure => failure,
     }
@@ -196,7 +196,7 @@ impl Needed {
 /// Every blob that these trees hold, the trees among them. A tree that is not what its name says ends it.
 fn needed_blobs(
     repository: &Repository<IndexedFullStatus>,
-    store: &Store,
+    backend: &Backend,
     roots: impl Iterator<Item = TreeId>,
     events: &Events,
 ) -> Result<Needed, Failure> {
@@ -208,7 +208,7 @@ fn needed_blobs(
         at_once(AT_ONCE, &level, |tree| {
             let blob = BlobId::from(**tree);
             let content = repository.get_blob_cached(&blob, BlobType::Tree).map_err(|error| {
-                blame(store, &error, || {
+                blame(backend, &error, || {
                     let pack = repository.get_index_entry(tree).map(|entry| entry.pack);
                     pack.map_or_else(
                         |_| format!("tree {}", tree.to_hex().as_str()),

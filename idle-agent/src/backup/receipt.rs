@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustic_core::repofile::{IndexFile, Node, PackId, SnapshotFile, SnapshotId};
 use rustic_core::{FileType, Id, IndexedFullStatus, Repository, TreeId};
 
-use super::backend::Store;
+use super::backend::Backend;
 use super::events::{Bars, Events, Phase};
 use super::failure::Failure;
 use super::repository;
@@ -49,7 +49,7 @@ impl Counts {
 /// `Incomplete` when a blob or a pack is missing; `Damaged` when an object is not what its name says, or has another size
 /// than the index says; what the store says.
 pub fn read(
-    store: &Arc<Store>,
+    backend: &Arc<Backend>,
     key: &str,
     snapshot: SnapshotId,
     events: &Arc<Events>,
@@ -57,8 +57,8 @@ pub fn read(
     events.phase(Phase::Verify);
     let cache =
         tempfile::tempdir().map_err(|error| Failure::local("write to", &std::env::temp_dir(), error))?;
-    let repository = repository::open(store, key, cache.path(), Bars::Hidden)?;
-    let explain = |error: Box<rustic_core::RusticError>| store.explain(&error);
+    let repository = repository::open(backend, key, cache.path(), Bars::Hidden)?;
+    let explain = |error: Box<rustic_core::RusticError>| backend.explain(&error);
     let snapshot: SnapshotFile = {
         let mut file: SnapshotFile = repository.get_file(&snapshot).map_err(explain)?;
         file.id = snapshot;
@@ -67,9 +67,9 @@ pub fn read(
     let sizes = pack_sizes(&repository).map_err(explain)?;
     let repository = repository.to_indexed().map_err(explain)?;
     let mut reader =
-        Reader { repository: &repository, store, events, packs: HashSet::new(), seen: HashMap::new() };
+        Reader { repository: &repository, backend, events, packs: HashSet::new(), seen: HashMap::new() };
     let counts = reader.tree(snapshot.tree)?;
-    let stored: BTreeMap<Id, u64> = store.list(FileType::Pack)?.into_iter().collect();
+    let stored: BTreeMap<Id, u64> = backend.list(FileType::Pack)?.into_iter().collect();
     let mut packs = BTreeMap::new();
     for pack in reader.packs {
         let name = hex_of(&pack);
@@ -104,7 +104,7 @@ fn pack_sizes(
 
 struct Reader<'a> {
     repository: &'a Repository<IndexedFullStatus>,
-    store: &'a Store,
+    backend: &'a Backend,
     events: &'a Events,
     packs: HashSet<PackId>,
     seen: HashMap<TreeId, Counts>,
@@ -119,7 +119,7 @@ impl Reader<'_> {
         let entry =
             self.repository.get_index_entry(&id).map_err(|_| missing(&format!("tree {}", hex_of(&id))))?;
         self.packs.insert(entry.pack);
-        let tree = self.repository.get_tree(&id).map_err(|error| self.store.explain(&error))?;
+        let tree = self.repository.get_tree(&id).map_err(|error| self.backend.explain(&error))?;
         let mut counts = Counts::default();
         for node in &tree.nodes {
             counts.add(self.node(node)?);

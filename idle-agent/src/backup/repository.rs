@@ -16,7 +16,7 @@ use rustic_core::{
 };
 use sha2::{Digest, Sha512};
 
-use super::backend::Store;
+use super::backend::Backend;
 use super::events::Bars;
 use super::failure::Failure;
 use super::rest::lock;
@@ -27,22 +27,22 @@ const LEAST_KEY: usize = 32;
 /// (docs/decisions/0003). 1 GB makes 128 objects.
 const PACK_SIZE: &str = "8MiB";
 
-/// Opens the repository behind `store`; `cache` keeps index and trees between runs.
+/// Opens the repository behind `backend`; `cache` keeps index and trees between runs.
 ///
 /// # Errors
 /// `NoRepository` without a `config`; `WrongKey`; what the store says.
 pub fn open(
-    store: &Arc<Store>,
+    backend: &Arc<Backend>,
     key: &str,
     cache: &Path,
     bars: Bars,
 ) -> Result<Repository<OpenStatus>, Failure> {
-    if store.list(FileType::Config)?.is_empty() {
+    if backend.list(FileType::Config)?.is_empty() {
         return Err(Failure::NoRepository);
     }
     let attempt = |credentials: &Credentials| {
         let options = RepositoryOptions::default().cache_dir(cache);
-        let backends = RepositoryBackends::new(Arc::<Store>::clone(store), None);
+        let backends = RepositoryBackends::new(Arc::<Backend>::clone(backend), None);
         Repository::new_with_progress(&options, &backends, bars.clone()).and_then(|it| it.open(credentials))
     };
     if key.len() >= LEAST_KEY
@@ -58,7 +58,7 @@ pub fn open(
                           of the bucket, or from the bucket's own versions";
             return Failure::Damaged { object: "config".to_owned(), detail: detail.to_owned() };
         }
-        store.explain(&error)
+        backend.explain(&error)
     })
 }
 
@@ -66,20 +66,20 @@ pub fn open(
 ///
 /// # Errors
 /// `WeakKey` for a key that is too short; what the store says.
-pub fn ensure(store: &Arc<Store>, key: &str) -> Result<bool, Failure> {
-    if !store.list(FileType::Config)?.is_empty() {
+pub fn ensure(backend: &Arc<Backend>, key: &str) -> Result<bool, Failure> {
+    if !backend.list(FileType::Config)?.is_empty() {
         return Ok(false);
     }
     if key.len() < LEAST_KEY {
         return Err(Failure::WeakKey { length: key.len(), least: LEAST_KEY });
     }
-    let drafted = draft(key).map_err(|error| store.explain(&error))?;
-    store.begin()?;
+    let drafted = draft(key).map_err(|error| backend.explain(&error))?;
+    backend.begin()?;
     for kind in [FileType::Key, FileType::Config] {
         for ((_, id), content) in
             drafted.range((rank(kind), Id::default())..).take_while(|((of, _), _)| *of == rank(kind))
         {
-            store.write(kind, id, &BytesList::from(content.clone()))?;
+            backend.write(kind, id, &BytesList::from(content.clone()))?;
         }
     }
     Ok(true)

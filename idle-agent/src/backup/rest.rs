@@ -1,6 +1,6 @@
-//! The restic REST protocol, version 2, as a client: one request at a time, repeated until it succeeds or patience ends.
+//! The restic REST protocol, version 2, as a client: one request at a time, repeated until it succeeds or the retry budget is spent.
 //!
-//! Patience is bounded by progress, not by a count: as long as any object was transferred within the stall budget, every
+//! That budget is bounded by progress, not by a count: as long as any object was transferred within the stall budget, every
 //! other request may go on trying. A 401 means the token file is about to be renewed: it is read again before every
 //! request. A 410 ends everything at once. Must never write the token anywhere but into the Authorization header, and
 //! never send a body without its length (R2 refuses it).
@@ -19,7 +19,7 @@ use super::failure::Failure;
 
 /// How long the client puts up with a store that does not work.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct RetryBudget {
     /// Without a single transferred object for this long, the store counts as unreachable.
     pub stall: Duration,
     /// A refused token is given this long to be renewed.
@@ -49,7 +49,7 @@ pub type Answer = ureq::http::Response<ureq::Body>;
 pub struct Rest {
     agent: ureq::Agent,
     address: Address,
-    patience: Patience,
+    retry_budget: RetryBudget,
     fatal: Mutex<Option<Failure>>,
     changed: Condvar,
     progressed: Mutex<Instant>,
@@ -57,7 +57,7 @@ pub struct Rest {
 }
 
 impl Rest {
-    pub fn new(mut address: Address, patience: Patience) -> Self {
+    pub fn new(mut address: Address, retry_budget: RetryBudget) -> Self {
         if !address.base.path().ends_with('/') {
             let path = format!("{}/", address.base.path());
             address.base.set_path(&path);
@@ -65,7 +65,7 @@ impl Rest {
         Self {
             agent: agent(),
             address,
-            patience,
+            retry_budget,
             fatal: Mutex::new(None),
             changed: Condvar::new(),
             progressed: Mutex::new(Instant::now()),
@@ -104,7 +104,7 @@ impl Rest {
         first
     }
 
-    /// Repeats `attempt` until it is done, fails for good, or patience ends. What fails for good here ends the whole run,
+    /// Repeats `attempt` until it is done, fails for good, or the budget is spent. What fails for good here ends the whole run,
     /// save damage: that belongs to one object, and its reader decides.
     pub fn persist<T>(&self, what: &str, mut attempt: impl FnMut(&str) -> Attempt<T>) -> Result<T, Failure> {
         let begun = Instant::now();
@@ -122,7 +122,7 @@ impl Rest {
             if let Some((since, old)) = &refused
                 && *old == token
             {
-                if since.elapsed() >= self.patience.renewal {
+                if since.elapsed() >= self.retry_budget.renewal {
                     let waited_secs = since.elapsed().as_secs();
                     return Err(self.give_up(Failure::Unauthorized { waited_secs }));
                 }
@@ -142,7 +142,7 @@ impl Rest {
                 Attempt::Failed(failure) => return Err(self.give_up(failure)),
                 Attempt::Again { reason, after } => {
                     let stalled = (*lock(&self.progressed)).max(begun).elapsed();
-                    if stalled >= self.patience.stall {
+                    if stalled >= self.retry_budget.stall {
                         let stalled_secs = stalled.as_secs();
                         return Err(self.give_up(Failure::Stalled {
                             stalled_secs,
@@ -153,7 +153,7 @@ impl Rest {
                     refused = None;
                     eprintln!("{what}: {reason}; trying again");
                     let delay = after.or_else(|| delays.next()).unwrap_or(Duration::from_secs(20));
-                    self.rest(delay.min(self.patience.stall - stalled));
+                    self.rest(delay.min(self.retry_budget.stall - stalled));
                 }
             }
         }

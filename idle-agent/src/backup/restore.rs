@@ -1,6 +1,6 @@
 //! `backup restore`: a snapshot's files back on a machine, with owner, mode, times, links and extended attributes.
 //!
-//! Contents are written by `contents.rs`; the library sets the rest. It logs what it cannot set, stops at a hard link that
+//! Contents are written by `restore_contents.rs`; the library sets the rest. It logs what it cannot set, stops at a hard link that
 //! exists, and takes what it finds under a link's name for its own. So the way is cleared before, and the result is compared
 //! with the snapshot after. Safe to repeat after any interruption. Must never touch a path that the snapshot does not name,
 //! and never follow a name that leaves the target.
@@ -17,8 +17,8 @@ use rustic_core::{IndexedFullStatus, LocalDestination, LsOptions, Repository, Re
 use serde::Serialize;
 
 use super::Access;
-use super::backend::Store;
-use super::events::{Bars, Events, Phase, Warnings};
+use super::backend::Backend;
+use super::events::{Bars, Events, LibraryWarnings, Phase};
 use super::failure::{Failure, show_path};
 use super::repository;
 use super::restore_contents::{Contents, PORTION, is_first_name, modified};
@@ -76,20 +76,20 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
 
 fn restore(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outcome, Failure> {
     let begun = Instant::now();
-    let store = access.store();
+    let backend = access.backend();
     let cache = access.cache()?;
     events.phase(Phase::Scan);
-    let repository = repository::open(&store, &access.key()?, cache.path(), Bars::Hidden)?;
+    let repository = repository::open(&backend, &access.key()?, cache.path(), Bars::Hidden)?;
     let snapshot = repository.get_snapshot_from_str(&order.snapshot, |_| true).map_err(|error| {
-        match (store.rest().fatal(), store.damage()) {
+        match (backend.rest().fatal(), backend.damage()) {
             (None, None) => Failure::NoSnapshot { wanted: order.snapshot.clone() },
-            _ => store.explain(&error),
+            _ => backend.explain(&error),
         }
     })?;
-    let repository = repository.to_indexed().map_err(|error| store.explain(&error))?;
+    let repository = repository.to_indexed().map_err(|error| backend.explain(&error))?;
     let root =
-        repository.node_from_snapshot_and_path(&snapshot, "").map_err(|error| store.explain(&error))?;
-    let run = Run { repository, store, order, snapshot, root, listing: LsOptions::default() };
+        repository.node_from_snapshot_and_path(&snapshot, "").map_err(|error| backend.explain(&error))?;
+    let run = Run { repository, backend, order, snapshot, root, listing: LsOptions::default() };
 
     std::fs::create_dir_all(&order.target).map_err(|error| Failure::local("create", &order.target, error))?;
     let bytes = run.clear_the_way()?;
@@ -105,7 +105,7 @@ fn restore(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
 
 struct Run<'a> {
     repository: Repository<IndexedFullStatus>,
-    store: Arc<Store>,
+    backend: Arc<Backend>,
     order: &'a Order,
     snapshot: SnapshotFile,
     root: Node,
@@ -114,7 +114,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn explain(&self, error: &rustic_core::RusticError) -> Failure {
-        self.store.explain(error)
+        self.backend.explain(error)
     }
 
     /// All entries to restore, parents first, as paths below the target.
@@ -181,10 +181,10 @@ impl Run<'_> {
             let at = self.order.target.join(path.strip_prefix("/").unwrap_or(&path));
             contents.plan(&self.repository, &at, &node)?;
             if contents.planned() >= self.order.portion {
-                contents.write(&self.repository, &self.store, events)?;
+                contents.write(&self.repository, &self.backend, events)?;
             }
         }
-        contents.write(&self.repository, &self.store, events)?;
+        contents.write(&self.repository, &self.backend, events)?;
 
         let options = RestoreOptions::default();
         let explain = |error: Box<rustic_core::RusticError>| self.explain(&error);
@@ -253,7 +253,7 @@ impl Run<'_> {
                 outcome.differs.push(Reasoned { path: show_path(&Path::new("/").join(&path)), reason });
             }
         }
-        outcome.warnings = Warnings::take().0;
+        outcome.warnings = LibraryWarnings::take().0;
         Ok(outcome)
     }
 

@@ -16,7 +16,7 @@ use rustic_core::{BlobId, IndexedFullStatus, Repository};
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps};
 use sha2::{Digest, Sha256};
 
-use super::backend::Store;
+use super::backend::Backend;
 use super::events::Events;
 use super::failure::{Failure, show_path};
 use super::rest::lock;
@@ -125,7 +125,7 @@ impl Contents {
     pub fn write(
         &mut self,
         repository: &Repository<IndexedFullStatus>,
-        store: &Store,
+        backend: &Backend,
         events: &Events,
     ) -> Result<(), Failure> {
         self.planned = 0;
@@ -133,7 +133,7 @@ impl Contents {
         for file in files.iter().filter(|file| file.size == 0) {
             file.open()?;
         }
-        let writer = Writer { repository, store, events, files: &files };
+        let writer = Writer { repository, backend, events, files: &files };
         let waiting = Mutex::new(packs.into_iter());
         let failed: Mutex<Option<Failure>> = Mutex::new(None);
         std::thread::scope(|scope| {
@@ -176,7 +176,7 @@ pub fn seconds_and_nanos(second: i64, nanos: i32) -> (i64, i64) {
 
 struct Writer<'a> {
     repository: &'a Repository<IndexedFullStatus>,
-    store: &'a Store,
+    backend: &'a Backend,
     events: &'a Events,
     files: &'a [Target],
 }
@@ -222,14 +222,14 @@ impl Writer<'_> {
     fn run(&self, pack: PackId, run: &[Piece]) -> Result<(), Failure> {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(()) };
         let length = last.offset + last.length - first.offset;
-        let _window = self.store.open_window(&pack, first.offset, length)?;
+        let _window = self.backend.open_window(&pack, first.offset, length)?;
         for piece in run {
             let damaged = |detail: String| Failure::Damaged {
                 object: format!("data/{}", pack.to_hex().as_str()),
                 detail,
             };
             let content = self.repository.get_blob_cached(&piece.blob, BlobType::Data).map_err(|error| {
-                match self.store.rest().fatal().or_else(|| self.store.damage()) {
+                match self.backend.rest().fatal().or_else(|| self.backend.damage()) {
                     Some(failure) => failure,
                     None => damaged(error.display_log()),
                 }

@@ -18,10 +18,10 @@ const LOOKED_AT: usize = 30;
 
 /// Says what can be done about a damaged object, as a clause; `wanted` is the snapshot that cannot be restored.
 pub fn advise(access: &Access, wanted: &str, object: &str) -> Option<String> {
-    let store = access.store();
+    let backend = access.backend();
     let key = access.key().ok()?;
     let cache = tempfile::tempdir().ok()?;
-    let repository = repository::open(&Arc::clone(&store), &key, cache.path(), Bars::Hidden).ok()?;
+    let repository = repository::open(&Arc::clone(&backend), &key, cache.path(), Bars::Hidden).ok()?;
     let mut snapshots: Vec<SnapshotFile> = repository.get_all_snapshots().ok()?;
     snapshots.sort_by(|one, other| other.time.cmp(&one.time));
     let chosen = match wanted {
@@ -65,8 +65,9 @@ impl Looker<'_> {
         }
         let Ok(found) = self.repository.get_tree(&tree) else { return false };
         for node in &found.nodes {
-            let elsewhere = |blob| self.repository.get_index_entry(blob).is_ok_and(|at| at.pack != self.pack);
-            if !node.content.iter().flatten().all(elsewhere)
+            let container_listeners =
+                |blob| self.repository.get_index_entry(blob).is_ok_and(|at| at.pack != self.pack);
+            if !node.content.iter().flatten().all(container_listeners)
                 || node.subtree.is_some_and(|below| !self.is_without(below))
             {
                 return false;

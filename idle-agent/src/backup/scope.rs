@@ -14,7 +14,7 @@ use ignore::WalkBuilder;
 use super::ebbignore::{OwnRules, Said};
 use super::excludes::Excludes;
 use super::failure::{Failure, show_path};
-use super::warnings::{Findings, Weight};
+use super::warnings::{PathWarnings, Weight};
 
 /// Entries that a run counts below directories that the owner's rules leave out; then it is "at least".
 const WEIGHED: u64 = 50_000;
@@ -130,16 +130,16 @@ impl Scope {
     }
 
     /// A listener that writes down what is left out, with its weight where the owner's rules did it.
-    pub fn note_in(&self, findings: &Arc<Findings>) -> Told {
-        let findings = Arc::clone(findings);
+    pub fn note_in(&self, path_warnings: &Arc<PathWarnings>) -> Told {
+        let path_warnings = Arc::clone(path_warnings);
         let left = AtomicU64::new(WEIGHED);
         Arc::new(move |real, shown, is_dir, left_out| match left_out {
-            LeftOut::Published(rule) => findings.skip(shown, rule),
+            LeftOut::Published(rule) => path_warnings.skip(shown, rule),
             LeftOut::Own(rule) => {
                 let weight = weigh(real, &left);
-                findings.exclude(shown, rule, weight);
+                path_warnings.exclude(shown, rule, weight);
                 if let Some(text) = missed(shown, is_dir, rule, weight) {
-                    findings.notice(text);
+                    path_warnings.notice(text);
                 }
             }
         })

@@ -78,7 +78,7 @@ impl Paths {
 
 /// What happened to the paths that are not in the snapshot as they stood.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct PathWarnings {
     unreadable: Mutex<Paths>,
     vanished: Mutex<Paths>,
     unsteady: Mutex<Paths>,
@@ -91,7 +91,7 @@ pub struct Findings {
     lost: AtomicU64,
 }
 
-impl Findings {
+impl PathWarnings {
     pub fn unreadable(&self) -> Vec<Reasoned> {
         lock(&self.unreadable)
             .listed
@@ -208,17 +208,17 @@ mod tests {
 
     #[test]
     fn lists_are_bounded_and_what_is_beyond_is_counted() {
-        let findings = Findings::default();
+        let path_warnings = PathWarnings::default();
         for n in 0..LISTED + 3 {
             let path = format!("/w/{n}");
-            findings.unsteady_file(Path::new(&path));
-            findings.torn_file(Path::new(&path), "torn");
-            findings.fail(&Events::new(), Path::new(&path), IoErrorKind::NotFound, "gone");
+            path_warnings.unsteady_file(Path::new(&path));
+            path_warnings.torn_file(Path::new(&path), "torn");
+            path_warnings.fail(&Events::new(), Path::new(&path), IoErrorKind::NotFound, "gone");
         }
-        findings.unsteady_file(Path::new("/w/0"));
-        findings.admit_torn(&Events::new());
-        assert_eq!(findings.more(), (3, 3, 3));
-        assert_eq!(findings.unreadable().len(), LISTED);
-        assert!(!findings.is_torn());
+        path_warnings.unsteady_file(Path::new("/w/0"));
+        path_warnings.admit_torn(&Events::new());
+        assert_eq!(path_warnings.more(), (3, 3, 3));
+        assert_eq!(path_warnings.unreadable().len(), LISTED);
+        assert!(!path_warnings.is_torn());
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{Boot, Reporter, Success};
 use crate::control_plane::api_client::CallError;
-use crate::sleep::backup_process::{ChildError, News, Order};
+use crate::sleep::backup_process::{BackupProcessError, News, Order};
 use ebbtide_api::vm::{BeginTidy, TidyOrder, TidyReport};
 use serde::Deserialize;
 use std::sync::mpsc;
@@ -24,9 +24,9 @@ struct Outcome {
 
 impl Boot {
     pub(super) fn tidy(&self, limit: Duration, reporter: &Reporter<'_>) -> Success {
-        let generation = self.children.session().generation();
+        let generation = self.backup_processes.session().generation();
         let begun: Result<TidyOrder, CallError> =
-            self.children.session().post("/v1/vm/tidy", &BeginTidy { generation });
+            self.backup_processes.session().post("/v1/vm/tidy", &BeginTidy { generation });
         let nothing =
             TidyReport { generation, complete: true, snapshots: 0, packs: 0, bytes: 0, reason: None };
         let snapshots = match begun {
@@ -56,21 +56,21 @@ impl Boot {
     }
 
     /// Runs a child, and ends it when its time is over.
-    fn run_within(&self, limit: Duration, order: &Order) -> Result<serde_json::Value, ChildError> {
+    fn run_within(&self, limit: Duration, order: &Order) -> Result<serde_json::Value, BackupProcessError> {
         let (done, over) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 if over.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    self.children.stop();
+                    self.backup_processes.stop();
                 }
             });
-            let result = self.children.run(order, &mut |news| match news {
+            let result = self.backup_processes.run(order, &mut |news| match news {
                 News::Progress(_) => {
-                    self.board.update(crate::control_plane::status::Urgency::Soon, |facts| {
+                    self.status.update(crate::control_plane::status::Urgency::Soon, |facts| {
                         facts.boot_progress += 1
                     });
                 }
-                News::Trouble(text) => self.board.log(&text),
+                News::Trouble(text) => self.status.log(&text),
             });
             drop(done);
             result
@@ -79,7 +79,7 @@ impl Boot {
 
     fn end(&self, report: &TidyReport) {
         let tell = || -> Result<serde_json::Value, CallError> {
-            self.children.session().post("/v1/vm/tidied", report)
+            self.backup_processes.session().post("/v1/vm/tidied", report)
         };
         let mut ended = tell();
         if ended.as_ref().is_err_and(CallError::may_pass) {
@@ -93,7 +93,7 @@ impl Boot {
     }
 
     fn left(&self, text: &str) -> Success {
-        self.board.log(text);
+        self.status.log(text);
         Success::NothingToDo(text.to_owned())
     }
 }

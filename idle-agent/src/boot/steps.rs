@@ -7,7 +7,7 @@ use crate::cloudcli::start::{CloudCli, Start};
 use crate::os::atomic_file;
 use crate::os::command::{command_as, path, run};
 use crate::os::users::{self, User};
-use crate::sleep::backup_process::{ChildError, News, Order};
+use crate::sleep::backup_process::{BackupProcessError, News, Order};
 use crate::sleep::freezer::Freezer;
 use ebbtide_api::vm::{BootPlan, StepAction};
 use std::os::unix::fs::symlink;
@@ -89,7 +89,7 @@ impl Boot {
         for arguments in [vec!["update"], [&install[..], &packages[..]].concat()] {
             let mut command = command_as("apt-get", None);
             command.env("DEBIAN_FRONTEND", "noninteractive").args(options).args(&arguments);
-            let ended = run(command, limit, &mut |line| self.board.log(line)).map_err(StepError::passing)?;
+            let ended = run(command, limit, &mut |line| self.status.log(line)).map_err(StepError::passing)?;
             if !ended.status.success() {
                 let said = ended.tail.last().map_or("", String::as_str);
                 let verb = arguments.first().copied().unwrap_or_default();
@@ -123,7 +123,7 @@ impl Boot {
                 }
                 command.args(["--", name]);
                 let ended =
-                    run(command, limit, &mut |line| self.board.log(line)).map_err(StepError::passing)?;
+                    run(command, limit, &mut |line| self.status.log(line)).map_err(StepError::passing)?;
                 if !ended.status.success() {
                     let said = ended.tail.last().map_or("", String::as_str);
                     return Err(StepError::passing(format!("useradd failed: {said}")));
@@ -195,7 +195,7 @@ impl Boot {
                 reporter.percent(percent);
             }
             if !is_meter(line) {
-                self.board.log(line);
+                self.status.log(line);
             }
         });
         let failure = match ended {
@@ -216,8 +216,8 @@ impl Boot {
 
     fn restore(&self, snapshot: &str, reporter: &Reporter<'_>) -> Result<Success, StepError> {
         let order = Order::Restore { snapshot: snapshot.to_owned() };
-        let board = &self.board;
-        let result = self.children.run(&order, &mut |news| match news {
+        let status = &self.status;
+        let result = self.backup_processes.run(&order, &mut |news| match news {
             News::Progress(progress) => {
                 if progress.phase == "restore"
                     && let Some(total) = progress.bytes_total.filter(|total| *total > 0)
@@ -226,26 +226,28 @@ impl Boot {
                         u8::try_from(progress.bytes_done.saturating_mul(100) / total).unwrap_or(100),
                     );
                 }
-                board.update(crate::control_plane::status::Urgency::Soon, |facts| {
+                status.update(crate::control_plane::status::Urgency::Soon, |facts| {
                     facts.boot_progress += 1;
                     facts.backup_progress += 1;
                     facts.backup = Some(progress);
                 });
             }
-            News::Trouble(text) => board.log(&text),
+            News::Trouble(text) => status.log(&text),
         });
-        board.update(crate::control_plane::status::Urgency::Now, |facts| facts.backup = None);
+        status.update(crate::control_plane::status::Urgency::Now, |facts| facts.backup = None);
         match result {
             Ok(outcome) => {
                 let files = outcome.get("files").and_then(serde_json::Value::as_u64).unwrap_or(0);
                 for warning in
                     outcome.get("warnings").and_then(serde_json::Value::as_array).into_iter().flatten()
                 {
-                    board.log(&format!("restore: {}", warning.as_str().unwrap_or_default()));
+                    status.log(&format!("restore: {}", warning.as_str().unwrap_or_default()));
                 }
                 Ok(Success::Done(Some(format!("{files} files"))))
             }
-            Err(ChildError::Failed { code, message }) if code == "no_snapshot" || code == "wrong_key" => {
+            Err(BackupProcessError::Failed { code, message })
+                if code == "no_snapshot" || code == "wrong_key" =>
+            {
                 Err(StepError::lasting(message))
             }
             Err(error) => Err(StepError::passing(error)),
@@ -264,7 +266,7 @@ impl Boot {
         let user = self.user(name)?;
         let state = &self.places.state;
         match crate::cloudcli::sessions::secret(state) {
-            Ok(secret) => self.board.keep_secret([secret.as_str()]),
+            Ok(secret) => self.status.keep_secret([secret.as_str()]),
             Err(error) => tracing::warn!(%error, "CloudCLI has no secret"),
         }
         let secrets = self.secrets.clone();

@@ -1,4 +1,4 @@
-//! CloudCLI's own list of the sessions that run in it, asked for with a token that we mint: [`Asker`] reads, [`Sessions`]
+//! CloudCLI's own list of the sessions that run in it, asked for with a token that we mint: [`SessionsClient`] reads, [`Sessions`]
 //! compares with the look before and is pure.
 //!
 //! The boot step that starts CloudCLI hands it the secret as `JWT_SECRET`. A CloudCLI with another secret is somebody
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// How long it may take to answer: the watch waits.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a token is good for; a new one is made for each question.
 const TOKEN_SECS: u64 = 60;
 /// After how many looks one that is not ours is asked again: it may be somebody's own server, with a log of its own.
@@ -30,7 +30,7 @@ const SESSIONS: usize = 200;
 /// What one look shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sight {
+pub enum SessionList {
     /// There is none, or none of ours.
     #[default]
     Absent,
@@ -42,7 +42,7 @@ pub enum Sight {
 
 /// Asks the CloudCLI of this machine.
 #[derive(Debug)]
-pub struct Asker {
+pub struct SessionsClient {
     key: Option<HS256Key>,
     agent: ureq::Agent,
     address: String,
@@ -80,7 +80,7 @@ struct Session {
     last_seq: u64,
 }
 
-impl Asker {
+impl SessionsClient {
     /// With the machine's secret, which is made where there is none yet.
     pub fn new(state: &Path) -> Self {
         let key = secret(state).map(|secret| HS256Key::from_bytes(secret.as_bytes()));
@@ -92,7 +92,7 @@ impl Asker {
 
     fn at(port: u16, key: Option<HS256Key>) -> Self {
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(ANSWER_TIMEOUT))
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0);
@@ -102,24 +102,24 @@ impl Asker {
     }
 
     /// Looks once; `user` is the workspace's.
-    pub fn look(&mut self, user: Option<u32>) -> Sight {
+    pub fn look(&mut self, user: Option<u32>) -> SessionList {
         let announced = std::fs::metadata(&self.mark).and_then(|file| file.modified()).ok();
         if self.announced != announced {
             (self.announced, self.pause) = (announced, 0);
         }
         if let Some(left) = self.pause.checked_sub(1) {
             self.pause = left;
-            return Sight::Absent;
+            return SessionList::Absent;
         }
         match whose(self.port) {
-            Some(owners) if owners.is_empty() => return Sight::Absent,
+            Some(owners) if owners.is_empty() => return SessionList::Absent,
             Some(owners) if owners.iter().any(|owner| *owner != 0 && Some(*owner) != user) => {
                 return self.leave_alone();
             }
             // A kernel that does not say: the token goes to whoever listens, as to every other server.
             Some(_) | None => {}
         }
-        let Some(token) = self.key.as_ref().and_then(token) else { return Sight::Absent };
+        let Some(token) = self.key.as_ref().and_then(token) else { return SessionList::Absent };
         let asked = self
             .agent
             .get(format!("{}/api/providers/sessions/running", self.address))
@@ -131,7 +131,7 @@ impl Asker {
                 match text.ok().and_then(|text| parse(&text)) {
                     Some(running) => {
                         self.is_ours = true;
-                        Sight::Running(running)
+                        SessionList::Running(running)
                     }
                     None => self.leave_alone(),
                 }
@@ -141,20 +141,20 @@ impl Asker {
                 self.leave_alone()
             }
             Err(ureq::Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                Sight::Absent
+                SessionList::Absent
             }
             Ok(_) | Err(_) => self.no_answer(),
         }
     }
 
-    fn leave_alone(&mut self) -> Sight {
+    fn leave_alone(&mut self) -> SessionList {
         (self.is_ours, self.pause) = (false, PAUSE_LOOKS);
-        Sight::Absent
+        SessionList::Absent
     }
 
     /// The watch waits for an answer: one that never gave any is not asked at every look.
-    fn no_answer(&mut self) -> Sight {
-        if self.is_ours { Sight::Unreadable } else { self.leave_alone() }
+    fn no_answer(&mut self) -> SessionList {
+        if self.is_ours { SessionList::Unreadable } else { self.leave_alone() }
     }
 }
 
@@ -224,9 +224,9 @@ pub struct Sessions {
 
 impl Sessions {
     /// What a look says, where it says anything.
-    pub fn compare(&mut self, passed: Duration, sight: &Sight, policy: &VmPolicy) -> Option<Reading> {
+    pub fn compare(&mut self, passed: Duration, list: &SessionList, policy: &VmPolicy) -> Option<Reading> {
         let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        if let Sight::Running(_) = sight {
+        if let SessionList::Running(_) = list {
             self.gone_ms = 0;
         } else {
             self.gone_ms = self.gone_ms.saturating_add(passed_ms);
@@ -236,13 +236,13 @@ impl Sessions {
                 return None;
             }
         }
-        match sight {
-            Sight::Absent if self.known.is_empty() => None,
-            Sight::Absent => {
+        match list {
+            SessionList::Absent if self.known.is_empty() => None,
+            SessionList::Absent => {
                 Some(Reading::Unreadable("CloudCLI, in which a session ran, is gone".to_owned()))
             }
-            Sight::Unreadable => Some(Reading::Unreadable("CloudCLI does not answer".to_owned())),
-            Sight::Running(running) => {
+            SessionList::Unreadable => Some(Reading::Unreadable("CloudCLI does not answer".to_owned())),
+            SessionList::Running(running) => {
                 let silent = |(number, seq): (&u64, &u64)| {
                     let silent_ms = match self.known.get(number) {
                         Some((before, silent_ms)) if before == seq => silent_ms.saturating_add(passed_ms),
@@ -306,17 +306,21 @@ mod tests {
         assert_eq!(secret(state.path()).unwrap(), secret(state.path()).unwrap(), "it is made once");
         let list = r#"{"success":true,"data":{"sessions":[{"sessionId":"a","provider":"claude","startedAt":1,"lastSeq":7}]}}"#;
         let (port, told) = served(vec![(200, list), (503, "restarts"), (401, "{}"), (200, "<html>")]);
-        let mut asker = Asker::at(port, Some(key.clone()));
-        let Sight::Running(running) = asker.look(user()) else { panic!("it answered") };
+        let mut asker = SessionsClient::at(port, Some(key.clone()));
+        let SessionList::Running(running) = asker.look(user()) else { panic!("it answered") };
         assert_eq!(running.into_values().collect::<Vec<_>>(), [7]);
-        assert_eq!(asker.look(user()), Sight::Unreadable, "it was ours");
+        assert_eq!(asker.look(user()), SessionList::Unreadable, "it was ours");
         // Somebody else's now: it is asked once, and left alone.
-        assert!((0..PAUSE_LOOKS).all(|_| asker.look(user()) == Sight::Absent));
-        assert_eq!(Asker::at(port, Some(key.clone())).look(user()), Sight::Absent, "no CloudCLI at all");
+        assert!((0..PAUSE_LOOKS).all(|_| asker.look(user()) == SessionList::Absent));
+        assert_eq!(
+            SessionsClient::at(port, Some(key.clone())).look(user()),
+            SessionList::Absent,
+            "no CloudCLI at all"
+        );
         let tokens = told.join().unwrap();
         let claims = key.verify_token::<Who>(tokens[0].trim_start_matches("Bearer "), None).unwrap();
         assert_eq!(claims.custom.user_id, 1);
-        assert_eq!(Asker::at(1, Some(key)).look(user()), Sight::Absent, "refused");
+        assert_eq!(SessionsClient::at(1, Some(key)).look(user()), SessionList::Absent, "refused");
     }
 
     #[test]
@@ -324,19 +328,22 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let empty = r#"{"data":{"sessions":[]}}"#;
         let (port, told) = served(vec![(401, "{}"), (200, empty)]);
-        let mut asker = Asker { mark: mark(state.path()), ..Asker::at(port, Some(HS256Key::generate())) };
-        assert_eq!(asker.look(user()), Sight::Absent);
-        assert_eq!(asker.look(user()), Sight::Absent, "it is left alone");
+        let mut asker = SessionsClient {
+            mark: mark(state.path()),
+            ..SessionsClient::at(port, Some(HS256Key::generate()))
+        };
+        assert_eq!(asker.look(user()), SessionList::Absent);
+        assert_eq!(asker.look(user()), SessionList::Absent, "it is left alone");
         announce(state.path()).unwrap();
-        assert_eq!(asker.look(user()), Sight::Running(BTreeMap::new()));
+        assert_eq!(asker.look(user()), SessionList::Running(BTreeMap::new()));
         told.join().unwrap();
     }
 
     #[test]
     fn a_server_that_never_answered_is_not_asked_at_every_look() {
         let (port, told) = served(vec![(503, "down")]);
-        let mut asker = Asker::at(port, Some(HS256Key::generate()));
-        assert_eq!((asker.look(user()), asker.pause), (Sight::Absent, PAUSE_LOOKS));
+        let mut asker = SessionsClient::at(port, Some(HS256Key::generate()));
+        assert_eq!((asker.look(user()), asker.pause), (SessionList::Absent, PAUSE_LOOKS));
         told.join().unwrap();
     }
 
@@ -353,36 +360,36 @@ mod tests {
             return;
         }
         silent.set_nonblocking(true).unwrap();
-        let mut asker = Asker::at(port, Some(HS256Key::generate()));
-        assert_eq!((asker.look(Some(4_000_000)), asker.pause), (Sight::Absent, PAUSE_LOOKS));
+        let mut asker = SessionsClient::at(port, Some(HS256Key::generate()));
+        assert_eq!((asker.look(Some(4_000_000)), asker.pause), (SessionList::Absent, PAUSE_LOOKS));
         assert!(silent.accept().is_err(), "it was not even called");
     }
 
     #[test]
     fn one_that_died_with_its_sessions_is_forgotten_once_the_grace_is_over() {
         let mut sessions = Sessions::default();
-        let mut look = |secs, sight| sessions.compare(Duration::from_secs(secs), &sight, &POLICY);
-        look(10, Sight::Running(BTreeMap::from([(5, 1)])));
-        assert!(matches!(look(600, Sight::Absent), Some(Reading::Unreadable(_))));
-        assert_eq!(look(10, Sight::Absent), None);
-        assert_eq!(look(10, Sight::Absent), None);
+        let mut look = |secs, list| sessions.compare(Duration::from_secs(secs), &list, &POLICY);
+        look(10, SessionList::Running(BTreeMap::from([(5, 1)])));
+        assert!(matches!(look(600, SessionList::Absent), Some(Reading::Unreadable(_))));
+        assert_eq!(look(10, SessionList::Absent), None);
+        assert_eq!(look(10, SessionList::Absent), None);
     }
 
     #[test]
     fn a_run_counts_while_it_has_events_and_for_the_silence_of_an_agent_after_the_last() {
         let look = |sessions: &mut Sessions, secs: u64, seq: u64| {
-            let sight = Sight::Running(BTreeMap::from([(5, seq)]));
-            sessions.compare(Duration::from_secs(secs), &sight, &POLICY)
+            let list = SessionList::Running(BTreeMap::from([(5, seq)]));
+            sessions.compare(Duration::from_secs(secs), &list, &POLICY)
         };
         let mut sessions = Sessions::default();
         assert!(matches!(look(&mut sessions, 10, 1), Some(Reading::Active(_))));
         assert!(matches!(look(&mut sessions, 1790, 1), Some(Reading::Active(_))));
         assert!(matches!(look(&mut sessions, 10, 1), Some(Reading::Quiet(_))), "stuck");
         assert!(matches!(look(&mut sessions, 10, 2), Some(Reading::Active(_))));
-        let mut compare = |sight| sessions.compare(Duration::from_secs(10), &sight, &POLICY);
-        assert!(matches!(compare(Sight::Unreadable), Some(Reading::Unreadable(_))));
-        assert!(matches!(compare(Sight::Absent), Some(Reading::Unreadable(_))), "it restarts");
-        assert_eq!(compare(Sight::Running(BTreeMap::new())), None);
-        assert_eq!(compare(Sight::Absent), None, "nothing ran in it");
+        let mut compare = |list| sessions.compare(Duration::from_secs(10), &list, &POLICY);
+        assert!(matches!(compare(SessionList::Unreadable), Some(Reading::Unreadable(_))));
+        assert!(matches!(compare(SessionList::Absent), Some(Reading::Unreadable(_))), "it restarts");
+        assert_eq!(compare(SessionList::Running(BTreeMap::new())), None);
+        assert_eq!(compare(SessionList::Absent), None, "nothing ran in it");
     }
 }

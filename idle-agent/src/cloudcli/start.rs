@@ -2,7 +2,7 @@
 //!
 //! Must never fail a boot: where the program is missing, ends or does not answer, the log says so and it is tried again.
 //! Its secret is in the environment of that process and of what it starts, all of them the workspace's user's; it listens on
-//! loopback, and who comes in is decided as for every port (see `access`). What it is asked about its sessions is in `idle::cloudcli`.
+//! loopback, and who comes in is decided as for every port (see `access`). What it is asked about its sessions is in `sessions`.
 
 use super::sessions;
 use crate::os::atomic_file;
@@ -38,7 +38,7 @@ const WELL_AFTER: Duration = Duration::from_secs(120);
 /// How long after a registration that failed the next is tried.
 const REGISTER_AGAIN: Duration = Duration::from_secs(60);
 /// How long it may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// At which size what it prints begins anew: it is kept in memory.
 const OUTPUT_BYTES: u64 = 256 << 10;
 
@@ -97,7 +97,7 @@ impl CloudCli {
         run: &Path,
     ) -> Self {
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(ANSWER_TIMEOUT))
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0);

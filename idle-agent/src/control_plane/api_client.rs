@@ -55,7 +55,7 @@ impl CallError {
 
 /// Our standing with the control plane.
 #[derive(Debug)]
-pub struct Session {
+pub struct ApiClient {
     control_url: String,
     config: Config,
     key: MachineKey,
@@ -72,8 +72,8 @@ struct Parked {
     reason: String,
 }
 
-impl Session {
-    /// Makes a session that has no token yet.
+impl ApiClient {
+    /// Makes a client that has no token yet.
     pub fn new(config: Config, key: MachineKey, places: Places) -> Self {
         let http = ureq::Agent::new_with_config(
             ureq::Agent::config_builder()

@@ -2,7 +2,7 @@
 //! at a bounded rate, and given up only when the control plane says no.
 
 use crate::config::{Config, Places};
-use crate::control_plane::api_client::{CallError, Session};
+use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::os::atomic_file;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use ebbtide_api::vm::{Enrolled, NamedSecret};
@@ -19,7 +19,7 @@ struct Kept {
 }
 
 /// Waits between attempts: from a quarter of a second up to 20 s, jittered so that a fleet does not return as one.
-pub fn patience() -> impl Iterator<Item = Duration> {
+pub fn backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(250))
         .with_max_delay(Duration::from_secs(20))
@@ -32,18 +32,18 @@ pub fn patience() -> impl Iterator<Item = Duration> {
 ///
 /// # Errors
 /// Only [`CallError::Fenced`] and a 403: the control plane said no.
-pub fn enrol(config: &mut Config, places: &Places, session: &Session) -> Result<Enrolled, CallError> {
+pub fn enrol(config: &mut Config, places: &Places, api_client: &ApiClient) -> Result<Enrolled, CallError> {
     if let Some(kept) = atomic_file::read_json::<Kept>(&kept_file(places))
         .filter(|kept| kept.workspace == config.workspace && kept.generation == config.generation)
     {
         tracing::info!("going on with the enrolment of this start");
         return Ok(kept.enrolled);
     }
-    let mut waits = patience();
+    let mut waits = backoff();
     loop {
-        match session.enrol() {
+        match api_client.enrol() {
             Ok(enrolled) => {
-                keep(config, places, session, &enrolled);
+                keep(config, places, api_client, &enrolled);
                 tracing::info!(workspace = %config.workspace, generation = config.generation.0, "enrolled");
                 return Ok(enrolled);
             }
@@ -68,8 +68,8 @@ fn kept_file(places: &Places) -> PathBuf {
 }
 
 /// Stores what enrolment gave; each secret in a file that only root reads.
-fn keep(config: &mut Config, places: &Places, session: &Session, enrolled: &Enrolled) {
-    session.put_token(&enrolled.vm_token);
+fn keep(config: &mut Config, places: &Places, api_client: &ApiClient, enrolled: &Enrolled) {
+    api_client.put_token(&enrolled.vm_token);
     let kept = Kept {
         workspace: config.workspace.clone(),
         generation: config.generation,
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn waiting_never_ends_and_its_rate_is_bounded() {
-        let waits: Vec<_> = patience().take(200).collect();
+        let waits: Vec<_> = backoff().take(200).collect();
         assert_eq!(waits.len(), 200);
         assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(45)), "{waits:?}");
         assert!(waits.iter().skip(20).all(|wait| *wait >= Duration::from_secs(20)), "{waits:?}");

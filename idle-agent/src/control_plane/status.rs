@@ -1,6 +1,7 @@
-//! The notice board: everything the next heartbeat will say, written by the parts that know it and read by the link.
+//! The machine's status: everything the next heartbeat will say, written by the parts that know it and read by
+//! `websocket`.
 //!
-//! Writing never waits for the network. What a person waits for rings the bell, so that it is told at once.
+//! Writing never waits for the network. What a person waits for wakes the sender, so that it is told at once.
 
 use crate::os::mutex::lock;
 use crate::os::secret::Redactor;
@@ -35,7 +36,7 @@ pub enum Urgency {
 
 /// What the heartbeat is made of.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub struct StatusFacts {
     /// Whether the boot plan is through.
     pub ready: bool,
     /// Rises with everything that counts as boot progress.
@@ -60,46 +61,46 @@ pub struct Facts {
     pub backup_remarks: Vec<String>,
 }
 
-/// The board.
+/// The status, shared by all threads.
 #[derive(Debug)]
-pub struct Board {
+pub struct Status {
     state: Mutex<State>,
-    bell: UnixStream,
+    wakeup: UnixStream,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    facts: Facts,
+    facts: StatusFacts,
     urgency: Option<Urgency>,
     log: Log,
     redactor: Redactor,
 }
 
-impl Board {
-    /// An empty board, and the end of its bell that the link polls.
+impl Status {
+    /// An empty status, and the socket that becomes readable when somebody waits for a change to be sent.
     ///
     /// # Errors
     /// What the system says about the pair of sockets.
     pub fn new() -> std::io::Result<(Self, UnixStream)> {
-        let (bell, heard) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        heard.set_nonblocking(true)?;
-        Ok((Self { state: Mutex::default(), bell }, heard))
+        let (wakeup, wakeups) = UnixStream::pair()?;
+        wakeup.set_nonblocking(true)?;
+        wakeups.set_nonblocking(true)?;
+        Ok((Self { state: Mutex::default(), wakeup }, wakeups))
     }
 
     /// Changes facts.
-    pub fn update(&self, urgency: Urgency, change: impl FnOnce(&mut Facts)) {
+    pub fn update(&self, urgency: Urgency, change: impl FnOnce(&mut StatusFacts)) {
         let mut state = lock(&self.state);
         change(&mut state.facts);
         state.urgency = state.urgency.max(Some(urgency));
         drop(state);
         if urgency > Urgency::Whenever {
-            self.ring();
+            self.wake();
         }
     }
 
     /// Reads facts.
-    pub fn read<T>(&self, look: impl FnOnce(&Facts) -> T) -> T {
+    pub fn read<T>(&self, look: impl FnOnce(&StatusFacts) -> T) -> T {
         look(&lock(&self.state).facts)
     }
 
@@ -112,7 +113,7 @@ impl Board {
         state.facts.boot_progress += u64::from(!state.facts.ready);
         state.urgency = state.urgency.max(Some(Urgency::Soon));
         drop(state);
-        self.ring();
+        self.wake();
     }
 
     /// Takes these values out of everything that is logged from now on.
@@ -159,10 +160,10 @@ impl Board {
         lock(&self.state).log.acknowledge(mark);
     }
 
-    fn ring(&self) {
+    fn wake(&self) {
         use std::io::Write as _;
-        // A full pipe is a bell that rings already.
-        let _ = (&self.bell).write(&[1]);
+        // A full pipe has woken the sender already.
+        let _ = (&self.wakeup).write(&[1]);
     }
 }
 
@@ -222,21 +223,21 @@ mod tests {
 
     #[test]
     fn lines_are_sent_until_answered_and_a_flood_drops_the_oldest_and_says_so() {
-        let (board, _bell) = Board::new().unwrap();
-        board.log("one");
-        board.log("two");
-        let (first, mark) = board.heartbeat(Generation(1));
+        let (status, _wakeups) = Status::new().unwrap();
+        status.log("one");
+        status.log("two");
+        let (first, mark) = status.heartbeat(Generation(1));
         assert_eq!(first.log, ["one", "two"]);
-        assert_eq!(board.heartbeat(Generation(1)).0.log, ["one", "two"]);
-        board.log("three");
-        board.acknowledge(mark);
-        let (second, mark) = board.heartbeat(Generation(1));
+        assert_eq!(status.heartbeat(Generation(1)).0.log, ["one", "two"]);
+        status.log("three");
+        status.acknowledge(mark);
+        let (second, mark) = status.heartbeat(Generation(1));
         assert_eq!(second.log, ["three"]);
-        board.acknowledge(mark);
+        status.acknowledge(mark);
         for number in 0..LOG_LINES + 7 {
-            board.log(&format!("line {number}"));
+            status.log(&format!("line {number}"));
         }
-        let flood = board.heartbeat(Generation(1)).0.log;
+        let flood = status.heartbeat(Generation(1)).0.log;
         assert_eq!(flood[0], "[7 earlier lines were dropped]");
         assert_eq!(flood[1], "line 7");
         assert_eq!(flood.len(), LOG_LINES + 1);
@@ -244,27 +245,27 @@ mod tests {
 
     #[test]
     fn long_lines_are_cut_between_characters_and_a_heartbeat_stays_small() {
-        let (board, _bell) = Board::new().unwrap();
+        let (status, _wakeups) = Status::new().unwrap();
         for _ in 0..100 {
-            board.log(&"é".repeat(10_000));
+            status.log(&"é".repeat(10_000));
         }
-        let (heartbeat, mark) = board.heartbeat(Generation(1));
+        let (heartbeat, mark) = status.heartbeat(Generation(1));
         assert!(heartbeat.log.iter().map(String::len).sum::<usize>() <= LOG_BYTES_EACH);
-        assert_eq!(board.urgency(), Urgency::Soon, "the rest waits");
-        board.acknowledge(mark);
-        assert!(!board.heartbeat(Generation(1)).0.log.is_empty());
+        assert_eq!(status.urgency(), Urgency::Soon, "the rest waits");
+        status.acknowledge(mark);
+        assert!(!status.heartbeat(Generation(1)).0.log.is_empty());
     }
 
     #[test]
-    fn the_bell_rings_for_changes_somebody_waits_for_and_secrets_are_taken_out() {
+    fn the_wakeups_rings_for_changes_somebody_waits_for_and_secrets_are_taken_out() {
         use std::io::Read as _;
-        let (board, mut bell) = Board::new().unwrap();
-        board.update(Urgency::Whenever, |facts| facts.ready = true);
-        assert!(bell.read(&mut [0; 8]).is_err());
-        board.update(Urgency::Now, |facts| facts.backup_progress += 1);
-        assert_eq!(bell.read(&mut [0; 8]).unwrap(), 1);
-        board.keep_secret(["hunter2-long"]);
-        board.log("password hunter2-long");
-        assert_eq!(board.heartbeat(Generation(1)).0.log, ["password [redacted]"]);
+        let (status, mut wakeup) = Status::new().unwrap();
+        status.update(Urgency::Whenever, |facts| facts.ready = true);
+        assert!(wakeup.read(&mut [0; 8]).is_err());
+        status.update(Urgency::Now, |facts| facts.backup_progress += 1);
+        assert_eq!(wakeup.read(&mut [0; 8]).unwrap(), 1);
+        status.keep_secret(["hunter2-long"]);
+        status.log("password hunter2-long");
+        assert_eq!(status.heartbeat(Generation(1)).0.log, ["password [redacted]"]);
     }
 }

@@ -5,12 +5,12 @@
 mod heartbeat_throttle;
 mod socket;
 
-use crate::control_plane::api_client::{CallError, Session};
-use crate::control_plane::enrol::patience;
-use crate::control_plane::status::{Board, Urgency};
+use crate::control_plane::api_client::{ApiClient, CallError};
+use crate::control_plane::enrol::backoff;
+use crate::control_plane::status::{Status, Urgency};
 use crate::os::clock::Moment;
 use ebbtide_api::vm::{Heartbeat, Instruction};
-use heartbeat_throttle::Pace;
+use heartbeat_throttle::HeartbeatThrottle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket::Socket;
 use std::io::Read as _;
@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the link tells the rest of the agent.
+/// What comes from the control plane for the rest of the agent.
 pub trait Listener: Send {
     /// The control plane said something.
     fn instruction(&mut self, instruction: Instruction);
@@ -26,20 +26,21 @@ pub trait Listener: Send {
     fn fenced(&mut self);
 }
 
-/// Runs the link until it is fenced.
+/// Keeps the connection up until the machine is fenced.
 pub fn run<L: Listener>(
-    session: &Arc<Session>,
-    board: &Board,
-    bell: UnixStream,
+    api_client: &Arc<ApiClient>,
+    status: &Status,
+    wakeup: UnixStream,
     heartbeat: Duration,
     mut listener: L,
 ) {
-    let mut link = Link { session, board, bell, pace: Pace::new(heartbeat), last: None };
-    let mut waits = patience();
+    let mut link =
+        Link { api_client, status, wakeup, throttle: HeartbeatThrottle::new(heartbeat), last: None };
+    let mut waits = backoff();
     loop {
         match link.over_socket(&mut listener) {
             Ended::Fenced => break listener.fenced(),
-            Ended::AfterUse => waits = patience(),
+            Ended::AfterUse => waits = backoff(),
             Ended::NeverUsed => {}
         }
         let again = Moment::now().plus(waits.next().unwrap_or(Duration::from_secs(20)));
@@ -57,14 +58,14 @@ enum Ended {
     NeverUsed,
 }
 
-/// The session is over.
+/// The connection is over.
 struct Fenced;
 
 struct Link<'a> {
-    session: &'a Arc<Session>,
-    board: &'a Board,
-    bell: UnixStream,
-    pace: Pace,
+    api_client: &'a Arc<ApiClient>,
+    status: &'a Status,
+    wakeup: UnixStream,
+    throttle: HeartbeatThrottle,
     /// The heartbeat that was sent last without log, to tell whether an urgent one would say anything new.
     last: Option<Heartbeat>,
 }
@@ -72,11 +73,11 @@ struct Link<'a> {
 impl Link<'_> {
     /// Opens the WebSocket and uses it for as long as it works.
     fn over_socket<L: Listener>(&mut self, listener: &mut L) -> Ended {
-        let token = self.session.token();
-        let mut socket = match Socket::open(self.session.control_url(), &token) {
+        let token = self.api_client.token();
+        let mut socket = match Socket::open(self.api_client.control_url(), &token) {
             Ok(socket) => socket,
             Err(CallError::Refused { status: 401, .. }) => {
-                return match self.session.renew(&token) {
+                return match self.api_client.renew(&token) {
                     Ok(()) => Ended::NeverUsed,
                     Err(CallError::Fenced) => Ended::Fenced,
                     Err(error) => {
@@ -86,7 +87,7 @@ impl Link<'_> {
                 };
             }
             Err(CallError::Fenced) => {
-                self.session.fence();
+                self.api_client.fence();
                 return Ended::Fenced;
             }
             Err(error) => {
@@ -95,7 +96,7 @@ impl Link<'_> {
             }
         };
         tracing::info!("connected to the control plane");
-        self.pace.due_now();
+        self.throttle.due_now();
         self.last = None;
         let mut used = false;
         let mut mark = 0;
@@ -104,13 +105,13 @@ impl Link<'_> {
                 match socket.receive() {
                     Ok(Some(instruction)) => {
                         used = true;
-                        self.pace.answered();
-                        self.board.acknowledge(mark);
+                        self.throttle.answered();
+                        self.status.acknowledge(mark);
                         self.take(instruction, listener);
                     }
                     Ok(None) => break,
                     Err(CallError::Fenced) => {
-                        self.session.fence();
+                        self.api_client.fence();
                         return Ended::Fenced;
                     }
                     Err(error) => {
@@ -120,7 +121,7 @@ impl Link<'_> {
                 }
             }
             let now = Moment::now();
-            if self.pace.is_silent(now) {
+            if self.throttle.is_silent(now) {
                 tracing::warn!("the control plane has stopped answering; connecting again");
                 return if used { Ended::AfterUse } else { Ended::NeverUsed };
             }
@@ -131,7 +132,7 @@ impl Link<'_> {
                     return if used { Ended::AfterUse } else { Ended::NeverUsed };
                 }
             }
-            let wait = self.pace.next(self.board.urgency()).since(Moment::now());
+            let wait = self.throttle.next(self.status.urgency()).since(Moment::now());
             self.wait(Some(&socket), wait);
         }
     }
@@ -140,19 +141,19 @@ impl Link<'_> {
     fn over_calls<L: Listener>(&mut self, until: Moment, listener: &mut L) -> Result<(), Fenced> {
         loop {
             let now = Moment::now();
-            if self.session.is_fenced() {
+            if self.api_client.is_fenced() {
                 return Err(Fenced);
             }
             if let Some((heartbeat, mark)) = self.due(now) {
-                match self.session.post::<_, Instruction>("/v1/vm/heartbeat", &heartbeat) {
+                match self.api_client.post::<_, Instruction>("/v1/vm/heartbeat", &heartbeat) {
                     Ok(instruction) => {
-                        self.pace.answered();
-                        self.board.acknowledge(mark);
+                        self.throttle.answered();
+                        self.status.acknowledge(mark);
                         self.take(instruction, listener);
                     }
                     Err(CallError::Fenced) => return Err(Fenced),
                     Err(error) => {
-                        self.pace.failed(now);
+                        self.throttle.failed(now);
                         tracing::warn!(%error, "no heartbeat");
                     }
                 }
@@ -161,19 +162,19 @@ impl Link<'_> {
             if now >= until {
                 return Ok(());
             }
-            let next = self.pace.next(self.board.urgency()).min(until);
+            let next = self.throttle.next(self.status.urgency()).min(until);
             self.wait(None, next.since(now));
         }
     }
 
     /// The heartbeat to send now, if one is due. An urgent one that would say nothing new is left out.
     fn due(&mut self, now: Moment) -> Option<(Heartbeat, u64)> {
-        let urgency = self.board.urgency();
-        if now < self.pace.next(urgency) {
+        let urgency = self.status.urgency();
+        if now < self.throttle.next(urgency) {
             return None;
         }
-        let regular = now >= self.pace.next(Urgency::Whenever);
-        let (heartbeat, mark) = self.board.heartbeat(self.session.generation());
+        let regular = now >= self.throttle.next(Urgency::Whenever);
+        let (heartbeat, mark) = self.status.heartbeat(self.api_client.generation());
         let mut gist = heartbeat.clone();
         gist.log.clear();
         gist.agent_rss_bytes = 0;
@@ -181,28 +182,28 @@ impl Link<'_> {
             return None;
         }
         self.last = Some(gist);
-        self.pace.sent(now);
+        self.throttle.sent(now);
         Some((heartbeat, mark))
     }
 
     fn take<L: Listener>(&mut self, instruction: Instruction, listener: &mut L) {
         if let Some(token) = &instruction.vm_token {
-            self.session.put_token(token);
+            self.api_client.put_token(token);
         }
         if let Some(policy) = &instruction.policy {
-            self.pace.set_every(Duration::from_secs(policy.heartbeat_secs));
+            self.throttle.set_every(Duration::from_secs(policy.heartbeat_secs));
         }
         listener.instruction(instruction);
     }
 
-    /// Waits for the bell, the socket, or the time.
+    /// Waits for a wake-up, the socket, or the time.
     fn wait(&mut self, socket: Option<&Socket>, longest: Duration) {
         let longest = longest.clamp(Duration::from_millis(5), Duration::from_secs(60));
         let time = Timespec {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(60),
             tv_nsec: longest.subsec_nanos().into(),
         };
-        let mut descriptors = vec![PollFd::new(&self.bell, PollFlags::IN)];
+        let mut descriptors = vec![PollFd::new(&self.wakeup, PollFlags::IN)];
         if let Some(socket) = socket {
             let write = if socket.has_unsent() { PollFlags::OUT } else { PollFlags::empty() };
             descriptors.push(PollFd::new(socket.stream(), PollFlags::IN | write));
@@ -213,6 +214,6 @@ impl Link<'_> {
         }
         drop(descriptors);
         let mut rung = [0; 64];
-        while (&self.bell).read(&mut rung).is_ok_and(|read| read == rung.len()) {}
+        while (&self.wakeup).read(&mut rung).is_ok_and(|read| read == rung.len()) {}
     }
 }

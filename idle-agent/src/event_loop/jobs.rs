@@ -1,10 +1,10 @@
 //! What takes long, in threads of its own: backups and the delivery of receipts. Each ends in an event.
 
 use super::{Event, receipt_parts};
-use crate::control_plane::api_client::{CallError, Session};
-use crate::control_plane::status::{Board, Urgency};
+use crate::control_plane::api_client::{ApiClient, CallError};
+use crate::control_plane::status::{Status, Urgency};
 use crate::os::mutex::{lock, spawn};
-use crate::sleep::backup_process::{Children, News, Order, receipt, remarks};
+use crate::sleep::backup_process::{BackupProcesses, News, Order, receipt, remarks};
 use ebbtide_api::vm::{DeliverReceipt, Receipt, ReceiptAnswer, ReceiptStatus};
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -23,9 +23,9 @@ const CHECKED: usize = 15;
 
 /// The jobs.
 pub struct Jobs {
-    session: Arc<Session>,
-    children: Arc<Children>,
-    board: Arc<Board>,
+    api_client: Arc<ApiClient>,
+    backup_processes: Arc<BackupProcesses>,
+    status: Arc<Status>,
     include: Vec<PathBuf>,
     events: Sender<Event>,
     number: u64,
@@ -37,16 +37,16 @@ pub struct Jobs {
 
 impl Jobs {
     pub fn new(
-        session: Arc<Session>,
-        children: Arc<Children>,
-        board: Arc<Board>,
+        api_client: Arc<ApiClient>,
+        backup_processes: Arc<BackupProcesses>,
+        status: Arc<Status>,
         include: Vec<PathBuf>,
         events: Sender<Event>,
     ) -> Self {
         Self {
-            session,
-            children,
-            board,
+            api_client,
+            backup_processes,
+            status,
             include,
             events,
             number: 0,
@@ -59,13 +59,13 @@ impl Jobs {
     pub fn back_up(&mut self) -> u64 {
         self.number += 1;
         let number = self.number;
-        let (children, board, include) =
-            (Arc::clone(&self.children), Arc::clone(&self.board), self.include.clone());
+        let (backup_processes, status, include) =
+            (Arc::clone(&self.backup_processes), Arc::clone(&self.status), self.include.clone());
         self.run("backup", move || {
-            let result = children.run(&Order::Run { include }, &mut |news| tell(&board, news));
-            board.update(Urgency::Now, |facts| facts.backup = None);
+            let result = backup_processes.run(&Order::Run { include }, &mut |news| tell(&status, news));
+            status.update(Urgency::Now, |facts| facts.backup = None);
             if let Ok(result) = &result {
-                remark(&board, remarks(result));
+                remark(&status, remarks(result));
             }
             Event::BackedUp(number, result.and_then(receipt).map(Box::new))
         });
@@ -74,19 +74,19 @@ impl Jobs {
 
     /// Looks at what a backup would hold; what changed since then counts as new.
     pub fn survey(&self, since: Option<i64>) {
-        let (children, include) = (Arc::clone(&self.children), self.include.clone());
+        let (backup_processes, include) = (Arc::clone(&self.backup_processes), self.include.clone());
         self.run("survey", move || {
-            let found = children.survey(&include, since);
+            let found = backup_processes.survey(&include, since);
             if let Err(error) = &found {
                 tracing::warn!(%error, "no estimate of the next backup");
             }
-            Event::Surveyed(found.ok())
+            Event::SurveyEnded(found.ok())
         });
     }
 
     /// Ends the backup that runs.
     pub fn stop(&self) {
-        self.children.stop();
+        self.backup_processes.stop();
     }
 
     /// Delivers the receipt of the last backup, or its next part, once.
@@ -123,19 +123,19 @@ impl Jobs {
 
     /// Notes the packs of a verified receipt: the next one names only those beyond them.
     pub fn remember_packs(&self, receipt: &Receipt) {
-        note_packs(&self.children.known_packs(), receipt);
+        note_packs(&self.backup_processes.known_packs(), receipt);
     }
 
     /// How many packs one delivery names at most.
     pub fn receipt_packs(&self) -> usize {
-        self.children.receipt_packs()
+        self.backup_processes.receipt_packs()
     }
 
     fn desk(&self) -> Desk {
         Desk {
             most: self.receipt_packs(),
-            session: Arc::clone(&self.session),
-            known_packs: self.children.known_packs(),
+            api_client: Arc::clone(&self.api_client),
+            known_packs: self.backup_processes.known_packs(),
             parts: Arc::clone(&self.parts),
         }
     }
@@ -155,7 +155,7 @@ impl Jobs {
 /// Where receipts are delivered from.
 struct Desk {
     most: usize,
-    session: Arc<Session>,
+    api_client: Arc<ApiClient>,
     known_packs: PathBuf,
     parts: Arc<Mutex<HashSet<String>>>,
 }
@@ -163,13 +163,13 @@ struct Desk {
 impl Desk {
     /// Delivers a receipt, or the next part of one that is too large for one delivery: then it is still being checked.
     fn deliver(&self, path: &str, receipt: &Receipt) -> Result<ReceiptAnswer, CallError> {
-        let generation = self.session.generation();
+        let generation = self.api_client.generation();
         let part = receipt_parts::next(receipt, &lock(&self.parts), self.most);
         let deliver = DeliverReceipt { generation, receipt: part };
         if deliver.receipt.packs_to_come == 0 {
-            return self.session.post(path, &deliver);
+            return self.api_client.post(path, &deliver);
         }
-        let answer: ReceiptAnswer = self.session.post("/v1/vm/receipts", &deliver)?;
+        let answer: ReceiptAnswer = self.api_client.post("/v1/vm/receipts", &deliver)?;
         if answer.status != ReceiptStatus::Verified {
             return Ok(answer);
         }
@@ -192,22 +192,22 @@ fn note_packs(known_packs: &Path, receipt: &Receipt) {
 }
 
 /// Says what a backup had to remark, once until it is something else.
-fn remark(board: &Board, remarks: Vec<String>) {
-    if board.read(|facts| facts.backup_remarks == remarks) {
+fn remark(status: &Status, remarks: Vec<String>) {
+    if status.read(|facts| facts.backup_remarks == remarks) {
         return;
     }
     for line in &remarks {
-        board.log(&format!("backup: {line}"));
+        status.log(&format!("backup: {line}"));
     }
-    board.update(Urgency::Whenever, |facts| facts.backup_remarks = remarks);
+    status.update(Urgency::Whenever, |facts| facts.backup_remarks = remarks);
 }
 
-fn tell(board: &Board, news: News) {
+fn tell(status: &Status, news: News) {
     match news {
-        News::Progress(progress) => board.update(Urgency::Soon, |facts| {
+        News::Progress(progress) => status.update(Urgency::Soon, |facts| {
             facts.backup_progress += u64::from(facts.backup.as_ref() != Some(&progress));
             facts.backup = Some(progress);
         }),
-        News::Trouble(text) => board.log(&format!("backup: {text}")),
+        News::Trouble(text) => status.log(&format!("backup: {text}")),
     }
 }

@@ -3,7 +3,7 @@
 //! `Idle` reads facts, `judge` judges them, `trace` writes them down. They hold no moment, which
 //! belongs to the look, and nothing that people wrote but programs' arguments, which no trace keeps.
 
-use super::judge::agent_activity::Sight;
+use super::judge::agent_activity::AgentObservation;
 use super::read::terminal::Marks;
 use crate::cloudcli::sessions;
 use crate::os::processes::Process;
@@ -27,7 +27,7 @@ pub struct Facts {
     /// Requests of people to pages so far.
     pub people: u64,
     /// What vouches for each agent.
-    pub sights: Vec<Sight>,
+    pub observations: Vec<AgentObservation>,
     /// What CloudCLI says of the sessions in it.
-    pub cloudcli: sessions::Sight,
+    pub cloudcli: sessions::SessionList,
 }

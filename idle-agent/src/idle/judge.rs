@@ -15,7 +15,7 @@ use super::read::terminal::{self, Marks};
 use crate::cloudcli::sessions;
 use crate::os::clock::Moment;
 use crate::os::processes::Process;
-use agent_activity::Sights;
+use agent_activity::ActivityTracker;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::Why;
 use leases::{Leases, TooMany};
@@ -60,7 +60,7 @@ struct Alone {
 #[derive(Debug, Clone, Default)]
 struct Before {
     sampler: Sampler,
-    sights: Sights,
+    activity: ActivityTracker,
     cloudcli: sessions::Sessions,
     marks: Option<Marks>,
     people: Option<u64>,
@@ -140,8 +140,8 @@ impl Judge {
         };
         let (standing, is_talking) = match &seen {
             Ok(seen) => {
-                let looked = self.before.sights.compare(&seen.agents, &facts.sights);
-                (self.kept.turns.tick(counted, &looked, policy), self.before.sights.is_job_talking())
+                let looked = self.before.activity.compare(&seen.agents, &facts.observations);
+                (self.kept.turns.tick(counted, &looked, policy), self.before.activity.is_job_talking())
             }
             Err(error) => (Standing::unreadable(error.clone()), false),
         };

@@ -7,7 +7,7 @@
 //! of them compressed.
 //!
 //! Must never hold an argument, a path, a prompt, the text of a hold or anything else that people wrote: of programs
-//! their names where these are known everywhere (`names`), of agents' sessions a number.
+//! their names where these are known everywhere (`redacted_names`), of agents' sessions a number.
 
 mod frame;
 mod merge_patch;
@@ -117,13 +117,13 @@ pub struct Look {
     /// What the verdict rests on.
     pub facts: Facts,
     /// What else there was to see.
-    pub scenery: Scenery,
+    pub context: TraceContext,
 }
 
 /// What the verdict does not rest on, but other ways to judge would.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Scenery {
+pub struct TraceContext {
     /// When a file of the workspaces was last changed: that moment in seconds since the kernel booted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_file_secs: Option<u64>,

@@ -1,27 +1,27 @@
-//! The outlook on the next backup, with what it needs of the machine: when the last backup was begun, and whether there
+//! The estimate of the next backup, with what it needs of the machine: when the last backup was begun, and whether there
 //! are any at all.
 
+pub mod estimator;
+
+use crate::control_plane::status::StatusFacts;
+use crate::os::atomic_file;
+use crate::os::clock::Moment;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::Receipt;
 use ebbtide_api::why::Keeping;
 use ebbtide_api::workspace::StepState;
-pub mod estimator;
-
-use crate::control_plane::status::Facts;
-use crate::os::atomic_file;
-use crate::os::clock::Moment;
-use estimator::{Found, Outlook};
+use estimator::{Estimator, SurveyResult};
 use std::path::{Path, PathBuf};
 
 /// When something began.
 #[derive(Debug, Clone, Copy)]
-pub struct Begun {
+pub struct BackupStart {
     at: Moment,
     /// By the wall clock, in seconds since 1970; compared with times of files of this machine only.
     wall: Option<i64>,
 }
 
-impl Begun {
+impl BackupStart {
     /// Now.
     pub fn now() -> Self {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok();
@@ -29,9 +29,9 @@ impl Begun {
     }
 }
 
-/// The forecast.
-pub struct Forecast {
-    outlook: Outlook,
+/// The estimator, with what it keeps on disk.
+pub struct BackupEstimator {
+    estimator: Estimator,
     /// When the last backup was begun, or what it restored was in place.
     saved_at: Option<i64>,
     file: PathBuf,
@@ -39,46 +39,46 @@ pub struct Forecast {
     pub persistence: Persistence,
 }
 
-impl Forecast {
+impl BackupEstimator {
     /// Goes on from what is on disk.
     pub fn load(state: &Path, persistence: Persistence) -> Self {
         let file = state.join("saved-at.json");
-        Self { outlook: Outlook::default(), saved_at: atomic_file::read_json(&file), file, persistence }
+        Self { estimator: Estimator::default(), saved_at: atomic_file::read_json(&file), file, persistence }
     }
 
     /// Begins a survey where one is due on a ready machine: since when changes are new is returned.
-    pub fn begin_survey(&mut self, now: Moment, facts: &Facts) -> Option<Option<i64>> {
-        if self.persistence == Persistence::None || !facts.ready || !self.outlook.is_due(now) {
+    pub fn begin_survey(&mut self, now: Moment, facts: &StatusFacts) -> Option<Option<i64>> {
+        if self.persistence == Persistence::None || !facts.ready || !self.estimator.is_due(now) {
             return None;
         }
         let is_restored =
             facts.boot.iter().any(|step| step.name == "restore" && step.state == StepState::Done);
         if self.saved_at.is_none() && is_restored {
             // What was restored is in the store already.
-            self.note_saved(Begun::now());
+            self.note_saved(BackupStart::now());
         }
-        self.outlook.begin(now);
+        self.estimator.begin(now);
         Some(self.saved_at)
     }
 
     /// A survey ended.
-    pub fn surveyed(&mut self, found: Option<Found>, now: Moment) {
-        self.outlook.surveyed(found, now);
+    pub fn survey_ended(&mut self, found: Option<SurveyResult>, now: Moment) {
+        self.estimator.survey_ended(found, now);
     }
 
     /// A backup is complete.
-    pub fn backed_up(&mut self, receipt: &Receipt, begun: Begun, now: Moment) {
-        self.outlook.backed_up(receipt.bytes_total, receipt.bytes_sent, now.since(begun.at), now);
+    pub fn backed_up(&mut self, receipt: &Receipt, begun: BackupStart, now: Moment) {
+        self.estimator.backed_up(receipt.bytes_total, receipt.bytes_sent, now.since(begun.at), now);
         self.note_saved(begun);
     }
 
     /// What becomes of the files.
     pub fn keeping(&self) -> Keeping {
-        let estimate = self.outlook.estimate().filter(|_| self.persistence == Persistence::Backup);
+        let estimate = self.estimator.estimate().filter(|_| self.persistence == Persistence::Backup);
         Keeping { persistence: self.persistence, estimate }
     }
 
-    fn note_saved(&mut self, begun: Begun) {
+    fn note_saved(&mut self, begun: BackupStart) {
         self.saved_at = begun.wall;
         if let Err(error) = atomic_file::write_json(&self.file, &begun.wall, 0o600) {
             tracing::warn!(%error, "cannot note when the last backup was begun; estimates will be too high");

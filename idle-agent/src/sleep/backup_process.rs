@@ -8,10 +8,10 @@ mod outcome;
 pub use outcome::{receipt, remarks};
 
 use crate::config::Places;
-use crate::control_plane::api_client::Session;
+use crate::control_plane::api_client::ApiClient;
 use crate::os::atomic_file;
 use crate::os::mutex::lock;
-use crate::sleep::backup_estimate::estimator::Found;
+use crate::sleep::backup_estimate::estimator::SurveyResult;
 use ebbtide_api::backups::BackupProgress;
 use ebbtide_api::vm::Repository;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -34,7 +34,7 @@ const TIDY_READERS: &str = "8";
 
 /// Why a child ended without its result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChildError {
+pub enum BackupProcessError {
     /// A newer machine has taken over.
     #[error("a newer machine has taken over")]
     Fenced,
@@ -106,8 +106,8 @@ pub enum Order {
 
 /// Starts children, one at a time.
 #[derive(Debug)]
-pub struct Children {
-    session: Arc<Session>,
+pub struct BackupProcesses {
+    api_client: Arc<ApiClient>,
     repository: Repository,
     places: Places,
     /// Where restored files go; `/` but for tests.
@@ -120,25 +120,25 @@ pub struct Children {
     running: Mutex<Option<u32>>,
 }
 
-impl Children {
+impl BackupProcesses {
     /// Prepares for children; ends one that an earlier life of the agent left behind.
     pub fn new(
-        session: Arc<Session>,
+        api_client: Arc<ApiClient>,
         repository: Repository,
         places: Places,
         target: PathBuf,
         include: Vec<PathBuf>,
         optional: Vec<PathBuf>,
     ) -> Self {
-        let children =
-            Self { session, repository, places, target, include, optional, running: Mutex::new(None) };
-        children.end_left_over();
-        children
+        let backup_processes =
+            Self { api_client, repository, places, target, include, optional, running: Mutex::new(None) };
+        backup_processes.end_left_over();
+        backup_processes
     }
 
     /// The control plane, as this machine speaks to it.
-    pub fn session(&self) -> &Session {
-        &self.session
+    pub fn api_client(&self) -> &ApiClient {
+        &self.api_client
     }
 
     /// How many packs one delivery of a receipt names at most.
@@ -154,9 +154,13 @@ impl Children {
     /// Runs a child to its end.
     ///
     /// # Errors
-    /// [`ChildError`].
-    pub fn run(&self, order: &Order, news: &mut dyn FnMut(News)) -> Result<serde_json::Value, ChildError> {
-        let vanished = |error: std::io::Error| ChildError::Vanished(error.to_string());
+    /// [`BackupProcessError`].
+    pub fn run(
+        &self,
+        order: &Order,
+        news: &mut dyn FnMut(News),
+    ) -> Result<serde_json::Value, BackupProcessError> {
+        let vanished = |error: std::io::Error| BackupProcessError::Vanished(error.to_string());
         let mut command = self.command(order).map_err(vanished)?;
         let mut child =
             command.stdout(Stdio::piped()).stdin(Stdio::null()).process_group(0).spawn().map_err(vanished)?;
@@ -175,12 +179,12 @@ impl Children {
         let _ = std::fs::remove_file(self.pid_file());
         match (status.code(), result) {
             (Some(EXIT_STALE), _) => {
-                self.session.fence();
-                Err(ChildError::Fenced)
+                self.api_client.fence();
+                Err(BackupProcessError::Fenced)
             }
             (Some(0), Some(Ok(value))) => Ok(value),
             (_, Some(Err(failure))) => Err(failure),
-            _ => Err(ChildError::Vanished(status.to_string())),
+            _ => Err(BackupProcessError::Vanished(status.to_string())),
         }
     }
 
@@ -194,9 +198,13 @@ impl Children {
     /// Looks at what a backup of these directories would hold. It touches no store and may run beside a backup.
     ///
     /// # Errors
-    /// [`ChildError`].
-    pub fn survey(&self, include: &[PathBuf], since: Option<i64>) -> Result<Found, ChildError> {
-        let vanished = |error: std::io::Error| ChildError::Vanished(error.to_string());
+    /// [`BackupProcessError`].
+    pub fn survey(
+        &self,
+        include: &[PathBuf],
+        since: Option<i64>,
+    ) -> Result<SurveyResult, BackupProcessError> {
+        let vanished = |error: std::io::Error| BackupProcessError::Vanished(error.to_string());
         let mut command = Command::new(std::env::current_exe().map_err(vanished)?);
         command.env_clear().current_dir("/").args(["backup", "survey"]);
         for path in include {
@@ -211,9 +219,9 @@ impl Children {
         let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().map_err(vanished)?;
         let text = String::from_utf8_lossy(&output.stdout);
         let result = text.lines().filter_map(|line| read_line(line, &mut |_| ())).next_back();
-        let value = result.unwrap_or_else(|| Err(ChildError::Vanished(output.status.to_string())))?;
+        let value = result.unwrap_or_else(|| Err(BackupProcessError::Vanished(output.status.to_string())))?;
         serde_json::from_value(value)
-            .map_err(|error| ChildError::Vanished(format!("its result cannot be read: {error}")))
+            .map_err(|error| BackupProcessError::Vanished(format!("its result cannot be read: {error}")))
     }
 
     fn command(&self, order: &Order) -> std::io::Result<Command> {
@@ -227,7 +235,7 @@ impl Children {
         });
         command
             .arg("--url")
-            .arg(format!("{}{}", self.session.control_url(), self.repository.path))
+            .arg(format!("{}{}", self.api_client.control_url(), self.repository.path))
             .arg("--token-file")
             .arg(self.places.vm_token())
             .arg("--password-file")
@@ -241,7 +249,7 @@ impl Children {
                     atomic_file::write(&known, b"", 0o600)?;
                 }
                 command.arg("--init").arg("--host").arg(&self.repository.host);
-                command.arg("--tag").arg(format!("g{}", self.session.generation()));
+                command.arg("--tag").arg(format!("g{}", self.api_client.generation()));
                 command.arg("--since-packs").arg(known);
                 for path in include {
                     command.arg("--include").arg(path);
@@ -294,7 +302,10 @@ fn kill_group(pid: u32) {
     }
 }
 
-fn read_line(line: &str, news: &mut dyn FnMut(News)) -> Option<Result<serde_json::Value, ChildError>> {
+fn read_line(
+    line: &str,
+    news: &mut dyn FnMut(News),
+) -> Option<Result<serde_json::Value, BackupProcessError>> {
     match serde_json::from_str(line) {
         Ok(Line::Progress { phase, bytes_done, bytes_total, files_done, rate }) => {
             news(News::Progress(BackupProgress { phase, bytes_done, bytes_total, files_done, rate }));
@@ -305,7 +316,7 @@ fn read_line(line: &str, news: &mut dyn FnMut(News)) -> Option<Result<serde_json
             None
         }
         Ok(Line::Done(value)) => Some(Ok(value)),
-        Ok(Line::Failed { code, message }) => Some(Err(ChildError::Failed { code, message })),
+        Ok(Line::Failed { code, message }) => Some(Err(BackupProcessError::Failed { code, message })),
         Ok(Line::Unknown) => None,
         Err(error) => {
             tracing::warn!(%error, "ignoring a line of the backup process");
@@ -328,7 +339,7 @@ mod tests {
         assert!(read(r#"{"event":"done","snapsho"#).is_none(), "a torn last line is no result");
         assert_eq!(
             read(r#"{"event":"failed","code":"quota","message":"full"}"#),
-            Some(Err(ChildError::Failed { code: "quota".into(), message: "full".into() }))
+            Some(Err(BackupProcessError::Failed { code: "quota".into(), message: "full".into() }))
         );
         assert_eq!(news.len(), 2);
         assert!(matches!(&news[0], News::Progress(progress) if progress.bytes_total == Some(2)));

@@ -2,7 +2,7 @@
 
 use super::Script;
 use crate::scene::Scene;
-use ebbtide_idle_agent::idle::judge::turns::Status;
+use ebbtide_idle_agent::idle::judge::turns::SessionStatus;
 use ebbtide_idle_agent::idle::read::hook::{Asks, Happened, Left};
 
 const MINUTE: u64 = 60;
@@ -49,7 +49,7 @@ pub const SCENES: &[Script] = &[
         s.must_stay();
         s.work(claude, 10 * MINUTE);
         s.answered(claude);
-        s.says(claude, Status::Idle);
+        s.says(claude, SessionStatus::Idle);
         s.must_sleep();
         s.lost();
         s.pass(10 * MINUTE);
@@ -60,7 +60,7 @@ pub const SCENES: &[Script] = &[
         |s| {
             let claude = s.agent("claude");
             s.type_keys();
-            s.says(claude, Status::Busy);
+            s.says(claude, SessionStatus::Busy);
             s.call(claude, 0);
             s.must_stay();
             s.pass(20 * MINUTE);
@@ -106,7 +106,7 @@ pub const SCENES: &[Script] = &[
         s.pass(40 * MINUTE);
         s.end(shell);
         s.report(claude, Happened::Stopped(NOTHING));
-        s.says(claude, Status::Idle);
+        s.says(claude, SessionStatus::Idle);
         s.must_sleep();
         s.pass(10 * MINUTE);
     }),
@@ -136,7 +136,7 @@ pub const SCENES: &[Script] = &[
             s.stop(claude, Left { shells: 1, ..NOTHING });
             s.pass(80 * MINUTE);
             s.end(shell);
-            s.says(claude, Status::Idle);
+            s.says(claude, SessionStatus::Idle);
             s.must_sleep();
             s.pass(10 * MINUTE);
         },
@@ -192,11 +192,11 @@ pub const SCENES: &[Script] = &[
         s.work(claude, 5 * MINUTE);
         s.answered(claude);
         s.report(claude, Happened::Asks(Asks::Permission));
-        s.says(claude, Status::Waiting);
+        s.says(claude, SessionStatus::Waiting);
         s.pass(90 * MINUTE);
         s.type_keys();
         s.report(claude, Happened::Went);
-        s.says(claude, Status::Busy);
+        s.says(claude, SessionStatus::Busy);
         s.work(claude, 5 * MINUTE);
         s.stop(claude, NOTHING);
         s.must_sleep();
@@ -209,7 +209,7 @@ pub const SCENES: &[Script] = &[
         s.work(claude, 5 * MINUTE);
         s.answered(claude);
         s.report(claude, Happened::Asks(Asks::Answer));
-        s.says(claude, Status::Waiting);
+        s.says(claude, SessionStatus::Waiting);
         s.pass(119 * MINUTE);
         s.must_sleep();
         s.pass(20 * MINUTE);
@@ -304,6 +304,6 @@ fn forged(s: &mut Scene) {
         s.report(claude, Happened::Went);
         s.pass(MINUTE);
     }
-    s.says(claude, Status::Idle);
+    s.says(claude, SessionStatus::Idle);
     s.pass(10 * MINUTE);
 }

@@ -1,7 +1,7 @@
 //! Work that shows nothing for longer than the engine's bounds: what it cuts off by design, and what that costs.
 
 use super::Script;
-use ebbtide_idle_agent::idle::judge::turns::Status;
+use ebbtide_idle_agent::idle::judge::turns::SessionStatus;
 use ebbtide_idle_agent::idle::read::hook::{Asks, Happened, Left};
 
 const MINUTE: u64 = 60;
@@ -61,7 +61,7 @@ pub const SCENES: &[Script] = &[
             s.work(claude, 5 * MINUTE);
             s.answered(claude);
             s.report(claude, Happened::Asks(Asks::Permission));
-            s.says(claude, Status::Waiting);
+            s.says(claude, SessionStatus::Waiting);
             s.pass(180 * MINUTE);
         },
     ),

@@ -1,7 +1,7 @@
 //! What Claude Code does in a turn, as it mostly goes.
 
 use super::Scene;
-use ebbtide_idle_agent::idle::judge::turns::Status;
+use ebbtide_idle_agent::idle::judge::turns::SessionStatus;
 use ebbtide_idle_agent::idle::read::hook::{Happened, Left};
 
 impl Scene {
@@ -9,7 +9,7 @@ impl Scene {
     pub fn prompt(&mut self, claude: u32) {
         self.type_keys();
         self.report(claude, Happened::Prompted);
-        self.says(claude, Status::Busy);
+        self.says(claude, SessionStatus::Busy);
         self.call(claude, 0);
     }
 
@@ -19,7 +19,7 @@ impl Scene {
         self.writes(claude, false);
         self.load(claude, 12);
         self.report(claude, Happened::Stopped(left));
-        self.says(claude, if left.shells > 0 { Status::Shell } else { Status::Idle });
+        self.says(claude, if left.shells > 0 { SessionStatus::Shell } else { SessionStatus::Idle });
     }
 
     /// A turn as it mostly goes, for so long: thinking, answers, commands.

@@ -187,8 +187,8 @@ fn the_workspaces_own_name_is_cloudclis_for_its_owner_alone() {
     let host = ("X-Ebb-Host", "demo-k3v7q2mzab.ebb.localhost:8930");
     house.door.public_ports.insert(3001);
     assert_eq!(house.refusal("/", &[host]), Refusal::SignInNeeded);
-    for elsewhere in [Some(3000), None] {
-        let token = token(&house.pair, WORKSPACE, elsewhere, "access", 600);
+    for container_listeners in [Some(3000), None] {
+        let token = token(&house.pair, WORKSPACE, container_listeners, "access", 600);
         assert_eq!(house.refusal("/", &[host, ("X-Ebbtide-Access", &token)]), Refusal::NotYours);
     }
     let token = token(&house.pair, WORKSPACE, Some(3001), "access", 600);
@@ -232,14 +232,17 @@ fn odd_host_names_name_no_port() {
 fn a_closed_port_and_a_closing_workspace_say_so_to_those_who_may_know() {
     let mut house = house("http");
     let for_4000 = token(&house.pair, WORKSPACE, Some(4000), "access", 600);
-    let elsewhere = ("X-Ebb-Host", "4000.demo-k3v7q2mzab.ebb.localhost");
-    assert_eq!(house.refusal("/", &[elsewhere]), Refusal::SignInNeeded);
+    let container_listeners = ("X-Ebb-Host", "4000.demo-k3v7q2mzab.ebb.localhost");
+    assert_eq!(house.refusal("/", &[container_listeners]), Refusal::SignInNeeded);
     assert_eq!(
-        house.refusal("/", &[elsewhere, ("X-Ebbtide-Access", &for_4000)]),
+        house.refusal("/", &[container_listeners, ("X-Ebbtide-Access", &for_4000)]),
         Refusal::NothingListens(4000)
     );
     house.door.closed = true;
-    assert_eq!(house.refusal("/", &[elsewhere, ("X-Ebbtide-Access", &for_4000)]), Refusal::GoingToSleep);
+    assert_eq!(
+        house.refusal("/", &[container_listeners, ("X-Ebbtide-Access", &for_4000)]),
+        Refusal::GoingToSleep
+    );
 }
 
 #[test]

@@ -14,14 +14,14 @@ const UNANSWERED: u32 = 3;
 
 /// The rhythm of heartbeats.
 #[derive(Debug)]
-pub struct Pace {
+pub struct HeartbeatThrottle {
     every: Duration,
     last: Option<Moment>,
     /// When the oldest heartbeat was sent that has no answer yet.
     waiting_since: Option<Moment>,
 }
 
-impl Pace {
+impl HeartbeatThrottle {
     /// One heartbeat every so often; never more often than once a second.
     pub fn new(every: Duration) -> Self {
         Self { every: every.max(Duration::from_secs(1)), last: None, waiting_since: None }
@@ -67,8 +67,8 @@ impl Pace {
 
     /// Whether the other side has stopped answering.
     pub fn is_silent(&self, now: Moment) -> bool {
-        let patience = (self.every * UNANSWERED).max(Duration::from_secs(10));
-        self.waiting_since.is_some_and(|since| now.since(since) > patience)
+        let longest = (self.every * UNANSWERED).max(Duration::from_secs(10));
+        self.waiting_since.is_some_and(|since| now.since(since) > longest)
     }
 }
 
@@ -78,30 +78,30 @@ mod tests {
 
     #[test]
     fn urgent_changes_go_at_once_and_progress_once_a_second() {
-        let mut pace = Pace::new(Duration::from_secs(15));
-        assert_eq!(pace.next(Urgency::Whenever), Moment(0), "the first is due at once");
-        pace.sent(Moment(1000));
-        assert_eq!(pace.next(Urgency::Now), Moment(1250));
-        assert_eq!(pace.next(Urgency::Soon), Moment(2000));
-        assert_eq!(pace.next(Urgency::Whenever), Moment(16_000));
+        let mut throttle = HeartbeatThrottle::new(Duration::from_secs(15));
+        assert_eq!(throttle.next(Urgency::Whenever), Moment(0), "the first is due at once");
+        throttle.sent(Moment(1000));
+        assert_eq!(throttle.next(Urgency::Now), Moment(1250));
+        assert_eq!(throttle.next(Urgency::Soon), Moment(2000));
+        assert_eq!(throttle.next(Urgency::Whenever), Moment(16_000));
     }
 
     #[test]
     fn a_control_plane_in_trouble_is_not_hammered() {
-        let mut pace = Pace::new(Duration::from_secs(15));
-        pace.sent(Moment(1000));
-        pace.failed(Moment(1010));
-        assert!(pace.next(Urgency::Now) >= Moment(2000));
+        let mut throttle = HeartbeatThrottle::new(Duration::from_secs(15));
+        throttle.sent(Moment(1000));
+        throttle.failed(Moment(1010));
+        assert!(throttle.next(Urgency::Now) >= Moment(2000));
     }
 
     #[test]
     fn silence_is_counted_from_the_oldest_unanswered_heartbeat() {
-        let mut pace = Pace::new(Duration::from_secs(15));
-        pace.sent(Moment(0));
-        pace.sent(Moment(44_000));
-        assert!(!pace.is_silent(Moment(45_000)));
-        assert!(pace.is_silent(Moment(45_001)));
-        pace.answered();
-        assert!(!pace.is_silent(Moment(99_000)));
+        let mut throttle = HeartbeatThrottle::new(Duration::from_secs(15));
+        throttle.sent(Moment(0));
+        throttle.sent(Moment(44_000));
+        assert!(!throttle.is_silent(Moment(45_000)));
+        assert!(throttle.is_silent(Moment(45_001)));
+        throttle.answered();
+        assert!(!throttle.is_silent(Moment(99_000)));
     }
 }

@@ -2,7 +2,7 @@
 //! Pure. What cannot be read is no change.
 
 use super::progress::Agent;
-use super::turns::{Line, Seen, Status};
+use super::turns::{AgentActivity, ConnectionActivity, SessionStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const ANSWER_BYTES: u64 = 1000;
 
 /// What was read about one agent, or of a program in a terminal its connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sight {
+pub struct AgentObservation {
     /// Its process: id and start.
     pub process: (u32, u64),
     /// Its connections; absent where they cannot be read.
@@ -23,7 +23,7 @@ pub struct Sight {
     /// A number that changes when its transcripts grow.
     pub grown: u64,
     /// What it says of itself in its session file.
-    pub status: Option<Status>,
+    pub status: Option<SessionStatus>,
 }
 
 /// The connections that an agent opened.
@@ -56,30 +56,32 @@ struct Before {
 
 /// The look before, to take differences from.
 #[derive(Debug, Clone, Default)]
-pub struct Sights {
+pub struct ActivityTracker {
     before: BTreeMap<(u32, u64), Before>,
     is_job_talking: bool,
 }
 
-impl Sights {
+impl ActivityTracker {
     /// Says how each agent looks from outside. One that nobody looked at shows nothing readable.
-    pub fn compare(&mut self, agents: &[Agent], sights: &[Sight]) -> Vec<Seen> {
+    pub fn compare(&mut self, agents: &[Agent], observations: &[AgentObservation]) -> Vec<AgentActivity> {
         let mut after = BTreeMap::new();
         let mut seen = Vec::with_capacity(agents.len());
         for agent in agents {
             let key = (agent.pid, agent.started);
-            let sight = sights.iter().find(|sight| sight.process == key);
+            let observation = observations.iter().find(|observation| observation.process == key);
             let before = self.before.get(&key).copied();
             let known = before.and_then(|before| before.sockets);
-            let sockets = sight.and_then(|sight| sight.sockets);
+            let sockets = observation.and_then(|observation| observation.sockets);
             let mut waits = before.is_some_and(|before| before.waits);
-            let line = sockets.map_or(Line::Unreadable, |sockets| line(&sockets, known.as_ref(), &mut waits));
+            let line = sockets
+                .map_or(ConnectionActivity::Unreadable, |sockets| line(&sockets, known.as_ref(), &mut waits));
             let sockets = sockets.or(known);
-            let grown = sight.map(|sight| sight.grown).or(before.map(|before| before.grown));
+            let grown =
+                observation.map(|observation| observation.grown).or(before.map(|before| before.grown));
             if let Some(grown) = grown {
                 after.insert(key, Before { sockets, grown, waits });
             }
-            seen.push(Seen {
+            seen.push(AgentActivity {
                 pid: agent.pid,
                 started: agent.started,
                 name: agent.name.to_owned(),
@@ -89,19 +91,26 @@ impl Sights {
                 writes: before.is_some_and(|before| Some(before.grown) != grown),
                 line,
                 children: agent.children.clone(),
-                status: sight.and_then(|sight| sight.status),
+                status: observation.and_then(|observation| observation.status),
             });
         }
-        let is_agents =
-            |sight: &&Sight| agents.iter().any(|agent| (agent.pid, agent.started) == sight.process);
+        let is_agents = |observation: &&AgentObservation| {
+            agents.iter().any(|agent| (agent.pid, agent.started) == observation.process)
+        };
         self.is_job_talking = false;
-        for sight in sights.iter().filter(|sight| !is_agents(sight)) {
-            let Some(sockets) = sight.sockets else { continue };
-            let known = self.before.get(&sight.process).and_then(|before| before.sockets);
+        for observation in observations.iter().filter(|observation| !is_agents(observation)) {
+            let Some(sockets) = observation.sockets else { continue };
+            let known = self.before.get(&observation.process).and_then(|before| before.sockets);
             // What a job asked long ago is not remembered: it may be a session that is only kept open.
             let line = line(&sockets, known.as_ref(), &mut false);
-            self.is_job_talking |= matches!(line, Line::Asked | Line::Trickling | Line::Moving);
-            after.insert(sight.process, Before { sockets: Some(sockets), grown: sight.grown, waits: false });
+            self.is_job_talking |= matches!(
+                line,
+                ConnectionActivity::Asked | ConnectionActivity::Trickling | ConnectionActivity::Moving
+            );
+            after.insert(
+                observation.process,
+                Before { sockets: Some(sockets), grown: observation.grown, waits: false },
+            );
         }
         self.before = after;
         seen
@@ -117,20 +126,23 @@ impl Sights {
 /// one thing and the session file another, the file is believed here; it costs no more than a few reads.
 pub fn left_behind(
     agents: &[Agent],
-    sights: &[Sight],
+    observations: &[AgentObservation],
     is_in_turn: impl Fn((u32, u64)) -> bool,
 ) -> Vec<(u32, u64)> {
     let is_left = |agent: &&Agent| {
         let key = (agent.pid, agent.started);
-        let status = sights.iter().find(|sight| sight.process == key).and_then(|sight| sight.status);
-        !is_in_turn(key) || matches!(status, Some(Status::Idle | Status::Shell))
+        let status = observations
+            .iter()
+            .find(|observation| observation.process == key)
+            .and_then(|observation| observation.status);
+        !is_in_turn(key) || matches!(status, Some(SessionStatus::Idle | SessionStatus::Shell))
     };
     agents.iter().filter(is_left).flat_map(Agent::programs).collect()
 }
 
 /// What moves on connections since the look before, and whether an answer is still waited for. Over HTTP/2 the receipt of
 /// a question is acknowledged at once, with less than an answer has; pings go both ways meanwhile.
-fn line(sockets: &Sockets, before: Option<&Sockets>, waits: &mut bool) -> Line {
+fn line(sockets: &Sockets, before: Option<&Sockets>, waits: &mut bool) -> ConnectionActivity {
     let received = before.map_or(0, |before| sockets.received_bytes.saturating_sub(before.received_bytes));
     let sent = before.map_or(0, |before| sockets.sent_bytes.saturating_sub(before.sent_bytes));
     if received >= CONTENT_BYTES || sockets.open == 0 {
@@ -139,15 +151,15 @@ fn line(sockets: &Sockets, before: Option<&Sockets>, waits: &mut bool) -> Line {
         *waits = true;
     }
     if received >= ANSWER_BYTES {
-        Line::Moving
+        ConnectionActivity::Moving
     } else if received >= CONTENT_BYTES {
-        Line::Trickling
+        ConnectionActivity::Trickling
     } else if sockets.is_asked || *waits {
-        Line::Asked
+        ConnectionActivity::Asked
     } else if sockets.open == 0 {
-        Line::Absent
+        ConnectionActivity::Absent
     } else {
-        Line::Open
+        ConnectionActivity::Open
     }
 }
 
@@ -170,9 +182,9 @@ mod tests {
         }
     }
 
-    fn sight(received_bytes: u64, grown: u64) -> Sight {
+    fn observation(received_bytes: u64, grown: u64) -> AgentObservation {
         let sockets = Sockets { open: 1, is_asked: false, received_bytes, sent_bytes: 0 };
-        Sight { process: (20, 7), sockets: Some(sockets), grown, status: None }
+        AgentObservation { process: (20, 7), sockets: Some(sockets), grown, status: None }
     }
 
     #[test]
@@ -181,41 +193,48 @@ mod tests {
         let line = |now: &Sockets, before: Option<u64>| {
             line(now, before.map(|received| one(received, false)).as_ref(), &mut false)
         };
-        assert_eq!(line(&Sockets::default(), Some(0)), Line::Absent);
-        assert_eq!(line(&one(500, false), None), Line::Open, "the first look knows no difference");
-        assert_eq!(line(&one(539, false), Some(500)), Line::Open, "a ping");
-        assert_eq!(line(&one(700, false), Some(500)), Line::Trickling);
-        assert_eq!(line(&one(1500, false), Some(500)), Line::Moving);
-        assert_eq!(line(&one(500, true), Some(500)), Line::Asked);
+        assert_eq!(line(&Sockets::default(), Some(0)), ConnectionActivity::Absent);
+        assert_eq!(
+            line(&one(500, false), None),
+            ConnectionActivity::Open,
+            "the first look knows no difference"
+        );
+        assert_eq!(line(&one(539, false), Some(500)), ConnectionActivity::Open, "a ping");
+        assert_eq!(line(&one(700, false), Some(500)), ConnectionActivity::Trickling);
+        assert_eq!(line(&one(1500, false), Some(500)), ConnectionActivity::Moving);
+        assert_eq!(line(&one(500, true), Some(500)), ConnectionActivity::Asked);
     }
 
     #[test]
     fn a_question_over_http_2_waits_for_its_answer_although_its_receipt_was_acknowledged() {
-        let mut sights = Sights::default();
+        let mut tracker = ActivityTracker::default();
         let mut look = |sent_bytes, received_bytes| {
             let sockets = Some(Sockets { open: 1, is_asked: false, received_bytes, sent_bytes });
-            sights.compare(&[agent()], &[Sight { sockets, ..sight(0, 3) }]).remove(0).line
+            tracker.compare(&[agent()], &[AgentObservation { sockets, ..observation(0, 3) }]).remove(0).line
         };
-        assert_eq!(look(0, 0), Line::Open);
-        assert_eq!(look(5000, 83), Line::Asked);
+        assert_eq!(look(0, 0), ConnectionActivity::Open);
+        assert_eq!(look(5000, 83), ConnectionActivity::Asked);
         for pings in 1..100 {
-            assert_eq!(look(5000 + 39 * pings, 83 + 39 * pings), Line::Asked);
+            assert_eq!(look(5000 + 39 * pings, 83 + 39 * pings), ConnectionActivity::Asked);
         }
-        assert_eq!(look(9000, 5200), Line::Moving, "the answer");
-        assert_eq!(look(9039, 5239), Line::Open);
+        assert_eq!(look(9000, 5200), ConnectionActivity::Moving, "the answer");
+        assert_eq!(look(9039, 5239), ConnectionActivity::Open);
     }
 
     #[test]
     fn what_cannot_be_read_for_a_while_has_not_moved_meanwhile() {
-        let mut sights = Sights::default();
-        let mut look = |sight: Option<Sight>| {
-            let seen = sights.compare(&[agent()], sight.as_slice()).remove(0);
+        let mut tracker = ActivityTracker::default();
+        let mut look = |observation: Option<AgentObservation>| {
+            let seen = tracker.compare(&[agent()], observation.as_slice()).remove(0);
             (seen.line, seen.writes)
         };
-        assert_eq!(look(Some(sight(5000, 3))), (Line::Open, false), "the first look");
-        assert_eq!(look(Some(Sight { sockets: None, ..sight(0, 3) })), (Line::Unreadable, false));
-        assert_eq!(look(None), (Line::Unreadable, false));
-        assert_eq!(look(Some(sight(5000, 3))), (Line::Open, false));
-        assert_eq!(look(Some(sight(5200, 4))), (Line::Trickling, true));
+        assert_eq!(look(Some(observation(5000, 3))), (ConnectionActivity::Open, false), "the first look");
+        assert_eq!(
+            look(Some(AgentObservation { sockets: None, ..observation(0, 3) })),
+            (ConnectionActivity::Unreadable, false)
+        );
+        assert_eq!(look(None), (ConnectionActivity::Unreadable, false));
+        assert_eq!(look(Some(observation(5000, 3))), (ConnectionActivity::Open, false));
+        assert_eq!(look(Some(observation(5200, 4))), (ConnectionActivity::Trickling, true));
     }
 }

@@ -10,7 +10,7 @@ mod moving_average;
 use crate::idle::process_kinds::programs::{agent_name, is_helper};
 use crate::idle::process_kinds::{background_watchers, programs};
 use crate::os::processes::Process;
-use moving_average::{Mean, Use};
+use moving_average::{MovingAverage, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -150,17 +150,17 @@ pub struct Sampler {
     before: BTreeMap<(u32, u64), (u64, u64)>,
     primed: bool,
     /// What each agent has used lately, and each of its parts.
-    agents: BTreeMap<u32, Mean>,
+    agents: BTreeMap<u32, MovingAverage>,
     /// What all that each agent started has.
-    started: BTreeMap<u32, Mean>,
-    parts: BTreeMap<(u32, Part), Mean>,
+    started: BTreeMap<u32, MovingAverage>,
+    parts: BTreeMap<(u32, Part), MovingAverage>,
     /// What jobs have used lately, in hundredths of a percent of a core times looks: each look a thirtieth is forgotten.
     jobs: u64,
-    job_traffic: Mean,
-    servers: Mean,
-    contained: Mean,
-    containers: Mean,
-    each_server: BTreeMap<u32, Mean>,
+    job_traffic: MovingAverage,
+    servers: MovingAverage,
+    contained: MovingAverage,
+    containers: MovingAverage,
+    each_server: BTreeMap<u32, MovingAverage>,
 }
 
 impl Sampler {
@@ -190,7 +190,7 @@ impl Sampler {
         self.primed = true;
         let sum = |of: &dyn Fn(&Kind) -> bool| {
             let all = used.iter().filter(|(kind, _)| of(kind)).map(|(_, used)| *used);
-            Use::of(all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)), passed)
+            Usage::of(all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)), passed)
         };
         let busy = self.busy_servers(&used, passed);
         let mut agents = if busy.is_empty() {
@@ -204,9 +204,9 @@ impl Sampler {
         for agent in &mut agents {
             let whole = sum(&|kind| matches!(kind, Kind::Agent(pid, _) if *pid == agent.pid));
             let mut mean = before.get(&agent.pid).copied().unwrap_or_default();
-            let lately = mean.lasting(whole, passed, AGENT_MILLIS);
+            let average = mean.lasting(whole, passed, AGENT_MILLIS);
             self.agents.insert(agent.pid, mean);
-            agent.works = lately.share >= AGENT_PERCENT || lately.rate >= AGENT_BYTES_PER_SEC;
+            agent.works = average.share >= AGENT_PERCENT || average.rate >= AGENT_BYTES_PER_SEC;
             agent.uses = shown(whole);
             let started = sum(
                 &|kind| matches!(kind, Kind::Agent(pid, part) if *pid == agent.pid && *part != Part::Own),
@@ -214,14 +214,14 @@ impl Sampler {
             let mut mean = before_started.get(&agent.pid).copied().unwrap_or_default();
             let started = mean.lasting(started, passed, AGENT_MILLIS);
             self.started.insert(agent.pid, mean);
-            agent.only_stirs = lately.share < STIRS_PERCENT
+            agent.only_stirs = average.share < STIRS_PERCENT
                 && started.share < AGENT_PERCENT
                 && started.rate < AGENT_BYTES_PER_SEC;
             for part in [Part::Own, Part::Command, Part::Helper] {
                 let key = (agent.pid, part);
                 let mut mean = before_parts.get(&key).copied().unwrap_or_default();
                 let now = sum(&|kind| *kind == Kind::Agent(agent.pid, part));
-                let lately = mean.lasting(now, passed, LASTING_MILLIS);
+                let average = mean.lasting(now, passed, LASTING_MILLIS);
                 self.parts.insert(key, mean);
                 // An agent at its prompt reads 30 MB of its own program again, all at once: of itself only the processor counts.
                 let (percent, rate) = match part {
@@ -229,7 +229,7 @@ impl Sampler {
                     Part::Command => (JOB_PERCENT, JOB_BYTES_PER_SEC),
                     Part::Helper => (SERVER_PERCENT, JOB_BYTES_PER_SEC),
                 };
-                agent.is_lasting |= lately.share >= percent || lately.rate >= rate;
+                agent.is_lasting |= average.share >= percent || average.rate >= rate;
             }
         }
         let jobs = sum(&|kind| *kind == Kind::Job);
@@ -268,15 +268,15 @@ impl Sampler {
         for (kind, used) in used {
             let Kind::Server(pid, _) = kind else { continue };
             let mut mean = before.get(pid).copied().unwrap_or_default();
-            mean.lasting(Use::of(*used, passed), passed, LASTING_MILLIS);
+            mean.lasting(Usage::of(*used, passed), passed, LASTING_MILLIS);
             self.each_server.insert(*pid, mean);
         }
-        let is_busy = |(_, mean): &(&u32, &Mean)| mean.mean().share >= BUSY_SERVER_PERCENT;
+        let is_busy = |(_, mean): &(&u32, &MovingAverage)| mean.mean().share >= BUSY_SERVER_PERCENT;
         self.each_server.iter().filter(is_busy).map(|(pid, _)| *pid).collect()
     }
 }
 
-fn shown(used: Use) -> String {
+fn shown(used: Usage) -> String {
     format!("{} % of a core, {} kB/s", used.share, used.rate / 1000)
 }
 

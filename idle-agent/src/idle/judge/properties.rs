@@ -2,8 +2,8 @@
 
 use super::tests::{self, still};
 use super::*;
-use crate::idle::judge::agent_activity::{Sight, Sockets};
-use crate::idle::judge::turns::Status;
+use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
+use crate::idle::judge::turns::SessionStatus;
 use crate::idle::read::hook::{Happened, Left};
 use ebbtide_api::why::Verdict;
 use proptest::prelude::*;
@@ -82,7 +82,7 @@ fn looks(steps: &[Step]) -> Vec<Facts> {
         agent += if *step == Step::AgentWorks { 300 } else { 5 };
         let sockets =
             Sockets { open: 1, is_asked: *step == Step::AgentAsks, received_bytes: 0, sent_bytes: 0 };
-        let sight = Sight {
+        let observation = AgentObservation {
             process: CODEX,
             sockets: (*step != Step::BlindToSockets).then_some(sockets),
             grown: 0,
@@ -92,13 +92,13 @@ fn looks(steps: &[Step]) -> Vec<Facts> {
             processes: Ok(vec![process(SHELL, "make", job), process(CODEX, "codex", agent)]),
             terminals: Ok(Some([("0".to_owned(), (typed, 0))].into())),
             people,
-            sights: vec![sight],
+            observations: vec![observation],
             ..still()
         };
         match step {
             Step::Blind => {
                 facts.processes = Err("it cannot be read".into());
-                facts.sights.clear();
+                facts.observations.clear();
             }
             Step::BlindToTerminals => facts.terminals = Err("it cannot be read".into()),
             _ => {}
@@ -131,8 +131,8 @@ fn awake_for(why: &Why) -> u64 {
 fn same(looks: &[Facts]) -> Facts {
     let mut steps = looks.iter().rev();
     let mut last = steps.find(|facts| facts.processes.is_ok() && facts.terminals.is_ok()).cloned();
-    for sight in last.iter_mut().flat_map(|facts| &mut facts.sights) {
-        sight.sockets = Some(Sockets { open: 1, is_asked: false, received_bytes: 0, sent_bytes: 0 });
+    for observation in last.iter_mut().flat_map(|facts| &mut facts.observations) {
+        observation.sockets = Some(Sockets { open: 1, is_asked: false, received_bytes: 0, sent_bytes: 0 });
     }
     let mut last = last.unwrap_or_else(still);
     last.people = looks.iter().map(|facts| facts.people).max().unwrap_or(0);
@@ -165,7 +165,7 @@ proptest! {
             if let Ok(processes) = &mut more.processes {
                 processes.push(process((60, 6), "claude", 7));
                 let sockets = Some(Sockets { open: 2, is_asked: false, received_bytes: 5, sent_bytes: 0 });
-                more.sights.push(Sight { process: (60, 6), sockets, grown: 3, status: None });
+                more.observations.push(AgentObservation { process: (60, 6), sockets, grown: 3, status: None });
             }
             let (before, why) = (without.judge(now, &facts, &POLICY), with.judge(now, &more, &POLICY));
             prop_assert_eq!((why.verdict, why.sleeps_in_secs), (before.verdict, before.sleeps_in_secs));
@@ -190,7 +190,7 @@ proptest! {
             match step {
                 Step::Blind => facts.processes = Err("it cannot be read".into()),
                 Step::BlindToTerminals => facts.terminals = Err("it cannot be read".into()),
-                Step::BlindToSockets => facts.sights.clear(),
+                Step::BlindToSockets => facts.observations.clear(),
                 _ => {}
             }
             idle |= judge.judge(now, &facts, &POLICY).verdict == Verdict::Idle;
@@ -280,11 +280,11 @@ proptest! {
                 arguments: vec!["tsc".to_owned(), "--watch".to_owned()],
                 ..process((61, 900), "tsc", used)
             };
-            let status = if is_over { Status::Shell } else { Status::Busy };
-            let sight = Sight { process: claude, sockets: None, grown: 0, status: Some(status) };
+            let status = if is_over { SessionStatus::Shell } else { SessionStatus::Busy };
+            let observation = AgentObservation { process: claude, sockets: None, grown: 0, status: Some(status) };
             let facts = Facts {
                 processes: Ok(vec![process(claude, "claude", 5), tsc]),
-                sights: vec![sight],
+                observations: vec![observation],
                 ..still()
             };
             let watching = Facts { watchers: [61].into(), ..facts.clone() };
@@ -310,7 +310,7 @@ proptest! {
         let mut works = quiet.clone();
         works.processes.iter_mut().flatten().for_each(|process| process.ticks += 100_000);
         let mut asks = quiet.clone();
-        asks.sights.iter_mut().flat_map(|sight| &mut sight.sockets).for_each(|sockets| sockets.is_asked = true);
+        asks.observations.iter_mut().flat_map(|observation| &mut observation.sockets).for_each(|sockets| sockets.is_asked = true);
         for more in [typed, page, works, asks] {
             let why = next(&judge, now, &more);
             prop_assert!(awake_for(&why) >= awake_for(&before), "{why:?} {before:?}");

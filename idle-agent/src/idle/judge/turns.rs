@@ -10,7 +10,7 @@ use super::progress::Child;
 use super::verdict::{Asking, Reading};
 use crate::idle::read::hook::{Asks, Happened, Hook, Left};
 use ebbtide_api::vm::VmPolicy;
-pub use seen::{Line, Seen, Status};
+pub use seen::{AgentActivity, ConnectionActivity, SessionStatus};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -151,7 +151,7 @@ impl Turns {
     }
 
     /// Takes in what is seen after so much time. An agent that is gone takes its session along.
-    pub fn tick(&mut self, passed: Duration, agents: &[Seen], policy: &VmPolicy) -> Standing {
+    pub fn tick(&mut self, passed: Duration, agents: &[AgentActivity], policy: &VmPolicy) -> Standing {
         let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
         self.sessions.retain(|session| {
             agents.iter().any(|seen| (seen.pid, seen.started) == (session.pid, session.started))
@@ -216,12 +216,20 @@ impl Turns {
 
 impl Session {
     /// How it stands, whether it asks, and whether what it uses counts as work.
-    fn tick(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>, bool) {
+    fn tick(
+        &mut self,
+        passed_ms: u64,
+        seen: &AgentActivity,
+        policy: &VmPolicy,
+    ) -> (Reading, Option<Asking>, bool) {
         let heard = std::mem::take(&mut self.heard);
-        let seen = &Seen { line: self.confirmed(passed_ms, seen, policy), ..seen.clone() };
+        let seen = &AgentActivity { line: self.confirmed(passed_ms, seen, policy), ..seen.clone() };
         let phase = self.believed(seen);
         // A watcher polls and a loop writes for ever; an agent that works asks its model between times.
-        let is_moved = matches!(seen.line, Line::Asked | Line::Moving | Line::Unreadable);
+        let is_moved = matches!(
+            seen.line,
+            ConnectionActivity::Asked | ConnectionActivity::Moving | ConnectionActivity::Unreadable
+        );
         if seen.is_lasting || heard || is_moved {
             self.weak_ms = 0;
         } else {
@@ -229,7 +237,7 @@ impl Session {
         }
         let bound_ms = policy.background_secs.saturating_mul(1000);
         // Where its reports and its file say that it is in a turn, a small command may take as long as it likes.
-        let is_sure = phase == Phase::Turn && seen.status == Some(Status::Busy);
+        let is_sure = phase == Phase::Turn && seen.status == Some(SessionStatus::Busy);
         let is_fresh = is_sure || self.weak_ms <= bound_ms;
         let is_over = is_at_prompt(phase, seen.status) || self.only_watches(phase, seen);
         // One that reports nothing and is parked writes and repaints; one that works has asked its model just before.
@@ -269,7 +277,7 @@ impl Session {
             match phase {
                 Phase::Turn => self.turn(seen, policy),
                 // The beginning of a turn was not reported, and what goes on in the background goes on.
-                Phase::Left(left) if seen.status == Some(Status::Busy) => {
+                Phase::Left(left) if seen.status == Some(SessionStatus::Busy) => {
                     stronger(self.turn(seen, policy), self.left(left, seen, policy))
                 }
                 Phase::Left(left) => self.left(left, seen, policy),
@@ -283,24 +291,30 @@ impl Session {
     /// What its connections show, a little that comes in taken for more or for nothing: of one that reports nothing, or
     /// the end of its turn, it counts where something was asked or came in just before. A turn shows something again and again; at their prompt
     /// programs hear something every few minutes.
-    fn confirmed(&mut self, passed_ms: u64, seen: &Seen, policy: &VmPolicy) -> Line {
+    fn confirmed(&mut self, passed_ms: u64, seen: &AgentActivity, policy: &VmPolicy) -> ConnectionActivity {
         let ago_ms = self.heard_from_ms.map(|ago_ms| ago_ms.saturating_add(passed_ms));
-        let is_moved = matches!(seen.line, Line::Asked | Line::Trickling | Line::Moving);
+        let is_moved = matches!(
+            seen.line,
+            ConnectionActivity::Asked | ConnectionActivity::Trickling | ConnectionActivity::Moving
+        );
         self.heard_from_ms = if is_moved { Some(0) } else { ago_ms };
         let is_just_before =
             ago_ms.is_some_and(|ago_ms| ago_ms <= doubt_ms(policy).saturating_add(passed_ms));
         match seen.line {
-            Line::Trickling if is_just_before || !matches!(self.phase, Phase::Untold | Phase::Parked) => {
-                Line::Moving
+            ConnectionActivity::Trickling
+                if is_just_before || !matches!(self.phase, Phase::Untold | Phase::Parked) =>
+            {
+                ConnectionActivity::Moving
             }
-            Line::Trickling => Line::Open,
+            ConnectionActivity::Trickling => ConnectionActivity::Open,
             line => line,
         }
     }
 
     /// Whether a turn whose end was not reported is over by the session file, and nothing but watchers and servers is left.
-    fn only_watches(&self, phase: Phase, seen: &Seen) -> bool {
-        let is_over = is_doubted(phase, seen.status) && !matches!(seen.line, Line::Asked | Line::Moving);
+    fn only_watches(&self, phase: Phase, seen: &AgentActivity) -> bool {
+        let is_over = is_doubted(phase, seen.status)
+            && !matches!(seen.line, ConnectionActivity::Asked | ConnectionActivity::Moving);
         let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
         let mut commands = seen.children.iter().filter(|child| child.started >= since);
         is_over
@@ -309,46 +323,49 @@ impl Session {
     }
 
     /// What the reports and the session file say together. The file is a witness for what was never reported.
-    fn believed(&self, seen: &Seen) -> Phase {
+    fn believed(&self, seen: &AgentActivity) -> Phase {
         let Some(status) = seen.status else {
             // A hook of the repository may have sent it on after the end that was reported to ours: without a file only
             // what it asks of its model tells of that.
-            let goes_on = matches!(seen.line, Line::Asked | Line::Moving);
+            let goes_on = matches!(seen.line, ConnectionActivity::Asked | ConnectionActivity::Moving);
             return if self.phase == Phase::Parked && goes_on { Phase::Untold } else { self.phase };
         };
         match (self.phase, status) {
-            (Phase::Untold | Phase::Parked | Phase::Asks(_), Status::Busy) => Phase::Turn,
+            (Phase::Untold | Phase::Parked | Phase::Asks(_), SessionStatus::Busy) => Phase::Turn,
             // A question that was dismissed is reported nowhere else.
-            (Phase::Untold | Phase::Asks(_), Status::Idle) => Phase::Parked,
-            (Phase::Untold | Phase::Parked | Phase::Turn, Status::Waiting) => Phase::Asks(Asks::Answer),
-            (Phase::Untold | Phase::Parked, Status::Shell) => {
+            (Phase::Untold | Phase::Asks(_), SessionStatus::Idle) => Phase::Parked,
+            (Phase::Untold | Phase::Parked | Phase::Turn, SessionStatus::Waiting) => {
+                Phase::Asks(Asks::Answer)
+            }
+            (Phase::Untold | Phase::Parked, SessionStatus::Shell) => {
                 Phase::Left(Left { shells: 1, ..Left::default() })
             }
             (phase, _) => phase,
         }
     }
 
-    fn turn(&self, seen: &Seen, policy: &VmPolicy) -> Reading {
+    fn turn(&self, seen: &AgentActivity, policy: &VmPolicy) -> Reading {
         let (name, silent) = (&seen.name, shown(self.silent_ms));
         if self.silent_ms == 0 {
             return Reading::Active(format!("{name} is in a turn"));
         }
         let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
         let is_within = |bound_secs: u64| self.silent_ms < bound_secs.saturating_mul(1000);
-        if seen.line == Line::Moving && is_within(policy.background_secs) {
+        if seen.line == ConnectionActivity::Moving && is_within(policy.background_secs) {
             return Reading::Active(format!("{name} receives its model's answer"));
         }
         let mut commands = seen.children.iter().filter(|child| child.started >= since && !child.is_server);
         // The reports say one thing and the file another: neither is believed alone.
-        if seen.status == Some(Status::Idle) {
-            let shows_one = matches!(seen.line, Line::Asked | Line::Moving) || commands.next().is_some();
+        if seen.status == Some(SessionStatus::Idle) {
+            let shows_one = matches!(seen.line, ConnectionActivity::Asked | ConnectionActivity::Moving)
+                || commands.next().is_some();
             return if shows_one || self.silent_ms < doubt_ms(policy) {
                 Reading::Unreadable(format!("{name} reported a turn, and says that it is at its prompt"))
             } else {
                 Reading::Quiet(format!("{name} reported no end of its turn, and is at its prompt"))
             };
         }
-        if seen.status == Some(Status::Shell) {
+        if seen.status == Some(SessionStatus::Shell) {
             return if commands.next().is_some() {
                 self.left(Left { shells: 1, ..Left::default() }, seen, policy)
             } else {
@@ -357,10 +374,13 @@ impl Session {
         }
         if is_within(policy.agent_silence_secs) {
             match seen.line {
-                Line::Open | Line::Asked => {
+                ConnectionActivity::Open | ConnectionActivity::Asked => {
                     return Reading::Active(format!("{name} waits for its model, silent for {silent}"));
                 }
-                Line::Absent | Line::Unreadable | Line::Trickling | Line::Moving => {}
+                ConnectionActivity::Absent
+                | ConnectionActivity::Unreadable
+                | ConnectionActivity::Trickling
+                | ConnectionActivity::Moving => {}
             }
             if commands.next().is_some() {
                 return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
@@ -369,7 +389,7 @@ impl Session {
         Reading::Unreadable(format!("{name} says it is working; nothing has confirmed that for {silent}"))
     }
 
-    fn left(&self, left: Left, seen: &Seen, policy: &VmPolicy) -> Reading {
+    fn left(&self, left: Left, seen: &AgentActivity, policy: &VmPolicy) -> Reading {
         let (name, silent) = (&seen.name, shown(self.silent_ms));
         if self.silent_ms >= policy.background_secs.saturating_mul(1000) {
             return Reading::Quiet(format!(
@@ -382,10 +402,10 @@ impl Session {
             return Reading::Active(format!("a background command of {name} runs"));
         }
         if left.others > 0 {
-            if self.silent_ms == 0 || seen.line == Line::Moving {
+            if self.silent_ms == 0 || seen.line == ConnectionActivity::Moving {
                 return Reading::Active(format!("{name} works in the background"));
             }
-            let is_open = matches!(seen.line, Line::Open | Line::Asked);
+            let is_open = matches!(seen.line, ConnectionActivity::Open | ConnectionActivity::Asked);
             if is_open && self.silent_ms < policy.agent_silence_secs.saturating_mul(1000) {
                 return Reading::Active(format!("{name} works in the background, silent for {silent}"));
             }
@@ -400,18 +420,21 @@ impl Session {
     }
 
     /// An agent that reports nothing: believed while it has worked lately and still waits for something.
-    fn untold(&self, shows: bool, seen: &Seen, policy: &VmPolicy) -> Reading {
+    fn untold(&self, shows: bool, seen: &AgentActivity, policy: &VmPolicy) -> Reading {
         let (name, silent) = (&seen.name, shown(self.silent_ms));
         if shows {
             return Reading::Active(format!("{name} works"));
         }
         if self.silent_ms < policy.agent_silence_secs.saturating_mul(1000) {
             match seen.line {
-                Line::Asked => {
+                ConnectionActivity::Asked => {
                     return Reading::Active(format!("{name} waits for an answer, silent for {silent}"));
                 }
-                Line::Moving => return Reading::Active(format!("{name} receives an answer")),
-                Line::Absent | Line::Open | Line::Trickling | Line::Unreadable => {}
+                ConnectionActivity::Moving => return Reading::Active(format!("{name} receives an answer")),
+                ConnectionActivity::Absent
+                | ConnectionActivity::Open
+                | ConnectionActivity::Trickling
+                | ConnectionActivity::Unreadable => {}
             }
             // A quick model has it start a command as soon as it starts its helpers: here only their names tell them apart.
             let is_command = |child: &Child| child.is_command && !child.is_server;
@@ -420,12 +443,18 @@ impl Session {
             }
         }
         match seen.line {
-            Line::Unreadable => Reading::Unreadable(format!("the connections of {name}")),
+            ConnectionActivity::Unreadable => Reading::Unreadable(format!("the connections of {name}")),
             _ => Reading::Quiet(format!("{name} shows nothing")),
         }
     }
 
-    fn asks(&self, asks: Asks, heard: bool, seen: &Seen, policy: &VmPolicy) -> (Reading, Option<Asking>) {
+    fn asks(
+        &self,
+        asks: Asks,
+        heard: bool,
+        seen: &AgentActivity,
+        policy: &VmPolicy,
+    ) -> (Reading, Option<Asking>) {
         let name = &seen.name;
         let what = match asks {
             Asks::Permission => format!("{name} asks for permission"),
@@ -441,18 +470,18 @@ impl Session {
 
 /// Whether an agent is at its prompt by its reports and by its file, with nothing of its own in the background: what its
 /// helpers and watchers use is no work then, unless it is much and lasts.
-fn is_at_prompt(phase: Phase, status: Option<Status>) -> bool {
+fn is_at_prompt(phase: Phase, status: Option<SessionStatus>) -> bool {
     let is_over = match phase {
         Phase::Parked => true,
         Phase::Left(left) => left.others == 0,
         Phase::Untold | Phase::Turn | Phase::Asks(_) => false,
     };
-    is_over && matches!(status, Some(Status::Idle | Status::Shell))
+    is_over && matches!(status, Some(SessionStatus::Idle | SessionStatus::Shell))
 }
 
 /// Whether a turn was reported and the file says that there is none.
-fn is_doubted(phase: Phase, status: Option<Status>) -> bool {
-    phase == Phase::Turn && matches!(status, Some(Status::Idle | Status::Shell))
+fn is_doubted(phase: Phase, status: Option<SessionStatus>) -> bool {
+    phase == Phase::Turn && matches!(status, Some(SessionStatus::Idle | SessionStatus::Shell))
 }
 
 /// The one that keeps the machine awake for longer.

@@ -29,7 +29,7 @@ pub fn watching(processes: &[Process], servers: &BTreeSet<u32>, watchers: &BTree
     let table = Table { below, servers, watchers };
     for process in processes {
         let mut members = BTreeSet::new();
-        if table.stays(process, Above::Other, DEPTH, &mut members) == Some(Stays::Watching) {
+        if table.stays(process, Above::Other, DEPTH, &mut members) == Some(Stays::InotifyWatchers) {
             all.append(&mut members);
         }
     }
@@ -46,7 +46,7 @@ struct Table<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stays {
     Serving,
-    Watching,
+    InotifyWatchers,
 }
 
 /// Below what a process is.
@@ -76,7 +76,7 @@ impl Table<'_> {
         let is_watcher = self.watchers.contains(&process.pid) && says_it_watches(process);
         let comm = process.comm.as_str();
         let own = match self.below.get(&process.pid) {
-            _ if is_watcher => Stays::Watching,
+            _ if is_watcher => Stays::InotifyWatchers,
             Some(_) if is_shell(process) || is_starter(process) => Stays::Serving,
             None if PASSERS.contains(&comm) => Stays::Serving,
             None if COMPILERS.contains(&comm) && above == Above::WatcherOrServer => Stays::Serving,

@@ -1,9 +1,10 @@
 //! Looks for what vouches for an agent: its connections, its transcripts' growth, its session file. Reads sizes and
-//! small files only; never what is in a transcript, and nothing where no agent is there. `sights` compares.
+//! small files only; never what is in a transcript, and nothing where no agent is there. `judge::agent_activity`
+//! compares.
 
-use crate::idle::judge::agent_activity::{Sight, Sockets};
+use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
 use crate::idle::judge::progress::Agent;
-use crate::idle::judge::turns::Status;
+use crate::idle::judge::turns::SessionStatus;
 use crate::ports::diag::{Connection, Diag};
 use rustix::fs::OFlags;
 use serde::Deserialize;
@@ -31,16 +32,16 @@ pub fn look<'a>(
     jobs: &[(u32, u64)],
     home: impl Fn(u32) -> Option<PathBuf>,
     transcript: impl Fn((u32, u64)) -> Option<&'a Path>,
-) -> Vec<Sight> {
+) -> Vec<AgentObservation> {
     if agents.is_empty() && jobs.is_empty() {
         return Vec::new();
     }
     let connections = connections();
-    let sight = |agent: &Agent| {
+    let observation = |agent: &Agent| {
         let process = (agent.pid, agent.started);
         let own = connections.as_ref().and_then(|all| of_processes(Path::new("/proc"), &agent.own, all));
         let (home, known) = (home(agent.uid), transcript(process));
-        Sight {
+        AgentObservation {
             process,
             sockets: own.as_deref().map(sum),
             grown: mark(&places(agent, home.as_deref(), known)),
@@ -50,9 +51,9 @@ pub fn look<'a>(
     let of_job = |process: &(u32, u64)| {
         let all = connections.as_ref()?;
         let own = of_processes(Path::new("/proc"), &[process.0], all).filter(|own| !own.is_empty())?;
-        Some(Sight { process: *process, sockets: Some(sum(&own)), grown: 0, status: None })
+        Some(AgentObservation { process: *process, sockets: Some(sum(&own)), grown: 0, status: None })
     };
-    agents.iter().map(sight).chain(jobs.iter().filter_map(of_job)).collect()
+    agents.iter().map(observation).chain(jobs.iter().filter_map(of_job)).collect()
 }
 
 /// All connections, and the ports on which something listens.
@@ -186,7 +187,7 @@ struct StatusFile {
 }
 
 /// What Claude Code says of the session of a process. The file of an earlier process with the same id does not count.
-fn status(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Option<Status> {
+fn status(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Option<SessionStatus> {
     if agent.name != "claude" {
         return None;
     }
@@ -209,7 +210,7 @@ fn open_file(path: &Path) -> Option<std::fs::File> {
     file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
 }
 
-fn parse_status(text: &str, started: Option<u64>) -> Option<Status> {
+fn parse_status(text: &str, started: Option<u64>) -> Option<SessionStatus> {
     let file: StatusFile = serde_json::from_str(text).ok()?;
     let told = file.proc_start.and_then(|start| start.parse::<u64>().ok());
     if let (Some(told), Some(started)) = (told, started)
@@ -218,10 +219,10 @@ fn parse_status(text: &str, started: Option<u64>) -> Option<Status> {
         return None;
     }
     match file.status?.as_str() {
-        "busy" => Some(Status::Busy),
-        "shell" => Some(Status::Shell),
-        "idle" => Some(Status::Idle),
-        "waiting" => Some(Status::Waiting),
+        "busy" => Some(SessionStatus::Busy),
+        "shell" => Some(SessionStatus::Shell),
+        "idle" => Some(SessionStatus::Idle),
+        "waiting" => Some(SessionStatus::Waiting),
         _ => None,
     }
 }
@@ -249,9 +250,9 @@ mod tests {
     #[test]
     fn a_session_file_counts_for_its_own_process_only() {
         let text = r#"{"pid":13197,"sessionId":"e","procStart":"1412368","kind":"interactive","status":"busy","updatedAt":1}"#;
-        assert_eq!(parse_status(text, Some(1_412_368)), Some(Status::Busy));
+        assert_eq!(parse_status(text, Some(1_412_368)), Some(SessionStatus::Busy));
         assert_eq!(parse_status(text, Some(9)), None, "an earlier process had this id");
-        assert_eq!(parse_status(r#"{"status":"shell"}"#, Some(9)), Some(Status::Shell));
+        assert_eq!(parse_status(r#"{"status":"shell"}"#, Some(9)), Some(SessionStatus::Shell));
         assert_eq!(parse_status(r#"{"status":"dreaming"}"#, None), None);
         assert_eq!(parse_status(r#"{"status":"bu"#, None), None, "torn");
     }
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(status(&agent("claude"), Some(home.path()), None), None);
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, r#"{"status":"idle"}"#).unwrap();
-        assert_eq!(status(&agent("claude"), Some(home.path()), None), Some(Status::Idle));
+        assert_eq!(status(&agent("claude"), Some(home.path()), None), Some(SessionStatus::Idle));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! network that the process is in. They are servers to the verdict; nobody outside reaches them, so that no port of
 //! theirs is told or let through to. A network that cannot be read has no servers.
 
-use super::throttle::Pace;
+use super::throttle::Throttle;
 use crate::os::clock::Moment;
 use crate::ports::{owner, table};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,18 +16,18 @@ const PROCESSES: usize = 256;
 
 /// Looks again and again.
 #[derive(Debug, Default)]
-pub struct Elsewhere {
-    pace: Pace,
+pub struct ContainerListeners {
+    throttle: Throttle,
     found: BTreeSet<(u32, u64)>,
 }
 
-impl Elsewhere {
+impl ContainerListeners {
     /// Which of these processes (id and start) listen in a network that is not ours.
     pub fn look(&mut self, proc: &Path, processes: &[(u32, u64)], now: Moment) -> BTreeSet<u32> {
-        if self.pace.is_due(now) {
+        if self.throttle.is_due(now) {
             let begun = Instant::now();
             self.found = find(proc, processes);
-            self.pace.spent(now, begun.elapsed());
+            self.throttle.spent(now, begun.elapsed());
         }
         processes.iter().filter(|process| self.found.contains(process)).map(|(pid, _)| *pid).collect()
     }
@@ -91,12 +91,12 @@ mod tests {
         process(proc.path(), "30", 2, &[41300]);
         process(proc.path(), "31", 2, &[7, 41234]);
         let all = [(20, 1), (30, 1), (31, 1), (32, 1)];
-        let mut elsewhere = Elsewhere::default();
-        assert_eq!(elsewhere.look(proc.path(), &all, Moment(0)), BTreeSet::from([31]));
+        let mut container_listeners = ContainerListeners::default();
+        assert_eq!(container_listeners.look(proc.path(), &all, Moment(0)), BTreeSet::from([31]));
         // One that has the same id and started later is another one.
         let later = [(20, 1), (30, 1), (31, 9)];
-        elsewhere.pace.spent(Moment(0), std::time::Duration::from_secs(9));
-        assert_eq!(elsewhere.look(proc.path(), &later, Moment(1)), BTreeSet::new());
+        container_listeners.throttle.spent(Moment(0), std::time::Duration::from_secs(9));
+        assert_eq!(container_listeners.look(proc.path(), &later, Moment(1)), BTreeSet::new());
     }
 
     #[test]

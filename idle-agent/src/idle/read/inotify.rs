@@ -2,7 +2,7 @@
 //! `/proc/{pid}/fdinfo` shows. One that cannot be looked at watches nothing. Says nothing about what for: `tail -f` and
 //! whoever waits for a single file hold the same.
 
-use super::throttle::Pace;
+use super::throttle::Throttle;
 use crate::os::clock::Moment;
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -19,19 +19,19 @@ const HEAD_BYTES: u64 = 2048;
 
 /// Looks again and again.
 #[derive(Debug, Default)]
-pub struct Watching {
-    pace: Pace,
+pub struct InotifyWatchers {
+    throttle: Throttle,
     found: BTreeSet<(u32, u64)>,
 }
 
-impl Watching {
+impl InotifyWatchers {
     /// Which of these processes (id and start) watch files.
     pub fn look(&mut self, proc: &Path, processes: &[(u32, u64)], now: Moment) -> BTreeSet<u32> {
-        if self.pace.is_due(now) {
+        if self.throttle.is_due(now) {
             let begun = Instant::now();
             let watches = |(pid, _): &&(u32, u64)| watches(&proc.join(pid.to_string()));
             self.found = processes.iter().take(PROCESSES).filter(watches).copied().collect();
-            self.pace.spent(now, begun.elapsed());
+            self.throttle.spent(now, begun.elapsed());
         }
         processes.iter().filter(|process| self.found.contains(process)).map(|(pid, _)| *pid).collect()
     }

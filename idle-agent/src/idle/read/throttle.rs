@@ -11,11 +11,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// When something is read again.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct Throttle {
     next: Moment,
 }
 
-impl Pace {
+impl Throttle {
     /// Whether it is time.
     pub fn is_due(&self, now: Moment) -> bool {
         now >= self.next
@@ -33,11 +33,11 @@ mod tests {
 
     #[test]
     fn what_costs_more_is_read_less_often_and_once_a_minute_at_least() {
-        let mut pace = Pace::default();
-        assert!(pace.is_due(Moment(0)));
-        pace.spent(Moment(1000), Duration::from_millis(2));
-        assert!(!pace.is_due(Moment(8999)) && pace.is_due(Moment(9000)));
-        pace.spent(Moment(1000), Duration::from_secs(9));
-        assert!(!pace.is_due(Moment(60_999)) && pace.is_due(Moment(61_000)));
+        let mut throttle = Throttle::default();
+        assert!(throttle.is_due(Moment(0)));
+        throttle.spent(Moment(1000), Duration::from_millis(2));
+        assert!(!throttle.is_due(Moment(8999)) && throttle.is_due(Moment(9000)));
+        throttle.spent(Moment(1000), Duration::from_secs(9));
+        assert!(!throttle.is_due(Moment(60_999)) && throttle.is_due(Moment(61_000)));
     }
 }

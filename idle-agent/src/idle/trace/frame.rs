@@ -4,11 +4,11 @@
 //! Everything that is at its default is left out. A new kind of fact gets a field here, optional, so that older traces
 //! stay readable.
 
-use super::{Look, Scenery, redacted_names};
+use super::{Look, TraceContext, redacted_names};
 use crate::cloudcli::sessions;
 use crate::idle::facts::Facts;
-use crate::idle::judge::agent_activity::{Sight, Sockets};
-use crate::idle::judge::turns::Status;
+use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
+use crate::idle::judge::turns::SessionStatus;
 use crate::idle::process_kinds::programs::{agent_name, is_helper, is_starter, says_it_watches};
 use crate::idle::read::terminal::Marks;
 use crate::os::processes::Process;
@@ -42,12 +42,12 @@ pub struct Frame {
     #[serde(skip_serializing_if = "is_default")]
     people: u64,
     /// By `{pid}/{started}`.
+    #[serde(rename = "sights", skip_serializing_if = "is_default")]
+    observations: BTreeMap<String, ObservationRow>,
     #[serde(skip_serializing_if = "is_default")]
-    sights: BTreeMap<String, SightRow>,
-    #[serde(skip_serializing_if = "is_default")]
-    cloudcli: sessions::Sight,
-    #[serde(skip_serializing_if = "is_default")]
-    scenery: Scenery,
+    cloudcli: sessions::SessionList,
+    #[serde(rename = "scenery", skip_serializing_if = "is_default")]
+    context: TraceContext,
 }
 
 /// A process.
@@ -81,17 +81,17 @@ struct Row {
 
 /// What vouches for an agent.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct SightRow {
+struct ObservationRow {
     #[serde(default, skip_serializing_if = "is_default")]
     sockets: Option<Sockets>,
     grown: u64,
     #[serde(default, skip_serializing_if = "is_default")]
-    status: Option<Status>,
+    status: Option<SessionStatus>,
 }
 
 impl Frame {
     /// Writes a look down.
-    pub fn new(facts: &Facts, scenery: Scenery) -> Self {
+    pub fn new(facts: &Facts, context: TraceContext) -> Self {
         let mut frame = Self {
             ready: facts.ready,
             user: facts.user,
@@ -99,7 +99,7 @@ impl Frame {
             watchers: facts.watchers.clone(),
             people: facts.people,
             cloudcli: facts.cloudcli.clone(),
-            scenery,
+            context,
             ..Self::default()
         };
         match &facts.processes {
@@ -113,11 +113,11 @@ impl Frame {
             Ok(marks) => frame.terminals.clone_from(marks),
             Err(_) => _ = frame.unreadable.insert("terminals".to_owned()),
         }
-        let row = |sight: &Sight| {
-            let Sight { process, sockets, grown, status } = *sight;
-            (key(process), SightRow { sockets, grown, status })
+        let row = |observation: &AgentObservation| {
+            let AgentObservation { process, sockets, grown, status } = *observation;
+            (key(process), ObservationRow { sockets, grown, status })
         };
-        frame.sights = facts.sights.iter().map(row).collect();
+        frame.observations = facts.observations.iter().map(row).collect();
         frame
     }
 
@@ -134,9 +134,9 @@ impl Frame {
         } else {
             Ok(self.terminals)
         };
-        let sight = |(text, row): (String, SightRow)| {
-            let SightRow { sockets, grown, status } = row;
-            Some(Sight { process: parse_key(&text)?, sockets, grown, status })
+        let observation = |(text, row): (String, ObservationRow)| {
+            let ObservationRow { sockets, grown, status } = row;
+            Some(AgentObservation { process: parse_key(&text)?, sockets, grown, status })
         };
         let facts = Facts {
             ready: self.ready,
@@ -146,10 +146,10 @@ impl Frame {
             watchers: self.watchers,
             terminals,
             people: self.people,
-            sights: self.sights.into_iter().filter_map(sight).collect(),
+            observations: self.observations.into_iter().filter_map(observation).collect(),
             cloudcli: self.cloudcli,
         };
-        Look { facts, scenery: self.scenery }
+        Look { facts, context: self.context }
     }
 }
 

@@ -4,7 +4,7 @@
 //! recording and nothing else.
 
 use super::frame::Frame;
-use super::{Entry, Scenery, merge_patch};
+use super::{Entry, TraceContext, merge_patch};
 use crate::idle::facts::Facts;
 use crate::idle::read::hook::Hook;
 use crate::os::clock::Moment;
@@ -147,8 +147,8 @@ impl Recorder {
     ///
     /// # Errors
     /// What the system says about the file.
-    pub fn look(&mut self, at: Moment, facts: &Facts, scenery: Scenery) -> io::Result<()> {
-        let frame = serde_json::to_value(Frame::new(facts, scenery))?;
+    pub fn look(&mut self, at: Moment, facts: &Facts, context: TraceContext) -> io::Result<()> {
+        let frame = serde_json::to_value(Frame::new(facts, context))?;
         let change = merge_patch::between(&self.frame, &frame).unwrap_or_else(|| json!({}));
         self.frame = frame;
         self.line(&json!([at, { "look": change }]))

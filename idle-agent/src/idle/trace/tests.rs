@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::cloudcli::sessions;
-use crate::idle::judge::agent_activity::{Sight, Sockets};
-use crate::idle::judge::turns::Status;
+use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
+use crate::idle::judge::turns::SessionStatus;
 use crate::idle::process_kinds::programs::{is_starter, says_it_watches};
 use crate::os::processes::Process;
 use ebbtide_api::vm::VmPolicy;
@@ -42,13 +42,13 @@ fn facts() -> Facts {
         watchers: [].into(),
         terminals: Ok(Some([("0".to_owned(), (5, 6))].into())),
         people: 3,
-        sights: vec![Sight {
+        observations: vec![AgentObservation {
             process: (20, 70),
             sockets: Some(sockets),
             grown: 8,
-            status: Some(Status::Busy),
+            status: Some(SessionStatus::Busy),
         }],
-        cloudcli: sessions::Sight::Absent,
+        cloudcli: sessions::SessionList::Absent,
     }
 }
 
@@ -57,7 +57,7 @@ fn recorded(looks: &[Facts]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut recorder = Recorder::start(directory.path(), &POLICY, Moment(0)).unwrap();
     for (number, facts) in (0..).zip(looks) {
-        recorder.look(Moment(number * 10_000), facts, Scenery::default()).unwrap();
+        recorder.look(Moment(number * 10_000), facts, TraceContext::default()).unwrap();
     }
     recorder.stop().unwrap();
     Recorder::text(directory.path()).unwrap()
@@ -68,7 +68,7 @@ fn looks_come_back_as_they_were_but_for_arguments() {
     let mut blind = facts();
     blind.processes = Err("/proc: permission denied".into());
     blind.terminals = Err("/dev/pts: permission denied".into());
-    blind.sights.clear();
+    blind.observations.clear();
     let text = recorded(&[facts(), blind.clone(), facts()]);
     assert!(!text.contains("hunter2") && !text.contains("denied"), "{text}");
     let trace = Trace::parse(&text).unwrap();
@@ -116,7 +116,7 @@ fn what_people_named_or_typed_is_in_no_trace() {
         Process { comm: "npm show @acme".into(), ..process(20, &["npm", "show", "@acme/payroll"]) },
         Process { comm: "acme-server".into(), ..process(21, &["/srv/acme-server"]) },
     ]);
-    recorder.look(Moment(0), &named, Scenery::default()).unwrap();
+    recorder.look(Moment(0), &named, TraceContext::default()).unwrap();
     for id in ["hunter2", "h7", "the acme hold"] {
         recorder.write(Moment(1), &Entry::Release { id: Some(id.to_owned()) }).unwrap();
     }

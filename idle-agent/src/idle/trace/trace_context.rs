@@ -1,7 +1,7 @@
 //! Looks at what the verdict does not rest on, only while a trace is recorded: files that changed, connections from
 //! outside, command lines that name an agent. With these a trace can be judged in other ways than ours.
 
-use super::Scenery;
+use super::TraceContext;
 use crate::os::clock::Moment;
 use crate::os::processes::Process;
 use crate::ports::diag::Diag;
@@ -20,8 +20,8 @@ const DEPTH: usize = 8;
 const NAMES: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cursor-agent"];
 
 /// Looks.
-pub fn look(processes: &[Process], home: Option<&Path>, now: Moment) -> Scenery {
-    Scenery {
+pub fn look(processes: &[Process], home: Option<&Path>, now: Moment) -> TraceContext {
+    TraceContext {
         newest_file_secs: newest(&places(home)).and_then(|changed| in_boot_time(changed, now)),
         inbound: inbound().unwrap_or_default(),
         mention_agents: mention_agents(processes),

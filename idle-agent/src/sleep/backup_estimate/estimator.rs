@@ -21,7 +21,7 @@ const TELLING: u64 = 4_000_000;
 
 /// What a survey found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-pub struct Found {
+pub struct SurveyResult {
     /// Bytes of all files.
     pub bytes: u64,
     /// Bytes of those that changed since the time that was named.
@@ -30,17 +30,17 @@ pub struct Found {
     pub at_least: bool,
 }
 
-/// The outlook.
+/// What is known, and when to look again.
 #[derive(Debug, Default)]
-pub struct Outlook {
-    found: Option<Found>,
+pub struct Estimator {
+    found: Option<SurveyResult>,
     rate: Option<u64>,
     base: Option<Duration>,
     not_before: Moment,
     begun: Option<Moment>,
 }
 
-impl Outlook {
+impl Estimator {
     /// Whether a survey is due; one that runs is not begun again.
     pub fn is_due(&self, now: Moment) -> bool {
         self.begun.is_none() && now >= self.not_before
@@ -52,7 +52,7 @@ impl Outlook {
     }
 
     /// It ended, with or without a result.
-    pub fn surveyed(&mut self, found: Option<Found>, now: Moment) {
+    pub fn survey_ended(&mut self, found: Option<SurveyResult>, now: Moment) {
         let took = self.begun.take().map_or(Duration::ZERO, |begun| now.since(begun));
         self.not_before = now.plus(took.saturating_mul(SHARE).max(EVERY));
         self.found = found.or(self.found);
@@ -68,7 +68,7 @@ impl Outlook {
         } else {
             self.base = Some(took);
         }
-        self.found = Some(Found { bytes, new_bytes: 0, at_least: false });
+        self.found = Some(SurveyResult { bytes, new_bytes: 0, at_least: false });
         self.not_before = now.plus(EVERY);
     }
 
@@ -92,46 +92,46 @@ mod tests {
 
     const GB: u64 = 1_000_000_000;
 
-    fn found(new_bytes: u64) -> Option<Found> {
-        Some(Found { bytes: 2 * new_bytes, new_bytes, at_least: false })
+    fn found(new_bytes: u64) -> Option<SurveyResult> {
+        Some(SurveyResult { bytes: 2 * new_bytes, new_bytes, at_least: false })
     }
 
     #[test]
     fn nothing_is_told_before_something_is_known() {
-        let mut outlook = Outlook::default();
-        assert!(outlook.is_due(Moment(0)));
-        assert_eq!(outlook.estimate(), None);
-        outlook.begin(Moment(0));
-        assert!(!outlook.is_due(Moment(0)), "one runs");
-        outlook.surveyed(found(8 * GB), Moment(0));
-        let estimate = outlook.estimate().unwrap();
+        let mut estimator = Estimator::default();
+        assert!(estimator.is_due(Moment(0)));
+        assert_eq!(estimator.estimate(), None);
+        estimator.begin(Moment(0));
+        assert!(!estimator.is_due(Moment(0)), "one runs");
+        estimator.survey_ended(found(8 * GB), Moment(0));
+        let estimate = estimator.estimate().unwrap();
         assert_eq!((estimate.bytes, estimate.new_bytes, estimate.secs), (16 * GB, 8 * GB, 5 + 2000));
     }
 
     #[test]
     fn backups_that_were_taken_say_how_fast_it_goes() {
-        let mut outlook = Outlook::default();
-        outlook.backed_up(GB, GB, Duration::from_secs(10), Moment(0));
-        outlook.backed_up(GB, 100, Duration::from_secs(3), Moment(0));
-        assert_eq!(outlook.estimate().map(|estimate| (estimate.new_bytes, estimate.secs)), Some((0, 3)));
-        outlook.surveyed(found(20 * GB), Moment(0));
-        assert_eq!(outlook.estimate().unwrap().secs, 3 + 200);
-        outlook.backed_up(GB, GB, Duration::from_secs(40), Moment(0));
-        outlook.surveyed(found(10 * GB), Moment(0));
-        assert_eq!(outlook.estimate().unwrap().secs, 3 + 160, "100 and 25 MB/s make 62.5");
+        let mut estimator = Estimator::default();
+        estimator.backed_up(GB, GB, Duration::from_secs(10), Moment(0));
+        estimator.backed_up(GB, 100, Duration::from_secs(3), Moment(0));
+        assert_eq!(estimator.estimate().map(|estimate| (estimate.new_bytes, estimate.secs)), Some((0, 3)));
+        estimator.survey_ended(found(20 * GB), Moment(0));
+        assert_eq!(estimator.estimate().unwrap().secs, 3 + 200);
+        estimator.backed_up(GB, GB, Duration::from_secs(40), Moment(0));
+        estimator.survey_ended(found(10 * GB), Moment(0));
+        assert_eq!(estimator.estimate().unwrap().secs, 3 + 160, "100 and 25 MB/s make 62.5");
     }
 
     #[test]
     fn a_survey_that_takes_long_is_rare_and_one_that_fails_changes_nothing() {
-        let mut outlook = Outlook::default();
-        outlook.begin(Moment(0));
-        outlook.surveyed(found(GB), Moment(100_000));
-        assert!(!outlook.is_due(Moment(3_099_999)));
-        assert!(outlook.is_due(Moment(3_100_000)));
-        outlook.begin(Moment(3_100_000));
-        outlook.surveyed(None, Moment(3_100_500));
-        assert_eq!(outlook.estimate().unwrap().new_bytes, GB);
-        assert!(!outlook.is_due(Moment(3_200_000)));
-        assert!(outlook.is_due(Moment(3_701_000)));
+        let mut estimator = Estimator::default();
+        estimator.begin(Moment(0));
+        estimator.survey_ended(found(GB), Moment(100_000));
+        assert!(!estimator.is_due(Moment(3_099_999)));
+        assert!(estimator.is_due(Moment(3_100_000)));
+        estimator.begin(Moment(3_100_000));
+        estimator.survey_ended(None, Moment(3_100_500));
+        assert_eq!(estimator.estimate().unwrap().new_bytes, GB);
+        assert!(!estimator.is_due(Moment(3_200_000)));
+        assert!(estimator.is_due(Moment(3_701_000)));
     }
 }

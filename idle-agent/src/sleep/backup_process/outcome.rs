@@ -1,6 +1,6 @@
 //! What a finished backup says: its receipt for the control plane, and remarks for people.
 
-use super::ChildError;
+use super::BackupProcessError;
 use ebbtide_api::vm::{Excluded, Pack, Receipt, Unreadable};
 use serde::Deserialize;
 
@@ -105,10 +105,10 @@ impl Reasoned {
 /// Turns the child's result into the receipt that the control plane checks.
 ///
 /// # Errors
-/// [`ChildError::Vanished`] where it has another shape.
-pub fn receipt(result: serde_json::Value) -> Result<Receipt, ChildError> {
+/// [`BackupProcessError::Vanished`] where it has another shape.
+pub fn receipt(result: serde_json::Value) -> Result<Receipt, BackupProcessError> {
     let outcome: Outcome = serde_json::from_value(result)
-        .map_err(|error| ChildError::Vanished(format!("its result cannot be read: {error}")))?;
+        .map_err(|error| BackupProcessError::Vanished(format!("its result cannot be read: {error}")))?;
     let named = named(&outcome.skipped).min(SKIPPED_NAMED);
     let more = outcome.skipped_more.saturating_add((outcome.skipped.len() - named) as u64);
     let mut skipped: Vec<String> = outcome.skipped.into_iter().take(named).map(|path| path.path).collect();

@@ -1,12 +1,12 @@
 //! What an agent looks like from outside, as far as its turns are concerned. Says nothing about what it means.
-//! Filled by `sights` from one look and the one before; `turns` judges it.
+//! Filled by `agent_activity` from one look and the one before; `turns` judges it.
 
 use crate::idle::judge::progress::Child;
 use serde::{Deserialize, Serialize};
 
 /// What an agent looks like from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct AgentActivity {
     /// Its process.
     pub pid: u32,
     /// When that started, in ticks.
@@ -22,16 +22,16 @@ pub struct Seen {
     /// Its transcript has grown.
     pub writes: bool,
     /// Its connections.
-    pub line: Line,
+    pub line: ConnectionActivity,
     /// What it started.
     pub children: Vec<Child>,
     /// What it says of itself in its session file.
-    pub status: Option<Status>,
+    pub status: Option<SessionStatus>,
 }
 
 /// The most that an agent's connections show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line {
+pub enum ConnectionActivity {
     /// There is none.
     Absent,
     /// It is open.
@@ -48,7 +48,7 @@ pub enum Line {
 
 /// What Claude Code says of a session in `sessions/{pid}.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
+pub enum SessionStatus {
     /// In a turn.
     Busy,
     /// A shell runs in the background.

@@ -15,8 +15,8 @@ const POLICY: VmPolicy = VmPolicy {
 const CLAUDE: (u32, u64) = (20, 1000);
 
 /// An agent that is there and shows nothing.
-fn parked() -> Seen {
-    Seen {
+fn parked() -> AgentActivity {
+    AgentActivity {
         pid: CLAUDE.0,
         started: CLAUDE.1,
         name: "claude".into(),
@@ -24,14 +24,14 @@ fn parked() -> Seen {
         only_stirs: false,
         is_lasting: false,
         writes: false,
-        line: Line::Absent,
+        line: ConnectionActivity::Absent,
         children: vec![],
         status: None,
     }
 }
 
-fn with_line(line: Line) -> Seen {
-    Seen { line, ..parked() }
+fn with_line(line: ConnectionActivity) -> AgentActivity {
+    AgentActivity { line, ..parked() }
 }
 
 fn command(started: u64) -> Child {
@@ -52,7 +52,7 @@ fn told(reports: &[Happened]) -> Turns {
     turns
 }
 
-fn look(turns: &mut Turns, secs: u64, seen: &Seen) -> Standing {
+fn look(turns: &mut Turns, secs: u64, seen: &AgentActivity) -> Standing {
     turns.tick(Duration::from_secs(secs), std::slice::from_ref(seen), &POLICY)
 }
 
@@ -72,7 +72,7 @@ const TURN: [Happened; 2] = [Happened::Started, Happened::Prompted];
 
 #[test]
 fn a_model_call_that_thinks_silently_is_work_for_half_an_hour_and_not_for_ever() {
-    for line in [Line::Open, Line::Asked] {
+    for line in [ConnectionActivity::Open, ConnectionActivity::Asked] {
         let mut turns = told(&TURN);
         assert!(is_active(&look(&mut turns, 1790, &with_line(line))), "{line:?}");
         assert!(is_unclear(&look(&mut turns, 10, &with_line(line))), "{line:?}");
@@ -82,8 +82,8 @@ fn a_model_call_that_thinks_silently_is_work_for_half_an_hour_and_not_for_ever()
 #[test]
 fn an_answer_that_comes_in_for_long_is_work_and_a_stream_of_pings_is_not_for_ever() {
     let mut turns = told(&TURN);
-    assert!(is_active(&look(&mut turns, 7190, &with_line(Line::Moving))));
-    assert!(is_unclear(&look(&mut turns, 10, &with_line(Line::Moving))));
+    assert!(is_active(&look(&mut turns, 7190, &with_line(ConnectionActivity::Moving))));
+    assert!(is_unclear(&look(&mut turns, 10, &with_line(ConnectionActivity::Moving))));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_turn_that_nothing_shows_is_unclear_at_once() {
 
 #[test]
 fn a_command_that_says_nothing_counts_and_a_helper_from_before_the_first_turn_does_not() {
-    let running = |started| Seen { children: vec![command(started)], ..parked() };
+    let running = |started| AgentActivity { children: vec![command(started)], ..parked() };
     assert!(is_active(&look(&mut told(&TURN), 1000, &running(2000))));
     assert!(is_unclear(&look(&mut told(&TURN), 1000, &running(1010))), "an MCP server");
 }
@@ -106,8 +106,8 @@ fn a_command_that_says_nothing_counts_and_a_helper_from_before_the_first_turn_do
 #[test]
 fn a_turn_that_is_over_is_parked_whatever_its_connection_does() {
     let reports = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
-    for line in [Line::Open, Line::Asked, Line::Moving] {
-        let seen = Seen { status: Some(Status::Idle), ..with_line(line) };
+    for line in [ConnectionActivity::Open, ConnectionActivity::Asked, ConnectionActivity::Moving] {
+        let seen = AgentActivity { status: Some(SessionStatus::Idle), ..with_line(line) };
         assert!(is_quiet(&look(&mut told(&reports), 10, &seen)), "{line:?}");
     }
 }
@@ -116,28 +116,34 @@ fn a_turn_that_is_over_is_parked_whatever_its_connection_does() {
 fn an_end_that_a_hook_of_the_repository_took_back_is_seen_by_what_the_agent_asks() {
     let reports = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
     let mut turns = told(&reports);
-    assert!(is_active(&look(&mut turns, 1200, &with_line(Line::Asked))), "there is no session file");
-    assert!(is_quiet(&look(&mut turns, 10, &with_line(Line::Open))), "a connection kept open for later");
-    assert!(is_quiet(&look(&mut turns, 600, &with_line(Line::Moving))), "bounded");
+    assert!(
+        is_active(&look(&mut turns, 1200, &with_line(ConnectionActivity::Asked))),
+        "there is no session file"
+    );
+    assert!(
+        is_quiet(&look(&mut turns, 10, &with_line(ConnectionActivity::Open))),
+        "a connection kept open for later"
+    );
+    assert!(is_quiet(&look(&mut turns, 600, &with_line(ConnectionActivity::Moving))), "bounded");
 }
 
 #[test]
 fn what_a_watcher_uses_below_an_agent_at_its_prompt_is_no_work_and_what_a_build_uses_is() {
     let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
     let reports = [TURN.as_slice(), &[left]].concat();
-    let polls = Seen {
+    let polls = AgentActivity {
         works: true,
         children: vec![command(3000)],
-        status: Some(Status::Shell),
-        ..with_line(Line::Open)
+        status: Some(SessionStatus::Shell),
+        ..with_line(ConnectionActivity::Open)
     };
     let mut turns = told(&reports);
     let standing = look(&mut turns, 3600, &polls);
     assert!(is_active(&standing) && standing.working.is_none());
     assert!(is_quiet(&look(&mut turns, 3600, &polls)), "bounded");
-    let builds = Seen { is_lasting: true, ..polls.clone() };
+    let builds = AgentActivity { is_lasting: true, ..polls.clone() };
     assert_eq!(look(&mut turns, 10, &builds).working, Some(CLAUDE.0));
-    let parked = Seen { children: vec![], status: Some(Status::Idle), ..polls };
+    let parked = AgentActivity { children: vec![], status: Some(SessionStatus::Idle), ..polls };
     let ended = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
     assert!(is_quiet(&look(&mut told(&ended), 10, &parked)));
 }
@@ -145,11 +151,15 @@ fn what_a_watcher_uses_below_an_agent_at_its_prompt_is_no_work_and_what_a_build_
 #[test]
 fn a_loop_that_writes_like_an_agent_is_believed_for_two_hours() {
     let mut turns = Turns::default();
-    let writes = Seen { writes: true, works: true, ..parked() };
+    let writes = AgentActivity { writes: true, works: true, ..parked() };
     assert_eq!(look(&mut turns, 7200, &writes).working, Some(CLAUDE.0));
     let standing = look(&mut turns, 1800, &writes);
     assert!(is_quiet(&standing) && standing.working.is_none());
-    assert!(is_active(&look(&mut turns, 10, &Seen { line: Line::Asked, ..writes.clone() })));
+    assert!(is_active(&look(
+        &mut turns,
+        10,
+        &AgentActivity { line: ConnectionActivity::Asked, ..writes.clone() }
+    )));
     assert!(is_active(&look(&mut turns, 7190, &writes)));
 }
 
@@ -160,20 +170,20 @@ fn a_killed_agent_takes_its_turn_along() {
         turns.tick(Duration::from_secs(10), &[], &POLICY).reading,
         Reading::Quiet("no agent is there".into())
     );
-    let another = Seen { started: 5000, ..parked() };
+    let another = AgentActivity { started: 5000, ..parked() };
     assert!(is_quiet(&look(&mut turns, 10, &another)), "another process with its id");
 }
 
 #[test]
 fn a_lost_end_of_a_turn_is_doubted_for_a_minute_once_the_agent_says_that_it_is_at_its_prompt() {
-    let seen = Seen { status: Some(Status::Idle), ..with_line(Line::Open) };
+    let seen = AgentActivity { status: Some(SessionStatus::Idle), ..with_line(ConnectionActivity::Open) };
     let mut turns = told(&TURN);
     assert!(is_unclear(&look(&mut turns, 50, &seen)));
     assert!(is_quiet(&look(&mut turns, 10, &seen)), "interrupted: the session file is all that says so");
     // Whatever shows that it works outweighs the file.
     for works in [
-        Seen { status: Some(Status::Idle), ..with_line(Line::Asked) },
-        Seen { children: vec![command(3000)], ..seen },
+        AgentActivity { status: Some(SessionStatus::Idle), ..with_line(ConnectionActivity::Asked) },
+        AgentActivity { children: vec![command(3000)], ..seen },
     ] {
         assert!(is_unclear(&look(&mut told(&TURN), 600, &works)), "{works:?}");
     }
@@ -195,11 +205,12 @@ fn reports_without_end_that_nothing_confirms_keep_nobody_awake_for_ever() {
         if round % 150 == 0 {
             turns.hear(&hook(Happened::Went), CLAUDE, 9000);
         }
-        awake_secs += if is_active(&look(&mut turns, 10, &with_line(Line::Open))) { 10 } else { 0 };
+        awake_secs +=
+            if is_active(&look(&mut turns, 10, &with_line(ConnectionActivity::Open))) { 10 } else { 0 };
     }
     assert!(awake_secs <= 2 * 1800, "{awake_secs}");
     // What the agent shows itself renews the belief.
-    look(&mut turns, 10, &Seen { writes: true, ..parked() });
+    look(&mut turns, 10, &AgentActivity { writes: true, ..parked() });
     turns.hear(&hook(Happened::Went), CLAUDE, 9000);
     assert!(is_active(&look(&mut turns, 10, &parked())));
 }
@@ -208,14 +219,17 @@ fn reports_without_end_that_nothing_confirms_keep_nobody_awake_for_ever() {
 fn a_turn_whose_beginning_was_lost_counts_while_an_earlier_background_command_is_left() {
     let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
     let reports = [TURN.as_slice(), &[left]].concat();
-    let busy = |line| Seen { status: Some(Status::Busy), ..with_line(line) };
-    let standing = look(&mut told(&reports), 600, &busy(Line::Asked));
+    let busy = |line| AgentActivity { status: Some(SessionStatus::Busy), ..with_line(line) };
+    let standing = look(&mut told(&reports), 600, &busy(ConnectionActivity::Asked));
     let waits = "claude waits for its model, silent for 10m";
     assert_eq!(standing.reading, Reading::Active(waits.into()));
     // The bound of the command is the longer one.
-    let both = Seen { children: vec![command(3000)], ..busy(Line::Asked) };
+    let both = AgentActivity { children: vec![command(3000)], ..busy(ConnectionActivity::Asked) };
     assert!(is_active(&look(&mut told(&reports), 3600, &both)));
-    assert!(is_unclear(&look(&mut told(&reports), 600, &busy(Line::Absent))), "nothing vouches for either");
+    assert!(
+        is_unclear(&look(&mut told(&reports), 600, &busy(ConnectionActivity::Absent))),
+        "nothing vouches for either"
+    );
 }
 
 #[test]
@@ -234,15 +248,15 @@ fn a_question_that_is_repeated_has_one_budget_until_the_agent_gets_on() {
     // It was answered, and asks again before anybody looked.
     turns.hear(&hook(Happened::Went), CLAUDE, 9000);
     turns.hear(&hook(Happened::Asks(Asks::Permission)), CLAUDE, 9000);
-    let standing = look(&mut turns, 10, &Seen { writes: true, ..parked() });
+    let standing = look(&mut turns, 10, &AgentActivity { writes: true, ..parked() });
     assert_eq!(standing.asking.map(|asking| asking.left_ms), Some(7_190_000));
 }
 
 #[test]
 fn a_lost_end_of_a_turn_of_which_only_a_server_is_left_is_doubted() {
-    let says = Seen { status: Some(Status::Shell), ..with_line(Line::Open) };
+    let says = AgentActivity { status: Some(SessionStatus::Shell), ..with_line(ConnectionActivity::Open) };
     assert!(is_unclear(&look(&mut told(&TURN), 10, &says)));
-    let running = Seen { children: vec![command(3000)], ..says };
+    let running = AgentActivity { children: vec![command(3000)], ..says };
     assert!(is_active(&look(&mut told(&TURN), 10, &running)));
 }
 
@@ -250,58 +264,64 @@ fn a_lost_end_of_a_turn_of_which_only_a_server_is_left_is_doubted() {
 fn a_background_command_after_the_turn_is_work_while_it_runs_and_a_dev_server_is_not() {
     let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
     let reports = [TURN.as_slice(), &[left]].concat();
-    let running = Seen { children: vec![command(3000)], ..parked() };
+    let running = AgentActivity { children: vec![command(3000)], ..parked() };
     let mut turns = told(&reports);
     assert!(is_active(&look(&mut turns, 3600, &running)));
     assert!(is_quiet(&look(&mut turns, 3600, &running)), "bounded: two hours without a sign");
     assert!(is_quiet(&look(&mut told(&reports), 10, &parked())), "it has ended");
-    let serving = Seen { children: vec![Child { is_server: true, ..command(3000) }], ..parked() };
+    let serving = AgentActivity { children: vec![Child { is_server: true, ..command(3000) }], ..parked() };
     assert!(is_quiet(&look(&mut told(&reports), 10, &serving)));
 }
 
 #[test]
 fn a_watcher_counts_as_a_server_once_the_turn_is_over_and_not_within_one() {
     let watcher = Child { is_watcher: true, ..command(3000) };
-    let watching = Seen { children: vec![watcher.clone()], ..parked() };
+    let watching = AgentActivity { children: vec![watcher.clone()], ..parked() };
     assert!(is_active(&look(&mut told(&TURN), 10, &watching)), "it may be what the turn waits for");
     let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
     let reports = [TURN.as_slice(), &[left]].concat();
     assert!(is_quiet(&look(&mut told(&reports), 10, &watching)));
-    let both = Seen { children: vec![watcher, command(3000)], ..parked() };
+    let both = AgentActivity { children: vec![watcher, command(3000)], ..parked() };
     assert!(is_active(&look(&mut told(&reports), 10, &both)), "a build beside it");
-    let builds = Seen { works: true, is_lasting: true, status: Some(Status::Shell), ..watching.clone() };
+    let builds = AgentActivity {
+        works: true,
+        is_lasting: true,
+        status: Some(SessionStatus::Shell),
+        ..watching.clone()
+    };
     assert_eq!(look(&mut told(&reports), 10, &builds).working, Some(CLAUDE.0), "the watcher itself builds");
     // The end of the turn was lost: the session file says that a command is left.
-    let says = Seen { status: Some(Status::Shell), works: true, ..watching };
+    let says = AgentActivity { status: Some(SessionStatus::Shell), works: true, ..watching };
     let seen = look(&mut told(&TURN), 10, &says);
     assert!(is_quiet(&seen) && seen.working.is_none());
-    let began_again = Seen { status: Some(Status::Busy), ..says };
+    let began_again = AgentActivity { status: Some(SessionStatus::Busy), ..says };
     assert!(is_active(&look(&mut told(&reports), 10, &began_again)));
 }
 
 #[test]
 fn an_agent_without_reports_that_only_flushes_its_files_is_parked_and_one_that_asked_just_before_is_not() {
-    let writes = |line| Seen { works: true, only_stirs: true, name: "codex".into(), ..with_line(line) };
+    let writes =
+        |line| AgentActivity { works: true, only_stirs: true, name: "codex".into(), ..with_line(line) };
     let mut turns = Turns::default();
-    assert!(is_active(&look(&mut turns, 10, &writes(Line::Asked))));
-    assert!(is_active(&look(&mut turns, 50, &writes(Line::Open))), "what is left of a turn");
-    let later = look(&mut turns, 50, &writes(Line::Open));
+    assert!(is_active(&look(&mut turns, 10, &writes(ConnectionActivity::Asked))));
+    assert!(is_active(&look(&mut turns, 50, &writes(ConnectionActivity::Open))), "what is left of a turn");
+    let later = look(&mut turns, 50, &writes(ConnectionActivity::Open));
     assert!(is_quiet(&later) && later.working.is_none());
-    assert!(is_active(&look(&mut turns, 10, &writes(Line::Asked))));
-    let uses = Seen { only_stirs: false, ..writes(Line::Open) };
+    assert!(is_active(&look(&mut turns, 10, &writes(ConnectionActivity::Asked))));
+    let uses = AgentActivity { only_stirs: false, ..writes(ConnectionActivity::Open) };
     assert!(is_active(&look(&mut turns, 3000, &uses)), "it uses the processor, or a command writes");
-    let lost = Seen { status: Some(Status::Idle), ..writes(Line::Open) };
+    let lost = AgentActivity { status: Some(SessionStatus::Idle), ..writes(ConnectionActivity::Open) };
     assert!(look(&mut told(&TURN), 3000, &lost).working.is_none(), "the end was lost; the file says so");
     // In a turn that was reported it counts as before.
-    assert!(look(&mut told(&TURN), 3000, &writes(Line::Open)).working.is_some());
+    assert!(look(&mut told(&TURN), 3000, &writes(ConnectionActivity::Open)).working.is_some());
 }
 
 #[test]
 fn a_sub_agent_that_goes_on_after_the_turn_is_work_and_one_that_died_without_a_word_is_not() {
     let left = Happened::Stopped(Left { others: 1, ..Left::default() });
     let reports = [TURN.as_slice(), &[left]].concat();
-    assert!(is_active(&look(&mut told(&reports), 1000, &with_line(Line::Open))));
-    assert!(is_active(&look(&mut told(&reports), 10, &Seen { writes: true, ..parked() })));
+    assert!(is_active(&look(&mut told(&reports), 1000, &with_line(ConnectionActivity::Open))));
+    assert!(is_active(&look(&mut told(&reports), 10, &AgentActivity { writes: true, ..parked() })));
     assert!(is_unclear(&look(&mut told(&reports), 10, &parked())));
 }
 
@@ -326,7 +346,7 @@ fn a_question_has_its_own_budget_and_is_answered_by_the_next_report() {
     assert!(is_quiet(&look(&mut turns, 90, &parked())));
     answered.hear(&hook(Happened::Went), CLAUDE, 9000);
     assert!(is_active(&look(&mut answered, 10, &parked())));
-    assert_eq!(look(&mut answered, 10, &with_line(Line::Asked)).asking, None);
+    assert_eq!(look(&mut answered, 10, &with_line(ConnectionActivity::Asked)).asking, None);
 }
 
 #[test]
@@ -338,31 +358,46 @@ fn an_old_notification_at_the_prompt_is_no_activity_and_ends_a_turn_whose_end_wa
 
 #[test]
 fn a_session_whose_hooks_are_off_is_known_by_its_file() {
-    let of = |status| Seen { status: Some(status), ..with_line(Line::Open) };
-    let first = |seen: &Seen| {
+    let of = |status| AgentActivity { status: Some(status), ..with_line(ConnectionActivity::Open) };
+    let first = |seen: &AgentActivity| {
         let mut turns = Turns::default();
         look(&mut turns, 0, seen);
         look(&mut turns, 600, seen)
     };
-    assert!(is_active(&first(&of(Status::Busy))));
-    assert!(is_quiet(&first(&of(Status::Idle))));
-    assert!(first(&of(Status::Waiting)).asking.is_some());
-    let shell = Seen { children: vec![command(9000)], ..of(Status::Shell) };
+    assert!(is_active(&first(&of(SessionStatus::Busy))));
+    assert!(is_quiet(&first(&of(SessionStatus::Idle))));
+    assert!(first(&of(SessionStatus::Waiting)).asking.is_some());
+    let shell = AgentActivity { children: vec![command(9000)], ..of(SessionStatus::Shell) };
     assert!(is_active(&first(&shell)));
 }
 
 #[test]
 fn an_agent_without_reports_is_believed_while_it_has_asked_something_lately() {
     let mut turns = Turns::default();
-    let codex = |line| Seen { name: "codex".into(), ..with_line(line) };
-    assert!(is_active(&look(&mut turns, 10, &Seen { works: true, ..codex(Line::Open) })));
-    assert!(is_active(&look(&mut turns, 1700, &codex(Line::Asked))));
-    assert!(is_quiet(&look(&mut turns, 10, &codex(Line::Open))), "a connection kept open for later");
-    assert!(is_quiet(&look(&mut turns, 100, &codex(Line::Asked))), "bounded");
-    assert!(is_active(&look(&mut turns, 10, &Seen { writes: true, ..codex(Line::Absent) })));
-    let running = |started| Seen { children: vec![command(started)], ..codex(Line::Absent) };
+    let codex = |line| AgentActivity { name: "codex".into(), ..with_line(line) };
+    assert!(is_active(&look(
+        &mut turns,
+        10,
+        &AgentActivity { works: true, ..codex(ConnectionActivity::Open) }
+    )));
+    assert!(is_active(&look(&mut turns, 1700, &codex(ConnectionActivity::Asked))));
+    assert!(
+        is_quiet(&look(&mut turns, 10, &codex(ConnectionActivity::Open))),
+        "a connection kept open for later"
+    );
+    assert!(is_quiet(&look(&mut turns, 100, &codex(ConnectionActivity::Asked))), "bounded");
+    assert!(is_active(&look(
+        &mut turns,
+        10,
+        &AgentActivity { writes: true, ..codex(ConnectionActivity::Absent) }
+    )));
+    let running =
+        |started| AgentActivity { children: vec![command(started)], ..codex(ConnectionActivity::Absent) };
     assert!(is_active(&look(&mut turns, 600, &running(9000))));
-    let helper = Seen { children: vec![Child { is_command: false, ..command(9000) }], ..codex(Line::Absent) };
+    let helper = AgentActivity {
+        children: vec![Child { is_command: false, ..command(9000) }],
+        ..codex(ConnectionActivity::Absent)
+    };
     assert!(is_quiet(&look(&mut turns, 10, &helper)), "a language server");
 }
 
@@ -388,21 +423,21 @@ fn happened() -> impl Strategy<Value = Happened> {
 }
 
 /// Everything that is no progress of the agent itself: all of it can lie for ever.
-fn idle_scene() -> impl Strategy<Value = Seen> {
+fn idle_scene() -> impl Strategy<Value = AgentActivity> {
     let line = prop_oneof![
-        Just(Line::Absent),
-        Just(Line::Open),
-        Just(Line::Asked),
-        Just(Line::Moving),
-        Just(Line::Unreadable)
+        Just(ConnectionActivity::Absent),
+        Just(ConnectionActivity::Open),
+        Just(ConnectionActivity::Asked),
+        Just(ConnectionActivity::Moving),
+        Just(ConnectionActivity::Unreadable)
     ];
     let status = prop::option::of(prop_oneof![
-        Just(Status::Busy),
-        Just(Status::Shell),
-        Just(Status::Idle),
-        Just(Status::Waiting)
+        Just(SessionStatus::Busy),
+        Just(SessionStatus::Shell),
+        Just(SessionStatus::Idle),
+        Just(SessionStatus::Waiting)
     ]);
-    (line, status, any::<bool>()).prop_map(|(line, status, runs)| Seen {
+    (line, status, any::<bool>()).prop_map(|(line, status, runs)| AgentActivity {
         status,
         children: if runs { vec![command(90_000)] } else { vec![] },
         ..with_line(line)
@@ -427,7 +462,7 @@ proptest! {
     fn progress_always_shows(reports in prop::collection::vec(happened(), 0..8), scene in idle_scene()) {
         let mut turns = told(&reports);
         let quietest = look(&mut turns.clone(), 9000, &scene);
-        let standing = look(&mut turns, 9000, &Seen { writes: true, ..scene });
+        let standing = look(&mut turns, 9000, &AgentActivity { writes: true, ..scene });
         // A question stays a question; nothing else is quieter for having written.
         prop_assert!(is_active(&standing) || standing.asking.is_some() || is_quiet(&quietest)
             || is_unclear(&quietest), "{standing:?} {quietest:?}");
@@ -437,12 +472,12 @@ proptest! {
 #[test]
 fn an_agent_at_its_prompt_that_hears_a_little_every_few_minutes_is_not_in_a_turn() {
     let mut turns = Turns::default();
-    let flush = Seen { works: true, only_stirs: true, ..parked() };
+    let flush = AgentActivity { works: true, only_stirs: true, ..parked() };
     for _ in 0..20 {
         for _ in 0..12 {
-            look(&mut turns, 10, &with_line(Line::Open));
+            look(&mut turns, 10, &with_line(ConnectionActivity::Open));
         }
-        assert!(!is_active(&look(&mut turns, 10, &with_line(Line::Trickling))), "on its own");
+        assert!(!is_active(&look(&mut turns, 10, &with_line(ConnectionActivity::Trickling))), "on its own");
         let standing = look(&mut turns, 10, &flush);
         assert!(!is_active(&standing) && standing.working.is_none(), "what it stores after that is no work");
     }
@@ -451,17 +486,20 @@ fn an_agent_at_its_prompt_that_hears_a_little_every_few_minutes_is_not_in_a_turn
 #[test]
 fn a_little_that_comes_in_again_and_again_is_an_answer() {
     let mut turns = Turns::default();
-    look(&mut turns, 10, &with_line(Line::Trickling));
+    look(&mut turns, 10, &with_line(ConnectionActivity::Trickling));
     for _ in 0..20 {
-        assert!(is_active(&look(&mut turns, 10, &with_line(Line::Trickling))));
-        look(&mut turns, 10, &with_line(Line::Open));
+        assert!(is_active(&look(&mut turns, 10, &with_line(ConnectionActivity::Trickling))));
+        look(&mut turns, 10, &with_line(ConnectionActivity::Open));
     }
-    look(&mut turns, 300, &with_line(Line::Asked));
+    look(&mut turns, 300, &with_line(ConnectionActivity::Asked));
     assert!(
-        is_active(&look(&mut turns, 10, &with_line(Line::Trickling))),
+        is_active(&look(&mut turns, 10, &with_line(ConnectionActivity::Trickling))),
         "after a question it counts at once"
     );
     let mut told = told(&[Happened::Prompted]);
-    look(&mut told, 600, &with_line(Line::Open));
-    assert!(is_active(&look(&mut told, 10, &with_line(Line::Trickling))), "a turn that was reported goes on");
+    look(&mut told, 600, &with_line(ConnectionActivity::Open));
+    assert!(
+        is_active(&look(&mut told, 10, &with_line(ConnectionActivity::Trickling))),
+        "a turn that was reported goes on"
+    );
 }
