@@ -14,6 +14,7 @@ mod ebbignore;
 mod events;
 mod excludes;
 mod failure;
+mod include;
 mod prune;
 mod receipt;
 mod repository;

@@ -218,7 +218,7 @@ fn cloudcli(socket: &Path, json: bool) -> ExitCode {
         eprintln!("ebb: CloudCLI does not run here");
         return ExitCode::FAILURE;
     };
-    let file = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(cloudcli::start::PASSWORD);
+    let file = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(cloudcli::account::PASSWORD);
     let password = match std::fs::read_to_string(&file) {
         Ok(password) => password.trim().to_owned(),
         Err(error) => {
@@ -226,7 +226,7 @@ fn cloudcli(socket: &Path, json: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let user = cloudcli::start::USER;
+    let user = cloudcli::account::USER;
     if json {
         println!("{}", serde_json::json!({ "url": url, "user": user, "password": password }));
     } else {

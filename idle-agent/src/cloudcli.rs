@@ -1,4 +1,6 @@
-//! CloudCLI on a machine that has it: kept running (`start`), and asked which sessions run in it (`sessions`).
+//! CloudCLI on a machine that has it: its account (`account`), which sessions run in it (`sessions`), and keeping it
+//! running (`start`).
 
+pub mod account;
 pub mod sessions;
 pub mod start;

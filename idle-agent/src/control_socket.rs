@@ -1,7 +1,6 @@
 //! The machine's own command line talks to the daemon here: one line of JSON each way over a Unix socket that the
 //! workspace's user may reach. It can ask, hold, release, report and ask for sleep; nothing else.
 
-use crate::event_loop::Event;
 use crate::idle::process_kinds::programs::agent_above;
 use crate::idle::read::hook::Hook;
 use crate::os::clock::Moment;
@@ -122,11 +121,14 @@ pub enum Reply {
     Error(String),
 }
 
-/// Answers on the socket from now on.
+/// Answers on the socket from now on: each request is handed to `hand_on`, with where its reply is awaited.
 ///
 /// # Errors
 /// What the system says about the socket.
-pub fn serve(socket: &Path, events: Sender<Event>) -> std::io::Result<()> {
+pub fn serve(
+    socket: &Path,
+    hand_on: impl Fn(Request, Sender<Reply>) + Send + 'static,
+) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let _ = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket)?;
@@ -134,7 +136,7 @@ pub fn serve(socket: &Path, events: Sender<Event>) -> std::io::Result<()> {
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     spawn("local", move || {
         for connection in listener.incoming() {
-            let served = connection.and_then(|connection| answer(connection, &events));
+            let served = connection.and_then(|connection| answer(connection, &hand_on));
             if let Err(error) = served {
                 tracing::debug!(%error, "a local command went away");
             }
@@ -142,7 +144,7 @@ pub fn serve(socket: &Path, events: Sender<Event>) -> std::io::Result<()> {
     })
 }
 
-fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result<()> {
+fn answer(mut connection: UnixStream, hand_on: &impl Fn(Request, Sender<Reply>)) -> std::io::Result<()> {
     let line = read_line(&mut connection, Instant::now() + TURN)?;
     let reply = match serde_json::from_slice(&line) {
         Ok(mut asked) => {
@@ -150,11 +152,11 @@ fn answer(mut connection: UnixStream, events: &Sender<Event>) -> std::io::Result
                 *process = agent_that_asks(&connection);
             }
             let (sender, reply) = channel();
-            let gone = || Reply::Error("the agent is ending".to_owned());
-            match events.send(Event::Local(asked, sender)) {
-                Ok(()) => reply.recv_timeout(ANSWER_TIMEOUT).unwrap_or_else(|_| gone()),
-                Err(_) => gone(),
-            }
+            hand_on(asked, sender);
+            // Where nobody takes it the sender is dropped, and nothing is waited for.
+            reply
+                .recv_timeout(ANSWER_TIMEOUT)
+                .unwrap_or_else(|_| Reply::Error("the agent is ending".to_owned()))
         }
         Err(error) => Reply::Error(format!("not understood: {error}")),
     };

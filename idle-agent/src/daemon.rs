@@ -83,7 +83,12 @@ fn start(
         volumes,
     ));
     let (events, heard) = channel();
-    control_socket::serve(&places.socket(), events.clone()).context("the local socket")?;
+    let asked = events.clone();
+    let hand_on = move |request, reply| {
+        // The loop ends only with the whole agent.
+        let _ = asked.send(Event::Request(request, reply));
+    };
+    control_socket::serve(&places.socket(), hand_on).context("the local socket")?;
 
     let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
     let linked = Arc::clone(&api_client);

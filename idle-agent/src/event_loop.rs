@@ -3,13 +3,13 @@
 
 mod jobs;
 mod receipt_parts;
+mod requests;
 
 use crate::access::Access;
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::status::{Status, Urgency};
-use crate::control_socket::{Reply, Request, TraceCommand};
+use crate::control_socket::{Reply, Request};
 use crate::idle::Idle;
-use crate::idle::read::hook::Happened;
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::os::mutex::lock;
@@ -44,7 +44,7 @@ pub enum Event {
     /// The boot plan has come far enough that the user exists.
     User(User),
     /// From the machine's own command line.
-    Local(Request, Sender<Reply>),
+    Request(Request, Sender<Reply>),
     /// The backup with this number ended.
     BackedUp(u64, Result<Box<Receipt>, BackupProcessError>),
     /// A look at what a backup would hold ended.
@@ -185,7 +185,7 @@ impl EventLoop {
                 self.idle.set_user(Some(user.clone()).filter(|user| user.uid != 0));
                 self.user = Some(user);
             }
-            Event::Local(asked, reply) => {
+            Event::Request(asked, reply) => {
                 let answer = self.answer(asked, now);
                 // The command may have given up waiting.
                 let _ = reply.send(answer);
@@ -408,69 +408,6 @@ impl EventLoop {
                     facts.backup_trouble = None;
                 }
             });
-        }
-    }
-
-    fn trace(&mut self, wish: TraceCommand, now: Moment) -> Reply {
-        let done = match wish {
-            TraceCommand::Start => self.idle.start_trace(now).map(|()| Reply::Recording { at: now }),
-            TraceCommand::Mark(name) => {
-                self.idle.mark_trace(&name, now).map(|()| Reply::Recording { at: now })
-            }
-            TraceCommand::Stop => self.idle.stop_trace().map(|bytes| Reply::Recorded { bytes }),
-            TraceCommand::Save => self.idle.trace().map(Reply::Trace),
-        };
-        done.unwrap_or_else(|error| Reply::Error(error.to_string()))
-    }
-
-    fn answer(&mut self, asked: Request, now: Moment) -> Reply {
-        match asked {
-            Request::Why => match self.status.read(|facts| facts.why.clone()) {
-                Some(why) => Reply::Why(Box::new(why)),
-                None => Reply::Error("nothing is known yet".to_owned()),
-            },
-            Request::Ports => Reply::Ports(self.status.read(|facts| facts.ports.clone())),
-            Request::Hold { length, reason } => match self.idle.hold(length.into(), &reason, now) {
-                Ok(id) => {
-                    self.look(now);
-                    Reply::Held { id, length }
-                }
-                Err(error) => Reply::Error(error.to_string()),
-            },
-            Request::KeepAlive { pid, length } => match self.idle.keep_alive(pid, length.into(), now) {
-                Ok(id) => {
-                    self.look(now);
-                    Reply::Held { id, length }
-                }
-                Err(error) => Reply::Error(error.to_string()),
-            },
-            Request::Hook { hook, process: Some(process) } => {
-                self.idle.hear(&hook, process, now);
-                if hook.happened == Happened::Prompted {
-                    // A sleep that has begun is taken back at once.
-                    self.look(now);
-                }
-                Reply::Heard
-            }
-            Request::Hook { process: None, .. } => Reply::Error("no agent is above this process".to_owned()),
-            Request::Release { id } => {
-                let released = self.idle.release(id.as_deref(), now);
-                self.look(now);
-                Reply::Released { released }
-            }
-            Request::Trace(wish) => self.trace(wish, now),
-            Request::Snapshot if self.backup_estimator.persistence == Persistence::None => Reply::Error(
-                "this workspace is never backed up, as was chosen when it was created".to_owned(),
-            ),
-            Request::Snapshot => {
-                self.schedule.ask();
-                Reply::Snapshotting
-            }
-            Request::Sleep => {
-                self.idle.ask_to_sleep(now);
-                self.look(now);
-                Reply::Sleeping
-            }
         }
     }
 }

@@ -9,20 +9,20 @@ pub mod process_kinds;
 pub mod read;
 pub mod trace;
 
-use crate::cloudcli::sessions;
+use crate::cloudcli::sessions::SessionsClient;
 use crate::os::atomic_file;
 use crate::os::clock::{Moment, boot_id};
 use crate::os::processes::{self, Reader};
 use crate::os::users::User;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::{Verdict, Why};
-use facts::Facts;
-use judge::{Judge, Kept, agent_activity, leases, progress};
+use facts::{Facts, Marks};
+use judge::{Judge, Kept, agent_activity, leases};
 use read::agent_probe;
 use read::container_listeners::ContainerListeners;
 use read::hook::Hook;
 use read::inotify::InotifyWatchers;
-use read::terminal::{self, Marks};
+use read::terminal;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub struct Idle {
     reader: Reader,
     container_listeners: ContainerListeners,
     inotify_watchers: InotifyWatchers,
-    cloudcli: sessions::SessionsClient,
+    cloudcli: SessionsClient,
     recorder: Option<Recorder>,
     told: Option<Verdict>,
 }
@@ -73,7 +73,7 @@ impl Idle {
             reader: Reader::default(),
             container_listeners: ContainerListeners::default(),
             inotify_watchers: InotifyWatchers::default(),
-            cloudcli: sessions::SessionsClient::new(state),
+            cloudcli: SessionsClient::new(state),
             recorder,
             told: None,
         }
@@ -127,9 +127,9 @@ impl Idle {
         let processes = self.reader.read_all(proc, uid).map_err(|error| format!("/proc: {error}"));
         let all = processes.as_deref().unwrap_or_default();
         let mut servers = servers.clone();
-        servers.extend(self.container_listeners.look(proc, &progress::of_workspace(all, uid), now));
-        let agents = progress::agents_among(all, &servers, uid);
-        let jobs = progress::terminal_jobs(all, &servers, uid);
+        servers.extend(self.container_listeners.look(proc, &process_kinds::of_workspace(all, uid), now));
+        let agents = process_kinds::agents_among(all, &servers, uid);
+        let jobs = process_kinds::terminal_jobs(all, &servers, uid);
         let home = |uid: u32| match &self.user {
             Some(user) if user.uid == uid => Some(PathBuf::from(&user.home)),
             _ => (uid == 0).then(|| PathBuf::from("/root")),

@@ -1,9 +1,11 @@
 //! The idle-agent: the daemon on a machine, and the `ebb` command that talks to it.
 //!
 //! In the order in which they use one another: `os`; `control_plane`, which talks to it; `backup`, a process of its own;
-//! `sleep`, which backs the machine up before it goes; `cloudcli`; `access` and `ports`, which say who may reach what
-//! listens; `boot`, which works through the boot plan; `idle`, which says why the machine is awake. `event_loop` is the
-//! one loop that decides with the pure parts; `cli` and `control_socket` are the command on the machine. It must never delete anything of the workspace, hold a provider's credential, or believe one signal alone.
+//! `sleep`, which backs the machine up before it goes; `access` and `ports`, which say who may reach what listens;
+//! `cloudcli`; `boot`, which works through the boot plan; `idle`, which says why the machine is awake. `event_loop` is the
+//! one loop that decides with the pure parts; `cli` and `control_socket` are the command on the machine. A test holds the
+//! order (`tests/layers.rs`). It must never delete anything of the workspace, hold a provider's credential, or believe
+//! one signal alone.
 
 mod access;
 pub mod backup;

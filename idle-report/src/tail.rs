@@ -3,7 +3,7 @@
 //! happened once in it happens once a round; what ended in it or began in it did so for good.
 
 use super::case::Case;
-use ebbtide_idle_agent::idle::judge::agent_activity::AgentObservation;
+use ebbtide_idle_agent::idle::facts::AgentObservation;
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
 use ebbtide_idle_agent::os::clock::Moment;
 use ebbtide_idle_agent::os::processes::Process;

@@ -15,8 +15,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
-use super::rest::{Answer, Attempt, Rest, judge, lock, unanswered};
+use super::rest::{Answer, Attempt, Rest, judge, unanswered};
 use super::uploads::Uploads;
+use crate::os::mutex::lock;
 
 const LIST_V2: &str = "application/vnd.x.restic.rest.v2";
 const ANYTHING: &str = "application/octet-stream";

@@ -16,7 +16,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use rustix::fs::OFlags;
 
 use super::failure::show_path;
-use super::scope::Include;
+use super::include::Include;
 
 /// The file's name.
 pub const NAME: &str = ".ebbignore";

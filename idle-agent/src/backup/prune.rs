@@ -31,7 +31,7 @@ use super::backend::Backend;
 use super::events::{Bars, Events, Phase};
 use super::failure::Failure;
 use super::repository;
-use super::rest::lock;
+use crate::os::mutex::lock;
 
 /// Objects that are read, or removed, at once: the time is short, and nearly all of it is spent waiting for the store.
 const AT_ONCE: usize = 8;

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha512};
 use super::backend::Backend;
 use super::events::Bars;
 use super::failure::Failure;
-use super::rest::lock;
+use crate::os::mutex::lock;
 
 /// A repository key shorter than this could be guessed, and its master key is derived without stretching.
 const LEAST_KEY: usize = 32;

@@ -8,7 +8,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -16,6 +16,7 @@ use rustic_core::BytesList;
 use url::Url;
 
 use super::failure::Failure;
+use crate::os::mutex::lock;
 
 /// How long the client puts up with a store that does not work.
 #[derive(Debug, Clone, Copy)]
@@ -279,8 +280,4 @@ fn delays() -> impl Iterator<Item = Duration> {
         .with_max_delay(Duration::from_secs(20))
         .without_max_times()
         .build()
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::backend::Backend;
 use super::events::Events;
 use super::failure::{Failure, show_path};
-use super::rest::lock;
+use crate::os::mutex::lock;
 
 /// Packs in work at once: enough to hide the way to the store, and little memory.
 const AT_ONCE: usize = 3;

@@ -14,17 +14,11 @@ use ignore::WalkBuilder;
 use super::ebbignore::{OwnRules, Said};
 use super::excludes::Excludes;
 use super::failure::{Failure, show_path};
+use super::include::Include;
 use super::warnings::{PathWarnings, Weight};
 
 /// Entries that a run counts below directories that the owner's rules leave out; then it is "at least".
 const WEIGHED: u64 = 50_000;
-
-/// One include: its place in the snapshot and where its files are read.
-#[derive(Debug, Clone)]
-pub struct Include {
-    pub shown: PathBuf,
-    pub real: PathBuf,
-}
 
 /// Who left a path out, and by which rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,16 +147,6 @@ impl Scope {
             .filter(|path| path.file_name().is_some())
             .map(Path::to_path_buf)
             .collect()
-    }
-}
-
-impl Include {
-    pub fn show(&self, real: &Path) -> PathBuf {
-        match real.strip_prefix(&self.real) {
-            Ok(rest) if rest.as_os_str().is_empty() => self.shown.clone(),
-            Ok(rest) => self.shown.join(rest),
-            Err(_) => real.to_path_buf(),
-        }
     }
 }
 

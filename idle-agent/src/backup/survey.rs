@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::excludes::Excludes;
 use super::failure::{Failure, show_path};
-use super::rest::lock;
 use super::scope::{LeftOut, Scope, missed, weigh};
+use crate::os::mutex::lock;
 
 /// Directories and left-out paths shown by name.
 const SHOWN: usize = 15;

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::failure::Failure;
-use super::rest::lock;
+use crate::os::mutex::lock;
 
 /// Packs on their way at once: one upload alone leaves the line and the store idle half of the time.
 const AT_ONCE: usize = 4;

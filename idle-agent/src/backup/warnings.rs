@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::events::Events;
 use super::failure::show_path;
-use super::rest::lock;
+use crate::os::mutex::lock;
 
 /// Paths listed by name in a result; more are only counted.
 const LISTED: usize = 1000;

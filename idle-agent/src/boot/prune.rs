@@ -24,9 +24,9 @@ struct Outcome {
 
 impl Boot {
     pub(super) fn tidy(&self, limit: Duration, reporter: &Reporter<'_>) -> Success {
-        let generation = self.backup_processes.session().generation();
+        let generation = self.backup_processes.api_client().generation();
         let begun: Result<TidyOrder, CallError> =
-            self.backup_processes.session().post("/v1/vm/tidy", &BeginTidy { generation });
+            self.backup_processes.api_client().post("/v1/vm/tidy", &BeginTidy { generation });
         let nothing =
             TidyReport { generation, complete: true, snapshots: 0, packs: 0, bytes: 0, reason: None };
         let snapshots = match begun {
@@ -79,7 +79,7 @@ impl Boot {
 
     fn end(&self, report: &TidyReport) {
         let tell = || -> Result<serde_json::Value, CallError> {
-            self.backup_processes.session().post("/v1/vm/tidied", report)
+            self.backup_processes.api_client().post("/v1/vm/tidied", report)
         };
         let mut ended = tell();
         if ended.as_ref().is_err_and(CallError::may_pass) {

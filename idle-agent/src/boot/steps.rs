@@ -265,7 +265,7 @@ impl Boot {
     fn start_cloudcli(&mut self, name: &str, workspaces: &str) -> Result<Success, StepError> {
         let user = self.user(name)?;
         let state = &self.places.state;
-        match crate::cloudcli::sessions::secret(state) {
+        match crate::cloudcli::account::secret(state) {
             Ok(secret) => self.status.keep_secret([secret.as_str()]),
             Err(error) => tracing::warn!(%error, "CloudCLI has no secret"),
         }

@@ -1,16 +1,13 @@
-//! CloudCLI's own list of the sessions that run in it, asked for with a token that we mint: [`SessionsClient`] reads, [`Sessions`]
-//! compares with the look before and is pure.
+//! CloudCLI's own list of the sessions that run in it, asked for with a token that we mint. What it means for the idle
+//! verdict is judged in `idle::judge::cloudcli_sessions`.
 //!
 //! The boot step that starts CloudCLI hands it the secret as `JWT_SECRET`. A CloudCLI with another secret is somebody
-//! else's: it says nothing to us and is not asked for more. Nobody but root and the workspace's user is given a token. A
-//! run whose `lastSeq` stands still is believed for `agent_silence`, and one that cannot be asked about is unclear for
-//! `unknown_grace`, never over and never going on for ever.
+//! else's: it says nothing to us and is not asked for more. Nobody but root and the workspace's user is given a token.
 
-use crate::idle::judge::verdict::Reading;
-use crate::os::atomic_file;
+use super::account::{mark, secret, token};
 use crate::ports::diag::Diag;
-use ebbtide_api::vm::{CLOUDCLI_PORT, VmPolicy};
-use jwt_simple::prelude::{Claims, Duration as TokenLife, HS256Key, MACLike as _};
+use ebbtide_api::vm::CLOUDCLI_PORT;
+use jwt_simple::prelude::HS256Key;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,8 +16,6 @@ use std::time::{Duration, SystemTime};
 
 /// How long it may take to answer: the watch waits.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a token is good for; a new one is made for each question.
-const TOKEN_SECS: u64 = 60;
 /// After how many looks one that is not ours is asked again: it may be somebody's own server, with a log of its own.
 const PAUSE_LOOKS: u32 = 60;
 /// Longest answer that is read, and most sessions of it.
@@ -50,16 +45,9 @@ pub struct SessionsClient {
     is_ours: bool,
     /// Looks for which it is left alone.
     pause: u32,
-    /// Where [`announce`] leaves its mark, and the last one seen.
+    /// Where `account::announce` leaves its mark, and the last one seen.
     mark: PathBuf,
     announced: Option<SystemTime>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Who {
-    user_id: u32,
-    username: String,
 }
 
 #[derive(Deserialize)]
@@ -168,40 +156,6 @@ pub fn is_of(port: u16, user: u32) -> bool {
     whose(port).is_none_or(|owners| owners.iter().all(|owner| [0, user].contains(owner)))
 }
 
-/// Says that ours knows our tokens from now on: before its user was registered it refused them, and was left alone for it.
-///
-/// # Errors
-/// What the system says about the file.
-pub fn announce(state: &Path) -> std::io::Result<()> {
-    atomic_file::write(&mark(state), b"", 0o600)
-}
-
-fn mark(state: &Path) -> PathBuf {
-    state.join("cloudcli-registered")
-}
-
-/// The secret by which CloudCLI knows our tokens; only root reads it.
-///
-/// # Errors
-/// What the system says about its file.
-pub fn secret(state: &Path) -> std::io::Result<String> {
-    let file = state.join("cloudcli-secret.json");
-    if let Some(secret) = atomic_file::read_json::<String>(&file) {
-        return Ok(secret);
-    }
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-    let secret = hex::encode(bytes);
-    atomic_file::write_json(&file, &secret, 0o600)?;
-    Ok(secret)
-}
-
-/// A token for CloudCLI's first user, who is the workspace's.
-fn token(key: &HS256Key) -> Option<String> {
-    let who = Who { user_id: 1, username: super::start::USER.to_owned() };
-    key.authenticate(Claims::with_custom_claims(who, TokenLife::from_secs(TOKEN_SECS))).ok()
-}
-
 fn parse(text: &str) -> Option<BTreeMap<u64, u64>> {
     let answer: Answer = serde_json::from_str(text).ok()?;
     let numbered = |session: Session| {
@@ -213,70 +167,11 @@ fn parse(text: &str) -> Option<BTreeMap<u64, u64>> {
     Some(answer.data.sessions.into_iter().take(SESSIONS).map(numbered).collect())
 }
 
-/// The sessions of the look before.
-#[derive(Debug, Clone, Default)]
-pub struct Sessions {
-    /// By number: how many events there were, and how long there have been no more.
-    known: BTreeMap<u64, (u64, u64)>,
-    /// For how long it has not answered or not been there.
-    gone_ms: u64,
-}
-
-impl Sessions {
-    /// What a look says, where it says anything.
-    pub fn compare(&mut self, passed: Duration, list: &SessionList, policy: &VmPolicy) -> Option<Reading> {
-        let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        if let SessionList::Running(_) = list {
-            self.gone_ms = 0;
-        } else {
-            self.gone_ms = self.gone_ms.saturating_add(passed_ms);
-            // It died with its sessions, and will not tell of them any more.
-            if self.gone_ms > policy.unknown_grace_secs.saturating_mul(1000) {
-                self.known.clear();
-                return None;
-            }
-        }
-        match list {
-            SessionList::Absent if self.known.is_empty() => None,
-            SessionList::Absent => {
-                Some(Reading::Unreadable("CloudCLI, in which a session ran, is gone".to_owned()))
-            }
-            SessionList::Unreadable => Some(Reading::Unreadable("CloudCLI does not answer".to_owned())),
-            SessionList::Running(running) => {
-                let silent = |(number, seq): (&u64, &u64)| {
-                    let silent_ms = match self.known.get(number) {
-                        Some((before, silent_ms)) if before == seq => silent_ms.saturating_add(passed_ms),
-                        Some(_) | None => 0,
-                    };
-                    (*number, (*seq, silent_ms))
-                };
-                self.known = running.iter().map(silent).collect();
-                let silence_ms = policy.agent_silence_secs.saturating_mul(1000);
-                let least_ms = self.known.values().map(|(_, silent_ms)| *silent_ms).min()?;
-                let shown = ebbtide_api::text::seconds(least_ms / 1000);
-                Some(if least_ms < silence_ms {
-                    Reading::Active(format!("a session in CloudCLI runs, silent for {shown}"))
-                } else {
-                    Reading::Quiet(format!("a session in CloudCLI has shown nothing for {shown}"))
-                })
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::account::{Who, announce};
     use super::*;
-
-    const POLICY: VmPolicy = VmPolicy {
-        heartbeat_secs: 15,
-        idle_timeout_secs: 1800,
-        unknown_grace_secs: 600,
-        waiting_for_human_secs: 7200,
-        agent_silence_secs: 1800,
-        background_secs: 7200,
-        snapshot_every_secs: 900,
-    };
+    use jwt_simple::prelude::MACLike as _;
 
     fn served(answers: Vec<(u16, &'static str)>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
         let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
@@ -363,33 +258,5 @@ mod tests {
         let mut asker = SessionsClient::at(port, Some(HS256Key::generate()));
         assert_eq!((asker.look(Some(4_000_000)), asker.pause), (SessionList::Absent, PAUSE_LOOKS));
         assert!(silent.accept().is_err(), "it was not even called");
-    }
-
-    #[test]
-    fn one_that_died_with_its_sessions_is_forgotten_once_the_grace_is_over() {
-        let mut sessions = Sessions::default();
-        let mut look = |secs, list| sessions.compare(Duration::from_secs(secs), &list, &POLICY);
-        look(10, SessionList::Running(BTreeMap::from([(5, 1)])));
-        assert!(matches!(look(600, SessionList::Absent), Some(Reading::Unreadable(_))));
-        assert_eq!(look(10, SessionList::Absent), None);
-        assert_eq!(look(10, SessionList::Absent), None);
-    }
-
-    #[test]
-    fn a_run_counts_while_it_has_events_and_for_the_silence_of_an_agent_after_the_last() {
-        let look = |sessions: &mut Sessions, secs: u64, seq: u64| {
-            let list = SessionList::Running(BTreeMap::from([(5, seq)]));
-            sessions.compare(Duration::from_secs(secs), &list, &POLICY)
-        };
-        let mut sessions = Sessions::default();
-        assert!(matches!(look(&mut sessions, 10, 1), Some(Reading::Active(_))));
-        assert!(matches!(look(&mut sessions, 1790, 1), Some(Reading::Active(_))));
-        assert!(matches!(look(&mut sessions, 10, 1), Some(Reading::Quiet(_))), "stuck");
-        assert!(matches!(look(&mut sessions, 10, 2), Some(Reading::Active(_))));
-        let mut compare = |list| sessions.compare(Duration::from_secs(10), &list, &POLICY);
-        assert!(matches!(compare(SessionList::Unreadable), Some(Reading::Unreadable(_))));
-        assert!(matches!(compare(SessionList::Absent), Some(Reading::Unreadable(_))), "it restarts");
-        assert_eq!(compare(SessionList::Running(BTreeMap::new())), None);
-        assert_eq!(compare(SessionList::Absent), None, "nothing ran in it");
     }
 }

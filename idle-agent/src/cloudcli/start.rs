@@ -4,10 +4,11 @@
 //! Its secret is in the environment of that process and of what it starts, all of them the workspace's user's; it listens on
 //! loopback, and who comes in is decided as for every port (see `access`). What it is asked about its sessions is in `sessions`.
 
+use super::account::{self, USER};
 use super::sessions;
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
-use crate::os::command::{command_as, path, run};
+use crate::os::command::{command_as, path};
 use crate::os::processes;
 use crate::os::users::User;
 use crate::sleep::freezer::Freezer;
@@ -21,10 +22,6 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-/// Its user, whom our tokens name too.
-pub const USER: &str = "ebbtide";
-/// Where that user's password is, below the home directory, which is backed up together with CloudCLI's own list of users.
-pub const PASSWORD: &str = ".cloudcli/ebbtide-password";
 /// What a machine without the program says.
 const MISSING: &str = "CloudCLI is not installed, so this machine cannot be opened in the browser";
 
@@ -41,10 +38,6 @@ const REGISTER_AGAIN: Duration = Duration::from_secs(60);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// At which size what it prints begins anew: it is kept in memory.
 const OUTPUT_BYTES: u64 = 256 << 10;
-
-/// Makes the password where there is none, and says it; whoever runs it owns the file.
-const MAKE_PASSWORD: &str = "umask 077; mkdir -p \"${1%/*}\"; \
-     [ -s \"$1\" ] || { head -c 18 /dev/urandom | base64 >\"$1.new\" && mv \"$1.new\" \"$1\"; }; cat \"$1\"";
 
 /// CloudCLI, or the place where it will be.
 #[derive(Debug)]
@@ -205,7 +198,7 @@ impl CloudCli {
     }
 
     fn spawn(&mut self, program: &Path) -> std::io::Result<()> {
-        let secret = sessions::secret(&self.state)?;
+        let secret = account::secret(&self.state)?;
         let _ = std::fs::remove_file(&self.output);
         let output = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.output)?;
         let mut command = command_as(program, Some(&self.user));
@@ -247,7 +240,7 @@ impl CloudCli {
             self.registered();
             return None;
         }
-        let account = match self.password() {
+        let registration = match account::password(&self.user) {
             Ok(password) => serde_json::json!({ "username": USER, "password": password }),
             Err(reason) => {
                 self.register_at = Moment::now().plus(REGISTER_AGAIN);
@@ -255,7 +248,8 @@ impl CloudCli {
             }
         };
         let register = self.agent.post(self.url("register"));
-        let answer = register.header("content-type", "application/json").send(account.to_string()).ok()?;
+        let answer =
+            register.header("content-type", "application/json").send(registration.to_string()).ok()?;
         Some(if answer.status().is_success() {
             self.registered();
             "CloudCLI runs; its user and password: ebb cloudcli".to_owned()
@@ -267,26 +261,13 @@ impl CloudCli {
 
     fn registered(&mut self) {
         self.is_registered = true;
-        if let Err(error) = sessions::announce(&self.state) {
+        if let Err(error) = account::announce(&self.state) {
             tracing::warn!(%error, "CloudCLI is asked for its sessions later");
         }
     }
 
     fn url(&self, question: &str) -> String {
         format!("http://127.0.0.1:{}/api/auth/{question}", self.port)
-    }
-
-    /// The password, made and kept by its user: root writes nothing into a directory that is not root's.
-    fn password(&self) -> Result<String, String> {
-        let mut command = command_as("sh", Some(&self.user));
-        command.args(["-c", MAKE_PASSWORD, "sh"]).arg(Path::new(&self.user.home).join(PASSWORD));
-        let mut said = String::new();
-        let ended = run(command, Duration::from_secs(10), &mut |line| said = line.to_owned());
-        match ended {
-            Ok(ended) if ended.status.success() && said.len() >= 6 => Ok(said),
-            Ok(_) => Err(format!("{PASSWORD} cannot be written")),
-            Err(error) => Err(error.to_string()),
-        }
     }
 
     fn shorten_output(&self) {
@@ -357,18 +338,18 @@ mod tests {
         });
         let news = cloudcli.register().unwrap();
         assert!(news.contains("ebb cloudcli"), "{news}");
-        let [(first, _), (second, account)] = told.join().unwrap();
+        let [(first, _), (second, registration)] = told.join().unwrap();
         assert_eq!((first.as_str(), second.as_str()), ("/api/auth/status", "/api/auth/register"));
-        let file = home.path().join(PASSWORD);
+        let file = home.path().join(account::PASSWORD);
         let password = std::fs::read_to_string(&file).unwrap();
-        let account: Value = serde_json::from_str(&account).unwrap();
+        let registration: Value = serde_json::from_str(&registration).unwrap();
         assert_eq!(
-            (account["username"].as_str(), account["password"].as_str()),
+            (registration["username"].as_str(), registration["password"].as_str()),
             (Some(USER), Some(password.trim()))
         );
         assert!(password.trim().len() >= 20 && !news.contains(password.trim()));
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(cloudcli.password().unwrap(), password.trim(), "it is made once");
+        assert_eq!(account::password(&cloudcli.user).unwrap(), password.trim(), "it is made once");
         assert!(cloudcli.is_registered);
     }
 

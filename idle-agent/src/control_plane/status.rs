@@ -150,7 +150,7 @@ impl Status {
             backup: facts.backup.clone(),
             backup_progress: facts.backup_progress,
             backup_trouble: facts.backup_trouble.clone(),
-            agent_rss_bytes: crate::os::users::resident_bytes(),
+            agent_rss_bytes: crate::os::processes::resident_bytes(),
         };
         (heartbeat, mark)
     }

@@ -4,18 +4,19 @@
 //! restart, a suspension or a slow disk hides is not counted as quiet.
 
 pub mod agent_activity;
+pub mod cloudcli_sessions;
 pub mod leases;
 pub mod progress;
 pub mod turns;
 pub mod verdict;
 
-use super::facts::Facts;
+use super::facts::{Facts, Marks};
 use super::read::hook::Hook;
-use super::read::terminal::{self, Marks};
-use crate::cloudcli::sessions;
+use super::read::terminal;
 use crate::os::clock::Moment;
 use crate::os::processes::Process;
 use agent_activity::ActivityTracker;
+use cloudcli_sessions::CloudCliSessions;
 use ebbtide_api::vm::{VmHold, VmPolicy};
 use ebbtide_api::why::Why;
 use leases::{Leases, TooMany};
@@ -61,7 +62,7 @@ struct Alone {
 struct Before {
     sampler: Sampler,
     activity: ActivityTracker,
-    cloudcli: sessions::Sessions,
+    cloudcli: CloudCliSessions,
     marks: Option<Marks>,
     people: Option<u64>,
     at: Option<Moment>,

@@ -141,10 +141,20 @@ fn read_io(process: &Path) -> Option<u64> {
     parse_io(&std::fs::read_to_string(process.join("io")).ok()?)
 }
 
+/// Resident memory of this process in bytes; 0 where it cannot be told.
+pub fn resident_bytes() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .map_or(0, |kilobytes| kilobytes * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::idle::process_kinds::programs::agent_name;
 
     #[test]
     fn a_stat_line_is_read_whatever_the_process_is_called() {
@@ -164,15 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_no_process_and_no_agent_although_its_parent_has_not_waited_for_it() {
+    fn what_has_ended_is_no_process_although_its_parent_has_not_waited_for_it() {
         let stat = |state: &str, threads: u32| {
             format!("42 (claude) {state} 1 42 42 34817 42 0 0 0 0 0 5 0 0 0 20 0 {threads} 0 777 0 0")
         };
-        let name = |text: &str| parse_stat(text).map(|process| agent_name(&process));
-        assert_eq!(name(&stat("S", 9)), Some(Some("claude")));
+        let name = |text: &str| parse_stat(text).map(|process| process.comm);
+        assert_eq!(name(&stat("S", 9)).as_deref(), Some("claude"));
         assert_eq!(name(&stat("Z", 1)), None);
         assert_eq!(name(&stat("X", 0)), None);
-        assert_eq!(name(&stat("Z", 3)), Some(None), "threads of it run on");
+        assert_eq!(
+            name(&stat("Z", 3)).as_deref(),
+            Some("claude (ending)"),
+            "threads of it run on, and it is no agent"
+        );
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let begun = std::time::Instant::now();
         // Nobody waits for it yet.
@@ -222,5 +236,10 @@ mod tests {
     fn this_process_is_among_all() {
         let all = Reader::default().read_all(Path::new("/proc"), None).unwrap();
         assert!(all.iter().any(|one| one.pid == std::process::id()));
+    }
+
+    #[test]
+    fn our_own_memory_can_be_told() {
+        assert!(resident_bytes() > 100_000);
     }
 }

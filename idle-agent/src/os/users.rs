@@ -1,17 +1,6 @@
-//! Small facts about the machine: our own memory, users. Reads text files only.
+//! Users of the machine. Reads text files only.
 
 use std::path::Path;
-
-/// Resident memory of this process in bytes; 0 where it cannot be told.
-pub fn resident_bytes() -> u64 {
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-        })
-        .map_or(0, |kilobytes| kilobytes * 1024)
-}
 
 /// A user of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +57,5 @@ mod tests {
         for absent in ["broken", "torn", "de", ""] {
             assert_eq!(parse_user(passwd, absent), None, "{absent}");
         }
-    }
-
-    #[test]
-    fn our_own_memory_can_be_told() {
-        assert!(resident_bytes() > 100_000);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Script;
 use crate::scene::Scene;
-use ebbtide_idle_agent::idle::judge::turns::SessionStatus;
+use ebbtide_idle_agent::idle::facts::SessionStatus;
 use ebbtide_idle_agent::idle::read::hook::{Asks, Happened, Left};
 
 const MINUTE: u64 = 60;

@@ -1,7 +1,7 @@
 //! Work that shows nothing for longer than the engine's bounds: what it cuts off by design, and what that costs.
 
 use super::Script;
-use ebbtide_idle_agent::idle::judge::turns::SessionStatus;
+use ebbtide_idle_agent::idle::facts::SessionStatus;
 use ebbtide_idle_agent::idle::read::hook::{Asks, Happened, Left};
 
 const MINUTE: u64 = 60;

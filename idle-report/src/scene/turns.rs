@@ -1,7 +1,7 @@
 //! What Claude Code does in a turn, as it mostly goes.
 
 use super::Scene;
-use ebbtide_idle_agent::idle::judge::turns::SessionStatus;
+use ebbtide_idle_agent::idle::facts::SessionStatus;
 use ebbtide_idle_agent::idle::read::hook::{Happened, Left};
 
 impl Scene {

@@ -1,9 +1,8 @@
 //! What vouches for agents, compared with the look before: connections on which something moves, transcripts that grow.
 //! Pure. What cannot be read is no change.
 
-use super::progress::Agent;
-use super::turns::{AgentActivity, ConnectionActivity, SessionStatus};
-use serde::{Deserialize, Serialize};
+use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
+use crate::idle::process_kinds::{Agent, Child};
 use std::collections::BTreeMap;
 
 /// Less than this between two looks is a ping: one of a TLS connection has 39 bytes, two have 78.
@@ -13,35 +12,46 @@ const QUESTION_BYTES: u64 = 1000;
 /// From here on it is an answer whatever comes after: what Codex hears at its prompt, minutes apart, has 111 bytes.
 const ANSWER_BYTES: u64 = 1000;
 
-/// What was read about one agent, or of a program in a terminal its connections.
+/// What an agent looks like from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentObservation {
-    /// Its process: id and start.
-    pub process: (u32, u64),
-    /// Its connections; absent where they cannot be read.
-    pub sockets: Option<Sockets>,
-    /// A number that changes when its transcripts grow.
-    pub grown: u64,
+pub struct AgentActivity {
+    /// Its process.
+    pub pid: u32,
+    /// When that started, in ticks.
+    pub started: u64,
+    /// Which agent.
+    pub name: String,
+    /// It uses processor time or storage.
+    pub works: bool,
+    /// It only writes and repaints, itself.
+    pub only_stirs: bool,
+    /// It does so for long enough that it counts at its prompt, too.
+    pub is_lasting: bool,
+    /// Its transcript has grown.
+    pub writes: bool,
+    /// Its connections.
+    pub connection: ConnectionActivity,
+    /// What it started.
+    pub children: Vec<Child>,
     /// What it says of itself in its session file.
     pub status: Option<SessionStatus>,
 }
 
-/// The connections that an agent opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sockets {
-    /// How many there are.
-    pub open: u32,
-    /// Whether something was asked on one and nothing has come since.
-    pub is_asked: bool,
-    /// Bytes of content that came in so far on all of them.
-    pub received_bytes: u64,
-    /// The same that went out; zero in traces from before it was read.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub sent_bytes: u64,
-}
-
-fn is_zero(bytes: &u64) -> bool {
-    *bytes == 0
+/// The most that an agent's connections show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionActivity {
+    /// There is none.
+    Absent,
+    /// It is open.
+    Open,
+    /// Something was asked and nothing has come since.
+    Asked,
+    /// A little comes in: part of an answer, or what a program at its prompt hears every few minutes.
+    Trickling,
+    /// Content comes in.
+    Moving,
+    /// It cannot be read.
+    Unreadable,
 }
 
 /// What one process showed in the look before.
@@ -65,7 +75,7 @@ impl ActivityTracker {
     /// Says how each agent looks from outside. One that nobody looked at shows nothing readable.
     pub fn compare(&mut self, agents: &[Agent], observations: &[AgentObservation]) -> Vec<AgentActivity> {
         let mut after = BTreeMap::new();
-        let mut seen = Vec::with_capacity(agents.len());
+        let mut activity = Vec::with_capacity(agents.len());
         for agent in agents {
             let key = (agent.pid, agent.started);
             let observation = observations.iter().find(|observation| observation.process == key);
@@ -73,15 +83,16 @@ impl ActivityTracker {
             let known = before.and_then(|before| before.sockets);
             let sockets = observation.and_then(|observation| observation.sockets);
             let mut waits = before.is_some_and(|before| before.waits);
-            let line = sockets
-                .map_or(ConnectionActivity::Unreadable, |sockets| line(&sockets, known.as_ref(), &mut waits));
+            let connection = sockets.map_or(ConnectionActivity::Unreadable, |sockets| {
+                connection(&sockets, known.as_ref(), &mut waits)
+            });
             let sockets = sockets.or(known);
             let grown =
                 observation.map(|observation| observation.grown).or(before.map(|before| before.grown));
             if let Some(grown) = grown {
                 after.insert(key, Before { sockets, grown, waits });
             }
-            seen.push(AgentActivity {
+            activity.push(AgentActivity {
                 pid: agent.pid,
                 started: agent.started,
                 name: agent.name.to_owned(),
@@ -89,7 +100,7 @@ impl ActivityTracker {
                 only_stirs: agent.only_stirs,
                 is_lasting: agent.is_lasting,
                 writes: before.is_some_and(|before| Some(before.grown) != grown),
-                line,
+                connection,
                 children: agent.children.clone(),
                 status: observation.and_then(|observation| observation.status),
             });
@@ -102,9 +113,9 @@ impl ActivityTracker {
             let Some(sockets) = observation.sockets else { continue };
             let known = self.before.get(&observation.process).and_then(|before| before.sockets);
             // What a job asked long ago is not remembered: it may be a session that is only kept open.
-            let line = line(&sockets, known.as_ref(), &mut false);
+            let connection = connection(&sockets, known.as_ref(), &mut false);
             self.is_job_talking |= matches!(
-                line,
+                connection,
                 ConnectionActivity::Asked | ConnectionActivity::Trickling | ConnectionActivity::Moving
             );
             after.insert(
@@ -113,7 +124,7 @@ impl ActivityTracker {
             );
         }
         self.before = after;
-        seen
+        activity
     }
 
     /// Whether in the last look a program in a terminal had asked something over the network, or got an answer.
@@ -142,7 +153,7 @@ pub fn left_behind(
 
 /// What moves on connections since the look before, and whether an answer is still waited for. Over HTTP/2 the receipt of
 /// a question is acknowledged at once, with less than an answer has; pings go both ways meanwhile.
-fn line(sockets: &Sockets, before: Option<&Sockets>, waits: &mut bool) -> ConnectionActivity {
+fn connection(sockets: &Sockets, before: Option<&Sockets>, waits: &mut bool) -> ConnectionActivity {
     let received = before.map_or(0, |before| sockets.received_bytes.saturating_sub(before.received_bytes));
     let sent = before.map_or(0, |before| sockets.sent_bytes.saturating_sub(before.sent_bytes));
     if received >= CONTENT_BYTES || sockets.open == 0 {
@@ -190,19 +201,19 @@ mod tests {
     #[test]
     fn connections_are_judged_by_what_moves_on_them() {
         let one = |received_bytes, is_asked| Sockets { open: 1, received_bytes, is_asked, sent_bytes: 0 };
-        let line = |now: &Sockets, before: Option<u64>| {
-            line(now, before.map(|received| one(received, false)).as_ref(), &mut false)
+        let connection = |now: &Sockets, before: Option<u64>| {
+            connection(now, before.map(|received| one(received, false)).as_ref(), &mut false)
         };
-        assert_eq!(line(&Sockets::default(), Some(0)), ConnectionActivity::Absent);
+        assert_eq!(connection(&Sockets::default(), Some(0)), ConnectionActivity::Absent);
         assert_eq!(
-            line(&one(500, false), None),
+            connection(&one(500, false), None),
             ConnectionActivity::Open,
             "the first look knows no difference"
         );
-        assert_eq!(line(&one(539, false), Some(500)), ConnectionActivity::Open, "a ping");
-        assert_eq!(line(&one(700, false), Some(500)), ConnectionActivity::Trickling);
-        assert_eq!(line(&one(1500, false), Some(500)), ConnectionActivity::Moving);
-        assert_eq!(line(&one(500, true), Some(500)), ConnectionActivity::Asked);
+        assert_eq!(connection(&one(539, false), Some(500)), ConnectionActivity::Open, "a ping");
+        assert_eq!(connection(&one(700, false), Some(500)), ConnectionActivity::Trickling);
+        assert_eq!(connection(&one(1500, false), Some(500)), ConnectionActivity::Moving);
+        assert_eq!(connection(&one(500, true), Some(500)), ConnectionActivity::Asked);
     }
 
     #[test]
@@ -210,7 +221,10 @@ mod tests {
         let mut tracker = ActivityTracker::default();
         let mut look = |sent_bytes, received_bytes| {
             let sockets = Some(Sockets { open: 1, is_asked: false, received_bytes, sent_bytes });
-            tracker.compare(&[agent()], &[AgentObservation { sockets, ..observation(0, 3) }]).remove(0).line
+            tracker
+                .compare(&[agent()], &[AgentObservation { sockets, ..observation(0, 3) }])
+                .remove(0)
+                .connection
         };
         assert_eq!(look(0, 0), ConnectionActivity::Open);
         assert_eq!(look(5000, 83), ConnectionActivity::Asked);
@@ -225,8 +239,8 @@ mod tests {
     fn what_cannot_be_read_for_a_while_has_not_moved_meanwhile() {
         let mut tracker = ActivityTracker::default();
         let mut look = |observation: Option<AgentObservation>| {
-            let seen = tracker.compare(&[agent()], observation.as_slice()).remove(0);
-            (seen.line, seen.writes)
+            let activity = tracker.compare(&[agent()], observation.as_slice()).remove(0);
+            (activity.connection, activity.writes)
         };
         assert_eq!(look(Some(observation(5000, 3))), (ConnectionActivity::Open, false), "the first look");
         assert_eq!(

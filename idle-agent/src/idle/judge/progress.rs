@@ -7,17 +7,11 @@
 
 mod moving_average;
 
-use crate::idle::process_kinds::programs::{agent_name, is_helper};
-use crate::idle::process_kinds::{background_watchers, programs};
+use crate::idle::process_kinds::{Agent, Kind, Part, Place, agents, classify};
 use crate::os::processes::Process;
 use moving_average::{MovingAverage, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// Daemons of the system under which containers run: what is in these is the workspace's, whoever its user is.
-const CONTAINERS: [&str; 4] = ["containerd-shim", "dockerd", "buildkitd", "conmon"];
-/// What carries terminals: it is busy when they repaint.
-const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "screen"];
 
 /// Share of one core, in percent, that an agent's processes use while it works. A parked one repaints with 1-2 %.
 const AGENT_PERCENT: u64 = 4;
@@ -51,38 +45,6 @@ const AGENT_BYTES_PER_SEC: u64 = 3 << 10;
 const JOB_BYTES_PER_SEC: u64 = 256 << 10;
 /// The same of all servers together; it counts within a bound.
 const SERVER_BYTES_PER_SEC: u64 = 1 << 20;
-/// Most jobs at terminals whose connections are looked at.
-const TERMINAL_JOBS: usize = 20;
-
-/// What a process is to us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    /// Belongs to the agent with this process id, as this part of it.
-    Agent(u32, Part),
-    /// Belongs to the server with this process id.
-    Server(u32, Place),
-    /// In a container of the system, and belongs to no server.
-    Contained,
-    Job,
-    /// Not the workspace's.
-    Other,
-}
-
-/// Where a server is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Here,
-    Container,
-}
-
-/// What of an agent a process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    Own,
-    Command,
-    Helper,
-}
-
 /// What two samples show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
@@ -92,56 +54,6 @@ pub struct Progress {
     pub may_work: Option<String>,
     /// Agents that are there, working or parked.
     pub agents: Vec<Agent>,
-}
-
-/// An agent that is there, with all that it started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agent {
-    /// Its process, the topmost of its own.
-    pub pid: u32,
-    /// When that started, in ticks.
-    pub started: u64,
-    /// Whose it is.
-    pub uid: u32,
-    /// Which agent.
-    pub name: &'static str,
-    /// Whether it used processor time or storage as one does that works.
-    pub works: bool,
-    /// Whether all that shows it is storage traffic and a little processor time of its own processes: one that is parked
-    /// repaints, writes what is left, and flushes its databases every minute.
-    pub only_stirs: bool,
-    /// Whether it did so for long enough that it counts at its prompt, too: a build that it left, not a watcher.
-    pub is_lasting: bool,
-    /// What it used, in words.
-    pub uses: String,
-    /// Processes of the agent itself: a shim and its program.
-    pub own: Vec<u32>,
-    /// Processes that it started.
-    pub children: Vec<Child>,
-}
-
-impl Agent {
-    /// What it started, shells left out: process ids and starts.
-    pub fn programs(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.children.iter().filter(|child| !child.is_shell).map(|child| (child.pid, child.started))
-    }
-}
-
-/// A process that an agent started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Child {
-    /// Its id.
-    pub pid: u32,
-    /// When it started, in ticks.
-    pub started: u64,
-    /// Whether it or something that it started listens on a port and uses little.
-    pub is_server: bool,
-    /// Whether it is a shell.
-    pub is_shell: bool,
-    /// Whether it belongs to a command that does nothing but watch files, or watch and serve.
-    pub is_watcher: bool,
-    /// Whether it is a command, or the shell of one, rather than a helper. Shells put a single command in their place.
-    pub is_command: bool,
 }
 
 /// The sample before, to take differences from.
@@ -289,171 +201,6 @@ fn busiest(used: &BTreeMap<Kind, (u64, u64)>, processes: &[Process]) -> String {
     let pid = servers.max().map(|(_, pid)| pid);
     let process = processes.iter().find(|process| Some(process.pid) == pid);
     format!("the server {} is busy", process.map_or("", |process| &process.comm))
-}
-
-/// The agents among these processes, with what belongs to each; none of them is known to work.
-pub fn agents_among(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Agent> {
-    if processes.iter().all(|process| agent_name(process).is_none()) {
-        return Vec::new();
-    }
-    agents(processes, &classify(processes, servers, user), servers, &BTreeSet::new())
-}
-
-/// The processes that can be of use to the workspace, its containers' included: ids and starts.
-pub fn of_workspace(processes: &[Process], user: Option<u32>) -> Vec<(u32, u64)> {
-    let id = |process: &Process| (process.pid, process.started);
-    if processes.iter().any(|process| CONTAINERS.contains(&process.comm.as_str())) {
-        let kinds = classify(processes, &BTreeSet::new(), user);
-        let own = processes.iter().zip(&kinds).filter(|(_, kind)| **kind != Kind::Other);
-        return own.map(|(process, _)| id(process)).collect();
-    }
-    let own = processes.iter().filter(|process| process.has_terminal || Some(process.uid) == user);
-    own.map(id).collect()
-}
-
-/// Programs in terminals that may wait for something elsewhere: no shells, no servers, nothing of an agent's.
-pub fn terminal_jobs(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<(u32, u64)> {
-    if !processes.iter().any(|process| process.has_terminal && !programs::is_shell(process)) {
-        return Vec::new();
-    }
-    let kinds = classify(processes, servers, user);
-    let is_one = |(process, kind): &(&Process, &Kind)| {
-        **kind == Kind::Job && process.has_terminal && !programs::is_shell(process)
-    };
-    let jobs = processes.iter().zip(&kinds).filter(is_one);
-    jobs.map(|(process, _)| (process.pid, process.started)).take(TERMINAL_JOBS).collect()
-}
-
-/// The agents with what belongs to each.
-fn agents(
-    processes: &[Process],
-    kinds: &[Kind],
-    servers: &BTreeSet<u32>,
-    watchers: &BTreeSet<u32>,
-) -> Vec<Agent> {
-    let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
-    let is_top = |process: &Process, kind: &Kind| *kind == Kind::Agent(process.pid, Part::Own);
-    let tops = processes.iter().zip(kinds).filter(|(process, kind)| is_top(process, kind));
-    let mut agents: Vec<Agent> = tops
-        .map(|(process, _)| Agent {
-            pid: process.pid,
-            started: process.started,
-            uid: process.uid,
-            name: agent_name(process).unwrap_or("agent"),
-            works: false,
-            only_stirs: false,
-            is_lasting: false,
-            uses: String::new(),
-            own: Vec::new(),
-            children: Vec::new(),
-        })
-        .collect();
-    if agents.is_empty() {
-        return agents;
-    }
-    // What lies between an agent and a server that it started serves too: `npm run dev` listens through others.
-    let mut serving = BTreeSet::new();
-    for server in servers {
-        let mut pid = *server;
-        while let Some(process) = by_pid.get(&pid).filter(|process| agent_name(process).is_none()) {
-            if !serving.insert(pid) || process.parent <= 1 {
-                break;
-            }
-            pid = process.parent;
-        }
-    }
-    let watching = background_watchers::watching(processes, servers, watchers);
-    for (process, kind) in processes.iter().zip(kinds) {
-        let Kind::Agent(top, part) = kind else { continue };
-        let Some(agent) = agents.iter_mut().find(|agent| agent.pid == *top) else { continue };
-        if *part == Part::Own {
-            agent.own.push(process.pid);
-        } else {
-            agent.children.push(Child {
-                pid: process.pid,
-                started: process.started,
-                is_shell: programs::is_shell(process),
-                is_server: serving.contains(&process.pid),
-                is_watcher: watching.contains(&process.pid),
-                is_command: !is_helper(process),
-            });
-        }
-    }
-    agents
-}
-
-/// The nearest of itself and its ancestors that is a server or an agent says what a process is.
-fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Kind> {
-    let by_pid: BTreeMap<u32, Named<'_>> =
-        processes.iter().map(|process| (process.pid, (process, agent_name(process)))).collect();
-    let kind_of = |process: &Process| {
-        let mut current = process;
-        let mut below = None;
-        let mut is_contained = false;
-        let mut server = None;
-        let place = |is_contained| if is_contained { Place::Container } else { Place::Here };
-        // Longer chains than this are loops in a table that changed while it was read.
-        for _ in 0..64 {
-            // An agent that listens (for its editor, or as its own server) is still an agent.
-            if let Some((_, Some(name))) = by_pid.get(&current.pid) {
-                if let Some((pid, true)) = server {
-                    return Kind::Server(pid, place(is_contained));
-                }
-                let part = match below {
-                    None => Part::Own,
-                    Some(child) if is_helper(child) => Part::Helper,
-                    Some(_) => Part::Command,
-                };
-                // The topmost of several nested ones (a shim and its program) stands for all.
-                return Kind::Agent(topmost_agent(current, name, &by_pid), part);
-            }
-            let runs_containers = CONTAINERS.contains(&current.comm.as_str());
-            // Who has a terminal below a server that has none works in a terminal that it serves: sshd, an editor's, CloudCLI.
-            let is_given = process.has_terminal && !current.has_terminal;
-            if !runs_containers && !is_given && servers.contains(&current.pid) {
-                // The system's own servers are nobody's; those in containers are the workspace's.
-                let is_own = Some(current.uid) == user || current.has_terminal;
-                if server.is_none_or(|(_, is_below_own)| is_own && !is_below_own) {
-                    server = Some((current.pid, is_own));
-                }
-            }
-            is_contained |= runs_containers;
-            match by_pid.get(&current.parent) {
-                Some((parent, _)) if parent.pid != current.pid && parent.pid > 1 => {
-                    below = Some(current);
-                    current = parent;
-                }
-                _ => break,
-            }
-        }
-        if let Some((pid, _)) = server.filter(|(_, is_own)| *is_own || is_contained) {
-            return Kind::Server(pid, place(is_contained));
-        }
-        let is_carrier = CARRIERS.contains(&process.comm.as_str());
-        if is_carrier {
-            Kind::Other
-        } else if is_contained {
-            Kind::Contained
-        } else if process.has_terminal || Some(process.uid) == user {
-            Kind::Job
-        } else {
-            Kind::Other
-        }
-    };
-    processes.iter().map(kind_of).collect()
-}
-
-/// A process, and which agent it is.
-type Named<'a> = (&'a Process, Option<&'static str>);
-
-fn topmost_agent(process: &Process, name: &str, by_pid: &BTreeMap<u32, Named<'_>>) -> u32 {
-    let mut top = process;
-    while let Some((parent, _)) =
-        by_pid.get(&top.parent).filter(|(parent, other)| parent.pid < top.pid && *other == Some(name))
-    {
-        top = parent;
-    }
-    top.pid
 }
 
 #[cfg(test)]

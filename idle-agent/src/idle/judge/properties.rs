@@ -2,8 +2,7 @@
 
 use super::tests::{self, still};
 use super::*;
-use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
-use crate::idle::judge::turns::SessionStatus;
+use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
 use crate::idle::read::hook::{Happened, Left};
 use ebbtide_api::why::Verdict;
 use proptest::prelude::*;

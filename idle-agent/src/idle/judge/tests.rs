@@ -1,6 +1,7 @@
 //! What a restart, a reboot and a suspension mean.
 
 use super::*;
+use crate::cloudcli::sessions::SessionList;
 use ebbtide_api::why::Verdict;
 
 pub const POLICY: VmPolicy = VmPolicy {
@@ -24,7 +25,7 @@ pub fn still() -> Facts {
         terminals: Ok(None),
         people: 0,
         observations: vec![],
-        cloudcli: sessions::SessionList::Absent,
+        cloudcli: SessionList::Absent,
     }
 }
 
@@ -133,9 +134,9 @@ fn a_program_in_a_terminal_that_talks_over_the_network_is_waited_for_half_an_hou
     let look = |open: u32| {
         move |number: u64| Facts {
             processes: Ok(vec![user_process(30, "terraform", number)]),
-            observations: vec![super::super::judge::agent_activity::AgentObservation {
+            observations: vec![crate::idle::facts::AgentObservation {
                 process: (30, 7),
-                sockets: Some(super::super::judge::agent_activity::Sockets {
+                sockets: Some(crate::idle::facts::Sockets {
                     open,
                     is_asked: false,
                     received_bytes: u64::from(open) * number * 1000,
@@ -167,10 +168,8 @@ fn a_server_that_may_poll_counts_for_two_hours_and_tests_with_servers_as_long_as
 
 #[test]
 fn new_events_of_cloudcli_that_nothing_else_shows_count_for_two_hours() {
-    let look = |number: u64| Facts {
-        cloudcli: sessions::SessionList::Running([(number / 6, number)].into()),
-        ..still()
-    };
+    let look =
+        |number: u64| Facts { cloudcli: SessionList::Running([(number / 6, number)].into()), ..still() };
     // The first look counts nothing.
     assert_eq!(active_secs(look), 7210);
 }
@@ -178,7 +177,7 @@ fn new_events_of_cloudcli_that_nothing_else_shows_count_for_two_hours() {
 #[test]
 fn a_cloudcli_that_died_is_doubted_once() {
     let mut judge = Judge::default();
-    let running = Facts { cloudcli: sessions::SessionList::Running([(5, 3)].into()), ..still() };
+    let running = Facts { cloudcli: SessionList::Running([(5, 3)].into()), ..still() };
     judge.judge(Moment(0), &running, &POLICY);
     let mut unknown = 0;
     for number in 1..1000 {

@@ -4,13 +4,12 @@
 //! growing transcript, a connection, a tool that runs), and everything but progress is bounded. A report that is lost
 //! therefore costs a bounded time, in either direction; and so does one that is repeated without end.
 
-mod seen;
-
-use super::progress::Child;
+use super::agent_activity::{AgentActivity, ConnectionActivity};
 use super::verdict::{Asking, Reading};
+use crate::idle::facts::SessionStatus;
+use crate::idle::process_kinds::Child;
 use crate::idle::read::hook::{Asks, Happened, Hook, Left};
 use ebbtide_api::vm::VmPolicy;
-pub use seen::{AgentActivity, ConnectionActivity, SessionStatus};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -154,15 +153,15 @@ impl Turns {
     pub fn tick(&mut self, passed: Duration, agents: &[AgentActivity], policy: &VmPolicy) -> Standing {
         let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
         self.sessions.retain(|session| {
-            agents.iter().any(|seen| (seen.pid, seen.started) == (session.pid, session.started))
+            agents.iter().any(|activity| (activity.pid, activity.started) == (session.pid, session.started))
         });
         let (mut active, mut doubts, mut parked) = (Vec::new(), Vec::new(), Vec::new());
         let mut asking: Option<Asking> = None;
         let mut working = None;
-        for seen in agents {
-            let session = self.session((seen.pid, seen.started));
-            let (reading, asks, works) = session.tick(passed_ms, seen, policy);
-            working = working.or(works.then_some(seen.pid));
+        for activity in agents {
+            let session = self.session((activity.pid, activity.started));
+            let (reading, asks, works) = session.tick(passed_ms, activity, policy);
+            working = working.or(works.then_some(activity.pid));
             match reading {
                 Reading::Active(text) => active.push(text),
                 Reading::Unreadable(text) => doubts.push(text),
@@ -219,33 +218,34 @@ impl Session {
     fn tick(
         &mut self,
         passed_ms: u64,
-        seen: &AgentActivity,
+        activity: &AgentActivity,
         policy: &VmPolicy,
     ) -> (Reading, Option<Asking>, bool) {
         let heard = std::mem::take(&mut self.heard);
-        let seen = &AgentActivity { line: self.confirmed(passed_ms, seen, policy), ..seen.clone() };
-        let phase = self.believed(seen);
+        let activity =
+            &AgentActivity { connection: self.confirmed(passed_ms, activity, policy), ..activity.clone() };
+        let phase = self.believed(activity);
         // A watcher polls and a loop writes for ever; an agent that works asks its model between times.
         let is_moved = matches!(
-            seen.line,
+            activity.connection,
             ConnectionActivity::Asked | ConnectionActivity::Moving | ConnectionActivity::Unreadable
         );
-        if seen.is_lasting || heard || is_moved {
+        if activity.is_lasting || heard || is_moved {
             self.weak_ms = 0;
         } else {
             self.weak_ms = self.weak_ms.saturating_add(passed_ms);
         }
         let bound_ms = policy.background_secs.saturating_mul(1000);
         // Where its reports and its file say that it is in a turn, a small command may take as long as it likes.
-        let is_sure = phase == Phase::Turn && seen.status == Some(SessionStatus::Busy);
+        let is_sure = phase == Phase::Turn && activity.status == Some(SessionStatus::Busy);
         let is_fresh = is_sure || self.weak_ms <= bound_ms;
-        let is_over = is_at_prompt(phase, seen.status) || self.only_watches(phase, seen);
+        let is_over = is_at_prompt(phase, activity.status) || self.only_watches(phase, activity);
         // One that reports nothing and is parked writes and repaints; one that works has asked its model just before.
         let doubt_ms = doubt_ms(policy);
-        let is_parked = phase == Phase::Untold || is_doubted(phase, seen.status);
-        let is_flush = is_parked && seen.only_stirs && self.weak_ms > doubt_ms;
-        let works = seen.works && (seen.is_lasting || is_fresh && !is_over && !is_flush);
-        let shows = works || seen.writes && is_fresh;
+        let is_parked = phase == Phase::Untold || is_doubted(phase, activity.status);
+        let is_flush = is_parked && activity.only_stirs && self.weak_ms > doubt_ms;
+        let works = activity.works && (activity.is_lasting || is_fresh && !is_over && !is_flush);
+        let shows = works || activity.writes && is_fresh;
         // Whoever can report can do so for ever: what reports buy is counted, and is no more than a silence in all.
         if shows {
             self.unconfirmed_ms = 0;
@@ -256,7 +256,7 @@ impl Session {
         let heard = heard && self.unconfirmed_ms <= policy.agent_silence_secs.saturating_mul(1000);
         self.silent_ms = if shows || heard { 0 } else { self.silent_ms.saturating_add(passed_ms) };
         let asks = matches!(phase, Phase::Asks(_));
-        if asks || phase == Phase::Parked && seen.status.is_some() {
+        if asks || phase == Phase::Parked && activity.status.is_some() {
             // At its prompt it need not show anything.
             self.silent_ms = 0;
         }
@@ -266,22 +266,22 @@ impl Session {
         }
         if let Phase::Asks(asks) = phase {
             self.asking_ms = self.asking_ms.saturating_add(passed_ms);
-            let (reading, asking) = self.asks(asks, heard, seen, policy);
+            let (reading, asking) = self.asks(asks, heard, activity, policy);
             return (reading, asking, works);
         }
         self.asks_anew = false;
-        let name = &seen.name;
+        let name = &activity.name;
         let reading = if heard {
             Reading::Active(format!("{name} reports what it does"))
         } else {
             match phase {
-                Phase::Turn => self.turn(seen, policy),
+                Phase::Turn => self.turn(activity, policy),
                 // The beginning of a turn was not reported, and what goes on in the background goes on.
-                Phase::Left(left) if seen.status == Some(SessionStatus::Busy) => {
-                    stronger(self.turn(seen, policy), self.left(left, seen, policy))
+                Phase::Left(left) if activity.status == Some(SessionStatus::Busy) => {
+                    stronger(self.turn(activity, policy), self.left(left, activity, policy))
                 }
-                Phase::Left(left) => self.left(left, seen, policy),
-                Phase::Untold => self.untold(shows, seen, policy),
+                Phase::Left(left) => self.left(left, activity, policy),
+                Phase::Untold => self.untold(shows, activity, policy),
                 Phase::Parked | Phase::Asks(_) => Reading::Quiet(format!("{name} is at its prompt")),
             }
         };
@@ -291,43 +291,49 @@ impl Session {
     /// What its connections show, a little that comes in taken for more or for nothing: of one that reports nothing, or
     /// the end of its turn, it counts where something was asked or came in just before. A turn shows something again and again; at their prompt
     /// programs hear something every few minutes.
-    fn confirmed(&mut self, passed_ms: u64, seen: &AgentActivity, policy: &VmPolicy) -> ConnectionActivity {
+    fn confirmed(
+        &mut self,
+        passed_ms: u64,
+        activity: &AgentActivity,
+        policy: &VmPolicy,
+    ) -> ConnectionActivity {
         let ago_ms = self.heard_from_ms.map(|ago_ms| ago_ms.saturating_add(passed_ms));
         let is_moved = matches!(
-            seen.line,
+            activity.connection,
             ConnectionActivity::Asked | ConnectionActivity::Trickling | ConnectionActivity::Moving
         );
         self.heard_from_ms = if is_moved { Some(0) } else { ago_ms };
         let is_just_before =
             ago_ms.is_some_and(|ago_ms| ago_ms <= doubt_ms(policy).saturating_add(passed_ms));
-        match seen.line {
+        match activity.connection {
             ConnectionActivity::Trickling
                 if is_just_before || !matches!(self.phase, Phase::Untold | Phase::Parked) =>
             {
                 ConnectionActivity::Moving
             }
             ConnectionActivity::Trickling => ConnectionActivity::Open,
-            line => line,
+            connection => connection,
         }
     }
 
     /// Whether a turn whose end was not reported is over by the session file, and nothing but watchers and servers is left.
-    fn only_watches(&self, phase: Phase, seen: &AgentActivity) -> bool {
-        let is_over = is_doubted(phase, seen.status)
-            && !matches!(seen.line, ConnectionActivity::Asked | ConnectionActivity::Moving);
-        let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
-        let mut commands = seen.children.iter().filter(|child| child.started >= since);
+    fn only_watches(&self, phase: Phase, activity: &AgentActivity) -> bool {
+        let is_over = is_doubted(phase, activity.status)
+            && !matches!(activity.connection, ConnectionActivity::Asked | ConnectionActivity::Moving);
+        let since = self.prompted.unwrap_or(activity.started.saturating_add(HELPERS_TICKS));
+        let mut commands = activity.children.iter().filter(|child| child.started >= since);
         is_over
-            && seen.children.iter().any(|child| child.is_watcher)
+            && activity.children.iter().any(|child| child.is_watcher)
             && commands.all(|child| child.is_server || child.is_watcher)
     }
 
     /// What the reports and the session file say together. The file is a witness for what was never reported.
-    fn believed(&self, seen: &AgentActivity) -> Phase {
-        let Some(status) = seen.status else {
+    fn believed(&self, activity: &AgentActivity) -> Phase {
+        let Some(status) = activity.status else {
             // A hook of the repository may have sent it on after the end that was reported to ours: without a file only
             // what it asks of its model tells of that.
-            let goes_on = matches!(seen.line, ConnectionActivity::Asked | ConnectionActivity::Moving);
+            let goes_on =
+                matches!(activity.connection, ConnectionActivity::Asked | ConnectionActivity::Moving);
             return if self.phase == Phase::Parked && goes_on { Phase::Untold } else { self.phase };
         };
         match (self.phase, status) {
@@ -344,36 +350,38 @@ impl Session {
         }
     }
 
-    fn turn(&self, seen: &AgentActivity, policy: &VmPolicy) -> Reading {
-        let (name, silent) = (&seen.name, shown(self.silent_ms));
+    fn turn(&self, activity: &AgentActivity, policy: &VmPolicy) -> Reading {
+        let (name, silent) = (&activity.name, shown(self.silent_ms));
         if self.silent_ms == 0 {
             return Reading::Active(format!("{name} is in a turn"));
         }
-        let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
+        let since = self.prompted.unwrap_or(activity.started.saturating_add(HELPERS_TICKS));
         let is_within = |bound_secs: u64| self.silent_ms < bound_secs.saturating_mul(1000);
-        if seen.line == ConnectionActivity::Moving && is_within(policy.background_secs) {
+        if activity.connection == ConnectionActivity::Moving && is_within(policy.background_secs) {
             return Reading::Active(format!("{name} receives its model's answer"));
         }
-        let mut commands = seen.children.iter().filter(|child| child.started >= since && !child.is_server);
+        let mut commands =
+            activity.children.iter().filter(|child| child.started >= since && !child.is_server);
         // The reports say one thing and the file another: neither is believed alone.
-        if seen.status == Some(SessionStatus::Idle) {
-            let shows_one = matches!(seen.line, ConnectionActivity::Asked | ConnectionActivity::Moving)
-                || commands.next().is_some();
+        if activity.status == Some(SessionStatus::Idle) {
+            let shows_one =
+                matches!(activity.connection, ConnectionActivity::Asked | ConnectionActivity::Moving)
+                    || commands.next().is_some();
             return if shows_one || self.silent_ms < doubt_ms(policy) {
                 Reading::Unreadable(format!("{name} reported a turn, and says that it is at its prompt"))
             } else {
                 Reading::Quiet(format!("{name} reported no end of its turn, and is at its prompt"))
             };
         }
-        if seen.status == Some(SessionStatus::Shell) {
+        if activity.status == Some(SessionStatus::Shell) {
             return if commands.next().is_some() {
-                self.left(Left { shells: 1, ..Left::default() }, seen, policy)
+                self.left(Left { shells: 1, ..Left::default() }, activity, policy)
             } else {
                 Reading::Unreadable(format!("{name} reported a turn, and says that only a command is left"))
             };
         }
         if is_within(policy.agent_silence_secs) {
-            match seen.line {
+            match activity.connection {
                 ConnectionActivity::Open | ConnectionActivity::Asked => {
                     return Reading::Active(format!("{name} waits for its model, silent for {silent}"));
                 }
@@ -389,23 +397,23 @@ impl Session {
         Reading::Unreadable(format!("{name} says it is working; nothing has confirmed that for {silent}"))
     }
 
-    fn left(&self, left: Left, seen: &AgentActivity, policy: &VmPolicy) -> Reading {
-        let (name, silent) = (&seen.name, shown(self.silent_ms));
+    fn left(&self, left: Left, activity: &AgentActivity, policy: &VmPolicy) -> Reading {
+        let (name, silent) = (&activity.name, shown(self.silent_ms));
         if self.silent_ms >= policy.background_secs.saturating_mul(1000) {
             return Reading::Quiet(format!(
                 "what {name} left in the background has shown nothing for {silent}"
             ));
         }
-        let since = self.prompted.unwrap_or(seen.started.saturating_add(HELPERS_TICKS));
-        let mut commands = seen.children.iter().filter(|child| child.started >= since);
+        let since = self.prompted.unwrap_or(activity.started.saturating_add(HELPERS_TICKS));
+        let mut commands = activity.children.iter().filter(|child| child.started >= since);
         if left.shells > 0 && commands.any(|child| !child.is_server && !child.is_watcher) {
             return Reading::Active(format!("a background command of {name} runs"));
         }
         if left.others > 0 {
-            if self.silent_ms == 0 || seen.line == ConnectionActivity::Moving {
+            if self.silent_ms == 0 || activity.connection == ConnectionActivity::Moving {
                 return Reading::Active(format!("{name} works in the background"));
             }
-            let is_open = matches!(seen.line, ConnectionActivity::Open | ConnectionActivity::Asked);
+            let is_open = matches!(activity.connection, ConnectionActivity::Open | ConnectionActivity::Asked);
             if is_open && self.silent_ms < policy.agent_silence_secs.saturating_mul(1000) {
                 return Reading::Active(format!("{name} works in the background, silent for {silent}"));
             }
@@ -420,13 +428,13 @@ impl Session {
     }
 
     /// An agent that reports nothing: believed while it has worked lately and still waits for something.
-    fn untold(&self, shows: bool, seen: &AgentActivity, policy: &VmPolicy) -> Reading {
-        let (name, silent) = (&seen.name, shown(self.silent_ms));
+    fn untold(&self, shows: bool, activity: &AgentActivity, policy: &VmPolicy) -> Reading {
+        let (name, silent) = (&activity.name, shown(self.silent_ms));
         if shows {
             return Reading::Active(format!("{name} works"));
         }
         if self.silent_ms < policy.agent_silence_secs.saturating_mul(1000) {
-            match seen.line {
+            match activity.connection {
                 ConnectionActivity::Asked => {
                     return Reading::Active(format!("{name} waits for an answer, silent for {silent}"));
                 }
@@ -438,11 +446,11 @@ impl Session {
             }
             // A quick model has it start a command as soon as it starts its helpers: here only their names tell them apart.
             let is_command = |child: &Child| child.is_command && !child.is_server;
-            if seen.children.iter().any(is_command) {
+            if activity.children.iter().any(is_command) {
                 return Reading::Active(format!("{name} waits for a command, silent for {silent}"));
             }
         }
-        match seen.line {
+        match activity.connection {
             ConnectionActivity::Unreadable => Reading::Unreadable(format!("the connections of {name}")),
             _ => Reading::Quiet(format!("{name} shows nothing")),
         }
@@ -452,10 +460,10 @@ impl Session {
         &self,
         asks: Asks,
         heard: bool,
-        seen: &AgentActivity,
+        activity: &AgentActivity,
         policy: &VmPolicy,
     ) -> (Reading, Option<Asking>) {
-        let name = &seen.name;
+        let name = &activity.name;
         let what = match asks {
             Asks::Permission => format!("{name} asks for permission"),
             Asks::Answer => format!("{name} asks a question"),

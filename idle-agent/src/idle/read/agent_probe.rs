@@ -2,9 +2,8 @@
 //! small files only; never what is in a transcript, and nothing where no agent is there. `judge::agent_activity`
 //! compares.
 
-use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
-use crate::idle::judge::progress::Agent;
-use crate::idle::judge::turns::SessionStatus;
+use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
+use crate::idle::process_kinds::Agent;
 use crate::ports::diag::{Connection, Diag};
 use rustix::fs::OFlags;
 use serde::Deserialize;
@@ -40,12 +39,12 @@ pub fn look<'a>(
     let observation = |agent: &Agent| {
         let process = (agent.pid, agent.started);
         let own = connections.as_ref().and_then(|all| of_processes(Path::new("/proc"), &agent.own, all));
-        let (home, known) = (home(agent.uid), transcript(process));
+        let (home, told) = (home(agent.uid), transcript(process));
         AgentObservation {
             process,
             sockets: own.as_deref().map(sum),
-            grown: mark(&places(agent, home.as_deref(), known)),
-            status: status(agent, home.as_deref(), known),
+            grown: mark(&places(agent, home.as_deref(), told)),
+            status: status(agent, home.as_deref(), told),
         }
     };
     let of_job = |process: &(u32, u64)| {
@@ -111,8 +110,8 @@ fn sum(own: &[Connection]) -> Sockets {
 }
 
 /// Where an agent's transcripts grow.
-fn places(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Vec<PathBuf> {
-    if let Some(transcript) = known {
+fn places(agent: &Agent, home: Option<&Path>, told: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(transcript) = told {
         // Sub-agents write below a directory of the session's name.
         return vec![transcript.to_owned(), transcript.with_extension("")];
     }
@@ -187,12 +186,12 @@ struct StatusFile {
 }
 
 /// What Claude Code says of the session of a process. The file of an earlier process with the same id does not count.
-fn status(agent: &Agent, home: Option<&Path>, known: Option<&Path>) -> Option<SessionStatus> {
+fn status(agent: &Agent, home: Option<&Path>, told: Option<&Path>) -> Option<SessionStatus> {
     if agent.name != "claude" {
         return None;
     }
     // `{configuration}/projects/{directory}/{session}.jsonl`
-    let configuration = known.and_then(|path| path.ancestors().nth(3)).map(Path::to_owned);
+    let configuration = told.and_then(|path| path.ancestors().nth(3)).map(Path::to_owned);
     let configuration = configuration.or_else(|| home.map(|home| home.join(".claude")))?;
     agent.own.iter().find_map(|pid| {
         let file = open_file(&configuration.join(format!("sessions/{pid}.json")))?;

@@ -1,12 +1,9 @@
 //! Input on terminals: the kernel marks a pty's inode as accessed when a program reads what somebody typed, and as
 //! modified when it writes; only the first is a person. The marks have a grain of 8 seconds.
 
-use std::collections::BTreeMap;
+use crate::idle::facts::Marks;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-/// When each terminal last had input, by its name, in the file system's own time; compared, never read as a clock.
-pub type Marks = BTreeMap<String, (i64, i64)>;
 
 /// Reads the marks of all terminals.
 ///

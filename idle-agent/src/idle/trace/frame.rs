@@ -5,12 +5,9 @@
 //! stay readable.
 
 use super::{Look, TraceContext, redacted_names};
-use crate::cloudcli::sessions;
-use crate::idle::facts::Facts;
-use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
-use crate::idle::judge::turns::SessionStatus;
+use crate::cloudcli::sessions::SessionList;
+use crate::idle::facts::{AgentObservation, Facts, Marks, SessionStatus, Sockets};
 use crate::idle::process_kinds::programs::{agent_name, is_helper, is_starter, says_it_watches};
-use crate::idle::read::terminal::Marks;
 use crate::os::processes::Process;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +42,7 @@ pub struct Frame {
     #[serde(rename = "sights", skip_serializing_if = "is_default")]
     observations: BTreeMap<String, ObservationRow>,
     #[serde(skip_serializing_if = "is_default")]
-    cloudcli: sessions::SessionList,
+    cloudcli: SessionList,
     #[serde(rename = "scenery", skip_serializing_if = "is_default")]
     context: TraceContext,
 }

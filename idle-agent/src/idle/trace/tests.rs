@@ -1,9 +1,8 @@
 //! What a trace keeps, and what it must not.
 
 use super::*;
-use crate::cloudcli::sessions;
-use crate::idle::judge::agent_activity::{AgentObservation, Sockets};
-use crate::idle::judge::turns::SessionStatus;
+use crate::cloudcli::sessions::SessionList;
+use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
 use crate::idle::process_kinds::programs::{is_starter, says_it_watches};
 use crate::os::processes::Process;
 use ebbtide_api::vm::VmPolicy;
@@ -48,7 +47,7 @@ fn facts() -> Facts {
             grown: 8,
             status: Some(SessionStatus::Busy),
         }],
-        cloudcli: sessions::SessionList::Absent,
+        cloudcli: SessionList::Absent,
     }
 }
 

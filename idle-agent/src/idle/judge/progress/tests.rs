@@ -1,7 +1,8 @@
 //! Scenes of a machine, ten seconds apart.
 
 use super::*;
-use crate::idle::process_kinds::programs::agent_above;
+use crate::idle::process_kinds::programs::{agent_above, agent_name, is_helper};
+use crate::idle::process_kinds::{Child, agents_among, of_workspace, terminal_jobs};
 
 const USER: u32 = 1000;
 const TEN_SECONDS: Duration = Duration::from_secs(10);

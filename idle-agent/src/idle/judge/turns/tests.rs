@@ -24,14 +24,14 @@ fn parked() -> AgentActivity {
         only_stirs: false,
         is_lasting: false,
         writes: false,
-        line: ConnectionActivity::Absent,
+        connection: ConnectionActivity::Absent,
         children: vec![],
         status: None,
     }
 }
 
-fn with_line(line: ConnectionActivity) -> AgentActivity {
-    AgentActivity { line, ..parked() }
+fn with_line(connection: ConnectionActivity) -> AgentActivity {
+    AgentActivity { connection, ..parked() }
 }
 
 fn command(started: u64) -> Child {
@@ -52,8 +52,8 @@ fn told(reports: &[Happened]) -> Turns {
     turns
 }
 
-fn look(turns: &mut Turns, secs: u64, seen: &AgentActivity) -> Standing {
-    turns.tick(Duration::from_secs(secs), std::slice::from_ref(seen), &POLICY)
+fn look(turns: &mut Turns, secs: u64, activity: &AgentActivity) -> Standing {
+    turns.tick(Duration::from_secs(secs), std::slice::from_ref(activity), &POLICY)
 }
 
 fn is_active(standing: &Standing) -> bool {
@@ -72,10 +72,10 @@ const TURN: [Happened; 2] = [Happened::Started, Happened::Prompted];
 
 #[test]
 fn a_model_call_that_thinks_silently_is_work_for_half_an_hour_and_not_for_ever() {
-    for line in [ConnectionActivity::Open, ConnectionActivity::Asked] {
+    for connection in [ConnectionActivity::Open, ConnectionActivity::Asked] {
         let mut turns = told(&TURN);
-        assert!(is_active(&look(&mut turns, 1790, &with_line(line))), "{line:?}");
-        assert!(is_unclear(&look(&mut turns, 10, &with_line(line))), "{line:?}");
+        assert!(is_active(&look(&mut turns, 1790, &with_line(connection))), "{connection:?}");
+        assert!(is_unclear(&look(&mut turns, 10, &with_line(connection))), "{connection:?}");
     }
 }
 
@@ -106,9 +106,9 @@ fn a_command_that_says_nothing_counts_and_a_helper_from_before_the_first_turn_do
 #[test]
 fn a_turn_that_is_over_is_parked_whatever_its_connection_does() {
     let reports = [TURN.as_slice(), &[Happened::Stopped(Left::default())]].concat();
-    for line in [ConnectionActivity::Open, ConnectionActivity::Asked, ConnectionActivity::Moving] {
-        let seen = AgentActivity { status: Some(SessionStatus::Idle), ..with_line(line) };
-        assert!(is_quiet(&look(&mut told(&reports), 10, &seen)), "{line:?}");
+    for connection in [ConnectionActivity::Open, ConnectionActivity::Asked, ConnectionActivity::Moving] {
+        let activity = AgentActivity { status: Some(SessionStatus::Idle), ..with_line(connection) };
+        assert!(is_quiet(&look(&mut told(&reports), 10, &activity)), "{connection:?}");
     }
 }
 
@@ -158,7 +158,7 @@ fn a_loop_that_writes_like_an_agent_is_believed_for_two_hours() {
     assert!(is_active(&look(
         &mut turns,
         10,
-        &AgentActivity { line: ConnectionActivity::Asked, ..writes.clone() }
+        &AgentActivity { connection: ConnectionActivity::Asked, ..writes.clone() }
     )));
     assert!(is_active(&look(&mut turns, 7190, &writes)));
 }
@@ -176,14 +176,14 @@ fn a_killed_agent_takes_its_turn_along() {
 
 #[test]
 fn a_lost_end_of_a_turn_is_doubted_for_a_minute_once_the_agent_says_that_it_is_at_its_prompt() {
-    let seen = AgentActivity { status: Some(SessionStatus::Idle), ..with_line(ConnectionActivity::Open) };
+    let activity = AgentActivity { status: Some(SessionStatus::Idle), ..with_line(ConnectionActivity::Open) };
     let mut turns = told(&TURN);
-    assert!(is_unclear(&look(&mut turns, 50, &seen)));
-    assert!(is_quiet(&look(&mut turns, 10, &seen)), "interrupted: the session file is all that says so");
+    assert!(is_unclear(&look(&mut turns, 50, &activity)));
+    assert!(is_quiet(&look(&mut turns, 10, &activity)), "interrupted: the session file is all that says so");
     // Whatever shows that it works outweighs the file.
     for works in [
         AgentActivity { status: Some(SessionStatus::Idle), ..with_line(ConnectionActivity::Asked) },
-        AgentActivity { children: vec![command(3000)], ..seen },
+        AgentActivity { children: vec![command(3000)], ..activity },
     ] {
         assert!(is_unclear(&look(&mut told(&TURN), 600, &works)), "{works:?}");
     }
@@ -219,7 +219,7 @@ fn reports_without_end_that_nothing_confirms_keep_nobody_awake_for_ever() {
 fn a_turn_whose_beginning_was_lost_counts_while_an_earlier_background_command_is_left() {
     let left = Happened::Stopped(Left { shells: 1, ..Left::default() });
     let reports = [TURN.as_slice(), &[left]].concat();
-    let busy = |line| AgentActivity { status: Some(SessionStatus::Busy), ..with_line(line) };
+    let busy = |connection| AgentActivity { status: Some(SessionStatus::Busy), ..with_line(connection) };
     let standing = look(&mut told(&reports), 600, &busy(ConnectionActivity::Asked));
     let waits = "claude waits for its model, silent for 10m";
     assert_eq!(standing.reading, Reading::Active(waits.into()));
@@ -292,16 +292,20 @@ fn a_watcher_counts_as_a_server_once_the_turn_is_over_and_not_within_one() {
     assert_eq!(look(&mut told(&reports), 10, &builds).working, Some(CLAUDE.0), "the watcher itself builds");
     // The end of the turn was lost: the session file says that a command is left.
     let says = AgentActivity { status: Some(SessionStatus::Shell), works: true, ..watching };
-    let seen = look(&mut told(&TURN), 10, &says);
-    assert!(is_quiet(&seen) && seen.working.is_none());
+    let activity = look(&mut told(&TURN), 10, &says);
+    assert!(is_quiet(&activity) && activity.working.is_none());
     let began_again = AgentActivity { status: Some(SessionStatus::Busy), ..says };
     assert!(is_active(&look(&mut told(&reports), 10, &began_again)));
 }
 
 #[test]
 fn an_agent_without_reports_that_only_flushes_its_files_is_parked_and_one_that_asked_just_before_is_not() {
-    let writes =
-        |line| AgentActivity { works: true, only_stirs: true, name: "codex".into(), ..with_line(line) };
+    let writes = |connection| AgentActivity {
+        works: true,
+        only_stirs: true,
+        name: "codex".into(),
+        ..with_line(connection)
+    };
     let mut turns = Turns::default();
     assert!(is_active(&look(&mut turns, 10, &writes(ConnectionActivity::Asked))));
     assert!(is_active(&look(&mut turns, 50, &writes(ConnectionActivity::Open))), "what is left of a turn");
@@ -359,10 +363,10 @@ fn an_old_notification_at_the_prompt_is_no_activity_and_ends_a_turn_whose_end_wa
 #[test]
 fn a_session_whose_hooks_are_off_is_known_by_its_file() {
     let of = |status| AgentActivity { status: Some(status), ..with_line(ConnectionActivity::Open) };
-    let first = |seen: &AgentActivity| {
+    let first = |activity: &AgentActivity| {
         let mut turns = Turns::default();
-        look(&mut turns, 0, seen);
-        look(&mut turns, 600, seen)
+        look(&mut turns, 0, activity);
+        look(&mut turns, 600, activity)
     };
     assert!(is_active(&first(&of(SessionStatus::Busy))));
     assert!(is_quiet(&first(&of(SessionStatus::Idle))));
@@ -374,7 +378,7 @@ fn a_session_whose_hooks_are_off_is_known_by_its_file() {
 #[test]
 fn an_agent_without_reports_is_believed_while_it_has_asked_something_lately() {
     let mut turns = Turns::default();
-    let codex = |line| AgentActivity { name: "codex".into(), ..with_line(line) };
+    let codex = |connection| AgentActivity { name: "codex".into(), ..with_line(connection) };
     assert!(is_active(&look(
         &mut turns,
         10,
@@ -424,7 +428,7 @@ fn happened() -> impl Strategy<Value = Happened> {
 
 /// Everything that is no progress of the agent itself: all of it can lie for ever.
 fn idle_scene() -> impl Strategy<Value = AgentActivity> {
-    let line = prop_oneof![
+    let connection = prop_oneof![
         Just(ConnectionActivity::Absent),
         Just(ConnectionActivity::Open),
         Just(ConnectionActivity::Asked),
@@ -437,10 +441,10 @@ fn idle_scene() -> impl Strategy<Value = AgentActivity> {
         Just(SessionStatus::Idle),
         Just(SessionStatus::Waiting)
     ]);
-    (line, status, any::<bool>()).prop_map(|(line, status, runs)| AgentActivity {
+    (connection, status, any::<bool>()).prop_map(|(connection, status, runs)| AgentActivity {
         status,
         children: if runs { vec![command(90_000)] } else { vec![] },
-        ..with_line(line)
+        ..with_line(connection)
     })
 }
 
