@@ -77,7 +77,8 @@ pub struct Judge {
     before: Before,
 }
 
-/// How often to look: thirty times within the idle timeout, and not more often than the kernel's marks are worth.
+/// How often to look: thirty times within the idle timeout, every ten seconds at the latest. The kernel's marks on terminals
+/// have a grain of eight seconds: more looks than that show no more of these.
 pub fn every(policy: &VmPolicy) -> Duration {
     Duration::from_secs((policy.idle_timeout_secs / 30).clamp(1, 10))
 }
@@ -160,6 +161,8 @@ impl Judge {
                 if is_other || works.is_some() {
                     *alone = Alone::default();
                 }
+                // What polls looks like work: each of these alone holds the machine within a bound, and in all between two
+                // activities of another kind ("What counts" in docs/idle.md).
                 let may_work = seen.may_work.clone();
                 let may_work =
                     may_work.filter(|_| is_within(&mut alone.servers_ms, counted, policy.background_secs));
@@ -174,6 +177,7 @@ impl Judge {
             Err(error) => Reading::Unreadable(error.clone()),
         };
         let turn = match self.before.cloudcli.compare(counted, &facts.cloudcli, policy) {
+            // It may say for ever that it runs: with nothing else to show it, it holds as long as any background work.
             Some(Reading::Active(_))
                 if !is_within(&mut self.kept.alone.cloudcli_ms, counted, policy.background_secs) =>
             {

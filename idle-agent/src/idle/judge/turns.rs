@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Most sessions that are kept.
+/// Most sessions that are kept, and so the bound of the file that keeps them over a restart.
 const SESSIONS: usize = 200;
 /// A command that an agent, whose first turn we did not see begin, starts so long after itself (in ticks of 10 ms) is its
 /// work; what starts with it are helpers that live as long as it does.
 const HELPERS_TICKS: u64 = 5 * 100;
 /// The part of `unknown_grace` for which a report of a turn outweighs a session file that says "at the prompt", where
 /// nothing was asked of the model and no command runs: a file that lags behind is late by less than a minute of ten. A
-/// turn that a person interrupts is reported nowhere else.
+/// turn that a person interrupts is reported nowhere else, and would be unclear for all of the grace each time.
 const DOUBT_PART: u64 = 10;
 
 /// How a session stands, by its own reports.

@@ -9,12 +9,13 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Instant;
 
-/// Most processes that are looked at.
+/// Most processes that are looked at: only what agents left behind is asked about. One beyond them watches nothing, and so
+/// counts as work.
 const PROCESSES: usize = 64;
 /// Most descriptors of one.
 const DESCRIPTORS: usize = 1024;
 
-/// How much of what the kernel says of one is read.
+/// How much of what the kernel says of one is read: the first watch stands within.
 const HEAD_BYTES: u64 = 2048;
 
 /// Looks again and again.
