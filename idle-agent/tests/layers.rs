@@ -24,7 +24,7 @@ const ORDER: [&str; 15] = [
     "main",
 ];
 /// The same within `idle`.
-const IDLE_ORDER: [&str; 5] = ["facts", "process_kinds", "read", "judge", "trace"];
+const IDLE_ORDER: [&str; 6] = ["agents", "facts", "process_kinds", "read", "judge", "trace"];
 
 /// A module by its path from the root, such as `["idle", "facts"]`.
 type Module = Vec<String>;

@@ -1,13 +1,10 @@
-//! What programs are, by their names and arguments: agents, what these start to talk to, shells. Pure but for the ancestors
+//! What programs are, by their names and arguments: agents (`idle::agents`), what these start to talk to, shells. Pure but for the ancestors
 //! of one process, which are read.
 
+use crate::idle::agents::{KNOWN_AGENTS, known};
 use crate::os::processes::{self, Process};
 use std::path::Path;
 
-/// Programs that are coding agents.
-const AGENTS: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cursor-agent"];
-/// What Claude Code's own program is called where its shells run it in the place of `grep`, `find` and `rg`.
-const EMBEDDED: [&str; 3] = ["ugrep", "bfs", "rg"];
 /// Programs that run another program's script.
 const INTERPRETERS: [&str; 5] = ["node", "MainThread", "python", "bun", "deno"];
 /// Shells, through which agents run commands.
@@ -137,11 +134,11 @@ fn script(process: &Process) -> Option<&str> {
 /// Which agent a process is, by its name and arguments. Its name must be an agent's exactly: CloudCLI's server has
 /// "claude" in its path only.
 pub fn agent_name(process: &Process) -> Option<&'static str> {
-    let named = |stem: &str| AGENTS.into_iter().find(|agent| *agent == stem);
+    let named = |stem: &str| known(stem).map(|agent| agent.program);
     let agent = |name: &str| named(stem(name));
     let first = process.arguments.first().map_or("", |first| stem(first));
     let comm = stem(&process.comm);
-    if EMBEDDED.contains(&first) {
+    if KNOWN_AGENTS.iter().any(|agent| agent.embedded.contains(&first)) {
         return None;
     }
     if let Some(name) = named(comm).or_else(|| named(first)) {
@@ -162,4 +159,51 @@ pub fn agent_name(process: &Process) -> Option<&'static str> {
 fn stem(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     [".exe", ".js", ".mjs", ".cjs", ".py"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(comm: &str, arguments: &[&str]) -> Process {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Process {
+            pid: 20,
+            parent: 1,
+            comm: comm.to_owned(),
+            uid: 1000,
+            has_terminal: true,
+            started: 7,
+            ticks: 0,
+            storage_bytes: None,
+            arguments,
+        }
+    }
+
+    #[test]
+    fn every_known_agent_is_recognised_by_its_name_its_path_and_its_script() {
+        for agent in &KNOWN_AGENTS {
+            let name = agent.program;
+            let (path, script) = (format!("/usr/bin/{name}"), format!("/opt/{name}.js"));
+            for process in [
+                program(name, &[]),
+                program("other", &[&path, "--resume"]),
+                program("node", &["node", "--no-warnings", &script]),
+            ] {
+                assert_eq!(agent_name(&process), Some(name), "{process:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_carries_an_agents_name_without_being_one_is_none() {
+        for process in [
+            program("claude (ending)", &[]),
+            program("node", &["node", "/srv/claude/server.js"]),
+            program("claude", &["rg", "--json"]),
+            program("bash", &["bash", "claude"]),
+        ] {
+            assert_eq!(agent_name(&process), None, "{process:?}");
+        }
+    }
 }

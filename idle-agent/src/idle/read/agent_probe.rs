@@ -2,6 +2,7 @@
 //! small files only; never what is in a transcript, and nothing where no agent is there. `judge::agent_activity`
 //! compares.
 
+use crate::idle::agents::{Transcripts, known};
 use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
 use crate::idle::process_kinds::Agent;
 use crate::ports::diag::{Connection, Diag};
@@ -115,16 +116,12 @@ fn places(agent: &Agent, home: Option<&Path>, told: Option<&Path>) -> Vec<PathBu
         // Sub-agents write below a directory of the session's name.
         return vec![transcript.to_owned(), transcript.with_extension("")];
     }
-    let below = |path: &str| home.map(|home| home.join(path)).into_iter().collect();
-    match agent.name {
-        "claude" => below(".claude/projects"),
-        "codex" => below(".codex/sessions"),
-        "gemini" => below(".gemini/tmp"),
-        "opencode" => below(".local/share/opencode"),
-        "cursor-agent" => below(".cursor/projects"),
-        // In the repository, which is where it was started.
-        "aider" => vec![PathBuf::from(format!("/proc/{}/cwd/.aider.chat.history.md", agent.pid))],
-        _ => Vec::new(),
+    match known(agent.name).map(|agent| &agent.transcripts) {
+        Some(Transcripts::BelowHome(path)) => home.map(|home| home.join(path)).into_iter().collect(),
+        Some(Transcripts::WhereStarted(file)) => {
+            vec![PathBuf::from(format!("/proc/{}/cwd/{file}", agent.pid))]
+        }
+        None => Vec::new(),
     }
 }
 
@@ -187,12 +184,10 @@ struct StatusFile {
 
 /// What Claude Code says of the session of a process. The file of an earlier process with the same id does not count.
 fn status(agent: &Agent, home: Option<&Path>, told: Option<&Path>) -> Option<SessionStatus> {
-    if agent.name != "claude" {
-        return None;
-    }
+    let usual = known(agent.name)?.configuration?;
     // `{configuration}/projects/{directory}/{session}.jsonl`
     let configuration = told.and_then(|path| path.ancestors().nth(3)).map(Path::to_owned);
-    let configuration = configuration.or_else(|| home.map(|home| home.join(".claude")))?;
+    let configuration = configuration.or_else(|| home.map(|home| home.join(usual)))?;
     agent.own.iter().find_map(|pid| {
         let file = open_file(&configuration.join(format!("sessions/{pid}.json")))?;
         let mut text = String::new();

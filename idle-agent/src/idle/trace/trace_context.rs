@@ -2,6 +2,7 @@
 //! outside, command lines that name an agent. With these a trace can be judged in other ways than ours.
 
 use super::TraceContext;
+use crate::idle::agents::KNOWN_AGENTS;
 use crate::os::clock::Moment;
 use crate::os::processes::Process;
 use crate::ports::diag::Diag;
@@ -16,8 +17,6 @@ const WORKSPACES: &str = "/workspaces";
 const FILES: usize = 5000;
 /// How deep they may lie.
 const DEPTH: usize = 8;
-/// What a search for agents in command lines looks for.
-const NAMES: [&str; 6] = ["claude", "codex", "gemini", "aider", "opencode", "cursor-agent"];
 
 /// Looks.
 pub fn look(processes: &[Process], home: Option<&Path>, now: Moment) -> TraceContext {
@@ -37,7 +36,7 @@ fn places(home: Option<&Path>) -> Vec<PathBuf> {
 }
 
 fn mention_agents(processes: &[Process]) -> Vec<u32> {
-    let names_one = |text: &String| NAMES.iter().any(|name| text.contains(name));
+    let names_one = |text: &String| KNOWN_AGENTS.iter().any(|agent| text.contains(agent.program));
     let found = processes.iter().filter(|process| process.arguments.iter().any(names_one));
     found.map(|process| process.pid).collect()
 }
