@@ -8,7 +8,7 @@ use std::process::Command;
 /// Lifecycles that the simulation walks for a defect.
 const LIFECYCLES: &str = "2000";
 /// What of the repository is copied: the members of the workspace, and what they include.
-const COPIED: [&str; 14] = [
+const COPIED: [&str; 15] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -17,6 +17,7 @@ const COPIED: [&str; 14] = [
     "vm-init",
     "dashboard",
     "worker",
+    "worker-bundle",
     "idle-agent",
     "cloud-sim",
     "simulation",

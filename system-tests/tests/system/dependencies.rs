@@ -10,6 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-control", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-dashboard", &["ebbtide-api"]),
     ("ebbtide-worker", &["ebbtide-api", "ebbtide-control", "ebbtide-dashboard"]),
+    ("ebbtide-worker-bundle", &[]),
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
     // Stands in for a published crate, under its name.
