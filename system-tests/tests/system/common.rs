@@ -1,5 +1,6 @@
 //! What the system tests share: stacks with durations of seconds, and looks at the world after them.
 
+use crate::slots::{self, Work};
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::{Machines, Options, Stack, machine, wait};
@@ -32,6 +33,7 @@ pub fn quick_with(changes: Value) -> Value {
 
 /// A stack whose servers are entries in a table.
 pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
+    slots::take(Work::Own);
     Stack::start(Options {
         name: name.into(),
         policy,
@@ -52,6 +54,7 @@ pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
         Ok(path)
     });
     let repositories = repositories.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+    slots::take(Work::Own);
     Stack::start(Options {
         name: name.into(),
         machines: Machines::Process,

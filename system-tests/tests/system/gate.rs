@@ -1,6 +1,7 @@
 //! The provider's rate limit: a project whose calls are few goes on working, and what ends a machine goes first.
 
 use crate::common::{LIMIT, nothing_bills, quick_with};
+use crate::slots::{self, Work};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::api::{Discard, shown};
@@ -14,6 +15,7 @@ const SPAWNED: usize = 10;
 #[test]
 fn ten_spawns_in_a_project_that_allows_twenty_calls_converge_and_a_delete_does_not_wait_for_them()
 -> Result<()> {
+    slots::take(Work::Own);
     let stack = Stack::start(Options {
         name: "gate".into(),
         policy: quick_with(json!({ "boot_stall": "10m", "provision_budget": "10m", "poll": "2s" })),
@@ -77,6 +79,7 @@ fn counted(stack: &Stack) -> Result<(usize, usize)> {
 
 #[test]
 fn a_refusal_for_the_rate_limit_is_waited_out_by_everybody_and_told() -> Result<()> {
+    slots::take(Work::Own);
     let stack = Stack::start(Options {
         name: "gate-429".into(),
         policy: quick_with(json!({ "boot_stall": "10m" })),
@@ -115,6 +118,7 @@ fn a_refusal_for_the_rate_limit_is_waited_out_by_everybody_and_told() -> Result<
 
 #[test]
 fn a_gate_that_does_not_answer_holds_up_creations_with_a_reason_and_no_deletion() -> Result<()> {
+    slots::take(Work::Own);
     let mut stack = Stack::start(Options {
         name: "no-gate".into(),
         policy: quick_with(json!({ "boot_stall": "10m" })),

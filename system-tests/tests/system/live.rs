@@ -2,6 +2,7 @@
 //! runs them by name. They are ignored everywhere else.
 
 use crate::common::{LIMIT, REPOSITORY, quick_with};
+use crate::slots::{self, Work};
 use anyhow::{Context as _, Result, ensure};
 use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::agents::Agents;
@@ -67,6 +68,7 @@ fn a_session_in_cloudcli_that_thinks_with_no_tab_open_stays_awake_and_its_end_le
     );
     let repositories = tempfile::Builder::new().prefix("ebbtide-repositories-").tempdir()?;
     serve_this_repository(repositories.path())?;
+    slots::take(Work::Own);
     let stack = Stack::start(Options {
         name: "cloudcli".into(),
         machines: Machines::Process,

@@ -24,6 +24,7 @@ mod ports;
 mod rescue;
 mod restarts;
 mod retention;
+mod slots;
 mod sweep;
 mod turns;
 mod uploads;

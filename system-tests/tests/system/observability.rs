@@ -2,6 +2,7 @@
 //! a workspace's story can be read, and histories that can be paged.
 
 use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines, without_machines};
+use crate::slots::{self, Work};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::history::EventList;
@@ -297,6 +298,7 @@ fn a_workspaces_story_can_be_read_from_the_log_and_no_secret_is_in_it() -> Resul
 
 #[test]
 fn a_stack_that_has_slept_through_the_cron_says_so() -> Result<()> {
+    slots::take(Work::Own);
     let stack = Stack::start(ebbtide_system_tests::Options {
         name: "no-cron".into(),
         cron_every: std::time::Duration::from_secs(3_600),

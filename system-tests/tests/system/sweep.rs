@@ -4,6 +4,7 @@
 //! Servers here are entries in a table.
 
 use crate::common::{LIMIT, quick_with};
+use crate::slots::{self, Work};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepPartReport, SweepReport, SweepVerdict};
@@ -40,6 +41,7 @@ fn options(name: &str, install: &'static str, changes: Value) -> Options {
 }
 
 fn start(name: &str, install: &'static str, changes: Value) -> Result<Stack> {
+    slots::take(Work::Own);
     Stack::start(options(name, install, changes))
 }
 

@@ -4,6 +4,7 @@
 //! whatever it started ends before this process does. Every turn begins without faults at the vendors.
 
 use crate::common::LIMIT;
+use crate::slots::{self, Work};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::Stack;
@@ -29,7 +30,10 @@ impl Turns {
     pub fn run(&self, test: impl FnOnce(&mut Stack) -> Result<()>) {
         let shared = self.join().unwrap_or_else(|error| panic!("the system does not come up: {error:#}"));
         let mut stack = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        slots::take(Work::Turn);
         let outcome = stack.cloud.clear_faults().context("clearing faults").and_then(|()| test(&mut stack));
+        // Before the system may end with this turn, which takes no slot's work.
+        slots::give_back();
         if let Err(error) = outcome {
             panic!("{error:#}\n{}", stack.last_words());
         }
@@ -40,7 +44,12 @@ impl Turns {
         if let Some(stack) = running.upgrade() {
             return Ok(stack);
         }
-        let stack = Arc::new(Mutex::new((self.bring_up)()?));
+        // Given back before the turn is waited for: who has the turn must never wait for a slot of somebody who waits for
+        // the turn.
+        slots::take_for(Work::Turn, " (brings the system up)");
+        let stack = (self.bring_up)();
+        slots::give_back();
+        let stack = Arc::new(Mutex::new(stack?));
         *running = Arc::downgrade(&stack);
         Ok(stack)
     }
