@@ -11,12 +11,13 @@ use crate::hetzner::{
     UpdateLabels, VendorError,
 };
 use crate::http::{Http, Retry};
-use crate::lifecycle::{Effect, EffectOutcome, Neighbours, failure};
-use crate::money::Reserved;
+use crate::lifecycle::{EffectOutcome, Neighbours, failure};
 use crate::money::caps::Spending;
 use crate::names;
+use crate::placement::Placement;
 use crate::policy::Policy;
-use crate::record::{Phase, Placement, Record, RescueStep, Server, ServerStatus, minus, plus};
+use crate::record::{Effect, Phase, Record, RescueStep, Server, ServerStatus, minus, plus};
+use crate::reservation::Reserved;
 use crate::secret::SecretText;
 use ebbtide_api::{Duration, Hint, Timestamp};
 use std::net::Ipv4Addr;

@@ -32,7 +32,7 @@ pub use power::{PowerAction, PowerOutcome};
 pub use primary_ips::{DeletePrimaryIp, PrimaryIp};
 pub use servers::{DeleteServer, Server, ServerStatus, UpdateLabels};
 pub use ssh_keys::{EnsureSshKey, SshKey};
-pub use wire::{ActionId, Decimal, FirewallId, ImageId, Labels, Price, PrimaryIpId, ServerId, SshKeyId};
+pub use wire::{ActionId, FirewallId, ImageId, Labels, Price, PrimaryIpId, ServerId, SshKeyId};
 
 use crate::http::{Http, HttpError, HttpRequest, HttpResponse, Method};
 use crate::secret::SecretText;

@@ -9,6 +9,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod amount;
 pub mod backup_capacity;
 pub mod cloudflare;
 pub mod driver;
@@ -17,14 +18,16 @@ pub mod hetzner;
 pub mod http;
 pub mod keys;
 pub mod lifecycle;
-pub mod machine;
 pub mod money;
 pub mod names;
+pub mod placement;
 pub mod policy;
 pub mod rate_limit;
 pub mod record;
+pub mod reservation;
 pub mod retention;
 pub mod secret;
 pub mod sweep;
+mod text;
 pub mod tokens;
 pub mod view;

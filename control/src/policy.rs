@@ -3,8 +3,7 @@
 //! The defaults are production's and pinned by a test; an installation overrides fields through the `POLICY`
 //! variable (a demo and the system tests set seconds). Code never writes a duration of its own.
 
-use crate::money::Amount;
-use crate::money::caps::Caps;
+use crate::amount::Amount;
 use ebbtide_api::Duration;
 use ebbtide_api::backups::Retention;
 use serde::{Deserialize, Serialize};
@@ -216,16 +215,6 @@ impl Policy {
     pub fn backoff(&self, attempt: u32) -> Duration {
         let doubled = self.retry_base.as_secs().saturating_mul(1 << attempt.saturating_sub(1).min(16));
         Duration::from_secs(doubled.min(self.retry_cap.as_secs()))
-    }
-
-    /// Bounds of every tenant.
-    pub fn caps(&self) -> Caps {
-        Caps {
-            workspaces: self.max_workspaces,
-            machines: self.max_machines,
-            day: self.spend_per_day,
-            month: self.spend_per_month,
-        }
     }
 
     /// What is added to a lifetime until the machine is gone at the latest: draining, rescuing, and the time in which

@@ -11,7 +11,7 @@ mod meter;
 pub use bucket::Level;
 pub use meter::{Report, Seen};
 
-use crate::lifecycle::Effect;
+use crate::record::Effect;
 use bucket::Bucket;
 use ebbtide_api::Timestamp;
 use serde::{Deserialize, Serialize};

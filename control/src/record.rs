@@ -3,6 +3,8 @@
 //! The JSON form is stored and read back by later versions: fields are added with a default, never renamed.
 //! Nothing here decides; see [`crate::lifecycle`].
 
+mod effect;
+mod money;
 mod parts;
 mod phase;
 mod rights;
@@ -10,10 +12,14 @@ mod rights;
 pub(crate) mod sample;
 mod spec;
 
+pub use effect::Effect;
+pub use money::{MachineMoney, Warm};
 pub use parts::{Dns, InFlight, OldImage, Pause, PendingReceipt, Server};
 pub use phase::{DrainReason, Phase, RescueStep, ServerStatus, Wanted};
 pub use rights::{Grant, Recalled, Tidying};
-pub use spec::{NewWorkspace, Placement, Spec};
+pub use spec::{NewWorkspace, Spec};
+
+pub use crate::placement::Placement;
 
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::money::Cost;
@@ -177,7 +183,7 @@ pub struct Record {
     pub lost: Option<String>,
     /// What the current machine costs and how it stands to its owner's caps.
     #[serde(default)]
-    pub money: crate::money::MachineMoney,
+    pub money: MachineMoney,
 }
 
 impl Record {
@@ -246,7 +252,7 @@ impl Record {
             held_until: None,
             silence_from: None,
             lost: None,
-            money: crate::money::MachineMoney::default(),
+            money: MachineMoney::default(),
         }
     }
 

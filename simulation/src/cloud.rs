@@ -9,8 +9,8 @@ use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server
 use ebbtide_control::executor::Vault;
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
 use ebbtide_control::lifecycle::Neighbours;
-use ebbtide_control::money::Reserved;
 use ebbtide_control::record::Record;
+use ebbtide_control::reservation::Reserved;
 use ebbtide_control::secret::SecretText;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -17,8 +17,8 @@ use ebbtide_api::Duration;
 use ebbtide_api::workspace::{Hold, OnUnsaved, State};
 use ebbtide_cloud_sim::model::ServerStatus;
 use ebbtide_control::lifecycle::{Command, Input};
-use ebbtide_control::money::terms;
 use ebbtide_control::record::{Phase, Wanted};
+use ebbtide_control::reservation::terms;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A walk that takes more steps than this is stuck.

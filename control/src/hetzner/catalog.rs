@@ -4,7 +4,8 @@
 
 use super::page::{Listing, Meta};
 use super::wire::{open_enum, scaled, time};
-use super::{Answer, Decimal, Failure, Hetzner, Price, Reply, decode};
+use super::{Answer, Failure, Hetzner, Price, Reply, decode};
+use crate::amount::Decimal;
 use crate::http::{Http, Method};
 use jiff::Timestamp;
 use serde::Deserialize;

@@ -2,6 +2,7 @@
 //!
 //! An id of one kind is never taken for another. Money stays the decimal text that the provider sent.
 
+use crate::amount::Decimal;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -80,34 +81,6 @@ macro_rules! open_enum {
 }
 pub(super) use open_enum;
 
-/// An amount of money or a rate, as the decimal text that the provider sent (`"0.0060000000"`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Decimal(pub String);
-
-impl Decimal {
-    /// The amount in millionths of the currency unit, rounded up; `None` where the text is not a plain,
-    /// non-negative decimal number that fits.
-    pub fn micros_rounded_up(&self) -> Option<u64> {
-        let (whole, fraction) = self.0.split_once('.').unwrap_or((&self.0, ""));
-        let digits_only = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.is_empty() || !digits_only(whole) || !digits_only(fraction) {
-            return None;
-        }
-        let kept: String = fraction.chars().chain(std::iter::repeat('0')).take(6).collect();
-        let rest_is_zero = fraction.chars().skip(6).all(|digit| digit == '0');
-        let whole: u64 = whole.parse().ok()?;
-        let micros: u64 = kept.parse().ok()?;
-        whole.checked_mul(1_000_000)?.checked_add(micros)?.checked_add(u64::from(!rest_is_zero))
-    }
-}
-
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A price without and with value-added tax.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
@@ -135,25 +108,6 @@ pub(super) fn scaled(number: f64, scale: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn money_is_rounded_up_to_millionths() {
-        for (text, micros) in [
-            ("0.0060000000000000", Some(6_000)),
-            ("0.0059500000000001", Some(5_951)),
-            ("3.29", Some(3_290_000)),
-            ("12", Some(12_000_000)),
-            ("0.0000000001", Some(1)),
-            ("", None),
-            (".5", None),
-            ("-1", None),
-            ("1e3", None),
-            ("1,5", None),
-            ("99999999999999999999", None),
-        ] {
-            assert_eq!(Decimal(text.into()).micros_rounded_up(), micros, "{text}");
-        }
-    }
 
     #[test]
     fn sizes_are_scaled_and_never_panic() {

@@ -4,15 +4,13 @@
 //! Nothing here ends a machine without a backup: an exceeded cap drains by the ordinary path, because work is worth more
 //! than an hour. The caps themselves are enforced where machines are asked for, before this module ever runs.
 
+use super::draft::{Context, Draft, failure};
 use super::phases::{destroy, drain};
-use super::{Context, Draft, Effect, failure};
-use crate::money::caps::{Alert, Spending, alerts};
-use crate::money::{MachineMoney, Quote, Warm};
-use crate::record::{DrainReason, Phase, Record, Wanted, minus, plus};
-use ebbtide_api::backups::Persistence;
-use ebbtide_api::text::time;
-use ebbtide_api::workspace::Failure;
-use ebbtide_api::{Duration, Hint, Timestamp};
+use crate::money::caps::{Alert, Caps, Spending, alerts};
+use crate::money::quote::Quote;
+use crate::record::{DrainReason, Effect, MachineMoney, Phase, Record, Wanted, Warm, minus, plus};
+use ebbtide_api::workspace::{Failure, Persistence};
+use ebbtide_api::{Duration, Timestamp};
 
 const HOUR_SECS: i64 = 3600;
 /// A drain whose length is not known yet is taken to need so long.
@@ -171,7 +169,7 @@ fn paid_until(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
 
 /// When a running machine looks at what its owner has spent.
 fn check_at(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
-    let caps = context.policy.caps();
+    let caps = Caps::of(context.policy);
     let watched = record.phase == Phase::Running
         && record.wanted == Wanted::Awake
         && (caps.day.is_some() || caps.month.is_some());

@@ -1,8 +1,9 @@
 //! What the owner, or a request of a machine, asks for: it changes what is wanted, or is refused with a sentence.
 //! Nothing here moves a phase on.
 
+use super::draft::{Context, Draft};
+use super::input::{Command, PortAccess};
 use super::repository_lock;
-use super::{Command, Context, Draft, PortAccess};
 use crate::record::{DrainReason, Phase, Record, Wanted};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::money::Cost;

@@ -1,8 +1,10 @@
 //! Takes what happened into the record: what machines say here, the rest by `commands`, `receipts` and `outcomes`. Moves
 //! no phase on by itself, except where the input *is* the move (ready, idle, a refusal by the provider).
 
+use super::draft::{Context, Draft, failure};
+use super::input::{Heard, Input};
 use super::phases::{demote_receipt, destroy, drain_idle};
-use super::{Context, Draft, Heard, Input, commands, failure, outcomes, receipts, repository_lock};
+use super::{commands, outcomes, receipts, repository_lock};
 use crate::backup_capacity;
 use crate::record::{DrainReason, Phase, Wanted, plus};
 use ebbtide_api::backups::Persistence;

@@ -1,8 +1,8 @@
 //! Which effect is due in a phase. At most one is in flight; a pause holds the next one back.
 
+use super::draft::Context;
 use super::silence::settled_at;
-use super::{Context, Effect};
-use crate::record::{Dns, InFlight, Phase, Record, RescueStep, ServerStatus};
+use crate::record::{Dns, Effect, InFlight, Phase, Record, RescueStep, ServerStatus};
 
 /// Marks the effect that is due as begun, and names it with the number of this attempt.
 pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, Effect)> {

@@ -2,10 +2,13 @@
 //!
 //! Must never believe a single not-found, and never lose an attempt that may have landed.
 
+use super::draft::{Context, Draft, failure};
+use super::input::EffectOutcome;
 use super::phases::{demote_receipt, destroy, leave_provisioning};
 use super::rescue::{self, give_up_rescue, image_written};
-use super::{Context, Draft, Effect, EffectOutcome, failure, receipts, silence};
-use crate::record::{Dns, Pause, Phase, RescueStep, plus};
+use super::{receipts, silence};
+use crate::record::{Dns, Effect, Pause, Phase, RescueStep, plus};
+use ebbtide_api::Timestamp;
 use ebbtide_api::workspace::Failure;
 use ebbtide_api::{Hint, Timestamp};
 

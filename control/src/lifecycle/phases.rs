@@ -3,9 +3,9 @@
 //! Every move that ends a machine with work on it stands in this file, in `rescue` or in `silence`: through a verified
 //! final receipt, a recorded discard, or the rescue rules.
 
+use super::draft::{Context, Draft, failure};
 use super::rescue::{self, give_up_rescue, rescue, saved};
 use super::silence::{self, fall_silent};
-use super::{Context, Draft, failure};
 use crate::policy::Policy;
 use crate::record::{Dns, DrainReason, Phase, Record, Wanted, minus, plus};
 use ebbtide_api::backups::Persistence;

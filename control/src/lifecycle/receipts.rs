@@ -2,7 +2,7 @@
 //!
 //! The only place that lets a machine go for its backup (`final_snapshot`).
 
-use super::{Context, Draft};
+use super::draft::{Context, Draft};
 use crate::record::{PendingReceipt, Phase};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::backups::SnapshotSummary;

@@ -5,13 +5,12 @@
 //! asleep. A machine's grant, its *tidying*, is given once, before it restores anything, for snapshots that were named
 //! when its generation began; it cannot be prolonged, and is over when the machine is ready.
 
-use super::{Context, Draft};
+use super::draft::{Context, Draft};
 use crate::record::{Grant, Phase, Recalled, Record, Tidying, Wanted, plus};
 use crate::retention::{STRAYS_AT_ONCE, TIDIED_AT_ONCE, put_back};
-use crate::view::cut;
-use ebbtide_api::backups::SnapshotSummary;
-use ebbtide_api::text::time;
+use crate::text::cut;
 use ebbtide_api::vm::TidyReport;
+use ebbtide_api::workspace::SnapshotSummary;
 use ebbtide_api::{ErrorCode, Generation};
 
 /// Takes the grant, or moves its end on. Renewed only past half of its time, so that most uses write nothing.

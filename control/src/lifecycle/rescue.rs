@@ -4,8 +4,8 @@
 //! verified backup holds its content, it has expired (the owner was warned), or the workspace is discarded or purged.
 //! A wake salvages it: the next machine is made from the image only to be backed up, and the one after restores that.
 
+use super::draft::{Context, Draft, failure};
 use super::phases::destroy;
-use super::{Context, Draft, failure};
 use crate::record::{OldImage, Phase, Record, RescueStep, Wanted, minus, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::text::time;

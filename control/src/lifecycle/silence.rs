@@ -4,29 +4,14 @@
 //! lives is kept until its lifetime ends. Before anything harmful the other workspaces are looked at: many that fell
 //! silent together have not died together, and the clock begins anew. Only the hard end is stronger.
 
+use super::draft::{Context, Draft};
+use super::input::Neighbours;
 use super::phases::{destroy, heard_at};
 use super::rescue::{rescue, saved};
-use super::{Context, Draft};
 use crate::policy::Policy;
 use crate::record::{DrainReason, Phase, Record, ServerStatus, Wanted, minus, plus};
 use ebbtide_api::Timestamp;
 use ebbtide_api::text::time;
-
-/// The other workspaces of this installation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Neighbours {
-    /// Silent, and fell silent at about the same time.
-    pub silent: u32,
-    /// Heard of.
-    pub awake: u32,
-}
-
-impl Neighbours {
-    /// Whether so many are silent that the fault is not a machine's.
-    pub fn fault_is_ours(self, policy: &Policy) -> bool {
-        self.silent >= policy.silent_together.max(1) && self.silent >= self.awake
-    }
-}
 
 /// Moves to silent where the machine was not heard of for long enough.
 pub(super) fn fall_silent(draft: &mut Draft, draining: Option<DrainReason>, context: &Context<'_>) -> bool {

@@ -2,11 +2,11 @@
 //! `system-tests`, against the local cloud's own model.
 
 use super::*;
+use crate::policy::Policy;
 use crate::record::*;
-use ebbtide_api::Generation;
-use ebbtide_api::backups::{Persistence, SnapshotSummary};
-use ebbtide_api::vm::{Pack, Unreadable};
-use ebbtide_api::workspace::{OnUnsaved, RescueChoice, State};
+use ebbtide_api::vm::{DrainPhase, Pack, Receipt, Unreadable};
+use ebbtide_api::workspace::{Failure, Hold, OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State};
+use ebbtide_api::{Duration, ErrorCode, Generation, Timestamp};
 
 const START: i64 = 1_800_000_000;
 
@@ -632,7 +632,10 @@ fn silence_does_not_take_a_drain_back() {
     let mut world = World::draining();
     world.at(400).state(State::Silent);
     let context = Context { now: at(400), policy: &world.policy, heard_at: None };
-    assert_eq!(crate::view::instruction(&world.record, &context).wish, ebbtide_api::vm::Wish::DrainNow);
+    assert_eq!(
+        crate::view::machine::instruction(&world.record, &context).wish,
+        ebbtide_api::vm::Wish::DrainNow
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! An hour belongs to the day (UTC) in which it starts, so that the days of a machine add up to its bill whatever the
 //! period asked for. The index adds up the same in SQL for the caps; usage is made here.
 
-use super::Amount;
+use crate::amount::Amount;
 use ebbtide_api::Timestamp;
 
 const HOUR_MS: i64 = 3_600_000;

@@ -5,7 +5,7 @@
 //! period's cap, and since no later than its end a reservation is either spent or given back, neither does the next
 //! period's. Only what nobody could reserve breaks that: prices that rose, a machine held on purpose. The alarm looks.
 
-use super::Amount;
+use crate::amount::Amount;
 use crate::policy::Policy;
 use ebbtide_api::Timestamp;
 use ebbtide_api::text::money;
@@ -132,8 +132,18 @@ pub struct Refusal {
 }
 
 impl Caps {
+    /// Bounds of every tenant.
+    pub fn of(policy: &Policy) -> Self {
+        Self {
+            workspaces: policy.max_workspaces,
+            machines: policy.max_machines,
+            day: policy.spend_per_day,
+            month: policy.spend_per_month,
+        }
+    }
+
     /// A period's cap.
-    pub fn of(&self, period: Period) -> Option<Amount> {
+    pub fn amount(&self, period: Period) -> Option<Amount> {
         match period {
             Period::Day => self.day,
             Period::Month => self.month,
@@ -164,7 +174,7 @@ impl Caps {
             }
         }
         [Period::Day, Period::Month].into_iter().find_map(|period| {
-            let (most, used) = (self.of(period)?, standing.of(period));
+            let (most, used) = (self.amount(period)?, standing.of(period));
             let fits = used.committed().plus(wish.amount) <= most;
             (!fits && wish.amount > Amount(0)).then(|| self.too_dear(period, most, standing, wish.amount))
         })
@@ -213,14 +223,13 @@ pub enum Alert {
 
 /// Compares spending with the caps; an exceeded cap comes first.
 pub fn alerts(spending: &Spending, policy: &Policy) -> Vec<Alert> {
-    let caps = policy.caps();
+    let caps = Caps::of(policy);
     let mut alerts = Vec::new();
     for (period, spent) in [(Period::Day, spending.day), (Period::Month, spending.month)] {
-        let Some(most) = caps.of(period) else { continue };
-        let (cap, now, percent) = (period.cap(), period.now(), spent.percent_of(most));
-        let amount = |amount: Amount| money(&amount.to_string(), &spending.currency);
-        let used =
-            format!("{} of {} are spent {now}, {percent} % of the cap {cap}", amount(spent), amount(most));
+        let Some(most) = caps.amount(period) else { continue };
+        let (cap, now, percent, currency) =
+            (period.cap(), period.now(), spent.percent_of(most), &spending.currency);
+        let used = format!("{spent} of {most} {currency} are spent {now}, {percent} % of the cap {cap}");
         if spent > most {
             let text = format!("the cap {cap} is exceeded: {used}");
             alerts.insert(0, Alert::Exceeded(period, text));

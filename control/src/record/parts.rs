@@ -1,7 +1,8 @@
 //! What the record knows of things outside: a server, names, images, a receipt that is being checked, and the one
 //! effect that is under way.
 
-use super::Placement;
+use super::effect::Effect;
+use crate::placement::Placement;
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{Pack, Receipt};
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub struct InFlight {
     /// Tells this attempt from an earlier one that was given up.
     pub attempt_id: u64,
     /// What was begun.
-    pub effect: crate::lifecycle::Effect,
+    pub effect: Effect,
     /// When.
     pub started_at: Timestamp,
 }

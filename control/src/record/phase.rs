@@ -2,7 +2,7 @@
 //!
 //! Each phase holds what is true in that phase alone; what outlives phases is in the record.
 
-use super::Placement;
+use crate::placement::Placement;
 use ebbtide_api::Timestamp;
 use ebbtide_api::workspace::{Failure, State};
 use serde::{Deserialize, Serialize};

@@ -2,9 +2,9 @@
 //!
 //! A change of a default later does not change what stands here.
 
-use ebbtide_api::backups::{Persistence, Retention};
-use ebbtide_api::money::Cost;
-use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
+use crate::placement::Placement;
+use ebbtide_api::backups::Retention;
+use ebbtide_api::workspace::{Cost, Ingress, OnUnsaved, Persistence, RescueChoice};
 use ebbtide_api::{Duration, TenantId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
@@ -62,15 +62,6 @@ fn stored_rule<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Reten
         daily,
         weekly,
     }))
-}
-
-/// A size at a location.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Placement {
-    /// The provider's server type.
-    pub size: String,
-    /// The provider's location.
-    pub location: String,
 }
 
 /// What a new workspace's object is created from.

@@ -163,10 +163,12 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "the worst case is rounded down to whole hours",
-        file: "money.rs",
+        file: "money/quote.rs",
         old: "as_secs().div_ceil(3600)",
         new: "as_secs() / 3600",
-        caught_by: Test("money::tests::the_dearest_place_and_every_started_hour_are_in_the_worst_case"),
+        caught_by: Test(
+            "money::quote::tests::the_dearest_place_and_every_started_hour_are_in_the_worst_case",
+        ),
     },
     Defect {
         name: "keys are shredded while the deletion can be undone",

@@ -11,7 +11,7 @@ use ebbtide_api::vm::{DrainPhase, Wish};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request};
 use ebbtide_control::lifecycle::{Command, Context, Input};
 use ebbtide_control::record::{Phase, Wanted};
-use ebbtide_control::view;
+use ebbtide_control::view::machine;
 
 impl Walk {
     pub(super) fn meet(&mut self, server_id: u64, boots: u32) {
@@ -136,7 +136,7 @@ impl Walk {
             return self.fence(server_id);
         }
         let context = Context { now: at(self.now()), policy: &self.object.policy, heard_at: None };
-        let instruction = view::instruction(&self.object.record, &context);
+        let instruction = machine::instruction(&self.object.record, &context);
         if let Some(machine) = self.machines.get_mut(&server_id) {
             machine.told(&instruction);
         }

@@ -77,7 +77,7 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn put_record(&self, record: &Record, next_deadline: Option<Timestamp>) -> ApiResult<()> {
-        let summary = view::summary(record);
+        let summary = view::people::summary(record);
         let values = [
             text(record.id.as_str()),
             text(record.tenant.as_str()),

@@ -35,7 +35,7 @@ pub enum Call {
     Log,
     /// Takes these commands of a person in their order; the first that is refused ends it.
     Ask { commands: Vec<Command> },
-    /// → [`ebbtide_control::money::Terms`]: what a wake or a longer lifetime has to reserve.
+    /// → [`ebbtide_control::reservation::Terms`]: what a wake or a longer lifetime has to reserve.
     Terms,
     /// → [`ebbtide_api::backups::SnapshotList`].
     Snapshots,

@@ -131,7 +131,7 @@ pub async fn catalog(app: &App) -> ApiResult<Catalog> {
 
 #[allow(clippy::ptr_arg)] // a key function of `min_by_key`
 fn micros(price: &String) -> u64 {
-    ebbtide_control::hetzner::Decimal(price.clone()).micros_rounded_up().unwrap_or(u64::MAX)
+    ebbtide_control::amount::Decimal(price.clone()).micros_rounded_up().unwrap_or(u64::MAX)
 }
 
 fn show(offers: &Offers, size: &ServerType, app: &App, now: Timestamp) -> CatalogSize {

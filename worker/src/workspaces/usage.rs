@@ -65,7 +65,7 @@ pub async fn usage(app: &App, actor: &Actor, days: Days) -> ApiResult<Usage> {
     }
     let names: BTreeMap<String, String> = index.names(&actor.tenant).await?.into_iter().collect();
     let standing = index.standing(&actor.tenant, now).await?;
-    let caps = stands(&standing, &app.config.policy.caps());
+    let caps = stands(&standing, &Caps::of(&app.config.policy));
     Ok(add_up(&machines, &names, days, now, caps))
 }
 
@@ -75,7 +75,7 @@ pub async fn usage(app: &App, actor: &Actor, days: Days) -> ApiResult<Usage> {
 /// The index does not answer.
 pub async fn caps(app: &App, actor: &Actor) -> ApiResult<UsageCaps> {
     let standing = app.d1()?.standing(&actor.tenant, app.now()).await?;
-    Ok(stands(&standing, &app.config.policy.caps()))
+    Ok(stands(&standing, &Caps::of(&app.config.policy)))
 }
 
 fn stands(standing: &Standing, caps: &Caps) -> UsageCaps {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::money::caps::{Period, Spending};
 use crate::money::{Amount, Quote, Rate};
+use ebbtide_api::workspace::Cost;
 
 const MINUTE: i64 = 60;
 
@@ -201,7 +202,10 @@ fn an_exceeded_cap_drains_and_never_cuts() {
     assert_eq!(world.record.state(), State::Draining);
     assert!(world.record.because.contains("the cap spend_per_day is exceeded"), "{}", world.record.because);
     // A wake now needs a reservation, which the cap refuses: the drain is not taken back past it.
-    assert_eq!(crate::money::terms(&world.record, at(world.now)).next, Some(world.record.generation.next()));
+    assert_eq!(
+        crate::reservation::terms(&world.record, at(world.now)).next,
+        Some(world.record.generation.next())
+    );
 }
 
 #[test]

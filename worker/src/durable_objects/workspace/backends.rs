@@ -16,12 +16,12 @@ use ebbtide_control::cloudflare::Cloudflare;
 use ebbtide_control::executor::{Shore, Vault};
 use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome, Neighbours};
-use ebbtide_control::machine::{self, Site};
-use ebbtide_control::money::Reserved;
 use ebbtide_control::money::caps::Spending;
 use ebbtide_control::rate_limit::{Need, Provider};
 use ebbtide_control::record::Record;
+use ebbtide_control::reservation::Reserved;
 use ebbtide_control::secret::SecretText;
+use ebbtide_control::view::machine::{self, Site};
 use std::rc::Rc;
 use worker::Env;
 

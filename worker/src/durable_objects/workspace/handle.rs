@@ -11,7 +11,8 @@ use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::{ErrorCode, TenantId};
 use ebbtide_control::lifecycle::{Command, Context, Input, Note, crowding};
-use ebbtide_control::money::{Quote, terms};
+use ebbtide_control::money::Quote;
+use ebbtide_control::reservation::terms;
 use ebbtide_control::record::{NewWorkspace, Record};
 use ebbtide_control::sweep::Fate;
 use ebbtide_control::view;
@@ -81,7 +82,7 @@ fn show(inner: &Inner, record: &Record) -> Result<Response> {
     let config = inner.config()?;
     let context = Context { now: now(), policy: &config.policy, heard_at: inner.heard_at(record) };
     let heartbeat = inner.last_heartbeat(record);
-    json(&view::workspace(record, heartbeat.as_ref(), &context, &config.port_url_template))
+    json(&view::people::workspace(record, heartbeat.as_ref(), &context, &config.port_url_template))
 }
 
 async fn create(

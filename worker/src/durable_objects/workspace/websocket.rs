@@ -7,10 +7,9 @@ use super::{Inner, now, refuse};
 use crate::log::Level;
 use ebbtide_api::vm::{Heartbeat, Instruction};
 use ebbtide_api::{ErrorCode, Generation};
-use ebbtide_control::lifecycle::{Context, Input};
-use ebbtide_control::machine;
+use ebbtide_control::lifecycle::{Context, Heard, Input};
 use ebbtide_control::record::Record;
-use ebbtide_control::view;
+use ebbtide_control::view::machine;
 use std::rc::Rc;
 use worker::{Request, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair};
 
@@ -119,7 +118,7 @@ impl Inner {
         {
             return Ok(None);
         }
-        let mut heard = view::heard(&heartbeat);
+        let mut heard = Heard::from(&heartbeat);
         if heard.estimate.is_some() {
             heard.stored_bytes = Some(self.store()?.stored_bytes()?.bytes);
         }
@@ -133,7 +132,7 @@ impl Inner {
     pub(super) fn instruction(&self, record: &Record) -> Option<Instruction> {
         let config = self.config().ok()?;
         let context = Context { now: now(), policy: &config.policy, heard_at: None };
-        let mut instruction = view::instruction(record, &context);
+        let mut instruction = machine::instruction(record, &context);
         instruction.vm_token =
             machine::vm_token(record, &site(&config), context.now).ok().map(|token| token.expose().clone());
         Some(instruction)

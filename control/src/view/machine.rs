@@ -1,12 +1,15 @@
-//! What a machine is told: user-data at its birth, and the answer to its enrolment. Pure; secrets are passed through.
+//! What a machine is told: user-data at its birth, the answer to its enrolment, and the answer to each heartbeat. Pure;
+//! secrets are passed through.
 
+use crate::lifecycle::Context;
 use crate::policy::Policy;
-use crate::record::Record;
+use crate::record::{DrainReason, Phase, Record};
 use crate::secret::SecretText;
 use crate::tokens::{EnrolmentClaims, TokenError, TokenKeys, VmClaims};
-use crate::view;
 use ebbtide_api::Timestamp;
-use ebbtide_api::vm::{BootPlan, Enrolled, IngressPlan, NamedSecret, Repository};
+use ebbtide_api::vm::{
+    BootPlan, Enrolled, IngressPlan, Instruction, NamedSecret, Repository, VmHold, VmPolicy, Wish,
+};
 use ebbtide_vm_init::{BootSpec, Disk, EnrolmentToken, MachineSpec, UserDataError};
 
 /// What an installation tells every machine.
@@ -116,7 +119,7 @@ pub fn enrolled(
             receipt_packs: site.policy.receipt_packs,
         },
         secrets,
-        policy: view::vm_policy(record, site.policy),
+        policy: vm_policy(record, site.policy),
         persistence: record.spec.persistence,
         ingress: IngressPlan {
             host: record.host.clone(),
@@ -126,4 +129,51 @@ pub fn enrolled(
             access_keys: site.tokens.public_keys(),
         },
     })
+}
+
+/// What the machine is told in answer to a heartbeat.
+pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
+    let secs_until = |at: Timestamp| u64::try_from(at.duration_since(context.now).as_secs()).unwrap_or(0);
+    Instruction {
+        wish: match &record.phase {
+            _ if record.thaws => Wish::Run,
+            // Silence does not take a drain back: a machine that reconnects goes on where it was.
+            Phase::Draining { reason, .. } | Phase::Silent { draining: Some(reason), .. } => match reason {
+                DrainReason::Idle => Wish::Drain,
+                DrainReason::Asked | DrainReason::Lifetime | DrainReason::Salvage => Wish::DrainNow,
+            },
+            _ => Wish::Run,
+        },
+        vm_token: None,
+        // Nobody works on a machine that only salvages.
+        open: matches!(record.phase, Phase::Running | Phase::Silent { .. } | Phase::Draining { .. })
+            && record.salvages.is_none(),
+        policy: Some(vm_policy(record, context.policy)),
+        holds: record
+            .holds
+            .iter()
+            .filter(|hold| hold.ends_at > context.now)
+            .map(|hold| VmHold {
+                id: hold.id.clone(),
+                reason: hold.reason.clone(),
+                expires_in_secs: secs_until(hold.ends_at),
+            })
+            .collect(),
+        public_ports: record.public_ports.clone(),
+        snapshots_wanted: record.snapshots_wanted,
+        lifetime_ends_in_secs: Some(secs_until(record.lifetime_ends_at())),
+    }
+}
+
+/// Durations that the machine works by.
+pub fn vm_policy(record: &Record, policy: &Policy) -> VmPolicy {
+    VmPolicy {
+        heartbeat_secs: policy.heartbeat.as_secs(),
+        idle_timeout_secs: record.spec.idle_timeout.as_secs(),
+        unknown_grace_secs: policy.unknown_grace.as_secs(),
+        waiting_for_human_secs: policy.waiting_for_human.as_secs(),
+        agent_silence_secs: policy.agent_silence.as_secs(),
+        background_secs: policy.background.as_secs(),
+        snapshot_every_secs: policy.snapshot_every.as_secs(),
+    }
 }

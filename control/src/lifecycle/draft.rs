@@ -1,0 +1,90 @@
+//! A decision, and what it is made with: the context that it is made in, the draft that every step works on, and what
+//! comes of it.
+
+use crate::policy::Policy;
+use crate::record::{Effect, Record};
+use ebbtide_api::workspace::{Failure, State};
+use ebbtide_api::{ErrorCode, Timestamp};
+
+/// What surrounds a decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The control plane's clock.
+    pub now: Timestamp,
+    /// Durations and limits.
+    pub policy: &'a Policy,
+    /// When the machine of this generation was last heard of, by this clock.
+    pub heard_at: Option<Timestamp>,
+}
+
+/// A request that cannot be met now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its code.
+    pub code: ErrorCode,
+    /// A sentence.
+    pub message: String,
+}
+
+/// A line of history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The state at that point.
+    pub state: State,
+    /// What happened and why, a sentence.
+    pub because: String,
+}
+
+/// What is next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The record to save before anything else.
+    pub next: Record,
+    /// What to do after that, with the number that its end must carry.
+    pub effect: Option<(u64, Effect)>,
+    /// When to decide again, whatever happens.
+    pub wake_at: Option<Timestamp>,
+    /// What to write into the history, in order.
+    pub notes: Vec<Note>,
+    /// Why the input was not taken, where it was not.
+    pub refusal: Option<Refusal>,
+}
+
+/// A decision in the making.
+pub(super) struct Draft {
+    pub(super) record: Record,
+    pub(super) notes: Vec<Note>,
+    pub(super) refusal: Option<Refusal>,
+    /// The next machine's worst case was reserved for this very decision. Never stored: what was reserved for a wake that
+    /// has to wait may be gone when the wait is over.
+    pub(super) may_begin: bool,
+}
+
+impl Draft {
+    /// Enters a phase: the only place that changes it.
+    pub(super) fn enter(&mut self, phase: crate::record::Phase, because: impl Into<String>, now: Timestamp) {
+        let mut because = because.into();
+        if let Some(image) = self.record.salvages {
+            because = format!("salvaging the rescue image {image}: {because}");
+        }
+        self.record.phase = phase;
+        self.record.since = now;
+        self.record.pause = None;
+        self.record.image_missed_at = None;
+        self.note(because.clone());
+        self.record.because = because;
+    }
+
+    pub(super) fn note(&mut self, sentence: impl Into<String>) {
+        self.notes.push(Note { state: self.record.state(), because: sentence.into() });
+    }
+
+    pub(super) fn refuse(&mut self, code: ErrorCode, message: impl Into<String>) {
+        self.refusal = Some(Refusal { code, message: message.into() });
+    }
+}
+
+/// A failure with its code, what happened, and what to do.
+pub(crate) fn failure(code: &str, message: impl Into<String>, hint: &str) -> Failure {
+    Failure { code: code.to_owned(), message: message.into(), hint: hint.to_owned() }
+}

@@ -1,0 +1,362 @@
+//! What can happen to a workspace: the one place where everything that the lifecycle takes in is named.
+//!
+//! What machines send is read here ([`Heard`] from a heartbeat); it is cut to a bounded length and believed no further.
+
+use crate::money::caps::Spending;
+use crate::money::quote::Quote;
+use crate::policy::Policy;
+use crate::record::{Server, ServerStatus};
+use crate::text::cut;
+use ebbtide_api::backups::Retention;
+use ebbtide_api::vm::{DrainPhase, Heartbeat, Receipt, TidyReport};
+use ebbtide_api::why::{BackupEstimate, Verdict};
+use ebbtide_api::workspace::{BootStep, Cost, Failure, Hold, StepState};
+use ebbtide_api::{Duration, Generation, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The alarm fired, or somebody poked the object.
+    Tick {
+        /// When the alarm was due, where it was one.
+        due_at: Option<Timestamp>,
+    },
+    /// The owner asks for something.
+    Ask(Command),
+    /// The machine was heard of.
+    Heard(Heard),
+    /// A machine key was shown with a valid enrolment token or signature for this generation.
+    Enrolled {
+        /// The public key, base64.
+        machine_key: String,
+    },
+    /// The machine delivers a receipt.
+    Delivered {
+        /// The proof, not checked yet.
+        receipt: Receipt,
+        /// Whether the machine may go once it is verified.
+        last: bool,
+    },
+    /// An effect ended.
+    Finished {
+        /// The attempt that [`super::Decision::effect`] named.
+        attempt_id: u64,
+        /// How.
+        outcome: EffectOutcome,
+    },
+}
+
+/// What the owner may ask for. Both ends of its way to the object run the same build: its JSON is not pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Back up and end the machine.
+    Sleep,
+    /// Start a machine with the newest or a chosen snapshot.
+    Wake {
+        /// The snapshot, where one was chosen.
+        snapshot: Option<String>,
+    },
+    /// Try again after a failure.
+    Retry,
+    /// The machine after this one is reserved at these rates.
+    Quote(Quote),
+    /// Back up, end the machine and forget the workspace after the days in which it can be undone.
+    Delete,
+    /// The same without a backup.
+    Discard,
+    /// Take a deletion back.
+    Undelete,
+    /// Change what may change.
+    Change {
+        /// New idle timeout.
+        idle_timeout: Option<Duration>,
+        /// New lifetime, counted from the last wake.
+        lifetime: Option<Duration>,
+        /// The worst case that follows from it.
+        worst_case: Option<Cost>,
+    },
+    /// Keep awake until a time.
+    TakeHold(Hold),
+    /// Let go of a hold.
+    ReleaseHold {
+        /// Its id.
+        id: String,
+    },
+    /// Keep other snapshots from now on.
+    Retain(Retention),
+    /// Take a snapshot now.
+    Snapshot,
+    /// Reset the machine; its files stay.
+    Reboot,
+    /// A machine begins to remove what it was told to.
+    BeginTidying {
+        /// Which machine.
+        generation: Generation,
+        /// Old snapshots of machines that are proved and that no list names.
+        strays: Vec<String>,
+    },
+    /// It is done with that.
+    EndTidying {
+        /// Which machine.
+        generation: Generation,
+        /// What came of it.
+        report: TidyReport,
+    },
+    /// Take or renew the exclusive right to change the repository.
+    TakeGrant {
+        /// Who asks.
+        by: String,
+    },
+    /// Give it back.
+    EndGrant {
+        /// Whose it was.
+        by: String,
+    },
+    /// So many objects of a kind were found in the repository.
+    Crowded {
+        /// How many.
+        objects: u32,
+    },
+    /// A verified snapshot was removed from the repository.
+    Forget {
+        /// Which.
+        snapshot: String,
+    },
+    /// The labels of its machine are not what they should be: they are written anew.
+    Relabel,
+    /// It was brought back.
+    Recall {
+        /// Which.
+        snapshot: String,
+    },
+    /// Let anybody reach a port, or the owner alone.
+    SetPublic {
+        /// The port.
+        port: u16,
+        /// Whether anybody may.
+        access: PortAccess,
+    },
+}
+
+impl Command {
+    /// What the audit log calls it.
+    pub fn audit_action(&self) -> &'static str {
+        match self {
+            Self::Sleep => "workspace.sleep",
+            Self::Wake { .. } => "workspace.wake",
+            Self::Retry => "workspace.retry",
+            Self::Quote(_) => "workspace.quote",
+            Self::Delete => "workspace.delete",
+            Self::Discard => "workspace.discard",
+            Self::Undelete => "workspace.undelete",
+            Self::Change { .. } | Self::Retain(_) => "workspace.change",
+            Self::TakeHold(_) => "workspace.hold",
+            Self::ReleaseHold { .. } => "workspace.release_hold",
+            Self::Snapshot => "workspace.snapshot",
+            Self::Reboot => "workspace.reboot",
+            Self::BeginTidying { .. } => "workspace.begin_tidying",
+            Self::EndTidying { .. } => "workspace.end_tidying",
+            Self::TakeGrant { .. } => "workspace.take_grant",
+            Self::EndGrant { .. } => "workspace.end_grant",
+            Self::Crowded { .. } => "workspace.crowded",
+            Self::Forget { .. } => "workspace.forget",
+            Self::Recall { .. } => "workspace.recall",
+            Self::Relabel => "workspace.relabel",
+            Self::SetPublic { access: PortAccess::Public, .. } => "workspace.open_port",
+            Self::SetPublic { access: PortAccess::Owner, .. } => "workspace.close_port",
+        }
+    }
+
+    /// Its name: on a button's path, for one.
+    pub fn name(&self) -> &'static str {
+        let action = self.audit_action();
+        action.split_once('.').map_or(action, |(_, name)| name)
+    }
+
+    /// Whether it may start a machine, whose worst case is to be reserved first.
+    pub fn starts_machine(&self) -> bool {
+        matches!(self, Self::Wake { .. } | Self::Retry)
+    }
+}
+
+/// Who may reach a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortAccess {
+    /// Whoever holds a token of the owner.
+    Owner,
+    /// Anybody.
+    Public,
+}
+
+/// What a heartbeat says, as far as the lifecycle goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The boot plan is through.
+    pub ready: bool,
+    /// The boot plan is past the step that tidies.
+    pub past_tidying: bool,
+    /// The boot progress counter.
+    pub boot_progress: u64,
+    /// A boot step has failed for good.
+    pub boot_failure: Option<String>,
+    /// The verdict is idle, with its reason.
+    pub idle: Option<String>,
+    /// Somebody or something works, or a lease holds.
+    pub busy: Option<String>,
+    /// Where the drain is.
+    pub drain: Option<DrainPhase>,
+    /// What keeps the backup from finishing.
+    pub backup_trouble: Option<String>,
+    /// What a backup taken now would be like.
+    pub estimate: Option<BackupEstimate>,
+    /// How many bytes the repository holds, where that is known.
+    pub stored_bytes: Option<u64>,
+}
+
+impl From<&Heartbeat> for Heard {
+    fn from(heartbeat: &Heartbeat) -> Self {
+        let why = heartbeat.why.as_ref();
+        let first = |otherwise: &str| {
+            why.and_then(|why| why.because.first()).map_or_else(|| otherwise.to_owned(), |text| cut(text))
+        };
+        let (idle, busy) = match why.map(|why| why.verdict) {
+            Some(Verdict::Idle) => (Some(first("nothing happens any more")), None),
+            Some(Verdict::Active | Verdict::Held) => (None, Some(first("something works again"))),
+            Some(Verdict::Quiet | Verdict::WaitingForHuman | Verdict::Unknown) | None => (None, None),
+        };
+        Self {
+            ready: heartbeat.ready,
+            past_tidying: is_past_tidying(&heartbeat.boot),
+            boot_progress: heartbeat.boot_progress,
+            boot_failure: heartbeat.boot_failure.as_deref().map(cut),
+            idle,
+            busy,
+            drain: heartbeat.drain,
+            backup_trouble: heartbeat.backup_trouble.as_deref().map(cut),
+            estimate: why.and_then(|why| why.keeping.as_ref()).and_then(|keeping| keeping.estimate),
+            stored_bytes: None,
+        }
+    }
+}
+
+/// Whether the step that tidies is over, or a later one has begun.
+fn is_past_tidying(boot: &[BootStep]) -> bool {
+    let Some(place) = boot.iter().position(|step| step.name == ebbtide_vm_init::TIDY_STEP) else {
+        return false;
+    };
+    boot.iter().skip(place).enumerate().any(|(after, step)| match step.state {
+        StepState::Done | StepState::Skipped | StepState::Failed => true,
+        StepState::Running => after > 0,
+        StepState::Pending => false,
+    })
+}
+
+/// How an effect ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffectOutcome {
+    /// It is as it should be.
+    Done,
+    /// The next machine's worst case is reserved, at these rates where they are known.
+    Reserved(Option<Quote>),
+    /// The server exists, created now or before.
+    Exists(Server),
+    /// This placement has no room; another might.
+    NoRoom {
+        /// The provider's words.
+        message: String,
+    },
+    /// The provider will not, whatever we try again; nothing landed.
+    Refused(Failure),
+    /// Not this time.
+    Later {
+        /// What is waited for, for a person.
+        waiting_for: String,
+        /// Whether it may have landed all the same.
+        maybe_landed: bool,
+        /// Not to be tried before, where the provider says so.
+        not_before: Option<Timestamp>,
+    },
+    /// What the server does.
+    Status(ServerStatus),
+    /// How the other workspaces are.
+    Neighbours(Neighbours),
+    /// There is no such server.
+    Gone,
+    /// The deletion is accepted and under way.
+    Deleting,
+    /// The image is being written.
+    ImageStarted {
+        /// The provider's image id.
+        image: u64,
+    },
+    /// What the owner has spent.
+    Spending(Spending),
+    /// No image can be had.
+    ImageImpossible {
+        /// The provider's words.
+        message: String,
+    },
+    /// So many more packs, from the end of the list, are in storage.
+    ReceiptChecked {
+        /// How many.
+        packs: usize,
+    },
+    /// Something that the receipt names is not in storage.
+    ReceiptWrong {
+        /// What.
+        problem: String,
+    },
+}
+
+/// The other workspaces of this installation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Neighbours {
+    /// Silent, and fell silent at about the same time.
+    pub silent: u32,
+    /// Heard of.
+    pub awake: u32,
+}
+
+impl Neighbours {
+    /// Whether so many are silent that the fault is not a machine's.
+    pub fn fault_is_ours(self, policy: &Policy) -> bool {
+        self.silent >= policy.silent_together.max(1) && self.silent >= self.awake
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tidying_is_past_once_its_step_is_over_or_a_later_one_has_begun() {
+        use StepState::{Done, Failed, Pending, Running, Skipped};
+        let check = |steps: &[(&str, StepState)], past: bool| {
+            let step = |(name, state): &(&str, StepState)| BootStep {
+                name: (*name).to_owned(),
+                title: String::new(),
+                state: *state,
+                duration_ms: 0,
+                percent: None,
+                detail: None,
+            };
+            let boot = steps.iter().map(step).collect();
+            assert_eq!(
+                Heard::from(&Heartbeat { boot, ..Heartbeat::default() }).past_tidying,
+                past,
+                "{steps:?}"
+            );
+        };
+        check(&[], false);
+        check(&[("user", Done), ("tidy", Pending), ("restore", Pending)], false);
+        check(&[("user", Done), ("tidy", Running), ("restore", Pending)], false);
+        for over in [Done, Skipped, Failed] {
+            check(&[("user", Done), ("tidy", over), ("restore", Pending)], true);
+        }
+        check(&[("tidy", Running), ("restore", Running)], true);
+        check(&[("tidy", Pending), ("restore", Pending), ("terminal", Done)], true);
+    }
+}

@@ -1,0 +1,140 @@
+//! What a record looks like to a person. Derives, never decides.
+
+use crate::lifecycle::Context;
+use crate::names::port_host_of;
+use crate::record::{MachineMoney, Phase, Record, Wanted};
+use ebbtide_api::Timestamp;
+use ebbtide_api::vm::Heartbeat;
+use ebbtide_api::why::Why;
+use ebbtide_api::workspace::{Machine, Port, RescueImage, Workspace, WorkspaceSummary};
+
+/// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
+pub fn workspace(
+    record: &Record,
+    heard: Option<&Heartbeat>,
+    context: &Context<'_>,
+    port_url: &str,
+) -> Workspace {
+    let live = matches!(
+        record.phase,
+        Phase::Booting { .. }
+            | Phase::Running
+            | Phase::Silent { .. }
+            | Phase::Draining { .. }
+            | Phase::Rescuing { .. }
+    );
+    let heard_now = heard.filter(|_| live);
+    // The boot steps of a machine that failed are what its owner wants to read.
+    let boot =
+        heard.filter(|_| live || matches!(record.phase, Phase::Failed { .. } | Phase::Destroying { .. }));
+    let url = |port: u16| port_url.replace("{host}", &port_host_of(port, &record.host));
+    let why = heard_now
+        .and_then(|heartbeat| heartbeat.why.clone())
+        .map(|why| kept(why, &record.money, context.now));
+    let awake = why.as_ref().filter(|_| matches!(record.phase, Phase::Running));
+    Workspace {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        state: record.state(),
+        since: record.since,
+        because: record.because.clone(),
+        line: awake.map_or_else(|| record.because.clone(), Why::line),
+        waiting_for: waiting_for(record, context.now),
+        failure: match &record.phase {
+            Phase::Failed { failure } | Phase::Destroying { failure: Some(failure), .. } => {
+                Some(failure.clone())
+            }
+            _ => None,
+        },
+        generation: record.generation,
+        repo: record.spec.repo.clone(),
+        branch: record.spec.branch.clone(),
+        size: record.spec.placement.size.clone(),
+        location: record.spec.placement.location.clone(),
+        idle_timeout: record.spec.idle_timeout,
+        lifetime: record.spec.lifetime,
+        persistence: record.spec.persistence,
+        created_at: record.created_at,
+        lifetime_ends_at: record.phase.may_have_machine().then(|| record.lifetime_ends_at()),
+        hard_end_at: record.phase.may_have_machine().then(|| record.hard_end_at(context.policy)),
+        worst_case: record.worst_case.clone(),
+        machine: record.server.as_ref().map(|server| Machine {
+            server_id: server.id,
+            ipv4: server.ipv4.clone(),
+            host: record.host.clone(),
+        }),
+        boot: boot.map(|heartbeat| heartbeat.boot.clone()).unwrap_or_default(),
+        ports: heard_now
+            .map(|heartbeat| {
+                heartbeat
+                    .ports
+                    .iter()
+                    .map(|port| Port { url: Some(url(port.port)), ..port.clone() })
+                    .collect()
+            })
+            .unwrap_or_default(),
+        why,
+        heard_secs_ago: live
+            .then_some(context.heard_at)
+            .flatten()
+            .map(|at| u64::try_from(context.now.duration_since(at).as_secs()).unwrap_or(0)),
+        backup: heard_now.and_then(|heartbeat| heartbeat.backup.clone()),
+        last_backup: record.snapshots.first().cloned(),
+        rescue_image: record.rescue_image.map(|id| RescueImage {
+            id,
+            expires_at: record.rescue_image_expires_at,
+            price_per_gb_month: record.money.image_price(),
+        }),
+        holds: record.holds.clone(),
+    }
+}
+
+/// What the index holds of a workspace.
+pub fn summary(record: &Record) -> WorkspaceSummary {
+    WorkspaceSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        state: record.state(),
+        because: record.because.clone(),
+        repo: record.spec.repo.clone(),
+        size: record.spec.placement.size.clone(),
+        created_at: record.created_at,
+        since: record.since,
+    }
+}
+
+fn waiting_for(record: &Record, now: Timestamp) -> Option<String> {
+    if let Some(pause) = &record.pause {
+        return Some(pause.waiting_for.clone());
+    }
+    match &record.phase {
+        Phase::Draining { trouble, .. } => {
+            let said = trouble.as_ref().or(record.receipt_problem.as_ref());
+            let said = said.map_or("the backup", String::as_str);
+            let then = if record.may_thaw(now) {
+                "; wake the workspace to mend that, or delete it with discard"
+            } else {
+                ""
+            };
+            Some(format!("{said}{then}"))
+        }
+        Phase::Silent { .. } => Some("a sign of life from the machine".to_owned()),
+        Phase::Provisioning { .. } => Some("the provider to create the server".to_owned()),
+        Phase::Rescuing { .. } => Some("the rescue image".to_owned()),
+        Phase::Destroying { .. } => Some("the provider to delete the server and its names".to_owned()),
+        Phase::Asleep | Phase::Failed { .. } if record.wanted == Wanted::Awake => {
+            record.grant.as_ref().map(|grant| format!("{} to finish work on the backups", grant.by))
+        }
+        _ => None,
+    }
+}
+
+/// Says that a machine is kept within its paid hour, where its own reasons are shown.
+fn kept(mut why: Why, money: &MachineMoney, now: Timestamp) -> Why {
+    if let Some(warm) = &money.warm {
+        let text = format!("idle since {}; kept until {} because the hour is paid", warm.since, warm.until);
+        why.because.insert(0, text);
+        why.sleeps_in_secs = Some(u64::try_from(warm.until.duration_since(now).as_secs()).unwrap_or(0));
+    }
+    why
+}
