@@ -4,21 +4,11 @@
 //! nothing and delays nothing: an estimate is no reason to act on a machine.
 
 use crate::policy::Policy;
+use crate::record::BackupLimit;
 use ebbtide_api::Duration;
 use ebbtide_api::why::BackupEstimate;
-use serde::{Deserialize, Serialize};
 
-/// What the next backup would not fit into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strain {
-    /// The quota of the repository.
-    Quota,
-    /// The time of a drain.
-    Time,
-}
-
-/// A strain under which a backup is, from so many percent of its bound on.
+/// A bound is exceeded from so many percent of it on.
 const ENTER_PERCENT: u64 = 100;
 /// It is over only well below, so that a size that sways is told once.
 const LEAVE_PERCENT: u64 = 85;
@@ -26,38 +16,38 @@ const LEAVE_PERCENT: u64 = 85;
 const TIME_PERCENT: u64 = 75;
 
 /// Judges an estimate; `was` is what was found before.
-pub fn strain(
+pub fn exceeded(
     estimate: &BackupEstimate,
     stored_bytes: u64,
     policy: &Policy,
-    was: Option<Strain>,
-) -> Option<Strain> {
-    let over = |kind: Strain, needed: u64, bound: u64| {
+    was: Option<BackupLimit>,
+) -> Option<BackupLimit> {
+    let over = |kind: BackupLimit, needed: u64, bound: u64| {
         let percent = if was == Some(kind) { LEAVE_PERCENT } else { ENTER_PERCENT };
         u128::from(needed) * 100 > u128::from(bound) * u128::from(percent)
     };
     let needed = stored_bytes.saturating_add(estimate.new_bytes);
     let time = policy.drain_ceiling.as_secs().saturating_mul(TIME_PERCENT) / 100;
-    if over(Strain::Quota, needed, policy.repository_quota_bytes) {
-        Some(Strain::Quota)
-    } else if over(Strain::Time, estimate.secs, time) {
-        Some(Strain::Time)
+    if over(BackupLimit::Quota, needed, policy.repository_quota_bytes) {
+        Some(BackupLimit::Quota)
+    } else if over(BackupLimit::Time, estimate.secs, time) {
+        Some(BackupLimit::Time)
     } else {
         None
     }
 }
 
-/// The strain for its owner, with what to do.
-pub fn told(strain: Strain, estimate: &BackupEstimate, stored_bytes: u64, policy: &Policy) -> String {
-    match strain {
-        Strain::Quota => format!(
+/// The warning for its owner, with what to do.
+pub fn warning(limit: BackupLimit, estimate: &BackupEstimate, stored_bytes: u64, policy: &Policy) -> String {
+    match limit {
+        BackupLimit::Quota => format!(
             "the next backup may not fit: {} in files are new, and {} of the quota of {} are left; leave something \
              out by an .ebbignore file (`ebb snapshot --dry-run` shows what is large), or forget old snapshots",
             gigabytes(estimate.new_bytes),
             gigabytes(policy.repository_quota_bytes.saturating_sub(stored_bytes)),
             gigabytes(policy.repository_quota_bytes),
         ),
-        Strain::Time => format!(
+        BackupLimit::Time => format!(
             "a backup now would take about {}, and a machine is given {} for its last one; take one while it runs \
              (`ebb snapshot`), or leave something out by an .ebbignore file",
             Duration::from_mins(estimate.secs.div_ceil(60)),
@@ -78,11 +68,11 @@ mod tests {
 
     /// A quota of 200 GB and a drain of two hours.
     #[track_caller]
-    fn check(new_gb: u64, stored_gb: u64, mins: u64, was: Option<Strain>, expect: Option<Strain>) {
+    fn check(new_gb: u64, stored_gb: u64, mins: u64, was: Option<BackupLimit>, expect: Option<BackupLimit>) {
         let policy = Policy::default();
         assert_eq!((policy.repository_quota_bytes, policy.drain_ceiling.as_secs()), (200 * GB, 7200));
         let estimate = BackupEstimate { bytes: 0, new_bytes: new_gb * GB, secs: mins * 60, at_least: false };
-        assert_eq!(strain(&estimate, stored_gb * GB, &policy, was), expect);
+        assert_eq!(exceeded(&estimate, stored_gb * GB, &policy, was), expect);
     }
 
     #[test]
@@ -93,25 +83,25 @@ mod tests {
 
     #[test]
     fn what_is_new_and_what_is_stored_count_together() {
-        check(101, 100, 1, None, Some(Strain::Quota));
-        check(1, 200, 1, None, Some(Strain::Quota));
-        check(0, 201, 1, None, Some(Strain::Quota));
+        check(101, 100, 1, None, Some(BackupLimit::Quota));
+        check(1, 200, 1, None, Some(BackupLimit::Quota));
+        check(0, 201, 1, None, Some(BackupLimit::Quota));
     }
 
     #[test]
     fn a_long_backup_is_told_before_it_is_too_long() {
-        check(1, 1, 91, None, Some(Strain::Time));
-        check(150, 100, 600, None, Some(Strain::Quota));
+        check(1, 1, 91, None, Some(BackupLimit::Time));
+        check(150, 100, 600, None, Some(BackupLimit::Quota));
     }
 
     #[test]
     fn it_is_over_only_well_below_its_bound() {
-        check(80, 100, 1, Some(Strain::Quota), Some(Strain::Quota));
-        check(60, 100, 1, Some(Strain::Quota), None);
-        check(1, 1, 80, Some(Strain::Time), Some(Strain::Time));
-        check(1, 1, 70, Some(Strain::Time), None);
+        check(80, 100, 1, Some(BackupLimit::Quota), Some(BackupLimit::Quota));
+        check(60, 100, 1, Some(BackupLimit::Quota), None);
+        check(1, 1, 80, Some(BackupLimit::Time), Some(BackupLimit::Time));
+        check(1, 1, 70, Some(BackupLimit::Time), None);
         // One kind does not lower the bound of the other.
-        check(80, 100, 1, Some(Strain::Time), None);
+        check(80, 100, 1, Some(BackupLimit::Time), None);
     }
 
     #[test]
@@ -119,15 +109,15 @@ mod tests {
         let estimate =
             BackupEstimate { bytes: u64::MAX, new_bytes: u64::MAX, secs: u64::MAX, at_least: true };
         let policy = Policy::default();
-        assert_eq!(strain(&estimate, u64::MAX, &policy, None), Some(Strain::Quota));
-        assert!(told(Strain::Time, &estimate, 0, &policy).contains("ebb snapshot"));
+        assert_eq!(exceeded(&estimate, u64::MAX, &policy, None), Some(BackupLimit::Quota));
+        assert!(warning(BackupLimit::Time, &estimate, 0, &policy).contains("ebb snapshot"));
     }
 
     #[test]
     fn owners_read_what_to_do() {
         let estimate = BackupEstimate { bytes: 90 * GB, new_bytes: 12 * GB, secs: 7000, at_least: false };
         let policy = Policy::default();
-        insta::assert_snapshot!(told(Strain::Quota, &estimate, 196_900_000_000, &policy), @"the next backup may not fit: 12.0 GB in files are new, and 3.1 GB of the quota of 200.0 GB are left; leave something out by an .ebbignore file (`ebb snapshot --dry-run` shows what is large), or forget old snapshots");
-        insta::assert_snapshot!(told(Strain::Time, &estimate, 0, &policy), @"a backup now would take about 1h57m, and a machine is given 2h for its last one; take one while it runs (`ebb snapshot`), or leave something out by an .ebbignore file");
+        insta::assert_snapshot!(warning(BackupLimit::Quota, &estimate, 196_900_000_000, &policy), @"the next backup may not fit: 12.0 GB in files are new, and 3.1 GB of the quota of 200.0 GB are left; leave something out by an .ebbignore file (`ebb snapshot --dry-run` shows what is large), or forget old snapshots");
+        insta::assert_snapshot!(warning(BackupLimit::Time, &estimate, 0, &policy), @"a backup now would take about 1h57m, and a machine is given 2h for its last one; take one while it runs (`ebb snapshot`), or leave something out by an .ebbignore file");
     }
 }

@@ -152,7 +152,7 @@ impl<H: Store + Alarm + Observer> Driver<'_, H> {
     async fn decide(&self, input: Input, alarm: Standing) -> Result<Settled, H::Error> {
         let now = self.host.now();
         let Stored { record: before, alarm_at: set_for } = self.host.load()?;
-        let context = Context { now, policy: self.policy, heard_at: self.host.heard_at(&before) };
+        let context = Context { now, policy: self.policy, last_seen_at: self.host.last_seen_at(&before) };
         let Decision { next, effect, wake_at, notes, refusal } = decide(&before, input, &context);
         let next = Rc::new(next);
         let standing = set_for.filter(|at| alarm == Standing::Stands && !is_lost(*at, now));

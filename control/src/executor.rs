@@ -2,7 +2,7 @@
 //!
 //! Every effect here may be repeated: it looks before it creates, and takes "not there" as done where it deletes. It
 //! decides nothing: whatever comes back is an [`EffectOutcome`] for [`crate::lifecycle`]. The Worker and the simulation
-//! run this same code over different [`Http`] and [`Vault`].
+//! run this same code over different [`Http`] and [`ControlStore`].
 
 use crate::cloudflare::{self, Cloudflare, EnsureRecord, RecordFilter, RecordSpec};
 use crate::hetzner::{
@@ -11,7 +11,7 @@ use crate::hetzner::{
     UpdateLabels, VendorError,
 };
 use crate::http::{Http, Retry};
-use crate::lifecycle::{EffectOutcome, Neighbours, failure};
+use crate::lifecycle::{EffectOutcome, Peers, failure};
 use crate::money::caps::Spending;
 use crate::names;
 use crate::placement::Placement;
@@ -35,7 +35,7 @@ pub const RECEIPT_SLICE: usize = 15;
 
 /// The control plane's own storage and its knowledge of how a machine starts.
 #[allow(async_fn_in_trait)] // single-threaded on purpose, as in `Http`
-pub trait Vault {
+pub trait ControlStore {
     /// Size in bytes of an object of the workspace's repository (`data/…`, `snapshots/…`), `None` where it is absent.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ pub trait Vault {
     ///
     /// # Errors
     /// A sentence, where the index does not answer.
-    async fn neighbours(&self, record: &Record) -> Result<Neighbours, String>;
+    async fn peers(&self, record: &Record) -> Result<Peers, String>;
 
     /// Reserves what the workspace's next machine costs at worst. Repeatable: what stands is left as it is.
     ///
@@ -77,13 +77,13 @@ pub trait Vault {
 }
 
 /// Where effects happen.
-pub struct Shore<'a, H, V> {
+pub struct Executor<'a, H, V> {
     /// The provider of machines.
     pub hetzner: &'a Hetzner<H>,
     /// The provider of names.
     pub cloudflare: &'a Cloudflare<H>,
     /// Our own storage.
-    pub vault: &'a V,
+    pub store: &'a V,
     /// Whose resources are ours.
     pub install: &'a str,
     /// The zone's id at the provider of names.
@@ -96,11 +96,11 @@ pub struct Shore<'a, H, V> {
     pub now: Timestamp,
 }
 
-impl<H: Http, V: Vault> Shore<'_, H, V> {
+impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     /// Performs an effect for a record that was saved with it in flight.
     pub async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
         let outcome = match effect {
-            Effect::Reserve => match self.vault.reserve(record).await {
+            Effect::Reserve => match self.store.reserve(record).await {
                 Ok(Reserved::Stands(quote)) => Ok(EffectOutcome::Reserved(quote)),
                 Ok(Reserved::Refused(failure)) => Ok(EffectOutcome::Refused(failure)),
                 Err(reason) => Err(put_off(format!("the check of your spending cap: {reason}"))),
@@ -117,16 +117,16 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             Effect::DeleteServer => self.delete_server(record).await,
             Effect::DeleteDns => self.delete_dns(record).await,
             Effect::CheckReceipt => self.check_receipt(record).await,
-            Effect::CheckSpending => Ok(match self.vault.spending(record).await {
+            Effect::CheckSpending => Ok(match self.store.spending(record).await {
                 Ok(Some(spending)) => EffectOutcome::Spending(spending),
                 // Looked at again next time: money that cannot be counted stops no work.
                 Ok(None) | Err(_) => EffectOutcome::Done,
             }),
             Effect::Purge => {
-                self.vault.shred(record).await.map(|()| EffectOutcome::Done).map_err(storage_later)
+                self.store.shred(record).await.map(|()| EffectOutcome::Done).map_err(storage_later)
             }
-            Effect::LookAround => {
-                let seen = self.vault.neighbours(record).await.map(EffectOutcome::Neighbours);
+            Effect::CheckPeers => {
+                let seen = self.store.peers(record).await.map(EffectOutcome::Peers);
                 seen.map_err(|reason| put_off(format!("a look at the other workspaces: {reason}")))
             }
             Effect::DeleteImage { image } => self.delete_image(image).await,
@@ -153,12 +153,12 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
             self.label_address(&server, record).await;
             return Ok(EffectOutcome::Exists(adopt(server, record)));
         }
-        let user_data = self.vault.user_data(record).await.map_err(storage_later)?;
+        let user_data = self.store.user_data(record).await.map_err(storage_later)?;
         let placement = &record.spec.placement;
         let spec = ServerSpec {
             name: names::server_name(&record.id, record.generation),
             server_type: placement.size.clone(),
-            image: match record.salvages {
+            image: match record.salvage_image_id {
                 Some(image) => ImageRef::Id(ImageId(image)),
                 None => ImageRef::Named(record.spec.image.clone()),
             },
@@ -198,7 +198,7 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
 
     /// Whether a server cannot be made because the image that it would be made from is gone.
     async fn is_without_image(&self, record: &Record) -> Result<bool, EffectOutcome> {
-        let Some(image) = record.salvages else { return Ok(false) };
+        let Some(image) = record.salvage_image_id else { return Ok(false) };
         let found = self.outcome(self.hetzner.image(ImageId(image)).await).map_err(nothing_landed)?;
         Ok(matches!(found, Lookup::Gone))
     }
@@ -378,13 +378,13 @@ impl<H: Http, V: Vault> Shore<'_, H, V> {
     async fn check_receipt(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
         let Some(pending) = &record.pending else { return Ok(EffectOutcome::ReceiptChecked { packs: 0 }) };
         let snapshot = format!("snapshots/{}", pending.receipt.snapshot);
-        if self.vault.object_size(record, &snapshot).await.map_err(storage_later)?.is_none() {
+        if self.store.object_size(record, &snapshot).await.map_err(storage_later)?.is_none() {
             return Ok(EffectOutcome::ReceiptWrong { problem: format!("{snapshot} is not in storage") });
         }
         let slice = pending.unchecked.len().min(RECEIPT_SLICE);
         for pack in pending.unchecked.iter().rev().take(slice) {
             let path = format!("data/{}", pack.name);
-            let problem = match self.vault.object_size(record, &path).await.map_err(storage_later)? {
+            let problem = match self.store.object_size(record, &path).await.map_err(storage_later)? {
                 Some(size) if size == pack.size => continue,
                 Some(size) => format!("{path} has {size} bytes in storage and {} in the receipt", pack.size),
                 None => format!("{path} is not in storage"),

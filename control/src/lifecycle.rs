@@ -23,8 +23,8 @@ mod tests;
 
 pub(crate) use draft::failure;
 pub use draft::{Context, Decision, Note, Refusal};
-pub use input::{Command, EffectOutcome, Heard, Input, Neighbours, PortAccess};
-pub use repository_lock::crowding;
+pub use input::{Command, EffectOutcome, Heard, Input, Peers, PortAccess};
+pub use repository_lock::object_count_warning;
 #[cfg(test)]
 pub(crate) use tests::new_record as a_record;
 

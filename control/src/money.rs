@@ -7,4 +7,4 @@ pub mod caps;
 pub mod quote;
 
 pub use crate::amount::{Amount, InvalidAmount};
-pub use quote::{Quote, Rate, Worst, reserved, worst_hours};
+pub use quote::{PriceQuote, Rate, Worst, reserved, worst_hours};

@@ -1,7 +1,7 @@
 //! The provider gate: how many calls the providers' rate limits still allow, and whose turn it is.
 //!
-//! Pure: one [`Gate`] is held by one object for a whole provider project, which passes in the time. Whatever is about
-//! to call a provider asks once for all the calls that it may make ([`Gate::ask`]) and reports afterwards what it sent
+//! Pure: one [`RateLimiter`] is held by one object for a whole provider project, which passes in the time. Whatever is about
+//! to call a provider asks once for all the calls that it may make ([`RateLimiter::ask`]) and reports afterwards what it sent
 //! and what the answers' headers said ([`Report`]). Headers only ever lower what the gate believes. What ends a
 //! machine goes first: a share is kept that nothing else may use, so that no listing and no create delays a delete.
 
@@ -40,7 +40,7 @@ pub enum Urgency {
 
 /// What somebody is about to call, at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Need {
+pub struct CallCost {
     /// Calls to the provider of machines.
     pub machines: u32,
     /// Calls to the provider of names.
@@ -49,7 +49,7 @@ pub struct Need {
     pub urgency: Urgency,
 }
 
-impl Need {
+impl CallCost {
     /// What an effect may call; `None` where it calls no provider.
     pub fn of(effect: Effect) -> Option<Self> {
         let need = |machines, names, urgency| Some(Self { machines, names, urgency });
@@ -70,7 +70,7 @@ impl Need {
             | Effect::CheckReceipt
             | Effect::CheckSpending
             | Effect::Purge
-            | Effect::LookAround => None,
+            | Effect::CheckPeers => None,
         }
     }
 
@@ -106,19 +106,19 @@ pub struct Levels {
 
 /// What one provider project may still call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
+pub struct RateLimiter {
     machines: Bucket,
     names: Bucket,
 }
 
-impl Gate {
+impl RateLimiter {
     /// Full, with the limits that the providers document.
     pub fn new(now: Timestamp) -> Self {
         Self { machines: Bucket::machines(now), names: Bucket::names(now) }
     }
 
     /// Grants all of the calls, or none.
-    pub fn ask(&mut self, need: Need, now: Timestamp) -> Verdict {
+    pub fn ask(&mut self, need: CallCost, now: Timestamp) -> Verdict {
         let machines = self.machines.fits(need.machines, need.urgency, now);
         let names = self.names.fits(need.names, need.urgency, now);
         match (machines, names) {

@@ -14,9 +14,9 @@ mod spec;
 
 pub use effect::Effect;
 pub use money::{MachineMoney, Warm};
-pub use parts::{Dns, InFlight, OldImage, Pause, PendingReceipt, Server};
-pub use phase::{DrainReason, Phase, RescueStep, ServerStatus, Wanted};
-pub use rights::{Grant, Recalled, Tidying};
+pub use parts::{BackupLimit, Dns, InFlight, OldImage, Pause, PendingReceipt, Server};
+pub use phase::{DesiredState, DrainReason, Phase, RescueStep, ServerStatus};
+pub use rights::{Recalled, RepositoryLock, Tidying};
 pub use spec::{NewWorkspace, Spec};
 
 pub use crate::placement::Placement;
@@ -51,10 +51,11 @@ pub struct Record {
     /// Why, a sentence.
     pub because: String,
     /// What the next backup would not fit into, as its owner was told last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strain: Option<crate::backup_capacity::Strain>,
+    #[serde(default, rename = "strain", skip_serializing_if = "Option::is_none")]
+    pub backup_exceeds: Option<BackupLimit>,
     /// What is wanted of it.
-    pub wanted: Wanted,
+    #[serde(rename = "wanted")]
+    pub desired: DesiredState,
     /// Number of the current or last machine; 0 before the first.
     pub generation: Generation,
     /// When the current machine was asked for: the lifetime counts from here.
@@ -79,11 +80,11 @@ pub struct Record {
     #[serde(default)]
     pub restore: Option<String>,
     /// Snapshot that the owner chose for the next wake, instead of the newest.
-    #[serde(default)]
-    pub chosen: Option<String>,
+    #[serde(default, rename = "chosen")]
+    pub restore_snapshot_chosen: Option<String>,
     /// When the machine was last heard of, as of the last alarm: what is left when memory and sockets are gone.
-    #[serde(default)]
-    pub last_heard_at: Option<Timestamp>,
+    #[serde(default, rename = "last_heard_at")]
+    pub last_seen_at: Option<Timestamp>,
     /// When the provider first said that a server we count on does not exist; believed after a second look.
     #[serde(default)]
     pub vanished_at: Option<Timestamp>,
@@ -113,8 +114,8 @@ pub struct Record {
     pub receipt_problem: Option<String>,
     /// The machine was told to go on after it had frozen. Until it says that it stands still no more, it is told nothing
     /// else, and its freeze proves nothing: it may end any moment.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub thaws: bool,
+    #[serde(default, rename = "thaws", skip_serializing_if = "std::ops::Not::not")]
+    pub thaw_requested: bool,
     /// The verified snapshot that lets this generation's machine go.
     #[serde(default)]
     pub final_snapshot: Option<String>,
@@ -131,8 +132,8 @@ pub struct Record {
     #[serde(default)]
     pub tidy_again_at: Option<Timestamp>,
     /// So many objects of one kind were found in the repository, where that is near to too many.
-    #[serde(default)]
-    pub crowded: Option<u32>,
+    #[serde(default, rename = "crowded")]
+    pub object_count_warned: Option<u32>,
     /// When a machine last removed all that it was told to, or had nothing to remove for the first time.
     #[serde(default)]
     pub tidied_at: Option<Timestamp>,
@@ -143,8 +144,8 @@ pub struct Record {
     #[serde(default)]
     pub recalled: Vec<Recalled>,
     /// The owner's exclusive right to change the repository; machines wait for its end.
-    #[serde(default)]
-    pub grant: Option<Grant>,
+    #[serde(default, rename = "grant")]
+    pub lock: Option<RepositoryLock>,
     /// Number of snapshots asked for.
     #[serde(default)]
     pub snapshots_wanted: u64,
@@ -167,8 +168,8 @@ pub struct Record {
     #[serde(default)]
     pub rescue_image_warned: bool,
     /// The rescue image that the machine of this generation is made from, only to bring what it holds into storage.
-    #[serde(default)]
-    pub salvages: Option<u64>,
+    #[serde(default, rename = "salvages")]
+    pub salvage_image_id: Option<u64>,
     /// Images that are to be deleted at their time: what they held is in storage, was given up, or was passed over.
     #[serde(default)]
     pub old_images: Vec<OldImage>,
@@ -179,8 +180,8 @@ pub struct Record {
     #[serde(default)]
     pub silence_from: Option<Timestamp>,
     /// What was lost, where something was.
-    #[serde(default)]
-    pub lost: Option<String>,
+    #[serde(default, rename = "lost")]
+    pub data_loss_note: Option<String>,
     /// What the current machine costs and how it stands to its owner's caps.
     #[serde(default)]
     pub money: MachineMoney,
@@ -207,8 +208,8 @@ impl Record {
             phase: Phase::Requested,
             since: now,
             because: "the owner asked for it".to_owned(),
-            strain: None,
-            wanted: Wanted::Awake,
+            backup_exceeds: None,
+            desired: DesiredState::Awake,
             generation: Generation(1),
             woke_at: now,
             worst_case: new.worst_case,
@@ -218,8 +219,8 @@ impl Record {
             last_create_at: None,
             machine_key: None,
             restore: None,
-            chosen: None,
-            last_heard_at: None,
+            restore_snapshot_chosen: None,
+            last_seen_at: None,
             vanished_at: None,
             image_missed_at: None,
             in_flight: None,
@@ -229,17 +230,17 @@ impl Record {
             reboot_asked_at: None,
             pending: None,
             receipt_problem: None,
-            thaws: false,
+            thaw_requested: false,
             final_snapshot: None,
             snapshots: Vec::new(),
             due: Vec::new(),
             tidying: None,
             tidy_again_at: None,
-            crowded: None,
+            object_count_warned: None,
             tidied_at: Some(now),
             forgotten: Vec::new(),
             recalled: Vec::new(),
-            grant: None,
+            lock: None,
             snapshots_wanted: 0,
             holds: Vec::new(),
             public_ports: Vec::new(),
@@ -247,11 +248,11 @@ impl Record {
             rescue_image: None,
             rescue_image_expires_at: None,
             rescue_image_warned: false,
-            salvages: None,
+            salvage_image_id: None,
             old_images: Vec::new(),
             held_until: None,
             silence_from: None,
-            lost: None,
+            data_loss_note: None,
             money: MachineMoney::default(),
         }
     }
@@ -262,8 +263,8 @@ impl Record {
     }
 
     /// The grant in force.
-    pub fn live_grant(&self, now: Timestamp) -> Option<&Grant> {
-        self.grant.as_ref().filter(|grant| grant.until > now)
+    pub fn live_lock(&self, now: Timestamp) -> Option<&RepositoryLock> {
+        self.lock.as_ref().filter(|grant| grant.until > now)
     }
 
     /// Whether a machine of this generation may remove from the repository now: before it is ready, in the time that
@@ -274,7 +275,7 @@ impl Record {
         boots
             && generation == self.generation
             && begun.is_some_and(|until| now < until)
-            && self.live_grant(now).is_none()
+            && self.live_lock(now).is_none()
     }
 
     /// Whether a machine of this generation may add to the repository now.

@@ -1,9 +1,9 @@
 //! What a request for a machine has to reserve, as the record stands. The caps decide in the index whether it may.
 
-use crate::money::quote::Quote;
+use crate::money::quote::PriceQuote;
 use crate::placement::Placement;
 use crate::record::{Phase, Record};
-use ebbtide_api::workspace::Cost;
+use ebbtide_api::money::Cost;
 use ebbtide_api::{Duration, Generation, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reserved {
     /// It is reserved, at these rates where they are known.
-    Stands(Option<Quote>),
+    Stands(Option<PriceQuote>),
     /// A cap does not allow it.
     Refused(ebbtide_api::workspace::Failure),
 }
 
 /// What a request for a machine, or for more of one, has to reserve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Terms {
+pub struct ReservationRequest {
     /// Number of the machine that a wake or a retry would start; `None` where none would be.
     pub next: Option<Generation>,
     /// Number of the machine that there is, or will be without being asked for again.
@@ -26,7 +26,7 @@ pub struct Terms {
     /// Where the next machine may go.
     pub placements: Vec<Placement>,
     /// Rates of the machine that there is: of its place, once it has one.
-    pub quote: Option<Quote>,
+    pub quote: Option<PriceQuote>,
     /// What that one reserves.
     pub worst_case: Option<Cost>,
     /// Its lifetime.
@@ -35,34 +35,36 @@ pub struct Terms {
     pub woke_at: Timestamp,
 }
 
-/// The terms of a workspace as it stands.
-pub fn terms(record: &Record, now: Timestamp) -> Terms {
-    let spec = &record.spec;
-    let money = &record.money;
-    let exists = record.phase.may_have_machine() || record.phase == Phase::Requested;
-    // A drain that can be taken back starts no machine, unless a cap is why it drains.
-    let ends = match &record.phase {
-        Phase::Asleep | Phase::Failed { .. } | Phase::Destroying { .. } => true,
-        Phase::Draining { frozen, .. } => (*frozen && !record.may_thaw(now)) || money.over_cap,
-        Phase::Silent { draining, .. } => draining.is_some() && money.over_cap,
-        Phase::Requested
-        | Phase::Provisioning { .. }
-        | Phase::Booting { .. }
-        | Phase::Running
-        | Phase::Rescuing { .. }
-        | Phase::Deleted { .. } => false,
-    };
-    let placed = |quote: &Quote| match money.rate() {
-        Some(rate) => Quote { rates: vec![rate.clone()], ..quote.clone() },
-        None => quote.clone(),
-    };
-    Terms {
-        next: ends.then(|| record.generation.next()),
-        current: exists.then_some(record.generation),
-        placements: std::iter::once(&spec.placement).chain(&spec.fallbacks).cloned().collect(),
-        quote: money.quote.as_ref().map(placed),
-        worst_case: record.worst_case.clone(),
-        lifetime: spec.lifetime,
-        woke_at: record.woke_at,
+impl ReservationRequest {
+    /// That of a workspace as it stands.
+    pub fn of(record: &Record, now: Timestamp) -> Self {
+        let spec = &record.spec;
+        let money = &record.money;
+        let exists = record.phase.may_have_machine() || record.phase == Phase::Requested;
+        // A drain that can be taken back starts no machine, unless a cap is why it drains.
+        let ends = match &record.phase {
+            Phase::Asleep | Phase::Failed { .. } | Phase::Destroying { .. } => true,
+            Phase::Draining { frozen, .. } => (*frozen && !record.may_thaw(now)) || money.over_cap,
+            Phase::Silent { draining, .. } => draining.is_some() && money.over_cap,
+            Phase::Requested
+            | Phase::Provisioning { .. }
+            | Phase::Booting { .. }
+            | Phase::Running
+            | Phase::Rescuing { .. }
+            | Phase::Deleted { .. } => false,
+        };
+        let placed = |quote: &PriceQuote| match money.rate() {
+            Some(rate) => PriceQuote { rates: vec![rate.clone()], ..quote.clone() },
+            None => quote.clone(),
+        };
+        Self {
+            next: ends.then(|| record.generation.next()),
+            current: exists.then_some(record.generation),
+            placements: std::iter::once(&spec.placement).chain(&spec.fallbacks).cloned().collect(),
+            quote: money.quote.as_ref().map(placed),
+            worst_case: record.worst_case.clone(),
+            lifetime: spec.lifetime,
+            woke_at: record.woke_at,
+        }
     }
 }

@@ -60,7 +60,8 @@ pub fn kept(list: &[SnapshotSummary], rule: &Retention, pinned: &BTreeSet<&str>)
 pub fn thin(record: &mut Record, policy: &Policy, now: Timestamp) {
     let rule = record.spec.retention.unwrap_or(policy.retention);
     record.recalled.retain(|recalled| now < recalled.until);
-    let pinned = [&record.restore, &record.chosen, &record.final_snapshot].into_iter().flatten();
+    let pinned =
+        [&record.restore, &record.restore_snapshot_chosen, &record.final_snapshot].into_iter().flatten();
     let pinned = pinned.chain(record.recalled.iter().map(|recalled| &recalled.snapshot));
     let pinned: BTreeSet<&str> = pinned.map(String::as_str).collect();
     let mut keep = kept(&record.snapshots, &rule, &pinned).into_iter();
@@ -109,7 +110,7 @@ pub fn put_back(list: &mut Vec<SnapshotSummary>, snapshot: SnapshotSummary, leas
 
 /// What the machine of a new generation tidies before it restores; `None` where it is not worth its while yet.
 pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Tidying> {
-    let restores = record.salvages.is_none() && record.restore.is_some();
+    let restores = record.salvage_image_id.is_none() && record.restore.is_some();
     if !restores || record.spec.persistence == Persistence::None || record.due.is_empty() {
         return None;
     }

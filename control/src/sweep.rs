@@ -16,7 +16,7 @@ pub mod turn;
 pub mod walk;
 
 use crate::policy::Policy;
-use crate::record::{Phase, Record, Wanted, plus};
+use crate::record::{DesiredState, Phase, Record, plus};
 use ebbtide_api::sweep::SweepVerdict;
 use ebbtide_api::workspace::{OnUnsaved, RescueChoice, State};
 use ebbtide_api::{Duration, Generation, Timestamp, WorkspaceId};
@@ -83,13 +83,13 @@ impl Fate {
             may_have_machine: record.phase.may_have_machine(),
             hard_end: record.hard_end_at(policy),
             holds: record.spec.on_unsaved == OnUnsaved::Hold,
-            saved: record.final_snapshot.is_some() || record.wanted == Wanted::Discarded,
+            saved: record.final_snapshot.is_some() || record.desired == DesiredState::Discarded,
             refuses_image: record.spec.rescue_image == RescueChoice::Refuse,
             server: record.server.as_ref().map(|server| server.id),
             images: record
                 .rescue_image
                 .into_iter()
-                .chain(record.salvages)
+                .chain(record.salvage_image_id)
                 .chain(record.old_images.iter().map(|old| old.image))
                 .collect(),
             waits: record.rescue_image.zip(record.rescue_image_expires_at),

@@ -6,9 +6,9 @@ use super::machine::Packs;
 use ebbtide_api::workspace::Failure;
 use ebbtide_cloud_sim::model::wire::{Delivery, HETZNER_PREFIX};
 use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server};
-use ebbtide_control::executor::Vault;
+use ebbtide_control::executor::ControlStore;
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
-use ebbtide_control::lifecycle::Neighbours;
+use ebbtide_control::lifecycle::Peers;
 use ebbtide_control::record::Record;
 use ebbtide_control::reservation::Reserved;
 use ebbtide_control::secret::SecretText;
@@ -141,7 +141,7 @@ impl Http for &Outside {
     }
 }
 
-impl Vault for &Outside {
+impl ControlStore for &Outside {
     async fn object_size(&self, _record: &Record, path: &str) -> Result<Option<u64>, String> {
         if self.now_ms.get() < self.storage_down_until.get() {
             return Err("R2 answers 503".to_owned());
@@ -168,12 +168,12 @@ impl Vault for &Outside {
         Ok(Reserved::Refused(Failure { code, message, hint: String::new() }))
     }
 
-    async fn neighbours(&self, _record: &Record) -> Result<Neighbours, String> {
+    async fn peers(&self, _record: &Record) -> Result<Peers, String> {
         if self.now_ms.get() < self.storage_down_until.get() {
             return Err("D1 answers 503".to_owned());
         }
         let together = self.now_ms.get() < self.all_silent_until.get();
-        Ok(if together { Neighbours { silent: 9, awake: 0 } } else { Neighbours { silent: 0, awake: 9 } })
+        Ok(if together { Peers { silent: 9, awake: 0 } } else { Peers { silent: 0, awake: 9 } })
     }
 }
 

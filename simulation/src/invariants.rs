@@ -6,7 +6,7 @@ use super::machine::Machine;
 use super::object::Object;
 use ebbtide_api::backups::Persistence;
 use ebbtide_cloud_sim::model::ServerStatus;
-use ebbtide_control::record::{Phase, Wanted};
+use ebbtide_control::record::{DesiredState, Phase};
 use std::fmt;
 
 /// What is promised.
@@ -96,7 +96,7 @@ pub fn nothing_bills_unseen(object: &Object, outside: &Outside) -> Result<(), Br
 pub fn work_is_kept(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), Broken> {
     let record = &object.record;
     let unsaved = machine.work.saturating_sub(restorable(machine, object, outside));
-    let discarded = machine.discarded || record.wanted == Wanted::Discarded;
+    let discarded = machine.discarded || record.desired == DesiredState::Discarded;
     if unsaved == 0 || discarded || record.spec.persistence == Persistence::None {
         return Ok(());
     }
@@ -104,10 +104,10 @@ pub fn work_is_kept(machine: &Machine, object: &Object, outside: &Outside) -> Re
         outside.cloud.borrow().snapshots().any(|snapshot| snapshot.id == image && snapshot.available)
     });
     // What a salvage machine held is in the image that it was made from: ending it loses nothing.
-    if machine.salvages.is_some() && (image_stands || record.lost.is_some()) {
+    if machine.salvages.is_some() && (image_stands || record.data_loss_note.is_some()) {
         return Ok(());
     }
-    if image_stands || record.lost.is_some() {
+    if image_stands || record.data_loss_note.is_some() {
         return by_the_rules(machine, object, outside);
     }
     Err(Promise::WorkIsKept
@@ -118,9 +118,9 @@ pub fn work_is_kept(machine: &Machine, object: &Object, outside: &Outside) -> Re
 pub fn loss_is_told(machine: &Machine, object: &Object, outside: &Outside) -> Result<(), Broken> {
     let record = &object.record;
     let lost = machine.work > restorable(machine, object, outside) && machine.salvages.is_none();
-    let decided = record.wanted == Wanted::Discarded
+    let decided = record.desired == DesiredState::Discarded
         || record.spec.persistence == Persistence::None
-        || record.lost.is_some()
+        || record.data_loss_note.is_some()
         || record.rescue_image.is_some();
     if lost && !decided {
         return Err(Promise::WorkIsKept.broken("a server vanished with work on it, and nobody was told"));
@@ -157,7 +157,12 @@ pub fn image_goes_only_when_spared(
         .iter()
         .any(|known| packs.work_of.get(&known.snapshot).is_some_and(|had| *had >= work));
     let purged = matches!(record.phase, Phase::Deleted { purged: true, .. });
-    if work == 0 || saved || purged || record.lost.is_some() || record.wanted == Wanted::Discarded {
+    if work == 0
+        || saved
+        || purged
+        || record.data_loss_note.is_some()
+        || record.desired == DesiredState::Discarded
+    {
         return Ok(());
     }
     Err(Promise::WorkIsKept.broken(format!(
@@ -177,7 +182,7 @@ pub fn is_reserved(object: &Object, outside: &Outside) -> Result<(), Broken> {
 /// What a new machine restores: the newest verified snapshot, since nobody here chooses another.
 pub fn restores_the_newest(object: &Object) -> Result<(), Broken> {
     let record = &object.record;
-    if record.salvages.is_some() {
+    if record.salvage_image_id.is_some() {
         return Ok(());
     }
     let newest = record.snapshots.iter().find(|snapshot| snapshot.generation < record.generation);

@@ -5,7 +5,7 @@ use super::faults::{Dice, Kind};
 use super::{ODDS, at};
 use ebbtide_cloud_sim::model::wire::{CLOUDFLARE_PREFIX, HETZNER_PREFIX};
 use ebbtide_control::cloudflare::Cloudflare;
-use ebbtide_control::executor::Shore;
+use ebbtide_control::executor::Executor;
 use ebbtide_control::hetzner::{Hetzner, SshKeyId};
 use ebbtide_control::lifecycle::{Context, Decision, Effect, EffectOutcome, Input, Refusal, decide};
 use ebbtide_control::policy::Policy;
@@ -120,9 +120,12 @@ impl Object {
         self.decisions += 1;
         let now_ms = outside.now_ms.get();
         let spent = matches!(input, Input::Tick { .. });
-        let heard_at = self.heard_ms.filter(|(generation, _)| *generation == self.record.generation.0);
-        let context =
-            Context { now: at(now_ms), policy: &self.policy, heard_at: heard_at.map(|(_, ms)| at(ms)) };
+        let last_seen_at = self.heard_ms.filter(|(generation, _)| *generation == self.record.generation.0);
+        let context = Context {
+            now: at(now_ms),
+            policy: &self.policy,
+            last_seen_at: last_seen_at.map(|(_, ms)| at(ms)),
+        };
         let said = self.trace.lines.is_some().then(|| said(&input));
         let Decision { next, effect, wake_at, notes, refusal } = decide(&self.record, input, &context);
         if let Some(said) = said {
@@ -191,10 +194,10 @@ impl Object {
             "cloudflare-token".to_owned().into(),
         );
         let zone_id = outside.cloud.borrow().zone_id();
-        let shore = Shore {
+        let shore = Executor {
             hetzner: &hetzner,
             cloudflare: &cloudflare,
-            vault: &outside,
+            store: &outside,
             install: "simulated",
             zone_id: &zone_id,
             ssh_keys: &[] as &[SshKeyId],

@@ -17,8 +17,8 @@ use ebbtide_api::Duration;
 use ebbtide_api::workspace::{Hold, OnUnsaved, State};
 use ebbtide_cloud_sim::model::ServerStatus;
 use ebbtide_control::lifecycle::{Command, Input};
-use ebbtide_control::record::{Phase, Wanted};
-use ebbtide_control::reservation::terms;
+use ebbtide_control::record::{DesiredState, Phase};
+use ebbtide_control::reservation::ReservationRequest;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A walk that takes more steps than this is stuck.
@@ -141,7 +141,7 @@ impl Walk {
         report.effects = self.object.effects;
         report.decisions = self.object.decisions;
         report.calls_struck = self.outside.struck.get();
-        report.told_lost = u64::from(self.object.record.lost.is_some());
+        report.told_lost = u64::from(self.object.record.data_loss_note.is_some());
         report.count(&self.dice.struck);
         *report.states.entry(self.object.record.state().as_str()).or_default() += 1;
         if let Some(broken) = &broken {
@@ -266,7 +266,7 @@ impl Walk {
 
     fn decide(&mut self, input: Input) -> Result<Taken, Broken> {
         let before = self.object.record.state();
-        let (image, salvages) = (self.object.record.rescue_image, self.object.record.salvages);
+        let (image, salvages) = (self.object.record.rescue_image, self.object.record.salvage_image_id);
         let generation = self.object.record.generation;
         let lateness_ms = self.object.policy.alarm_lateness.as_secs() as i64 * 1000;
         if self.object.alarm_due_ms.is_some_and(|due| self.now() - due >= lateness_ms) {
@@ -285,8 +285,8 @@ impl Walk {
         }
         self.report.rescued += u64::from(record.rescue_image.is_some() && image.is_none());
         let spared = salvages.is_some() && image.is_some() && record.rescue_image.is_none();
-        self.report.salvaged += u64::from(spared && record.lost.is_none());
-        if record.wanted == Wanted::Discarded && matches!(record.phase, Phase::Destroying { .. }) {
+        self.report.salvaged += u64::from(spared && record.data_loss_note.is_none());
+        if record.desired == DesiredState::Discarded && matches!(record.phase, Phase::Destroying { .. }) {
             // Undoing the deletion later brings no machine back.
             self.machines.values_mut().for_each(|machine| machine.discarded = true);
         }
@@ -442,14 +442,14 @@ impl Walk {
                 ends_at: at(now + rng.i64(1..60) * MINUTE_MS),
             }),
             18 => Command::ReleaseHold { id: "h".to_owned() },
-            19 => Command::TakeGrant { by: "the owner's restic".to_owned() },
-            20 => Command::EndGrant { by: "the owner's restic".to_owned() },
+            19 => Command::TakeLock { by: "the owner's restic".to_owned() },
+            20 => Command::ReleaseLock { by: "the owner's restic".to_owned() },
             _ if rng.bool() => Command::Reboot,
             _ => Command::Snapshot,
         };
         // The API reserves a machine before it asks for one, and asks for none that a cap refuses.
         let begins = matches!(command, Command::Wake { .. } | Command::Retry);
-        let next = terms(&self.object.record, at(now)).next.filter(|_| begins);
+        let next = ReservationRequest::of(&self.object.record, at(now)).next.filter(|_| begins);
         let refused = next.is_some_and(|next| self.outside.reserve(next.0) != Ok(true));
         if refused || self.is_away() { Ok(()) } else { self.decide(Input::Ask(command)).map(drop) }
     }

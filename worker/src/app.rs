@@ -16,7 +16,7 @@ use crate::r2::keychain::Keychain;
 use crate::subrequests::Calls;
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::hetzner::Hetzner;
-use ebbtide_control::rate_limit::{Need, Provider};
+use ebbtide_control::rate_limit::{CallCost, Provider};
 use std::rc::Rc;
 use worker::Env;
 
@@ -83,7 +83,7 @@ impl App {
     ///
     /// # Errors
     /// When to ask again.
-    pub async fn pass(&self, need: Need) -> Result<rate_limit::Pass, rate_limit::Wait> {
+    pub async fn pass(&self, need: CallCost) -> Result<rate_limit::Permit, rate_limit::RetryAfter> {
         rate_limit::ask(&self.env, &self.calls, need).await
     }
 

@@ -24,7 +24,7 @@ use crate::log::{self, Level};
 use crate::random::random;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
-use ebbtide_control::rate_limit::Need;
+use ebbtide_control::rate_limit::CallCost;
 use ebbtide_control::sweep::state::{PartState, SweepState};
 use ebbtide_control::sweep::turn::{order, turn_ends_at};
 use turn::{Ended, Sweeper, Trouble};
@@ -110,7 +110,7 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
         SweepMode::Off => None,
         SweepMode::On | SweepMode::DryRun => {
             let (machines, names) = LOOKS;
-            match sweeper.app.pass(Need::looks(machines, names)).await {
+            match sweeper.app.pass(CallCost::looks(machines, names)).await {
                 Ok(pass) => {
                     sweeper.open(pass);
                     None

@@ -105,7 +105,8 @@ fn circles(arrows: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
         }
         seen
     };
-    let inside: BTreeMap<&Module, BTreeSet<Module>> = arrows.keys().map(|from| (from, reachable(from))).collect();
+    let inside: BTreeMap<&Module, BTreeSet<Module>> =
+        arrows.keys().map(|from| (from, reachable(from))).collect();
     let both = |a: &Module, b: &Module| inside.get(a).is_some_and(|seen| seen.contains(b));
     let mut found = Vec::new();
     for (from, to) in arrows.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to))) {
@@ -140,7 +141,15 @@ fn a_circle_is_found_whatever_way_its_paths_are_written() {
     };
     let table: [(&[(&str, &str)], usize); 4] = [
         (&[("a", "use crate::{b::X, c};"), ("b", "fn f() { crate::a::g() }"), ("c", "")], 2),
-        (&[("a", "use crate::b::c::X;"), ("b", ""), ("b::c", "use super::d::Y;"), ("b::d", "use super::super::a;")], 3),
+        (
+            &[
+                ("a", "use crate::b::c::X;"),
+                ("b", ""),
+                ("b::c", "use super::d::Y;"),
+                ("b::d", "use super::super::a;"),
+            ],
+            3,
+        ),
         (&[("a", "use crate::b; // use crate::a"), ("b", "#[cfg(test)]\nmod tests { use crate::a; }")], 0),
         (&[("a", "mod b;\nuse b::X;"), ("a::b", "use super::Y;")], 0),
     ];

@@ -18,7 +18,7 @@ pub trait Host {
     fn now(&self) -> Timestamp;
 
     /// When the machine of this record's generation was last heard of.
-    fn heard_at(&self, record: &Record) -> Option<Timestamp>;
+    fn last_seen_at(&self, record: &Record) -> Option<Timestamp>;
 }
 
 /// A record with the time for which its alarm is set.

@@ -49,7 +49,7 @@ impl Memory {
         finish(Driver { host: self, policy }.take(input))
     }
 
-    fn drive(&self, begun: Option<Begun>, shore: &Shore<'_>, policy: &Policy) -> Result<(), Gone> {
+    fn drive(&self, begun: Option<Begun>, shore: &Executor<'_>, policy: &Policy) -> Result<(), Gone> {
         finish(Driver { host: self, policy }.drive(begun.expect("an effect was begun"), shore))
     }
 }
@@ -61,7 +61,7 @@ impl Host for Memory {
         at(self.now.get())
     }
 
-    fn heard_at(&self, _record: &Record) -> Option<Timestamp> {
+    fn last_seen_at(&self, _record: &Record) -> Option<Timestamp> {
         Some(self.now())
     }
 }
@@ -98,14 +98,14 @@ impl Observer for Memory {
 }
 
 /// A provider that answers as it is told, or not at all.
-struct Shore<'a> {
+struct Executor<'a> {
     memory: &'a Memory,
     outcomes: RefCell<Vec<EffectOutcome>>,
     calls: Cell<u32>,
     each: u32,
 }
 
-impl<'a> Shore<'a> {
+impl<'a> Executor<'a> {
     fn new(memory: &'a Memory, outcomes: impl IntoIterator<Item = EffectOutcome>) -> Self {
         let mut outcomes: Vec<EffectOutcome> = outcomes.into_iter().collect();
         outcomes.reverse();
@@ -113,7 +113,7 @@ impl<'a> Shore<'a> {
     }
 }
 
-impl Outside for Shore<'_> {
+impl Outside for Executor<'_> {
     type Error = Gone;
 
     async fn perform(&self, effect: Effect, record: &Record) -> Result<EffectOutcome, Gone> {
@@ -178,7 +178,7 @@ fn later(waiting_for: &str) -> EffectOutcome {
 fn everything_is_saved_and_the_alarm_set_before_anything_is_performed() {
     let (memory, policy) = (Memory::new(requested(), None), Policy::default());
     let settled = memory.wake(&policy).unwrap();
-    let shore = Shore::new(&memory, [EffectOutcome::Exists(server()), later("names")]);
+    let shore = Executor::new(&memory, [EffectOutcome::Exists(server()), later("names")]);
     memory.drive(settled.effect, &shore, &policy).unwrap();
     insta::assert_snapshot!(memory.steps().join("\n"));
 }
@@ -200,7 +200,7 @@ fn an_effect_that_was_given_up_meanwhile_is_left_to_its_successor() {
     let second = memory.wake(&policy).unwrap();
     assert_eq!(second.effect, None, "a pause comes first");
     memory.steps();
-    memory.drive(first, &Shore::new(&memory, []), &policy).unwrap();
+    memory.drive(first, &Executor::new(&memory, []), &policy).unwrap();
     assert_eq!(memory.steps(), Vec::<String>::new());
 }
 
@@ -208,7 +208,7 @@ fn an_effect_that_was_given_up_meanwhile_is_left_to_its_successor() {
 fn an_answer_that_does_not_come_in_time_may_have_landed() {
     let (memory, policy) = (Memory::new(requested(), None), Policy::default());
     let begun = memory.wake(&policy).unwrap().effect;
-    memory.drive(begun, &Shore::new(&memory, []), &policy).unwrap();
+    memory.drive(begun, &Executor::new(&memory, []), &policy).unwrap();
     let record = memory.record();
     assert!(matches!(record.phase, Phase::Provisioning { maybe_created: true, .. }), "{:?}", record.phase);
     assert_eq!(

@@ -7,7 +7,7 @@ use crate::record::sample;
 
 struct Nowhere;
 
-impl Vault for Nowhere {
+impl ControlStore for Nowhere {
     async fn object_size(&self, _record: &Record, _path: &str) -> Result<Option<u64>, String> {
         Ok(None)
     }
@@ -20,7 +20,7 @@ impl Vault for Nowhere {
         Ok("#cloud-config\n".into())
     }
 
-    async fn neighbours(&self, _record: &Record) -> Result<Neighbours, String> {
+    async fn peers(&self, _record: &Record) -> Result<Peers, String> {
         Err("the index is away".to_owned())
     }
 
@@ -32,7 +32,7 @@ impl Vault for Nowhere {
 fn salvage() -> Record {
     let placement = Placement { size: "tx23".into(), location: "tide1".into() };
     let mut record = sample::record(placement, Timestamp::UNIX_EPOCH);
-    record.salvages = Some(9);
+    record.salvage_image_id = Some(9);
     record.rescue_image = Some(9);
     record
 }
@@ -42,10 +42,10 @@ fn perform(effect: Effect, answers: &[(u16, &str)]) -> (EffectOutcome, Script) {
     let hetzner = Hetzner::new(&script, BASE.to_owned(), "hunter2".into());
     let cloudflare = Cloudflare::new(&script, BASE.to_owned(), "hunter2".into());
     let policy = Policy::default();
-    let shore = Shore {
+    let shore = Executor {
         hetzner: &hetzner,
         cloudflare: &cloudflare,
-        vault: &Nowhere,
+        store: &Nowhere,
         install: "home",
         zone_id: "z",
         ssh_keys: &[],
@@ -93,6 +93,6 @@ fn an_image_that_is_not_there_is_deleted_and_one_that_is_locked_waits() {
 
 #[test]
 fn an_index_that_does_not_answer_is_no_proof_that_nobody_else_is_silent() {
-    let (outcome, _) = perform(Effect::LookAround, &[]);
+    let (outcome, _) = perform(Effect::CheckPeers, &[]);
     assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
 }

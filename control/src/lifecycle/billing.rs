@@ -7,9 +7,10 @@
 use super::draft::{Context, Draft, failure};
 use super::phases::{destroy, drain};
 use crate::money::caps::{Alert, Caps, Spending, alerts};
-use crate::money::quote::Quote;
-use crate::record::{DrainReason, Effect, MachineMoney, Phase, Record, Wanted, Warm, minus, plus};
-use ebbtide_api::workspace::{Failure, Persistence};
+use crate::money::quote::PriceQuote;
+use crate::record::{DesiredState, DrainReason, Effect, MachineMoney, Phase, Record, Warm, minus, plus};
+use ebbtide_api::backups::Persistence;
+use ebbtide_api::workspace::Failure;
 use ebbtide_api::{Duration, Timestamp};
 
 const HOUR_SECS: i64 = 3600;
@@ -77,14 +78,14 @@ fn begin(record: &mut Record, context: &Context<'_>) {
 /// Whether the money for the next machine has to be reserved before it may begin: the wake waited for something, so that
 /// what was reserved for it may be gone, or nobody reserved anything (a salvage goes on into an ordinary wake).
 pub(super) fn must_reserve(record: &Record, context: &Context<'_>) -> bool {
-    record.wanted == Wanted::Awake && record.live_grant(context.now).is_none()
+    record.desired == DesiredState::Awake && record.live_lock(context.now).is_none()
 }
 
 /// It is reserved: the machine begins in this same decision.
-pub(super) fn reserved(draft: &mut Draft, quote: Option<Quote>) {
+pub(super) fn reserved(draft: &mut Draft, quote: Option<PriceQuote>) {
     stop_reserving(&mut draft.record);
     let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
-    if !rests || draft.record.wanted != Wanted::Awake {
+    if !rests || draft.record.desired != DesiredState::Awake {
         return;
     }
     draft.may_begin = true;
@@ -97,8 +98,8 @@ pub(super) fn reserved(draft: &mut Draft, quote: Option<Quote>) {
 pub(super) fn reservation_refused(draft: &mut Draft, failure: Failure, context: &Context<'_>) {
     stop_reserving(&mut draft.record);
     let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
-    if rests && draft.record.wanted == Wanted::Awake {
-        draft.record.wanted = Wanted::Asleep;
+    if rests && draft.record.desired == DesiredState::Awake {
+        draft.record.desired = DesiredState::Asleep;
         let because = format!("it does not wake: {}", failure.message);
         draft.enter(Phase::Failed { failure }, because, context.now);
     }
@@ -171,7 +172,7 @@ fn paid_until(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
 fn check_at(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
     let caps = Caps::of(context.policy);
     let watched = record.phase == Phase::Running
-        && record.wanted == Wanted::Awake
+        && record.desired == DesiredState::Awake
         && (caps.day.is_some() || caps.month.is_some());
     let last = record.money.checked_at.unwrap_or(record.since);
     watched.then(|| plus(last, context.policy.spend_check))
@@ -196,7 +197,7 @@ pub(super) fn checked(draft: &mut Draft, spending: Option<&Spending>, context: &
         match alert {
             Alert::Exceeded(_, text) => {
                 draft.record.money.over_cap = true;
-                draft.record.wanted = Wanted::Asleep;
+                draft.record.desired = DesiredState::Asleep;
                 if draft.record.spec.persistence == Persistence::Backup {
                     drain(draft, DrainReason::Asked, &text, context.now);
                 } else {

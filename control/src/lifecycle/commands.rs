@@ -4,7 +4,7 @@
 use super::draft::{Context, Draft};
 use super::input::{Command, PortAccess};
 use super::repository_lock;
-use crate::record::{DrainReason, Phase, Record, Wanted};
+use crate::record::{DesiredState, DrainReason, Phase, Record};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::money::Cost;
 use ebbtide_api::text::time;
@@ -24,15 +24,15 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
                     format!("a workspace that is {state} has no machine to put to sleep"),
                 );
             }
-            _ if matches!(draft.record.wanted, Wanted::Deleted | Wanted::Discarded) => {
+            _ if matches!(draft.record.desired, DesiredState::Deleted | DesiredState::Discarded) => {
                 draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
             }
-            _ => draft.record.wanted = Wanted::Asleep,
+            _ => draft.record.desired = DesiredState::Asleep,
         },
         Command::Wake { snapshot } => wake(draft, snapshot),
         Command::Retry => match draft.record.phase {
             Phase::Failed { .. } => {
-                draft.record.wanted = Wanted::Awake;
+                draft.record.desired = DesiredState::Awake;
                 draft.may_begin = true;
             }
             _ => draft.refuse(
@@ -43,11 +43,11 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Relabel => draft.record.labels_stale = draft.record.server.is_some(),
         Command::Quote(quote) => draft.record.money.next = Some(quote),
         Command::Delete => {
-            if draft.record.wanted != Wanted::Discarded {
-                draft.record.wanted = Wanted::Deleted;
+            if draft.record.desired != DesiredState::Discarded {
+                draft.record.desired = DesiredState::Deleted;
             }
         }
-        Command::Discard => draft.record.wanted = Wanted::Discarded,
+        Command::Discard => draft.record.desired = DesiredState::Discarded,
         Command::Undelete => undelete(draft, context),
         Command::Change { idle_timeout, lifetime, worst_case } => {
             change(draft, idle_timeout, lifetime, worst_case, context);
@@ -83,9 +83,9 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::EndTidying { generation, report } => {
             repository_lock::end_tidying(draft, generation, &report, context);
         }
-        Command::TakeGrant { by } => repository_lock::take(draft, by, context),
-        Command::EndGrant { by } => repository_lock::end(draft, &by),
-        Command::Crowded { objects } => repository_lock::crowded(draft, objects, context),
+        Command::TakeLock { by } => repository_lock::take(draft, by, context),
+        Command::ReleaseLock { by } => repository_lock::end(draft, &by),
+        Command::ObjectsCounted { objects } => repository_lock::crowded(draft, objects, context),
         Command::Forget { snapshot } => repository_lock::forget(draft, &snapshot),
         Command::Recall { snapshot } => repository_lock::recall(draft, &snapshot, context),
         Command::SetPublic { port, access } => {
@@ -117,18 +117,18 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
                 "its machine is being removed after a failure; retry once it has failed",
             );
         }
-        _ if matches!(draft.record.wanted, Wanted::Deleted | Wanted::Discarded) => {
+        _ if matches!(draft.record.desired, DesiredState::Deleted | DesiredState::Discarded) => {
             draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
         }
         Phase::Asleep | Phase::Failed { .. } => {
-            draft.record.chosen = snapshot;
-            draft.record.wanted = Wanted::Awake;
+            draft.record.restore_snapshot_chosen = snapshot;
+            draft.record.desired = DesiredState::Awake;
             draft.may_begin = true;
         }
         _ if snapshot.is_some() => {
             draft.refuse(ErrorCode::WrongState, "a snapshot is chosen while asleep; put it to sleep first");
         }
-        _ => draft.record.wanted = Wanted::Awake,
+        _ => draft.record.desired = DesiredState::Awake,
     }
 }
 
@@ -144,7 +144,7 @@ fn reboot(draft: &mut Draft, context: &Context<'_>) {
 }
 
 fn why_not_reboot(record: &Record) -> Option<&'static str> {
-    if record.salvages.is_some() && record.phase.may_have_machine() {
+    if record.salvage_image_id.is_some() && record.phase.may_have_machine() {
         return Some("its rescue image is being salvaged, and a reboot would cut that off");
     }
     match record.phase {
@@ -163,7 +163,7 @@ fn why_not_reboot(record: &Record) -> Option<&'static str> {
 }
 
 fn undelete(draft: &mut Draft, context: &Context<'_>) {
-    match (&draft.record.phase, draft.record.wanted) {
+    match (&draft.record.phase, draft.record.desired) {
         (Phase::Deleted { purged: true, .. }, _) => {
             draft.refuse(ErrorCode::WrongState, "its keys are shredded; nothing can be undone");
         }
@@ -171,17 +171,20 @@ fn undelete(draft: &mut Draft, context: &Context<'_>) {
         (Phase::Deleted { purge_at, .. }, _) if *purge_at <= context.now => {
             draft.refuse(ErrorCode::WrongState, "the days to undo are over; its keys are being shredded");
         }
-        (_, Wanted::Deleted | Wanted::Discarded) => {
-            if let (Phase::Destroying { .. }, Wanted::Discarded) = (&draft.record.phase, draft.record.wanted)
+        (_, DesiredState::Deleted | DesiredState::Discarded) => {
+            if let (Phase::Destroying { .. }, DesiredState::Discarded) =
+                (&draft.record.phase, draft.record.desired)
             {
                 draft.note(
                         "the deletion is undone, but the machine was being deleted already: what was in no backup \
                          goes with it, as was asked for",
                     );
             }
-            draft.record.wanted = Wanted::Asleep;
+            draft.record.desired = DesiredState::Asleep;
         }
-        (_, Wanted::Awake | Wanted::Asleep) => draft.refuse(ErrorCode::WrongState, "it is not deleted"),
+        (_, DesiredState::Awake | DesiredState::Asleep) => {
+            draft.refuse(ErrorCode::WrongState, "it is not deleted")
+        }
     }
 }
 
@@ -220,7 +223,7 @@ fn change(
 }
 
 fn take_hold(draft: &mut Draft, hold: Hold) {
-    if draft.record.salvages.is_some() {
+    if draft.record.salvage_image_id.is_some() {
         draft.refuse(ErrorCode::WrongState, "its rescue image is being salvaged; hold it once it is awake");
         return;
     }
@@ -235,7 +238,7 @@ fn take_hold(draft: &mut Draft, hold: Hold) {
             draft.note(format!("held until {}: {}", time(hold.ends_at), hold.reason));
             if matches!(draft.record.phase, Phase::Draining { reason: DrainReason::Idle, frozen: false, .. })
             {
-                draft.record.wanted = Wanted::Awake;
+                draft.record.desired = DesiredState::Awake;
             }
             draft.record.holds.push(hold);
         }

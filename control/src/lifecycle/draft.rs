@@ -14,7 +14,7 @@ pub struct Context<'a> {
     /// Durations and limits.
     pub policy: &'a Policy,
     /// When the machine of this generation was last heard of, by this clock.
-    pub heard_at: Option<Timestamp>,
+    pub last_seen_at: Option<Timestamp>,
 }
 
 /// A request that cannot be met now.
@@ -64,7 +64,7 @@ impl Draft {
     /// Enters a phase: the only place that changes it.
     pub(super) fn enter(&mut self, phase: crate::record::Phase, because: impl Into<String>, now: Timestamp) {
         let mut because = because.into();
-        if let Some(image) = self.record.salvages {
+        if let Some(image) = self.record.salvage_image_id {
             because = format!("salvaging the rescue image {image}: {because}");
         }
         self.record.phase = phase;

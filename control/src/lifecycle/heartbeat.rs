@@ -6,7 +6,7 @@ use super::input::{Heard, Input};
 use super::phases::{demote_receipt, destroy, drain_idle};
 use super::{commands, outcomes, receipts, repository_lock};
 use crate::backup_capacity;
-use crate::record::{DrainReason, Phase, Wanted, plus};
+use crate::record::{DesiredState, DrainReason, Phase, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
@@ -49,7 +49,7 @@ fn tick(draft: &mut Draft, due_at: Option<Timestamp>, context: &Context<'_>) {
         }
     }
     draft.record.holds.retain(|hold| hold.ends_at > context.now);
-    draft.record.last_heard_at = draft.record.last_heard_at.max(context.heard_at);
+    draft.record.last_seen_at = draft.record.last_seen_at.max(context.last_seen_at);
 }
 
 fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
@@ -58,8 +58,8 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
         repository_lock::tidying_is_over(draft);
     }
     let says_frozen = matches!(heard.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
-    draft.record.thaws &= says_frozen;
-    let is_frozen = says_frozen && !draft.record.thaws;
+    draft.record.thaw_requested &= says_frozen;
+    let is_frozen = says_frozen && !draft.record.thaw_requested;
     if !is_frozen {
         // It works, or may: what it delivered before is a backup and no more.
         demote_receipt(draft);
@@ -73,7 +73,7 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
             if let Some(message) = heard.boot_failure {
                 let failure = failure("boot_failed", message.clone(), Hint::CorrectAndRetry);
                 destroy(draft, Some(failure), message, now);
-            } else if heard.ready && draft.record.salvages.is_some() {
+            } else if heard.ready && draft.record.salvage_image_id.is_some() {
                 let phase = Phase::Draining { reason: DrainReason::Salvage, trouble: None, frozen: false };
                 draft.enter(phase, "what it holds is being backed up", now);
             } else if heard.ready {
@@ -91,8 +91,8 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
                 strained(draft, &estimate, heard.stored_bytes.unwrap_or(0), context);
             }
             let held = draft.record.holds.iter().any(|hold| hold.ends_at > now);
-            match (heard.idle, held, draft.record.wanted) {
-                (Some(because), false, Wanted::Awake) => {
+            match (heard.idle, held, draft.record.desired) {
+                (Some(because), false, DesiredState::Awake) => {
                     if !super::billing::keep_warm(draft, &because, context) {
                         drain_idle(draft, &because, now);
                     }
@@ -105,7 +105,7 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
             *trouble = heard.backup_trouble;
             let taken_back = *reason == DrainReason::Idle && !*frozen;
             if let (true, Some(_)) = (taken_back, heard.busy) {
-                draft.record.wanted = Wanted::Awake;
+                draft.record.desired = DesiredState::Awake;
             }
         }
         _ => {}
@@ -114,14 +114,14 @@ fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
 
 /// Tells once when the next backup would not fit, and once when it fits again.
 fn strained(draft: &mut Draft, estimate: &BackupEstimate, stored_bytes: u64, context: &Context<'_>) {
-    let was = draft.record.strain;
-    let strain = backup_capacity::strain(estimate, stored_bytes, context.policy, was);
+    let was = draft.record.backup_exceeds;
+    let strain = backup_capacity::exceeded(estimate, stored_bytes, context.policy, was);
     if strain == was || draft.record.spec.persistence == Persistence::None {
         return;
     }
-    draft.record.strain = strain;
+    draft.record.backup_exceeds = strain;
     match strain {
-        Some(strain) => draft.note(backup_capacity::told(strain, estimate, stored_bytes, context.policy)),
+        Some(strain) => draft.note(backup_capacity::warning(strain, estimate, stored_bytes, context.policy)),
         None => draft.note("the next backup fits again"),
     }
 }

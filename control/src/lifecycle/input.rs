@@ -3,14 +3,15 @@
 //! What machines send is read here ([`Heard`] from a heartbeat); it is cut to a bounded length and believed no further.
 
 use crate::money::caps::Spending;
-use crate::money::quote::Quote;
+use crate::money::quote::PriceQuote;
 use crate::policy::Policy;
 use crate::record::{Server, ServerStatus};
 use crate::text::cut;
 use ebbtide_api::backups::Retention;
+use ebbtide_api::money::Cost;
 use ebbtide_api::vm::{DrainPhase, Heartbeat, Receipt, TidyReport};
 use ebbtide_api::why::{BackupEstimate, Verdict};
-use ebbtide_api::workspace::{BootStep, Cost, Failure, Hold, StepState};
+use ebbtide_api::workspace::{BootStep, Failure, Hold, StepState};
 use ebbtide_api::{Duration, Generation, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +62,7 @@ pub enum Command {
     /// Try again after a failure.
     Retry,
     /// The machine after this one is reserved at these rates.
-    Quote(Quote),
+    Quote(PriceQuote),
     /// Back up, end the machine and forget the workspace after the days in which it can be undone.
     Delete,
     /// The same without a backup.
@@ -105,17 +106,17 @@ pub enum Command {
         report: TidyReport,
     },
     /// Take or renew the exclusive right to change the repository.
-    TakeGrant {
+    TakeLock {
         /// Who asks.
         by: String,
     },
     /// Give it back.
-    EndGrant {
+    ReleaseLock {
         /// Whose it was.
         by: String,
     },
     /// So many objects of a kind were found in the repository.
-    Crowded {
+    ObjectsCounted {
         /// How many.
         objects: u32,
     },
@@ -158,9 +159,9 @@ impl Command {
             Self::Reboot => "workspace.reboot",
             Self::BeginTidying { .. } => "workspace.begin_tidying",
             Self::EndTidying { .. } => "workspace.end_tidying",
-            Self::TakeGrant { .. } => "workspace.take_grant",
-            Self::EndGrant { .. } => "workspace.end_grant",
-            Self::Crowded { .. } => "workspace.crowded",
+            Self::TakeLock { .. } => "workspace.take_grant",
+            Self::ReleaseLock { .. } => "workspace.end_grant",
+            Self::ObjectsCounted { .. } => "workspace.crowded",
             Self::Forget { .. } => "workspace.forget",
             Self::Recall { .. } => "workspace.recall",
             Self::Relabel => "workspace.relabel",
@@ -260,7 +261,7 @@ pub enum EffectOutcome {
     /// It is as it should be.
     Done,
     /// The next machine's worst case is reserved, at these rates where they are known.
-    Reserved(Option<Quote>),
+    Reserved(Option<PriceQuote>),
     /// The server exists, created now or before.
     Exists(Server),
     /// This placement has no room; another might.
@@ -282,7 +283,7 @@ pub enum EffectOutcome {
     /// What the server does.
     Status(ServerStatus),
     /// How the other workspaces are.
-    Neighbours(Neighbours),
+    Peers(Peers),
     /// There is no such server.
     Gone,
     /// The deletion is accepted and under way.
@@ -313,14 +314,14 @@ pub enum EffectOutcome {
 
 /// The other workspaces of this installation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Neighbours {
+pub struct Peers {
     /// Silent, and fell silent at about the same time.
     pub silent: u32,
     /// Heard of.
     pub awake: u32,
 }
 
-impl Neighbours {
+impl Peers {
     /// Whether so many are silent that the fault is not a machine's.
     pub fn fault_is_ours(self, policy: &Policy) -> bool {
         self.silent >= policy.silent_together.max(1) && self.silent >= self.awake

@@ -53,7 +53,7 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
         }
         Phase::Booting { .. } | Phase::Running => {
             // Nobody visits a machine that only salvages.
-            if record.dns != Dns::Ready && record.salvages.is_none() {
+            if record.dns != Dns::Ready && record.salvage_image_id.is_none() {
                 Some(Effect::EnsureDns)
             } else {
                 tend(record)
@@ -62,13 +62,13 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
         Phase::Silent { ask_at, status, rebooted_at, looked_at, .. } => {
             let dead = matches!(status, Some(ServerStatus::Off | ServerStatus::Flat));
             if looked_at.is_none() {
-                Some(Effect::LookAround)
+                Some(Effect::CheckPeers)
             } else if dead && rebooted_at.is_none() {
                 let settled_at = settled_at(record, context.policy);
                 if looked_at.is_some_and(|at| at >= settled_at) {
                     Some(Effect::Reboot)
                 } else if context.now >= settled_at {
-                    Some(Effect::LookAround)
+                    Some(Effect::CheckPeers)
                 } else {
                     tend(record)
                 }

@@ -50,9 +50,7 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
         (Effect::UpdateLabels, EffectOutcome::Done) => {}
         (Effect::FindServer, EffectOutcome::Exists(_)) => draft.record.vanished_at = None,
         (Effect::AskServer, EffectOutcome::Status(seen)) => silence::answered(draft, seen, context),
-        (Effect::LookAround, EffectOutcome::Neighbours(neighbours)) => {
-            silence::looked(draft, neighbours, context)
-        }
+        (Effect::CheckPeers, EffectOutcome::Peers(peers)) => silence::looked(draft, peers, context),
         (Effect::DeleteImage { image }, EffectOutcome::Done) => rescue::deleted(draft, image),
         (Effect::Reboot, EffectOutcome::Done) => rebooted(draft, context),
         (Effect::PowerOff, EffectOutcome::Done) => rescue_step(draft, RescueStep::TakeImage),
@@ -239,8 +237,8 @@ fn server_vanished(draft: &mut Draft, context: &Context<'_>) {
         return;
     }
     let text = "the server is gone at the provider although nobody here deleted it".to_owned();
-    if draft.record.salvages.is_none() {
-        draft.record.lost = Some(format!("{text}; work since the last backup went with it"));
+    if draft.record.salvage_image_id.is_none() {
+        draft.record.data_loss_note = Some(format!("{text}; work since the last backup went with it"));
     }
     let failure = failure("machine_gone", text.clone(), Hint::WakeRestores);
     destroy(draft, Some(failure), text, context.now);

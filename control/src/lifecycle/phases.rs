@@ -7,7 +7,7 @@ use super::draft::{Context, Draft, failure};
 use super::rescue::{self, give_up_rescue, rescue, saved};
 use super::silence::{self, fall_silent};
 use crate::policy::Policy;
-use crate::record::{Dns, DrainReason, Phase, Record, Wanted, minus, plus};
+use crate::record::{DesiredState, Dns, DrainReason, Phase, Record, minus, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::workspace::{Failure, State};
 use ebbtide_api::{Duration, Hint, Timestamp};
@@ -27,8 +27,8 @@ pub(super) fn settle(draft: &mut Draft, context: &Context<'_>) {
 }
 
 /// When the machine counts as last heard of: entering the phase and our own lateness restart the clock.
-pub(super) fn heard_at(record: &Record, context: &Context<'_>) -> Timestamp {
-    [context.heard_at, record.last_heard_at, record.clocks_restarted_at]
+pub(super) fn last_seen_at(record: &Record, context: &Context<'_>) -> Timestamp {
+    [context.last_seen_at, record.last_seen_at, record.clocks_restarted_at]
         .into_iter()
         .flatten()
         .fold(record.since, Timestamp::max)
@@ -36,23 +36,27 @@ pub(super) fn heard_at(record: &Record, context: &Context<'_>) -> Timestamp {
 
 fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
     let (now, policy) = (context.now, context.policy);
-    let wanted = draft.record.wanted;
+    let wanted = draft.record.desired;
     match draft.record.phase.clone() {
         Phase::Requested => match wanted {
-            Wanted::Awake => {
+            DesiredState::Awake => {
                 let phase = Phase::Provisioning { refused: Vec::new(), maybe_created: false };
                 draft.enter(phase, "creating a server", now);
                 true
             }
-            Wanted::Asleep | Wanted::Deleted | Wanted::Discarded => rest(draft, None, context),
+            DesiredState::Asleep | DesiredState::Deleted | DesiredState::Discarded => {
+                rest(draft, None, context)
+            }
         },
         Phase::Provisioning { maybe_created, .. } => provisioning(draft, maybe_created, context),
         Phase::Booting { progress_at, .. } => booting(draft, progress_at, context),
         Phase::Running => running(draft, context),
-        Phase::Silent { last_heard, draining, .. } => silence::silent(draft, last_heard, draining, context),
+        Phase::Silent { last_seen_at, draining, .. } => {
+            silence::silent(draft, last_seen_at, draining, context)
+        }
         Phase::Draining { reason, frozen, .. } => draining(draft, reason, frozen, context),
         Phase::Rescuing { started_at, .. } => {
-            if wanted == Wanted::Discarded {
+            if wanted == DesiredState::Discarded {
                 rescue::abandon(draft, now);
                 return destroy(draft, None, "the owner discards what is unsaved", now);
             }
@@ -64,15 +68,15 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
             gone && rest(draft, failure, context)
         }
         Phase::Asleep | Phase::Failed { .. } => match wanted {
-            Wanted::Awake if draft.record.live_grant(now).is_some() => false,
-            Wanted::Awake if !draft.may_begin => super::billing::give_up_reserving(draft, context),
-            Wanted::Awake => {
+            DesiredState::Awake if draft.record.live_lock(now).is_some() => false,
+            DesiredState::Awake if !draft.may_begin => super::billing::give_up_reserving(draft, context),
+            DesiredState::Awake => {
                 wake(draft, context);
                 draft.enter(Phase::Requested, "the owner wakes it", now);
                 true
             }
-            Wanted::Deleted | Wanted::Discarded => rest(draft, None, context),
-            Wanted::Asleep => {
+            DesiredState::Deleted | DesiredState::Discarded => rest(draft, None, context),
+            DesiredState::Asleep => {
                 super::billing::stop_reserving(&mut draft.record);
                 false
             }
@@ -80,7 +84,7 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         Phase::Deleted { purged, .. } => {
             let undone = !purged
                 && draft.record.in_flight.is_none()
-                && matches!(wanted, Wanted::Asleep | Wanted::Awake);
+                && matches!(wanted, DesiredState::Asleep | DesiredState::Awake);
             if undone {
                 draft.enter(Phase::Asleep, "the deletion was undone", now);
             }
@@ -91,7 +95,7 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
 
 fn provisioning(draft: &mut Draft, maybe_created: bool, context: &Context<'_>) -> bool {
     let now = context.now;
-    if draft.record.wanted != Wanted::Awake {
+    if draft.record.desired != DesiredState::Awake {
         return leave_provisioning(draft, maybe_created, None, "it is not wanted any more", context);
     }
     if draft.record.server.is_some() {
@@ -136,7 +140,7 @@ pub(super) fn leave_provisioning(
 fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> bool {
     let (now, policy) = (context.now, context.policy);
     let record = &draft.record;
-    if record.wanted != Wanted::Awake {
+    if record.desired != DesiredState::Awake {
         return destroy(draft, None, "it is not wanted any more; nothing was done in it yet", now);
     }
     let stalled = now >= plus(progress_at, policy.boot_stall);
@@ -159,7 +163,7 @@ fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
         return moved;
     }
     if now >= draft.record.lifetime_ends_at() {
-        draft.record.wanted = Wanted::Asleep;
+        draft.record.desired = DesiredState::Asleep;
         if draft.record.spec.persistence == Persistence::None {
             return destroy(draft, None, "its lifetime is over, and it is not persisted, as was chosen", now);
         }
@@ -175,14 +179,14 @@ fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
 /// What a machine with work on it does when the owner wants it gone.
 fn leave_on_wish(draft: &mut Draft, now: Timestamp) -> Option<bool> {
     let kept = draft.record.spec.persistence == Persistence::Backup;
-    match draft.record.wanted {
-        Wanted::Awake => None,
-        Wanted::Discarded => Some(destroy(draft, None, "the owner discards what is unsaved", now)),
-        Wanted::Asleep | Wanted::Deleted if !kept => {
+    match draft.record.desired {
+        DesiredState::Awake => None,
+        DesiredState::Discarded => Some(destroy(draft, None, "the owner discards what is unsaved", now)),
+        DesiredState::Asleep | DesiredState::Deleted if !kept => {
             Some(destroy(draft, None, "it is not persisted, as was chosen when it was created", now))
         }
-        Wanted::Asleep => Some(drain(draft, DrainReason::Asked, "the owner puts it to sleep", now)),
-        Wanted::Deleted => {
+        DesiredState::Asleep => Some(drain(draft, DrainReason::Asked, "the owner puts it to sleep", now)),
+        DesiredState::Deleted => {
             Some(drain(draft, DrainReason::Asked, "the owner deletes it; it is backed up first", now))
         }
     }
@@ -205,7 +209,7 @@ pub(super) fn demote_receipt(draft: &mut Draft) {
 
 /// Starts an idle drain; called where the verdict comes in.
 pub(super) fn drain_idle(draft: &mut Draft, because: &str, now: Timestamp) {
-    draft.record.wanted = Wanted::Asleep;
+    draft.record.desired = DesiredState::Asleep;
     if draft.record.spec.persistence == Persistence::Backup {
         drain(draft, DrainReason::Idle, because, now);
     } else {
@@ -219,22 +223,24 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
     if record.final_snapshot.is_some() {
         return saved(draft, now);
     }
-    match record.wanted {
-        Wanted::Discarded => return destroy(draft, None, "the owner discards what is unsaved", now),
+    match record.desired {
+        DesiredState::Discarded => return destroy(draft, None, "the owner discards what is unsaved", now),
         // What a salvage machine does is part of the wake, whatever comes after it.
         _ if reason == DrainReason::Salvage => {}
-        Wanted::Awake if !frozen && (reason != DrainReason::Lifetime || now < record.lifetime_ends_at()) => {
+        DesiredState::Awake
+            if !frozen && (reason != DrainReason::Lifetime || now < record.lifetime_ends_at()) =>
+        {
             demote_receipt(draft);
             draft.enter(Phase::Running, "the drain was taken back", now);
             return true;
         }
-        Wanted::Awake if record.may_thaw(now) => {
-            draft.record.thaws = true;
-            let because = "awake again: the last backup was incomplete";
+        DesiredState::Awake if record.may_thaw(now) => {
+            draft.record.thaw_requested = true;
+            let because = "the drain was taken back after the freeze: the last backup was not whole";
             draft.enter(Phase::Running, because, now);
             return true;
         }
-        Wanted::Awake | Wanted::Asleep | Wanted::Deleted => {}
+        DesiredState::Awake | DesiredState::Asleep | DesiredState::Deleted => {}
     }
     if now >= record.drain_ends_at(policy) {
         return rescue(draft, "the backup did not finish in time", context);
@@ -260,7 +266,7 @@ fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Context<'_>) -> b
     let now = context.now;
     let failure = failure.map(|failure| rescue::told(&draft.record, failure));
     let record = &mut draft.record;
-    record.salvages = None;
+    record.salvage_image_id = None;
     record.held_until = None;
     record.server = None;
     record.dns = Dns::Absent;
@@ -268,18 +274,18 @@ fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Context<'_>) -> b
     record.machine_key = None;
     record.pending = None;
     record.holds.clear();
-    match (record.wanted, failure) {
-        (Wanted::Deleted | Wanted::Discarded, _) => {
+    match (record.desired, failure) {
+        (DesiredState::Deleted | DesiredState::Discarded, _) => {
             let purge_at = plus(now, context.policy.undo);
             let because = format!("deleted; can be undone for {}", context.policy.undo);
             draft.enter(Phase::Deleted { purge_at, purged: false }, because, now);
         }
-        (Wanted::Awake | Wanted::Asleep, Some(failure)) => {
-            record.wanted = Wanted::Asleep;
+        (DesiredState::Awake | DesiredState::Asleep, Some(failure)) => {
+            record.desired = DesiredState::Asleep;
             let because = failure.message.clone();
             draft.enter(Phase::Failed { failure }, because, now);
         }
-        (Wanted::Awake | Wanted::Asleep, None) => {
+        (DesiredState::Awake | DesiredState::Asleep, None) => {
             draft.enter(Phase::Asleep, "no machine; the work is in storage", now)
         }
     }
@@ -291,16 +297,16 @@ fn wake(draft: &mut Draft, context: &Context<'_>) {
     let record = &mut draft.record;
     record.generation = record.generation.next();
     record.woke_at = context.now;
-    record.last_heard_at = None;
+    record.last_seen_at = None;
     record.vanished_at = None;
     record.last_create_at = None;
     record.clocks_restarted_at = None;
     record.final_snapshot = None;
     record.receipt_problem = None;
-    record.thaws = false;
+    record.thaw_requested = false;
     record.silence_from = None;
     record.warnings_given = 0;
-    record.lost = None;
+    record.data_loss_note = None;
     rescue::choose_start(draft, context);
     // A workspace of a version that tidied nothing waits as a new one does.
     draft.record.tidied_at.get_or_insert(context.now);
@@ -338,7 +344,7 @@ fn is_warned(record: &Record) -> bool {
     let ending = matches!(record.phase, Phase::Silent { draining: Some(_), .. });
     matches!(record.state(), State::Booting | State::Running | State::Silent)
         && !ending
-        && record.salvages.is_none()
+        && record.salvage_image_id.is_none()
 }
 
 fn next_warning(record: &Record, policy: &Policy) -> Option<Timestamp> {
@@ -357,10 +363,10 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
             Some(stall.min(plus(record.since, policy.boot_cap)).min(record.lifetime_ends_at()))
         }
         Phase::Running => {
-            Some(record.lifetime_ends_at().min(plus(heard_at(record, context), policy.silence_after)))
+            Some(record.lifetime_ends_at().min(plus(last_seen_at(record, context), policy.silence_after)))
         }
-        Phase::Silent { last_heard, ask_at, .. } => {
-            let ends_at = silence::ends_at(record, *last_heard, policy);
+        Phase::Silent { last_seen_at, ask_at, .. } => {
+            let ends_at = silence::ends_at(record, *last_seen_at, policy);
             let next = [*ask_at, ends_at, silence::settled_at(record, policy)]
                 .into_iter()
                 .filter(|at| *at > context.now)
@@ -368,14 +374,14 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
             Some(next.unwrap_or_else(|| record.drain_ends_at(policy)))
         }
         Phase::Draining { .. } => {
-            Some(record.drain_ends_at(policy).min(plus(heard_at(record, context), policy.silence_after)))
+            Some(record.drain_ends_at(policy).min(plus(last_seen_at(record, context), policy.silence_after)))
         }
         Phase::Rescuing { started_at, .. } => Some(record.rescue_ends_at(*started_at, policy)),
         Phase::Destroying { .. } => Some(plus(context.now, policy.retry_cap)),
         Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
         // A wake that waits for the end of a grant.
         Phase::Asleep | Phase::Failed { .. } => {
-            let grant = record.live_grant(context.now).filter(|_| record.wanted == Wanted::Awake);
+            let grant = record.live_lock(context.now).filter(|_| record.desired == DesiredState::Awake);
             grant.map(|grant| grant.until)
         }
     };

@@ -6,11 +6,11 @@
 //! when its generation began; it cannot be prolonged, and is over when the machine is ready.
 
 use super::draft::{Context, Draft};
-use crate::record::{Grant, Phase, Recalled, Record, Tidying, Wanted, plus};
+use crate::record::{DesiredState, Phase, Recalled, Record, RepositoryLock, Tidying, plus};
 use crate::retention::{STRAYS_AT_ONCE, TIDIED_AT_ONCE, put_back};
 use crate::text::cut;
+use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::vm::TidyReport;
-use ebbtide_api::workspace::SnapshotSummary;
 use ebbtide_api::{ErrorCode, Generation};
 
 /// Takes the grant, or moves its end on. Renewed only past half of its time, so that most uses write nothing.
@@ -18,16 +18,16 @@ pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
     let (now, policy) = (context.now, context.policy);
     let state = draft.record.state();
     let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
-    if !rests || draft.record.wanted != Wanted::Asleep {
-        let held = draft.record.live_grant(now).is_some_and(|grant| grant.by == by);
+    if !rests || draft.record.desired != DesiredState::Asleep {
+        let held = draft.record.live_lock(now).is_some_and(|grant| grant.by == by);
         // Whoever waits for a wake waits for the work that was begun before it.
-        if !(rests && held && draft.record.wanted == Wanted::Awake) {
+        if !(rests && held && draft.record.desired == DesiredState::Awake) {
             let message = format!("the backups are changed only while no machine exists; it is {state}");
             return draft.refuse(ErrorCode::DeletionRefused, message);
         }
     }
     let until = plus(now, policy.grant_idle);
-    match draft.record.live_grant(now) {
+    match draft.record.live_lock(now) {
         Some(grant) if grant.by != by => {
             let message = format!("{} works on the backups, until {} at least", grant.by, time(grant.until));
             draft.refuse(ErrorCode::WrongState, message);
@@ -36,21 +36,21 @@ pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
             let since = grant.since;
             let left = grant.until.duration_since(now).as_secs();
             if left.saturating_mul(2) < i64::try_from(policy.grant_idle.as_secs()).unwrap_or(i64::MAX) {
-                draft.record.grant = Some(Grant { by, since, until });
+                draft.record.lock = Some(RepositoryLock { by, since, until });
             }
         }
         None => {
             draft.note(format!("{by} works on the backups; a wake waits until that ends"));
-            draft.record.grant = Some(Grant { by, since: now, until });
+            draft.record.lock = Some(RepositoryLock { by, since: now, until });
         }
     }
 }
 
 /// Gives the grant back.
 pub(super) fn end(draft: &mut Draft, by: &str) {
-    if draft.record.grant.take_if(|grant| grant.by == by).is_some() {
+    if draft.record.lock.take_if(|grant| grant.by == by).is_some() {
         // Who works on them may have made room; the next list says how much is left.
-        draft.record.crowded = None;
+        draft.record.object_count_warned = None;
         draft.note(format!("{by} is done with the backups"));
     }
 }
@@ -87,7 +87,8 @@ pub(super) fn begin_tidying(
 fn is_listed(record: &Record, name: &str) -> bool {
     let lists = record.snapshots.iter().chain(&record.due).chain(&record.forgotten);
     let lists = lists.map(|known| &known.snapshot).chain(record.recalled.iter().map(|known| &known.snapshot));
-    let used = [&record.restore, &record.chosen, &record.final_snapshot].into_iter().flatten();
+    let used =
+        [&record.restore, &record.restore_snapshot_chosen, &record.final_snapshot].into_iter().flatten();
     lists.chain(used).any(|known| known == name)
 }
 
@@ -122,7 +123,7 @@ pub(super) fn end_tidying(
         }
         return;
     }
-    draft.record.crowded = None;
+    draft.record.object_count_warned = None;
     if *complete {
         draft.record.tidied_at = Some(context.now);
         draft.record.tidy_again_at = None;
@@ -136,18 +137,18 @@ pub(super) fn end_tidying(
 /// Somebody has listed so many objects of a kind. Told when it is news, and again for every thousands more.
 pub(super) fn crowded(draft: &mut Draft, objects: u32, context: &Context<'_>) {
     if objects < context.policy.crowded_objects {
-        draft.record.crowded = None;
+        draft.record.object_count_warned = None;
         return;
     }
     let step = (context.policy.crowded_objects / 4).max(1);
-    if draft.record.crowded.is_none_or(|told| objects / step > told / step) {
-        draft.record.crowded = Some(objects);
-        draft.note(crowding(objects));
+    if draft.record.object_count_warned.is_none_or(|told| objects / step > told / step) {
+        draft.record.object_count_warned = Some(objects);
+        draft.note(object_count_warning(objects));
     }
 }
 
 /// The warning.
-pub fn crowding(objects: u32) -> String {
+pub fn object_count_warning(objects: u32) -> String {
     format!(
         "the backups hold {objects} objects of one kind; beyond 36000 they can be listed no more, and backups stop: \
          remove old ones with `restic forget --prune`, or keep fewer (`retention`)"

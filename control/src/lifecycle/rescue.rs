@@ -6,7 +6,7 @@
 
 use super::draft::{Context, Draft, failure};
 use super::phases::destroy;
-use crate::record::{OldImage, Phase, Record, RescueStep, Wanted, minus, plus};
+use crate::record::{DesiredState, OldImage, Phase, Record, RescueStep, minus, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::text::time;
 use ebbtide_api::workspace::{Failure, OnUnsaved, RescueChoice};
@@ -22,9 +22,8 @@ pub(super) fn rescue(draft: &mut Draft, because: &str, context: &Context<'_>) ->
         return destroy(draft, None, "it is not persisted, as was chosen when it was created", now);
     }
     // What a salvage machine holds is in the image that it was made from.
-    if draft.record.salvages.is_some() {
-        let told =
-            Failure { code: SALVAGE_FAILED.to_owned(), message: because.to_owned(), hint: String::new() };
+    if draft.record.salvage_image_id.is_some() {
+        let told = failure(SALVAGE_FAILED, because, "");
         return destroy(draft, Some(told), because, now);
     }
     if draft.record.spec.rescue_image == RescueChoice::Refuse {
@@ -39,8 +38,8 @@ pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, context: &Context<'_>
     match draft.record.spec.on_unsaved {
         OnUnsaved::Destroy => {
             let lost = format!("work since the last backup is lost: {why}; {}", last_backup(&draft.record));
-            draft.record.lost = Some(lost.clone());
-            let failure = failure("work_lost", lost, Hint::WakeRestores);
+            draft.record.data_loss_note = Some(lost.clone());
+            let failure = failure("work_lost", lost, "POST …/wake restores the last verified backup.");
             // It may yet be completed: kept for whoever looks at the provider, and billed no longer than any.
             abandon(draft, plus(context.now, context.policy.rescue_image_keep));
             destroy(draft, Some(failure), "no rescue image could be had", context.now)
@@ -112,8 +111,8 @@ pub(super) fn image_written(draft: &mut Draft, context: &Context<'_>) {
 
 /// What the next machine is for, at a wake: to salvage the image where there is one, unless a snapshot was chosen.
 pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
-    draft.record.salvages = None;
-    let chosen = draft.record.chosen.take();
+    draft.record.salvage_image_id = None;
+    let chosen = draft.record.restore_snapshot_chosen.take();
     if let Some(gone) = chosen.as_ref().filter(|chosen| !is_known(&draft.record, chosen)) {
         draft.note(format!("the snapshot {gone} was removed before the wake began; it is not restored"));
     }
@@ -128,7 +127,7 @@ pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
             set_aside(draft);
         }
     } else if let Some(image) = draft.record.rescue_image {
-        draft.record.salvages = Some(image);
+        draft.record.salvage_image_id = Some(image);
         draft.record.restore = None;
         let end = draft.record.hard_end_at(context.policy);
         draft.record.rescue_image_expires_at = draft.record.rescue_image_expires_at.map(|at| at.max(end));
@@ -144,7 +143,7 @@ fn is_known(record: &Record, snapshot: &str) -> bool {
 /// A verified backup holds the work: the machine may go, and with it the image that it was made from.
 pub(super) fn saved(draft: &mut Draft, now: Timestamp) -> bool {
     destroy(draft, None, "the backup is verified in storage", now);
-    if draft.record.salvages.is_some() {
+    if draft.record.salvage_image_id.is_some() {
         give_over(draft, now);
     }
     true
@@ -152,7 +151,8 @@ pub(super) fn saved(draft: &mut Draft, now: Timestamp) -> bool {
 
 /// The failure as its owner should read it: that of a salvage machine leaves the image and a choice.
 pub(super) fn told(record: &Record, failure: Failure) -> Failure {
-    let Some(image) = record.salvages.filter(|_| failure.code != SALVAGE_FAILED || failure.hint.is_empty())
+    let Some(image) =
+        record.salvage_image_id.filter(|_| failure.code != SALVAGE_FAILED || failure.hint.is_empty())
     else {
         return failure;
     };
@@ -176,8 +176,8 @@ pub(super) fn image_vanished(draft: &mut Draft, message: &str) -> Failure {
     let image = draft.record.rescue_image.take().unwrap_or_default();
     draft.record.rescue_image_expires_at = None;
     let lost = format!("the rescue image {image} is gone: {message}; {}", last_backup(&draft.record));
-    draft.record.lost = Some(lost.clone());
-    failure(SALVAGE_FAILED, lost, Hint::WakeRestores)
+    draft.record.data_loss_note = Some(lost.clone());
+    failure(SALVAGE_FAILED, lost, "POST …/wake restores the last verified backup.")
 }
 
 /// Looks after the images of a workspace that rests: warns of their end, and ends them.
@@ -189,7 +189,7 @@ pub(super) fn tend(draft: &mut Draft, context: &Context<'_>) {
         _ => return,
     };
     let Some(image) = draft.record.rescue_image else { return };
-    if purged || draft.record.wanted == Wanted::Discarded {
+    if purged || draft.record.desired == DesiredState::Discarded {
         return give_over(draft, now);
     }
     let since = draft.record.since;
@@ -201,7 +201,7 @@ pub(super) fn tend(draft: &mut Draft, context: &Context<'_>) {
             last_backup(&draft.record)
         );
         draft.note(lost.clone());
-        draft.record.lost = Some(lost.clone());
+        draft.record.data_loss_note = Some(lost.clone());
         if let Phase::Failed { failure: told } = &mut draft.record.phase {
             *told = failure("work_lost", lost, Hint::WakeRestores);
         }

@@ -5,36 +5,42 @@
 //! silent together have not died together, and the clock begins anew. Only the hard end is stronger.
 
 use super::draft::{Context, Draft};
-use super::input::Neighbours;
-use super::phases::{destroy, heard_at};
+use super::input::Peers;
+use super::phases::{destroy, last_seen_at};
 use super::rescue::{rescue, saved};
 use crate::policy::Policy;
-use crate::record::{DrainReason, Phase, Record, ServerStatus, Wanted, minus, plus};
+use crate::record::{DesiredState, DrainReason, Phase, Record, ServerStatus, minus, plus};
 use ebbtide_api::Timestamp;
 use ebbtide_api::text::time;
 
 /// Moves to silent where the machine was not heard of for long enough.
 pub(super) fn fall_silent(draft: &mut Draft, draining: Option<DrainReason>, context: &Context<'_>) -> bool {
     let now = context.now;
-    let last_heard = heard_at(&draft.record, context);
-    if now < plus(last_heard, context.policy.silence_after) {
+    let last_seen_at = last_seen_at(&draft.record, context);
+    if now < plus(last_seen_at, context.policy.silence_after) {
         return false;
     }
     draft.record.silence_from = None;
-    let phase =
-        Phase::Silent { last_heard, rebooted_at: None, ask_at: now, status: None, draining, looked_at: None };
+    let phase = Phase::Silent {
+        last_seen_at,
+        rebooted_at: None,
+        ask_at: now,
+        status: None,
+        draining,
+        looked_at: None,
+    };
     draft.enter(phase, "the machine is not heard of", now);
     true
 }
 
 pub(super) fn silent(
     draft: &mut Draft,
-    last_heard: Timestamp,
+    last_seen_at: Timestamp,
     draining: Option<DrainReason>,
     context: &Context<'_>,
 ) -> bool {
     let (now, policy) = (context.now, context.policy);
-    if context.heard_at.is_some_and(|heard| heard > last_heard) {
+    if context.last_seen_at.is_some_and(|heard| heard > last_seen_at) {
         let phase = match draining {
             Some(reason) => Phase::Draining { reason, trouble: None, frozen: false },
             None => Phase::Running,
@@ -42,7 +48,7 @@ pub(super) fn silent(
         draft.enter(phase, "the machine is heard again", now);
         return true;
     }
-    if draft.record.wanted == Wanted::Discarded {
+    if draft.record.desired == DesiredState::Discarded {
         return destroy(draft, None, "the owner discards what is unsaved", now);
     }
     if draining.is_some() && draft.record.final_snapshot.is_some() {
@@ -51,7 +57,7 @@ pub(super) fn silent(
     if now >= draft.record.drain_ends_at(policy) {
         return rescue(draft, "the machine was still silent when its time was over", context);
     }
-    if now < ends_at(&draft.record, last_heard, policy) {
+    if now < ends_at(&draft.record, last_seen_at, policy) {
         return false;
     }
     // A look that is older than a question is none.
@@ -66,11 +72,11 @@ pub(super) fn silent(
 }
 
 /// Until when a silent machine is kept: its lifetime, its silence budget at least, never past the drain ceiling.
-pub(super) fn ends_at(record: &Record, last_heard: Timestamp, policy: &Policy) -> Timestamp {
+pub(super) fn ends_at(record: &Record, last_seen_at: Timestamp, policy: &Policy) -> Timestamp {
     let heard = [record.clocks_restarted_at, record.silence_from]
         .into_iter()
         .flatten()
-        .fold(last_heard, Timestamp::max);
+        .fold(last_seen_at, Timestamp::max);
     plus(heard, policy.silence_budget).max(record.lifetime_ends_at()).min(record.drain_ends_at(policy))
 }
 
@@ -82,8 +88,8 @@ pub(super) fn settled_at(record: &Record, policy: &Policy) -> Timestamp {
 
 /// Takes in what the provider says of a silent machine, and tells the owner where it is news.
 pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<'_>) {
-    let Phase::Silent { last_heard, .. } = draft.record.phase else { return };
-    let kept_until = time(ends_at(&draft.record, last_heard, context.policy));
+    let Phase::Silent { last_seen_at, .. } = draft.record.phase else { return };
+    let kept_until = ends_at(&draft.record, last_seen_at, context.policy);
     let Phase::Silent { status, ask_at, looked_at, rebooted_at, .. } = &mut draft.record.phase else {
         return;
     };
@@ -93,7 +99,7 @@ pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<
     let may_reboot = rebooted_at.is_none();
     let text = match seen {
         ServerStatus::Off | ServerStatus::Flat => {
-            // A reboot interrupts whatever still works: the neighbours are looked at once more before it.
+            // A reboot interrupts whatever still works: the peers are looked at once more before it.
             *looked_at = if may_reboot { None } else { *looked_at };
             let dead =
                 if seen == ServerStatus::Off { "off" } else { "on, with neither CPU nor network in use" };
@@ -114,9 +120,9 @@ pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<
 }
 
 /// Takes in how the other workspaces are.
-pub(super) fn looked(draft: &mut Draft, neighbours: Neighbours, context: &Context<'_>) {
+pub(super) fn looked(draft: &mut Draft, peers: Peers, context: &Context<'_>) {
     let now = context.now;
-    let ours = neighbours.fault_is_ours(context.policy);
+    let ours = peers.fault_is_ours(context.policy);
     let told_before = draft.record.silence_from.is_some();
     let Phase::Silent { looked_at, status, ask_at, .. } = &mut draft.record.phase else { return };
     *looked_at = Some(now);
@@ -126,7 +132,7 @@ pub(super) fn looked(draft: &mut Draft, neighbours: Neighbours, context: &Contex
         *ask_at = plus(now, context.policy.silence_question);
         draft.record.silence_from = Some(now);
         if !told_before {
-            let Neighbours { silent, awake } = neighbours;
+            let Peers { silent, awake } = peers;
             draft.note(format!(
                 "{silent} other workspaces fell silent with it and {awake} are heard of: the fault is not this \
                  machine's, the clock begins anew, and nothing is rebooted or rescued for it"

@@ -4,8 +4,9 @@
 use super::*;
 use crate::policy::Policy;
 use crate::record::*;
+use ebbtide_api::backups::{Persistence, SnapshotSummary};
 use ebbtide_api::vm::{DrainPhase, Pack, Receipt, Unreadable};
-use ebbtide_api::workspace::{Failure, Hold, OnUnsaved, Persistence, RescueChoice, SnapshotSummary, State};
+use ebbtide_api::workspace::{Failure, Hold, OnUnsaved, RescueChoice, State};
 use ebbtide_api::{Duration, ErrorCode, Generation, Timestamp};
 
 const START: i64 = 1_800_000_000;
@@ -54,8 +55,8 @@ impl World {
     }
 
     fn input(&mut self, input: Input) -> &mut Self {
-        let heard_at = self.heard.map(at);
-        let context = Context { now: at(self.now), policy: &self.policy, heard_at };
+        let last_seen_at = self.heard.map(at);
+        let context = Context { now: at(self.now), policy: &self.policy, last_seen_at };
         let decision = decide(&self.record, input, &context);
         // Stored and loaded between any two decisions, as in production.
         self.record = serde_json::from_str(&serde_json::to_string(&decision.next).unwrap()).unwrap();
@@ -118,7 +119,7 @@ impl World {
 
     /// Nobody else is silent.
     fn alone(&mut self) -> &mut Self {
-        self.ends(Effect::LookAround, EffectOutcome::Neighbours(Neighbours { silent: 0, awake: 3 }))
+        self.ends(Effect::CheckPeers, EffectOutcome::Peers(Peers { silent: 0, awake: 3 }))
     }
 
     fn draining() -> Self {
@@ -432,7 +433,7 @@ fn a_rescue_that_brings_nothing_ends_by_what_the_owner_chose() {
         world.tick().state(State::Rescuing);
         world.now += 1801;
         world.tick().state(state);
-        assert_eq!(world.record.lost.is_some(), on_unsaved == OnUnsaved::Destroy);
+        assert_eq!(world.record.data_loss_note.is_some(), on_unsaved == OnUnsaved::Destroy);
     }
 }
 
@@ -498,7 +499,7 @@ fn one_false_not_found_deletes_no_living_machine() {
     world.heard = Some(world.now);
     world.tick();
     world.ends(Effect::FindServer, EffectOutcome::Exists(server())).state(State::Running);
-    assert_eq!(world.record.lost, None);
+    assert_eq!(world.record.data_loss_note, None);
 }
 
 #[test]
@@ -510,7 +511,7 @@ fn a_server_deleted_behind_our_back_is_told_and_not_waited_for() {
     world.at(205);
     world.ends(Effect::FindServer, EffectOutcome::Gone);
     world.destroyed().state(State::Failed);
-    assert!(world.record.lost.is_some());
+    assert!(world.record.data_loss_note.is_some());
 }
 
 #[test]
@@ -579,7 +580,7 @@ fn a_snapshot_that_was_chosen_is_restored_once() {
     world.record.snapshots.push(older);
     world.ask(Command::Wake { snapshot: Some("d".repeat(64)) });
     assert_eq!(world.record.restore, Some("d".repeat(64)));
-    assert_eq!(world.record.chosen, None);
+    assert_eq!(world.record.restore_snapshot_chosen, None);
 }
 
 #[test]
@@ -631,7 +632,7 @@ fn an_extension_while_labels_are_written_is_written_too() {
 fn silence_does_not_take_a_drain_back() {
     let mut world = World::draining();
     world.at(400).state(State::Silent);
-    let context = Context { now: at(400), policy: &world.policy, heard_at: None };
+    let context = Context { now: at(400), policy: &world.policy, last_seen_at: None };
     assert_eq!(
         crate::view::machine::instruction(&world.record, &context).wish,
         ebbtide_api::vm::Wish::DrainNow

@@ -86,7 +86,7 @@ impl Spent {
 
 /// How a tenant stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct CapUsage {
     /// Workspaces on record.
     pub workspaces: u64,
     /// Machines that exist or are asked for.
@@ -99,7 +99,7 @@ pub struct Standing {
     pub currency: String,
 }
 
-impl Standing {
+impl CapUsage {
     /// How a period stands.
     pub fn of(&self, period: Period) -> Spent {
         match period {
@@ -111,7 +111,7 @@ impl Standing {
 
 /// What somebody asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
+pub struct Demand {
     /// Workspaces more than there are.
     pub workspaces: u64,
     /// Machines more than there are.
@@ -151,7 +151,7 @@ impl Caps {
     }
 
     /// The first cap that a wish would exceed; `None` where it fits.
-    pub fn refuse(&self, standing: &Standing, wish: Wish) -> Option<Refusal> {
+    pub fn refuse(&self, standing: &CapUsage, wish: Demand) -> Option<Refusal> {
         let counted = [
             ("max_workspaces", "workspaces exist", standing.workspaces, wish.workspaces, self.workspaces),
             (
@@ -180,9 +180,9 @@ impl Caps {
         })
     }
 
-    fn too_dear(&self, period: Period, most: Amount, standing: &Standing, wish: Amount) -> Refusal {
-        let (cap, used) = (period.cap(), standing.of(period));
-        let money = |amount: Amount| money(&amount.to_string(), &standing.currency);
+    fn too_dear(&self, period: Period, most: Amount, standing: &CapUsage, wish: Amount) -> Refusal {
+        let (cap, now, used) = (period.cap(), period.now(), standing.of(period));
+        let currency = &standing.currency;
         Refusal {
             cap,
             message: format!(
@@ -253,16 +253,16 @@ mod tests {
         }
     }
 
-    fn standing(workspaces: u64, machines: u64, day: (u64, u64), month: (u64, u64)) -> Standing {
+    fn standing(workspaces: u64, machines: u64, day: (u64, u64), month: (u64, u64)) -> CapUsage {
         let spent = |(spent, reserved)| Spent { spent: Amount(spent), reserved: Amount(reserved) };
-        Standing { workspaces, machines, day: spent(day), month: spent(month), currency: "EUR".into() }
+        CapUsage { workspaces, machines, day: spent(day), month: spent(month), currency: "EUR".into() }
     }
 
-    fn spawn(amount: u64) -> Wish {
-        Wish { workspaces: 1, machines: 1, amount: Amount(amount) }
+    fn spawn(amount: u64) -> Demand {
+        Demand { workspaces: 1, machines: 1, amount: Amount(amount) }
     }
 
-    fn check(standing: &Standing, wish: Wish, wanted: Option<&str>) {
+    fn check(standing: &CapUsage, wish: Demand, wanted: Option<&str>) {
         let refusal = caps().refuse(standing, wish);
         assert_eq!(refusal.as_ref().map(|refusal| refusal.cap), wanted, "{standing:?} {refusal:?}");
     }
@@ -278,9 +278,17 @@ mod tests {
 
     #[test]
     fn a_wake_needs_no_workspace_and_an_extension_no_machine() {
-        check(&standing(3, 1, (0, 0), (0, 0)), Wish { workspaces: 0, machines: 1, amount: Amount(1) }, None);
-        check(&standing(3, 2, (0, 0), (0, 0)), Wish { workspaces: 0, machines: 0, amount: Amount(1) }, None);
-        let dear = Wish { workspaces: 0, machines: 0, amount: Amount(100_001) };
+        check(
+            &standing(3, 1, (0, 0), (0, 0)),
+            Demand { workspaces: 0, machines: 1, amount: Amount(1) },
+            None,
+        );
+        check(
+            &standing(3, 2, (0, 0), (0, 0)),
+            Demand { workspaces: 0, machines: 0, amount: Amount(1) },
+            None,
+        );
+        let dear = Demand { workspaces: 0, machines: 0, amount: Amount(100_001) };
         check(&standing(3, 2, (900_000, 0), (0, 0)), dear, Some("spend_per_day"));
     }
 
@@ -374,13 +382,13 @@ mod tests {
                     }
                     spent
                 };
-                let standing = Standing {
+                let standing = CapUsage {
                     day: standing_of(Period::Day),
                     month: standing_of(Period::Month),
-                    ..Standing::default()
+                    ..CapUsage::default()
                 };
                 let hours = 1 + random(30);
-                let wish = Wish { workspaces: 1, machines: 1, amount: Amount(hours) };
+                let wish = Demand { workspaces: 1, machines: 1, amount: Amount(hours) };
                 if caps.refuse(&standing, wish).is_none() {
                     let life = i64::try_from(random(hours)).unwrap() * HOUR + 1;
                     let machine = Machine { started_at: now, ended_at: None, gross: tariff, net: tariff };

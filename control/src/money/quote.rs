@@ -7,7 +7,7 @@ use crate::hetzner::{Pricing, ServerType};
 use crate::placement::Placement;
 use crate::policy::Policy;
 use ebbtide_api::Duration;
-use ebbtide_api::workspace::Cost;
+use ebbtide_api::money::Cost;
 use serde::{Deserialize, Serialize};
 
 /// Worst cases are shown in ten-thousandths.
@@ -59,7 +59,7 @@ impl Rate {
 
 /// What the next machine costs, wherever of its places it ends up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quote {
+pub struct PriceQuote {
     /// ISO 4217.
     pub currency: String,
     /// One for each place.
@@ -69,7 +69,7 @@ pub struct Quote {
     pub image_gb_month: Option<Amount>,
 }
 
-impl Quote {
+impl PriceQuote {
     /// What those rates come to with the provider's other prices.
     pub fn of(rates: Vec<Rate>, pricing: &Pricing) -> Self {
         let image = pricing.image_gb_month.as_ref().and_then(|price| price.gross.micros_rounded_up());
@@ -134,7 +134,7 @@ mod tests {
             monthly_net: None,
         };
         let rates = vec![rate("fsn1", 7_000), rate("ash", 9_000)];
-        let quote = Quote { currency: "EUR".into(), rates, image_gb_month: None };
+        let quote = PriceQuote { currency: "EUR".into(), rates, image_gb_month: None };
         // 24 h + 2 h drain + 30 min rescue + 60 s + 60 s: 27 started hours.
         let worst = quote.worst(Duration::from_hours(24), &Policy::default());
         assert_eq!((worst.hours, worst.amount), (27, Amount(243_000)));

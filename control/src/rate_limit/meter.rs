@@ -1,7 +1,7 @@
 //! What calls to the providers came to, as the gate wants to hear it: how many were sent, and what the last answer's
 //! headers said of the limit. Reads headers only; never a body, never a credential.
 
-use super::{Need, Provider};
+use super::{CallCost, Provider};
 use crate::http::HttpResponse;
 use ebbtide_api::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub struct Seen {
 
 impl Report {
     /// Notes what was granted.
-    pub fn grant(&mut self, need: Need) {
+    pub fn grant(&mut self, need: CallCost) {
         self.machines.granted = self.machines.granted.saturating_add(need.machines);
         self.names.granted = self.names.granted.saturating_add(need.names);
     }

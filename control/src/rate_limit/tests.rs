@@ -12,15 +12,15 @@ fn at_ms(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(START * 1_000 + millis).unwrap()
 }
 
-fn need(machines: u32, names: u32, urgency: Urgency) -> Need {
-    Need { machines, names, urgency }
+fn need(machines: u32, names: u32, urgency: Urgency) -> CallCost {
+    CallCost { machines, names, urgency }
 }
 
-fn is_granted(gate: &mut Gate, need: Need, now: Timestamp) -> bool {
+fn is_granted(gate: &mut RateLimiter, need: CallCost, now: Timestamp) -> bool {
     gate.ask(need, now) == Verdict::Granted
 }
 
-fn wait_secs(gate: &mut Gate, need: Need, now: Timestamp) -> i64 {
+fn wait_secs(gate: &mut RateLimiter, need: CallCost, now: Timestamp) -> i64 {
     match gate.ask(need, now) {
         Verdict::Granted => 0,
         Verdict::Wait { until, .. } => until.duration_since(now).as_secs(),
@@ -85,7 +85,7 @@ fn a_provider_that_is_asked_through_the_gate_never_refuses_whatever_its_limit_is
         let (limit, window_ms) =
             [(3_600, 3_600_000), (20, 60_000), (600, 3_600_000), (50, 10_000)][seed as usize % 4];
         let mut provided = Provided { limit, window_ms, spent: 0, at_ms: 0 };
-        let mut gate = Gate::new(at_ms(0));
+        let mut gate = RateLimiter::new(at_ms(0));
         // The first answer tells the limit: a catalog is read before anything is created.
         let (_, left, reset) = provided.call(0);
         gate.report(&machines_said(200, limit as u32, left, reset, at_ms(0)), at_ms(0));
@@ -123,7 +123,7 @@ fn a_provider_that_is_asked_through_the_gate_never_refuses_whatever_its_limit_is
 
 #[test]
 fn no_window_of_five_minutes_sees_more_calls_for_names_than_documented() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     let mut dice = Dice(7);
     let (mut now_ms, mut calls) = (0_i64, VecDeque::new());
     let mut most = 0;
@@ -145,20 +145,23 @@ fn no_window_of_five_minutes_sees_more_calls_for_names_than_documented() {
 #[test]
 fn a_delete_finds_calls_left_when_looks_and_creates_took_what_they_could() {
     for others in [Urgency::Look, Urgency::Begin] {
-        let mut gate = Gate::new(at(0));
+        let mut gate = RateLimiter::new(at(0));
         gate.report(&machines_said(200, 20, 19, 3, at(0)), at(0));
         let mut taken = 0;
         while is_granted(&mut gate, need(1, 0, others), at(0)) {
             taken += 1;
         }
         assert!(taken >= 10, "{others:?} got {taken}");
-        assert!(is_granted(&mut gate, Need::of(Effect::DeleteServer).unwrap(), at(0)), "after {others:?}");
+        assert!(
+            is_granted(&mut gate, CallCost::of(Effect::DeleteServer).unwrap(), at(0)),
+            "after {others:?}"
+        );
     }
 }
 
 #[test]
 fn deletes_take_every_refilled_call_while_looks_ask_all_the_time() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     gate.report(&machines_said(429, 3_600, 0, 3_600, at(0)), at(0));
     let mut deletes = 0;
     for second in 1..=100 {
@@ -173,7 +176,7 @@ fn deletes_take_every_refilled_call_while_looks_ask_all_the_time() {
 
 #[test]
 fn creates_go_before_looks() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     gate.report(&machines_said(200, 20, 20, 0, at(0)), at(0));
     assert!(is_granted(&mut gate, need(12, 0, Urgency::End), at(0)));
     assert!(!is_granted(&mut gate, need(2, 0, Urgency::Look), at(0)));
@@ -181,7 +184,7 @@ fn creates_go_before_looks() {
     assert!(!is_granted(&mut gate, need(3, 0, Urgency::Begin), at(0)));
     assert!(is_granted(&mut gate, need(3, 0, Urgency::End), at(0)));
     // The same where others have used the project up.
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     gate.report(&machines_said(200, 3_600, 5, 3_595, at(0)), at(0));
     assert!(!is_granted(&mut gate, need(2, 0, Urgency::Look), at(0)));
     assert!(is_granted(&mut gate, need(3, 0, Urgency::Begin), at(0)));
@@ -191,7 +194,7 @@ fn creates_go_before_looks() {
 
 #[test]
 fn those_who_wait_are_sent_away_to_different_times() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     gate.report(&machines_said(200, 20, 10, 29, at(0)), at(0));
     gate.report(&machines_said(200, 20, 20, 0, at(0)), at(0));
     assert!(is_granted(&mut gate, need(17, 0, Urgency::End), at(0)));
@@ -205,7 +208,7 @@ fn those_who_wait_are_sent_away_to_different_times() {
 
 #[test]
 fn whoever_waits_is_told_why_in_numbers() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     gate.report(&machines_said(200, 3_600, 1, 3_599, at(0)), at(0));
     let Verdict::Wait { waiting_for, .. } = gate.ask(need(3, 0, Urgency::Begin), at(0)) else {
         panic!("granted")
@@ -222,7 +225,7 @@ fn whoever_waits_is_told_why_in_numbers() {
 
 #[test]
 fn a_refusal_pauses_everybody_and_deletes_no_longer_than_asked() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     let mut report = Report::default();
     report.answer(Provider::Machines, &response(429, &[("retry-after", "5".into())]), at(0));
     gate.report(&report, at(0));
@@ -235,7 +238,7 @@ fn a_refusal_pauses_everybody_and_deletes_no_longer_than_asked() {
 
 #[test]
 fn a_refusal_that_was_a_mistake_is_forgotten_with_the_next_answer() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     // Refused with thousands of calls left: the window that its headers would make is not believed.
     gate.report(&machines_said(429, 3_600, 0, 2, at(0)), at(0));
     let window = gate.levels(at(0)).machines.window_secs;
@@ -250,7 +253,7 @@ fn a_refusal_that_was_a_mistake_is_forgotten_with_the_next_answer() {
 
 #[test]
 fn a_clock_that_steps_neither_invents_calls_nor_stops_the_refilling() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     gate.report(&machines_said(429, 3_600, 0, 3_600, at(0)), at(0));
     assert_eq!(gate.levels(at(-7_200)).machines.left, 0, "two hours back");
     assert!(wait_secs(&mut gate, need(1, 0, Urgency::End), at(-7_200)) <= 900);
@@ -261,7 +264,7 @@ fn a_clock_that_steps_neither_invents_calls_nor_stops_the_refilling() {
 
 #[test]
 fn headers_overrule_each_other_and_never_our_own_count() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     // Somebody else uses the same project.
     gate.report(&machines_said(200, 3_600, 700, 2_900, at(0)), at(0));
     assert_eq!(gate.levels(at(0)).machines.left, 700);
@@ -272,14 +275,14 @@ fn headers_overrule_each_other_and_never_our_own_count() {
     gate.report(&machines_said(200, 3_600, 3_500, 100, at(0)), at(0));
     assert_eq!(gate.levels(at(0)).machines.left, 2_600);
     // What a header said a while ago has been refilled since.
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     gate.report(&machines_said(200, 3_600, 700, 2_900, at(0)), at(100));
     assert!((795..=800).contains(&gate.levels(at(100)).machines.left));
 }
 
 #[test]
 fn what_was_granted_and_not_sent_comes_back() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     let asked = need(3, 0, Urgency::Begin);
     assert!(is_granted(&mut gate, asked, at(0)));
     let mut report = Report::default();
@@ -296,7 +299,7 @@ fn what_was_granted_and_not_sent_comes_back() {
 
 #[test]
 fn a_gate_in_ordinary_use_needs_no_storage() {
-    let mut gate = Gate::new(at(0));
+    let mut gate = RateLimiter::new(at(0));
     for second in 0..500 {
         assert!(is_granted(&mut gate, need(1, 1, Urgency::Begin), at(second)));
     }
@@ -306,7 +309,7 @@ fn a_gate_in_ordinary_use_needs_no_storage() {
     gate.report(&report, at(500));
     assert!(gate.is_worth_keeping(at(500)));
     let kept = serde_json::to_string(&gate).unwrap();
-    assert_eq!(serde_json::from_str::<Gate>(&kept).unwrap(), gate);
+    assert_eq!(serde_json::from_str::<RateLimiter>(&kept).unwrap(), gate);
 }
 
 #[test]
@@ -314,8 +317,8 @@ fn every_effect_that_calls_a_provider_asks_and_ends_go_first() {
     let ends =
         [Effect::DeleteServer, Effect::DeleteDns, Effect::PowerOff, Effect::TakeImage, Effect::AwaitImage];
     for effect in ends {
-        assert_eq!(Need::of(effect).unwrap().urgency, Urgency::End, "{effect:?}");
+        assert_eq!(CallCost::of(effect).unwrap().urgency, Urgency::End, "{effect:?}");
     }
-    assert_eq!(Need::of(Effect::AskServer).unwrap().urgency, Urgency::Look);
-    assert_eq!(Need::of(Effect::CheckReceipt), None);
+    assert_eq!(CallCost::of(Effect::AskServer).unwrap().urgency, Urgency::Look);
+    assert_eq!(CallCost::of(Effect::CheckReceipt), None);
 }

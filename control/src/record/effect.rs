@@ -37,7 +37,8 @@ pub enum Effect {
     /// Add up what the owner has spent.
     CheckSpending,
     /// Look whether other workspaces fell silent at the same time.
-    LookAround,
+    #[serde(rename = "look_around")]
+    CheckPeers,
     /// Delete an image whose content is in storage or given up.
     DeleteImage {
         /// The provider's image id.

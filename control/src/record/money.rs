@@ -1,7 +1,7 @@
 //! What the record of a workspace knows about the money of its current machine. The rest is in the index.
 
 use crate::money::caps::Period;
-use crate::money::quote::{Quote, Rate};
+use crate::money::quote::{PriceQuote, Rate};
 use crate::placement::Placement;
 use ebbtide_api::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct MachineMoney {
     /// At what rates it was asked for.
-    pub quote: Option<Quote>,
+    pub quote: Option<PriceQuote>,
     /// Rates for the machine after this one, as the request for it was reserved.
-    pub next: Option<Quote>,
+    pub next: Option<PriceQuote>,
     /// Since when the next machine waits for its reservation.
     pub reserving_since: Option<Timestamp>,
     /// Where it is, once that is known; stays when the server is gone.

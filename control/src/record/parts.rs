@@ -78,3 +78,13 @@ pub struct OldImage {
     #[serde(default)]
     pub failures: u32,
 }
+
+/// What the next backup would not fit into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupLimit {
+    /// The quota of the repository.
+    Quota,
+    /// The time of a drain.
+    Time,
+}

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// What the owner wants of the workspace, or what the control plane has decided for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wanted {
+pub enum DesiredState {
     /// A running machine.
     Awake,
     /// No machine, work kept.
@@ -62,7 +62,8 @@ pub enum Phase {
     /// Not heard of. Being heard moves back; the silence rules and budgets move on.
     Silent {
         /// When it was last heard of.
-        last_heard: Timestamp,
+        #[serde(rename = "last_heard")]
+        last_seen_at: Timestamp,
         /// When the one allowed reboot was done.
         rebooted_at: Option<Timestamp>,
         /// When the provider is asked next.

@@ -1,6 +1,6 @@
 //! Rights to remove from the repository: the owner's grant, which is its lock, and what a fresh machine may tidy away.
 //!
-//! Who may use them when is decided by the record (`Record::live_grant`, `Record::may_tidy`).
+//! Who may use them when is decided by the record (`Record::live_lock`, `Record::may_tidy`).
 
 use ebbtide_api::Timestamp;
 use ebbtide_api::backups::SnapshotSummary;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The right to change and delete objects of the repository while no machine exists: the repository's lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
+pub struct RepositoryLock {
     /// Who holds it: an actor of the audit log.
     pub by: String,
     /// When it was given.

@@ -3,8 +3,9 @@
 //! A change of a default later does not change what stands here.
 
 use crate::placement::Placement;
-use ebbtide_api::backups::Retention;
-use ebbtide_api::workspace::{Cost, Ingress, OnUnsaved, Persistence, RescueChoice};
+use ebbtide_api::backups::{Persistence, Retention};
+use ebbtide_api::money::Cost;
+use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, TenantId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 

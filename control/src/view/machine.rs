@@ -61,7 +61,7 @@ pub fn user_data(
         control_url: site.control_url.to_owned(),
         agent_sha256: agent_sha256.to_owned(),
         enrolment_token: EnrolmentToken::new(issued.token.expose().as_str()),
-        disk: if record.salvages.is_some() { Disk::Rescued } else { Disk::Fresh },
+        disk: if record.salvage_image_id.is_some() { Disk::Rescued } else { Disk::Fresh },
     };
     Ok(ebbtide_vm_init::user_data(&spec)?.into())
 }
@@ -69,7 +69,7 @@ pub fn user_data(
 /// The steps of a record's machine: its snapshot where it has one to restore, its repository otherwise; almost none where
 /// it is there to be backed up.
 pub fn boot_plan(record: &Record, policy: &Policy) -> BootPlan {
-    if record.salvages.is_some() {
+    if record.salvage_image_id.is_some() {
         return ebbtide_vm_init::salvage_plan();
     }
     ebbtide_vm_init::boot_plan(&BootSpec {
@@ -106,7 +106,7 @@ pub fn enrolled(
 ) -> Result<Enrolled, TokenError> {
     let port_host_template = format!("{{port}}.{}", record.host);
     // Nothing of the workspace's runs on a machine that salvages: it needs no environment.
-    let secrets = if record.salvages.is_some() { Vec::new() } else { secrets };
+    let secrets = if record.salvage_image_id.is_some() { Vec::new() } else { secrets };
     Ok(Enrolled {
         vm_token: vm_token(record, site, now)?.expose().clone(),
         vm_token_expires_in_secs: site.policy.vm_token.as_secs(),
@@ -136,7 +136,7 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
     let secs_until = |at: Timestamp| u64::try_from(at.duration_since(context.now).as_secs()).unwrap_or(0);
     Instruction {
         wish: match &record.phase {
-            _ if record.thaws => Wish::Run,
+            _ if record.thaw_requested => Wish::Run,
             // Silence does not take a drain back: a machine that reconnects goes on where it was.
             Phase::Draining { reason, .. } | Phase::Silent { draining: Some(reason), .. } => match reason {
                 DrainReason::Idle => Wish::Drain,
@@ -147,7 +147,7 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
         vm_token: None,
         // Nobody works on a machine that only salvages.
         open: matches!(record.phase, Phase::Running | Phase::Silent { .. } | Phase::Draining { .. })
-            && record.salvages.is_none(),
+            && record.salvage_image_id.is_none(),
         policy: Some(vm_policy(record, context.policy)),
         holds: record
             .holds

@@ -2,11 +2,12 @@
 
 use crate::lifecycle::Context;
 use crate::names::port_host_of;
-use crate::record::{MachineMoney, Phase, Record, Wanted};
+use crate::record::{DesiredState, MachineMoney, Phase, Record};
 use ebbtide_api::Timestamp;
+use ebbtide_api::ports::Port;
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::why::Why;
-use ebbtide_api::workspace::{Machine, Port, RescueImage, Workspace, WorkspaceSummary};
+use ebbtide_api::workspace::{Machine, RescueImage, Workspace, WorkspaceSummary};
 
 /// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
 pub fn workspace(
@@ -75,7 +76,7 @@ pub fn workspace(
             .unwrap_or_default(),
         why,
         heard_secs_ago: live
-            .then_some(context.heard_at)
+            .then_some(context.last_seen_at)
             .flatten()
             .map(|at| u64::try_from(context.now.duration_since(at).as_secs()).unwrap_or(0)),
         backup: heard_now.and_then(|heartbeat| heartbeat.backup.clone()),
@@ -122,8 +123,8 @@ fn waiting_for(record: &Record, now: Timestamp) -> Option<String> {
         Phase::Provisioning { .. } => Some("the provider to create the server".to_owned()),
         Phase::Rescuing { .. } => Some("the rescue image".to_owned()),
         Phase::Destroying { .. } => Some("the provider to delete the server and its names".to_owned()),
-        Phase::Asleep | Phase::Failed { .. } if record.wanted == Wanted::Awake => {
-            record.grant.as_ref().map(|grant| format!("{} to finish work on the backups", grant.by))
+        Phase::Asleep | Phase::Failed { .. } if record.desired == DesiredState::Awake => {
+            record.lock.as_ref().map(|grant| format!("{} to finish work on the backups", grant.by))
         }
         _ => None,
     }

@@ -60,8 +60,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a wake that waited begins without a reservation",
         file: "lifecycle/phases.rs",
-        old: "Wanted::Awake if !draft.may_begin =>",
-        new: "Wanted::Awake if draft.record.attempts == u64::MAX =>",
+        old: "DesiredState::Awake if !draft.may_begin =>",
+        new: "DesiredState::Awake if draft.record.attempts == u64::MAX =>",
         caught_by: Walks("caps are kept"),
     },
     Defect {
@@ -111,14 +111,14 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a drain is taken back after the freeze",
         file: "lifecycle/phases.rs",
-        old: "Wanted::Awake if !frozen && (",
-        new: "Wanted::Awake if (frozen || !frozen) && (",
+        old: "DesiredState::Awake if !frozen && (",
+        new: "DesiredState::Awake if (frozen || !frozen) && (",
         caught_by: Test("lifecycle::tests::wake_during_a_drain_takes_it_back_or_wakes_afterwards"),
     },
     Defect {
         name: "a freeze from before the drain was taken back counts for the next",
         file: "lifecycle/heartbeat.rs",
-        old: "let is_frozen = says_frozen && !draft.record.thaws;",
+        old: "let is_frozen = says_frozen && !draft.record.thaw_requested;",
         new: "let is_frozen = says_frozen;",
         caught_by: Test(
             "lifecycle::tests::thawing::a_freeze_that_is_to_end_proves_nothing_for_the_next_sleep",
@@ -180,8 +180,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a rescue image is given over before its salvage is verified",
         file: "lifecycle/rescue.rs",
-        old: "        draft.record.salvages = Some(image);",
-        new: "        draft.record.salvages = Some(image);\n        give_over(draft, context.now);",
+        old: "        draft.record.salvage_image_id = Some(image);",
+        new: "        draft.record.salvage_image_id = Some(image);\n        give_over(draft, context.now);",
         caught_by: Test(
             "lifecycle::tests::rescue::an_image_is_passed_to_deletion_only_once_the_salvage_is_verified",
         ),

@@ -10,7 +10,7 @@ use crate::{EPOCH_MS, MINUTE_MS, ODDS, at};
 use ebbtide_api::vm::{DrainPhase, Wish};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request};
 use ebbtide_control::lifecycle::{Command, Context, Input};
-use ebbtide_control::record::{Phase, Wanted};
+use ebbtide_control::record::{DesiredState, Phase};
 use ebbtide_control::view::machine;
 
 impl Walk {
@@ -43,7 +43,7 @@ impl Walk {
         };
         let (reboots_ms, vanishes_ms, impostor_ms) =
             (sometime(Kind::Reboots, 40), sometime(Kind::Vanishes, 25), sometime(Kind::Impostor, 50));
-        let salvages = self.object.record.salvages;
+        let salvages = self.object.record.salvage_image_id;
         let machine = Machine {
             server_id,
             generation: self.object.record.generation.0,
@@ -135,7 +135,7 @@ impl Walk {
         if !self.is_live(generation) {
             return self.fence(server_id);
         }
-        let context = Context { now: at(self.now()), policy: &self.object.policy, heard_at: None };
+        let context = Context { now: at(self.now()), policy: &self.object.policy, last_seen_at: None };
         let instruction = machine::instruction(&self.object.record, &context);
         if let Some(machine) = self.machines.get_mut(&server_id) {
             machine.told(&instruction);
@@ -149,7 +149,7 @@ impl Walk {
         let now = self.now();
         if self.is_away()
             || !self.object.record.may_thaw(at(now))
-            || self.object.record.wanted != Wanted::Asleep
+            || self.object.record.desired != DesiredState::Asleep
         {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl Walk {
         let record = &self.object.record;
         let held = record.holds.iter().any(|hold| hold.ends_at > at(now));
         let Some(machine) = self.machines.get_mut(&server_id) else { return Ok(()) };
-        if !idle || held || record.phase != Phase::Running || record.wanted != Wanted::Awake {
+        if !idle || held || record.phase != Phase::Running || record.desired != DesiredState::Awake {
             machine.idle_since_ms = None;
             return Ok(());
         }

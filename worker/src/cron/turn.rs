@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::d1::{AuditNote, Index};
-use crate::durable_objects::rate_limit::Pass;
+use crate::durable_objects::rate_limit::Permit;
 use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
 use crate::fetch_http::FetchHttp;
@@ -91,7 +91,7 @@ pub struct Sweeper<'a> {
     pub cloudflare: Cloudflare<FetchHttp>,
     /// What the calls are counted with; told to the gate once it is dropped.
     #[allow(dead_code)] // for its end
-    pass: Pass,
+    pass: Permit,
     ends_at: u32,
     asked: BTreeMap<WorkspaceId, Asked>,
     index_is_empty: Option<bool>,
@@ -101,7 +101,7 @@ pub struct Sweeper<'a> {
 impl<'a> Sweeper<'a> {
     /// A run that has not begun.
     pub fn new(app: &'a App, mode: SweepMode, from: &'a str) -> Self {
-        let pass = Pass::default();
+        let pass = Permit::default();
         let (hetzner, cloudflare) = clients(app, &pass);
         Self {
             app,
@@ -120,7 +120,7 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Lets the run call the providers, counted with a pass of the gate.
-    pub fn open(&mut self, pass: Pass) {
+    pub fn open(&mut self, pass: Permit) {
         (self.hetzner, self.cloudflare) = clients(self.app, &pass);
         self.pass = pass;
     }
@@ -273,7 +273,7 @@ impl<'a> Sweeper<'a> {
     }
 }
 
-fn clients(app: &App, pass: &Pass) -> (Hetzner<FetchHttp>, Cloudflare<FetchHttp>) {
+fn clients(app: &App, pass: &Permit) -> (Hetzner<FetchHttp>, Cloudflare<FetchHttp>) {
     let config = &app.config;
     let http = |provider| FetchHttp::new(app.calls.clone()).metered(pass.meter(provider));
     let hetzner =

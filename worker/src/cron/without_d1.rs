@@ -14,7 +14,7 @@ use crate::log::{self, Level};
 use ebbtide_api::sweep::SweepMode;
 use ebbtide_control::hetzner::Server;
 use ebbtide_control::names;
-use ebbtide_control::rate_limit::Need;
+use ebbtide_control::rate_limit::CallCost;
 use ebbtide_control::sweep::server::{judge_by_label, judge_by_label_alone};
 use ebbtide_control::sweep::turn::CALLS_MAX;
 use ebbtide_control::sweep::walk::Walk;
@@ -67,7 +67,7 @@ async fn enforce(app: &App, from: &str) -> Result<(), Trouble> {
         return Ok(());
     }
     let mut sweeper = Sweeper::new(app, mode, from);
-    let pass = app.pass(Need::looks(super::LOOKS.0, 0)).await;
+    let pass = app.pass(CallCost::looks(super::LOOKS.0, 0)).await;
     sweeper.open(pass.map_err(|wait| Trouble(wait.waiting_for))?);
     sweeper.turn_ends_at(CALLS_MAX.saturating_sub(super::KEPT));
     let selector = names::install_selector(&app.config.install_id);

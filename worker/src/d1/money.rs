@@ -9,8 +9,8 @@ use crate::error::{ApiError, ApiResult};
 use crate::subrequests::Binding;
 use ebbtide_api::workspace::State;
 use ebbtide_api::{Generation, TenantId, Timestamp, WorkspaceId};
-use ebbtide_control::money::caps::{Caps, Period, Spending, Spent, Standing};
-use ebbtide_control::money::{Amount, Quote, Worst};
+use ebbtide_control::money::caps::{CapUsage, Caps, Period, Spending, Spent};
+use ebbtide_control::money::{Amount, PriceQuote, Worst};
 use ebbtide_control::record::Placement;
 use serde::Deserialize;
 use wasm_bindgen::JsValue;
@@ -53,7 +53,7 @@ pub struct Reservation<'a> {
     /// What it costs at worst.
     pub worst: Worst,
     /// Rates, the first one of the place that is tried first.
-    pub quote: Option<&'a Quote>,
+    pub quote: Option<&'a PriceQuote>,
     /// Where it goes first.
     pub placement: &'a Placement,
     /// When it is asked for.
@@ -67,7 +67,7 @@ pub struct Reserved {
     /// Whether it stands, made now or before.
     pub stands: bool,
     /// How the tenant stands after it.
-    pub standing: Standing,
+    pub standing: CapUsage,
 }
 
 #[derive(Deserialize)]
@@ -259,7 +259,7 @@ impl Index {
     ///
     /// # Errors
     /// The index does not answer.
-    pub async fn standing(&self, tenant: &TenantId, now: Timestamp) -> ApiResult<Standing> {
+    pub async fn standing(&self, tenant: &TenantId, now: Timestamp) -> ApiResult<CapUsage> {
         let sql = format!("{STANDING} SELECT *, 0 AS stands FROM standing");
         let row: Option<StandingRow> = self.row(&sql, &standing_values(now, tenant, "")).await?;
         Ok(row.map(standing).unwrap_or_default())
@@ -270,7 +270,7 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn spending(&self, tenant: &TenantId, now: Timestamp) -> ApiResult<Spending> {
-        let Standing { day, month, currency, .. } = self.standing(tenant, now).await?;
+        let CapUsage { day, month, currency, .. } = self.standing(tenant, now).await?;
         Ok(Spending { day: day.spent, month: month.spent, currency })
     }
 }
@@ -280,9 +280,9 @@ pub(super) fn count(value: f64) -> u64 {
     value as u64
 }
 
-fn standing(row: StandingRow) -> Standing {
+fn standing(row: StandingRow) -> CapUsage {
     let reserved = Amount(count(row.reserved));
-    Standing {
+    CapUsage {
         workspaces: count(row.workspaces),
         machines: count(row.machines),
         day: Spent { spent: Amount(count(row.day_spent)), reserved },

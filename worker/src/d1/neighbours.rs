@@ -5,7 +5,7 @@
 use super::{Index, millis, text};
 use crate::error::ApiResult;
 use ebbtide_api::workspace::State;
-use ebbtide_control::lifecycle::Neighbours;
+use ebbtide_control::lifecycle::Peers;
 use ebbtide_control::policy::Policy;
 use ebbtide_control::record::{Record, minus, plus};
 use serde::Deserialize;
@@ -26,7 +26,7 @@ impl Index {
     ///
     /// # Errors
     /// The index does not answer.
-    pub async fn neighbours(&self, record: &Record, policy: &Policy) -> ApiResult<Neighbours> {
+    pub async fn peers(&self, record: &Record, policy: &Policy) -> ApiResult<Peers> {
         let within = policy.silent_together_within;
         let values = [
             text(State::Silent.as_str()),
@@ -37,6 +37,6 @@ impl Index {
             text(record.id.as_str()),
         ];
         let row: Option<Row> = self.row(NEIGHBOURS, &values).await?;
-        Ok(row.map_or_else(Neighbours::default, |row| Neighbours { silent: row.silent, awake: row.awake }))
+        Ok(row.map_or_else(Peers::default, |row| Peers { silent: row.silent, awake: row.awake }))
     }
 }

@@ -7,7 +7,7 @@
 use super::rate_limit::{Ask, Reply};
 use crate::clock;
 use crate::log::{self, Level};
-use ebbtide_control::rate_limit::Gate;
+use ebbtide_control::rate_limit::RateLimiter;
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, durable_object};
@@ -16,7 +16,7 @@ use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, State, d
 #[durable_object]
 pub struct ProviderGate {
     sql: SqlStorage,
-    gate: RefCell<Option<Gate>>,
+    gate: RefCell<Option<RateLimiter>>,
     is_kept: Cell<bool>,
 }
 
@@ -51,7 +51,7 @@ impl DurableObject for ProviderGate {
 }
 
 impl ProviderGate {
-    fn load(&self) -> Result<Gate> {
+    fn load(&self) -> Result<RateLimiter> {
         let table =
             "CREATE TABLE IF NOT EXISTS gate (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL)";
         self.sql.exec(table, None)?;
@@ -59,10 +59,10 @@ impl ProviderGate {
         self.is_kept.set(!rows.is_empty());
         // A row of another build that is not understood is forgotten: the next answer's headers tell.
         let kept = rows.first().and_then(|row| serde_json::from_str(&row.json).ok());
-        Ok(kept.unwrap_or_else(|| Gate::new(clock::now())))
+        Ok(kept.unwrap_or_else(|| RateLimiter::new(clock::now())))
     }
 
-    fn keep(&self, gate: &Gate, is_worth_it: bool) -> Result<()> {
+    fn keep(&self, gate: &RateLimiter, is_worth_it: bool) -> Result<()> {
         if is_worth_it {
             let json = serde_json::to_string(gate)?;
             self.sql.exec("INSERT OR REPLACE INTO gate (id, json) VALUES (1, ?)", Some(vec![json.into()]))?;

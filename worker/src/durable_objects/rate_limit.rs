@@ -12,7 +12,7 @@ use crate::subrequests::{Binding, Calls};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use ebbtide_control::http::HttpResponse;
 use ebbtide_control::lifecycle::EffectOutcome;
-use ebbtide_control::rate_limit::{Levels, Need, Provider, Report, Urgency, Verdict};
+use ebbtide_control::rate_limit::{CallCost, Levels, Provider, Report, Urgency, Verdict};
 use ebbtide_control::record::plus;
 use futures_util::future::{Either, select};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// What is sent to the gate.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ask {
-    pub(super) need: Option<Need>,
+    pub(super) need: Option<CallCost>,
     pub(super) report: Report,
 }
 
@@ -51,35 +51,35 @@ thread_local! {
 
 /// Leave to call the providers. What was sent with it is told to the gate once it is dropped.
 #[derive(Debug, Default)]
-pub struct Pass {
+pub struct Permit {
     report: Rc<RefCell<Report>>,
 }
 
 /// Counts calls and reads the answers' headers.
 #[derive(Debug, Clone)]
 pub struct Meter {
-    /// Of a [`Pass`]; else it goes straight to what is untold.
+    /// Of a [`Permit`]; else it goes straight to what is untold.
     report: Option<Rc<RefCell<Report>>>,
     provider: Provider,
 }
 
 /// Why the providers cannot be called now.
 #[derive(Debug, Clone)]
-pub struct Wait {
+pub struct RetryAfter {
     /// Worth asking again then.
     pub until: Timestamp,
     /// What is waited for, for a person.
     pub waiting_for: String,
 }
 
-impl Pass {
+impl Permit {
     /// Counts what goes to a provider.
     pub fn meter(&self, provider: Provider) -> Meter {
         Meter { report: Some(Rc::clone(&self.report)), provider }
     }
 }
 
-impl Drop for Pass {
+impl Drop for Permit {
     fn drop(&mut self) {
         let report = self.report.take();
         UNTOLD.with_borrow_mut(|untold| untold.merge(report));
@@ -110,14 +110,14 @@ impl Meter {
     }
 }
 
-impl From<Wait> for EffectOutcome {
-    fn from(wait: Wait) -> Self {
+impl From<RetryAfter> for EffectOutcome {
+    fn from(wait: RetryAfter) -> Self {
         Self::Later { waiting_for: wait.waiting_for, maybe_landed: false, not_before: Some(wait.until) }
     }
 }
 
-impl From<Wait> for ApiError {
-    fn from(wait: Wait) -> Self {
+impl From<RetryAfter> for ApiError {
+    fn from(wait: RetryAfter) -> Self {
         let message = format!("waiting for {}", wait.waiting_for);
         Self::new(ErrorCode::ProviderUnavailable, message)
     }
@@ -127,11 +127,11 @@ impl From<Wait> for ApiError {
 ///
 /// # Errors
 /// When to ask again.
-pub async fn ask(env: &Env, calls: &Calls, need: Need) -> Result<Pass, Wait> {
-    let pass = Pass::default();
+pub async fn ask(env: &Env, calls: &Calls, need: CallCost) -> Result<Permit, RetryAfter> {
+    let pass = Permit::default();
     match converse(env, calls, Some(need)).await {
         Ok(Reply { verdict: Some(Verdict::Wait { until, waiting_for }), .. }) => {
-            Err(Wait { until, waiting_for })
+            Err(RetryAfter { until, waiting_for })
         }
         Ok(_) => {
             pass.report.borrow_mut().grant(need);
@@ -144,7 +144,7 @@ pub async fn ask(env: &Env, calls: &Calls, need: Need) -> Result<Pass, Wait> {
             if need.urgency == Urgency::End {
                 return Ok(pass);
             }
-            Err(Wait {
+            Err(RetryAfter {
                 until: plus(clock::now(), AGAIN),
                 waiting_for: "our own count of the provider's rate limit, which does not answer".to_owned(),
             })
@@ -179,7 +179,7 @@ pub async fn levels(env: &Env, calls: &Calls) -> ApiResult<Levels> {
 }
 
 /// Tells and asks in one call. What could not be told stays to be told.
-async fn converse(env: &Env, calls: &Calls, need: Option<Need>) -> ApiResult<Reply> {
+async fn converse(env: &Env, calls: &Calls, need: Option<CallCost>) -> ApiResult<Reply> {
     let ask = Ask { need, report: UNTOLD.take() };
     calls.count(Binding::Object);
     let reply = match select(pin!(send(env, &ask)), pin!(Delay::from(PATIENCE))).await {

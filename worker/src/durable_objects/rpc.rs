@@ -7,7 +7,7 @@ use crate::r2::visibility::{Lineage, Mark, Reach};
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, TidyReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;
-use ebbtide_control::money::Quote;
+use ebbtide_control::money::PriceQuote;
 use ebbtide_control::record::NewWorkspace;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub struct Envelope {
 #[serde(tag = "call", rename_all = "snake_case")]
 pub enum Call {
     /// Begins a workspace. Repeatable: an object that holds the same id answers as it stands.
-    Create { record: Box<NewWorkspace>, quote: Option<Quote> },
+    Create { record: Box<NewWorkspace>, quote: Option<PriceQuote> },
     /// → [`ebbtide_api::workspace::Workspace`], like every call by a person that names no other answer.
     View,
     /// → [`ebbtide_api::history::EventList`]: a page of history.
@@ -35,7 +35,7 @@ pub enum Call {
     Log,
     /// Takes these commands of a person in their order; the first that is refused ends it.
     Ask { commands: Vec<Command> },
-    /// → [`ebbtide_control::reservation::Terms`]: what a wake or a longer lifetime has to reserve.
+    /// → [`ebbtide_control::reservation::ReservationRequest`]: what a wake or a longer lifetime has to reserve.
     Terms,
     /// → [`ebbtide_api::backups::SnapshotList`].
     Snapshots,
@@ -129,7 +129,7 @@ pub enum BackupCall {
     /// → [`Held`]: takes or renews the grant, and reserves bytes for the owner's object.
     Grant { by: String, bytes: u64 },
     /// → [`Held`]: gives the grant back.
-    EndGrant { by: String },
+    ReleaseLock { by: String },
     /// → [`Held`]: so many bytes are not there, or not any more.
     Return { bytes: u64 },
     /// → [`Held`]: so many bytes were counted in storage.

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use ebbtide_api::sweep::SweepPart;
     use ebbtide_api::usage::{UsageCount, UsageSpending};
-    use ebbtide_control::rate_limit::Gate;
+    use ebbtide_control::rate_limit::RateLimiter;
 
     fn at(secs: i64) -> Timestamp {
         Timestamp::from_second(1_763_700_000 + secs).unwrap()
@@ -195,7 +195,7 @@ mod tests {
             figures(State::Destroying, 1, Some(-40), -9_000),
             figures(State::Failed, 3, Some(-5_000), -90_000),
         ];
-        let levels = Gate::new(at(0)).levels(at(0));
+        let levels = RateLimiter::new(at(0)).levels(at(0));
         let sums = |spent: &str| UsageSpending {
             spent: spent.to_owned(),
             reserved: "0.50".to_owned(),

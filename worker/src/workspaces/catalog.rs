@@ -12,7 +12,7 @@ use crate::error::{ApiError, ApiResult};
 use ebbtide_api::catalog::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use ebbtide_control::hetzner::{Architecture, Failure, Location, Pricing, ServerType};
-use ebbtide_control::money::Quote;
+use ebbtide_control::money::PriceQuote;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -149,7 +149,9 @@ fn show(offers: &Offers, size: &ServerType, app: &App, now: Timestamp) -> Catalo
             .map(|(location, available)| CatalogOffer {
                 hourly_gross: choose::hourly(size, location).map(|price| price.gross.to_string()),
                 worst_case: choose::rate(offers, &size.name, location).zip(offers.pricing.as_ref()).map(
-                    |(rate, pricing)| Quote::of(vec![rate], pricing).worst(policy.lifetime, policy).into(),
+                    |(rate, pricing)| {
+                        PriceQuote::of(vec![rate], pricing).worst(policy.lifetime, policy).into()
+                    },
                 ),
                 unavailable_after: choose::ends_at(size, location),
                 location: location.to_owned(),

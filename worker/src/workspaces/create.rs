@@ -17,7 +17,7 @@ use ebbtide_api::backups::Retention;
 use ebbtide_api::money::Cost;
 use ebbtide_api::workspace::{CreateWorkspace, Ingress, Workspace};
 use ebbtide_api::{Duration, Hint, Timestamp, WorkspaceId};
-use ebbtide_control::money::Quote;
+use ebbtide_control::money::PriceQuote;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
 use ebbtide_control::record::{NewWorkspace, Placement, Spec, plus};
@@ -46,7 +46,7 @@ pub struct Checked {
     /// Values to be sealed.
     pub env: BTreeMap<String, String>,
     /// At what rates, wherever it goes; `None` where a price is not known.
-    pub quote: Option<Quote>,
+    pub quote: Option<PriceQuote>,
     /// What it costs at worst.
     pub worst_case: Option<Cost>,
 }

@@ -14,9 +14,10 @@ use crate::workspaces::catalog;
 use ebbtide_api::money::Cost;
 use ebbtide_api::workspace::Failure;
 use ebbtide_api::{Duration, ErrorCode, Generation, Hint, TenantId, WorkspaceId};
-use ebbtide_control::money::caps::Wish;
-use ebbtide_control::money::{Amount, Quote, Reserved, Terms, Worst, reserved, terms};
+use ebbtide_control::money::caps::{Caps, Demand};
+use ebbtide_control::money::{Amount, PriceQuote, Worst, reserved};
 use ebbtide_control::record::{Placement, Record, Spec, minus};
+use ebbtide_control::reservation::{ReservationRequest, Reserved};
 use serde_json::Value;
 
 /// Workspaces whose account is mended in a run of the sweep.
@@ -29,7 +30,7 @@ const MENDED_MAX: u64 = 3;
 pub async fn new_workspace(
     app: &App,
     spec: &Spec,
-    quote: Option<&Quote>,
+    quote: Option<&PriceQuote>,
     intent: &Intent<'_>,
     note: &AuditNote<'_>,
 ) -> ApiResult<()> {
@@ -44,13 +45,13 @@ pub async fn new_workspace(
         now: intent.now,
     };
     let found = app.d1()?.reserve_new(&wish, &caps, intent, note).await?;
-    granted(app, &found, Wish { workspaces: 1, machines: 1, amount: wish.worst.amount })
+    granted(app, &found, Demand { workspaces: 1, machines: 1, amount: wish.worst.amount })
 }
 
 /// A machine that may be started.
-pub struct Ticket {
+pub struct PendingReservation {
     /// At what rates.
-    pub quote: Option<Quote>,
+    pub quote: Option<PriceQuote>,
     /// What was reserved just now and nobody else counts on.
     made: Option<Generation>,
 }
@@ -59,8 +60,8 @@ pub struct Ticket {
 ///
 /// # Errors
 /// As [`new_workspace`]; or the object does not answer.
-pub async fn next_machine(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<Ticket> {
-    let terms: Terms = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+pub async fn next_machine(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<PendingReservation> {
+    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
     begin(app, &actor.tenant, id, terms).await
 }
 
@@ -70,7 +71,7 @@ pub async fn next_machine(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResu
 /// # Errors
 /// The index or the provider's prices are not to be had.
 pub async fn waited_for(app: &App, record: &Record) -> ApiResult<Reserved> {
-    match begin(app, &record.tenant, &record.id, terms(record, app.now())).await {
+    match begin(app, &record.tenant, &record.id, ReservationRequest::of(record, app.now())).await {
         Ok(ticket) => Ok(Reserved::Stands(ticket.quote)),
         Err(error) if error.code() == ErrorCode::CapReached => {
             let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&app.request_id);
@@ -80,9 +81,14 @@ pub async fn waited_for(app: &App, record: &Record) -> ApiResult<Reserved> {
     }
 }
 
-async fn begin(app: &App, tenant: &TenantId, id: &WorkspaceId, terms: Terms) -> ApiResult<Ticket> {
+async fn begin(
+    app: &App,
+    tenant: &TenantId,
+    id: &WorkspaceId,
+    terms: ReservationRequest,
+) -> ApiResult<PendingReservation> {
     let (Some(generation), Some(placement)) = (terms.next, terms.placements.first()) else {
-        return Ok(Ticket { quote: None, made: None });
+        return Ok(PendingReservation { quote: None, made: None });
     };
     let offers = catalog::offers(app).await;
     let quote = offers.and_then(|offers| catalog::quote(&offers, &terms.placements));
@@ -96,8 +102,8 @@ async fn begin(app: &App, tenant: &TenantId, id: &WorkspaceId, terms: Terms) -> 
         now: app.now(),
     };
     let found = app.d1()?.reserve_next(&wish, &app.config.policy.caps()).await?;
-    granted(app, &found, Wish { workspaces: 0, machines: 1, amount: wish.worst.amount })?;
-    Ok(Ticket { made: found.made.then_some(generation), quote })
+    granted(app, &found, Demand { workspaces: 0, machines: 1, amount: wish.worst.amount })?;
+    Ok(PendingReservation { made: found.made.then_some(generation), quote })
 }
 
 /// Gives back what was reserved for a machine that the object would not start. Not where that machine was begun all the
@@ -105,7 +111,7 @@ async fn begin(app: &App, tenant: &TenantId, id: &WorkspaceId, terms: Terms) -> 
 pub async fn give_back(app: &App, actor: &Actor, id: &WorkspaceId, made: Option<Generation>) {
     let Some(generation) = made else { return };
     let given_back = async {
-        let terms: Terms = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+        let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
         if terms.next != Some(generation) {
             return Ok(());
         }
@@ -117,7 +123,7 @@ pub async fn give_back(app: &App, actor: &Actor, id: &WorkspaceId, made: Option<
     }
 }
 
-impl Ticket {
+impl PendingReservation {
     /// What is to be given back where the machine is refused.
     pub fn made(&self) -> Option<Generation> {
         self.made
@@ -142,7 +148,7 @@ pub async fn lifetime(
     id: &WorkspaceId,
     lifetime: Duration,
 ) -> ApiResult<Extension> {
-    let terms: Terms = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
     let policy = &app.config.policy;
     // A machine keeps the rates at which it was made; without one, today's are shown and nothing is reserved.
     let quote = match terms.quote.clone().filter(|_| terms.current.is_some()) {
@@ -173,7 +179,7 @@ pub async fn lifetime(
     let wanted = worst(app, quote.as_ref(), lifetime)?;
     let more = wanted.amount.minus(before.amount);
     let found = app.d1()?.raise(&wish(wanted.clone()), &policy.caps()).await?;
-    granted(app, &found, Wish { workspaces: 0, machines: 0, amount: more })?;
+    granted(app, &found, Demand { workspaces: 0, machines: 0, amount: more })?;
     let worst_case = quote.is_some().then(|| wanted.into());
     Ok(Extension { worst_case, before: Some((generation, before)) })
 }
@@ -203,11 +209,11 @@ pub async fn take_back(app: &App, actor: &Actor, id: &WorkspaceId, before: Optio
 }
 
 /// What a machine costs at worst. Without a price nothing can be promised, and nothing starts that a cap should bound.
-fn worst(app: &App, quote: Option<&Quote>, lifetime: Duration) -> ApiResult<Worst> {
+fn worst(app: &App, quote: Option<&PriceQuote>, lifetime: Duration) -> ApiResult<Worst> {
     let policy = &app.config.policy;
     match quote {
         Some(quote) => Ok(quote.worst(lifetime, policy)),
-        None if policy.caps().day.is_none() && policy.caps().month.is_none() => {
+        None if Caps::of(policy).day.is_none() && Caps::of(policy).month.is_none() => {
             Ok(Worst { amount: Amount(0), hours: 0, currency: String::new() })
         }
         None => Err(ApiError::new(
@@ -218,7 +224,7 @@ fn worst(app: &App, quote: Option<&Quote>, lifetime: Duration) -> ApiResult<Wors
     }
 }
 
-fn granted(app: &App, found: &Found, wish: Wish) -> ApiResult<()> {
+fn granted(app: &App, found: &Found, wish: Demand) -> ApiResult<()> {
     if found.stands {
         return Ok(());
     }

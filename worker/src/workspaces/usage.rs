@@ -10,7 +10,7 @@ use ebbtide_api::usage::{Usage, UsageCaps, UsageCount, UsageDay, UsageSpending, 
 use ebbtide_api::{Timestamp, WorkspaceId};
 use ebbtide_control::money::Amount;
 use ebbtide_control::money::bill::{Charge, Day};
-use ebbtide_control::money::caps::{Caps, Spent, Standing};
+use ebbtide_control::money::caps::{CapUsage, Caps, Spent};
 use std::collections::BTreeMap;
 
 /// Longest period, in days: a quarter.
@@ -78,7 +78,7 @@ pub async fn caps(app: &App, actor: &Actor) -> ApiResult<UsageCaps> {
     Ok(stands(&standing, &Caps::of(&app.config.policy)))
 }
 
-fn stands(standing: &Standing, caps: &Caps) -> UsageCaps {
+fn stands(standing: &CapUsage, caps: &Caps) -> UsageCaps {
     let spending = |spent: Spent, cap: Option<Amount>| UsageSpending {
         spent: spent.spent.to_string(),
         reserved: spent.reserved.to_string(),
@@ -204,7 +204,7 @@ mod tests {
         let names = BTreeMap::from([(WorkspaceId::from_random(1).to_string(), "app".to_owned())]);
         let now = at("2026-11-21T10:00:00Z");
         let days = Days::parse(None, None, now).unwrap();
-        let caps = stands(&Standing::default(), &Caps::default());
+        let caps = stands(&CapUsage::default(), &Caps::default());
         let usage = add_up(&machines, &names, days, now, caps);
         let text = |total: &UsageTotal| format!("{}h {}", total.hours, total.gross);
         let by_day: Vec<String> =

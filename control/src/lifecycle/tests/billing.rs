@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::money::caps::{Period, Spending};
-use crate::money::{Amount, Quote, Rate};
-use ebbtide_api::workspace::Cost;
+use crate::money::{Amount, PriceQuote, Rate};
+use ebbtide_api::money::Cost;
 
 const MINUTE: i64 = 60;
 
-fn quote(hourly: u64) -> Quote {
+fn quote(hourly: u64) -> PriceQuote {
     let rate = Rate {
         placement: placement(),
         hourly: Amount(hourly),
@@ -15,7 +15,7 @@ fn quote(hourly: u64) -> Quote {
         monthly: None,
         monthly_net: None,
     };
-    Quote { currency: "EUR".into(), rates: vec![rate], image_gb_month: None }
+    PriceQuote { currency: "EUR".into(), rates: vec![rate], image_gb_month: None }
 }
 
 fn idle() -> Heard {
@@ -203,7 +203,7 @@ fn an_exceeded_cap_drains_and_never_cuts() {
     assert!(world.record.because.contains("the cap spend_per_day is exceeded"), "{}", world.record.because);
     // A wake now needs a reservation, which the cap refuses: the drain is not taken back past it.
     assert_eq!(
-        crate::reservation::terms(&world.record, at(world.now)).next,
+        crate::reservation::ReservationRequest::of(&world.record, at(world.now)).next,
         Some(world.record.generation.next())
     );
 }

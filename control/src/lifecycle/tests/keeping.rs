@@ -59,7 +59,7 @@ fn a_backup_that_would_not_fit_is_told_once_and_hours_before_it_is_due() {
     world.hear(heard(1, 60));
     assert_eq!(world.notes.last().unwrap(), "the next backup fits again");
     assert_eq!(world.notes.len(), before + 3);
-    assert_eq!(world.record.strain, None);
+    assert_eq!(world.record.backup_exceeds, None);
     world.state(State::Running);
 }
 

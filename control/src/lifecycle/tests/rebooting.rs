@@ -33,7 +33,7 @@ fn it_is_refused_by_name_where_it_would_lose_a_last_backup_or_makes_no_sense() {
     };
     let salvaging = || {
         let mut world = World::running();
-        world.record.salvages = Some(9);
+        world.record.salvage_image_id = Some(9);
         world
     };
     let table: [(World, &str); 8] = [

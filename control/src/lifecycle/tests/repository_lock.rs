@@ -15,7 +15,7 @@ fn asleep() -> World {
 }
 
 fn take(world: &mut World, by: &str) -> Option<ErrorCode> {
-    world.ask(Command::TakeGrant { by: by.into() });
+    world.ask(Command::TakeLock { by: by.into() });
     world.refusal.clone().map(|refusal| refusal.code)
 }
 
@@ -23,7 +23,7 @@ fn take(world: &mut World, by: &str) -> Option<ErrorCode> {
 fn a_grant_is_refused_while_a_machine_may_exist() {
     for mut world in [World::new(), World::booting(), World::running(), World::draining()] {
         assert_eq!(take(&mut world, OWNER), Some(ErrorCode::DeletionRefused));
-        assert_eq!(world.record.grant, None);
+        assert_eq!(world.record.lock, None);
     }
 }
 
@@ -32,12 +32,12 @@ fn a_wake_waits_for_the_end_of_a_grant_and_then_goes_on_by_itself() {
     let mut world = asleep();
     assert_eq!(take(&mut world, OWNER), None);
     world.ask(Command::Wake { snapshot: None }).state(State::Asleep);
-    assert_eq!(world.wake_at, Some(world.record.grant.clone().unwrap().until));
+    assert_eq!(world.wake_at, Some(world.record.lock.clone().unwrap().until));
     // Work that was begun goes on; nobody else begins any.
     assert_eq!(take(&mut world, OWNER), None);
     assert_eq!(take(&mut world, "key:b"), Some(ErrorCode::DeletionRefused));
-    world.ask(Command::EndGrant { by: "key:b".into() }).state(State::Asleep);
-    world.ask(Command::EndGrant { by: OWNER.into() }).state(State::Asleep);
+    world.ask(Command::ReleaseLock { by: "key:b".into() }).state(State::Asleep);
+    world.ask(Command::ReleaseLock { by: OWNER.into() }).state(State::Asleep);
     world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
     assert_eq!(take(&mut world, OWNER), Some(ErrorCode::DeletionRefused));
 }
@@ -58,14 +58,14 @@ fn a_client_that_died_keeps_no_workspace_asleep() {
 fn use_renews_a_grant_past_half_of_its_time_and_is_exclusive() {
     let mut world = asleep();
     take(&mut world, OWNER);
-    let first = world.record.grant.clone();
+    let first = world.record.lock.clone();
     world.now += 10;
     assert_eq!(take(&mut world, OWNER), None);
-    assert_eq!(world.record.grant, first, "a renewal at once writes nothing");
+    assert_eq!(world.record.lock, first, "a renewal at once writes nothing");
     assert_eq!(take(&mut world, "key:b"), Some(ErrorCode::WrongState));
     world.now += 400;
     assert_eq!(take(&mut world, OWNER), None);
-    assert!(world.record.grant.clone().unwrap().until > first.unwrap().until);
+    assert!(world.record.lock.clone().unwrap().until > first.unwrap().until);
 }
 
 #[test]
@@ -93,11 +93,11 @@ fn a_wake_that_waited_is_refused_where_a_cap_was_reached_meanwhile_and_tells_why
     let mut world = asleep();
     take(&mut world, OWNER);
     world.ask(Command::Wake { snapshot: None });
-    world.ask(Command::EndGrant { by: OWNER.into() });
+    world.ask(Command::ReleaseLock { by: OWNER.into() });
     let refused =
         Failure { code: "cap_reached".into(), message: "10.00 EUR a day".into(), hint: "Wait.".into() };
     world.ends(Effect::Reserve, EffectOutcome::Refused(refused.clone())).state(State::Failed);
-    assert_eq!((world.record.generation, world.record.wanted), (Generation(1), Wanted::Asleep));
+    assert_eq!((world.record.generation, world.record.desired), (Generation(1), DesiredState::Asleep));
     let Phase::Failed { failure } = &world.record.phase else { panic!("{:?}", world.record.phase) };
     assert_eq!(*failure, refused);
 }
@@ -107,7 +107,7 @@ fn a_wake_whose_money_nobody_can_reserve_waits_and_then_gives_up() {
     let mut world = asleep();
     take(&mut world, OWNER);
     world.ask(Command::Wake { snapshot: None });
-    world.ask(Command::EndGrant { by: OWNER.into() });
+    world.ask(Command::ReleaseLock { by: OWNER.into() });
     let away =
         || EffectOutcome::Later { waiting_for: "the index".into(), maybe_landed: false, not_before: None };
     let begun = world.now;
@@ -123,7 +123,7 @@ fn a_wake_whose_money_nobody_can_reserve_waits_and_then_gives_up() {
     world.state(State::Failed);
     assert!(world.now <= begun + budget + 60, "{}", world.now - begun);
     assert!(world.record.because.contains("the index"), "{}", world.record.because);
-    assert_eq!((world.record.wanted, world.record.pause.clone()), (Wanted::Asleep, None));
+    assert_eq!((world.record.desired, world.record.pause.clone()), (DesiredState::Asleep, None));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_wake_that_is_taken_back_while_it_waits_for_its_money_stays_asleep() {
     let mut world = asleep();
     take(&mut world, OWNER);
     world.ask(Command::Wake { snapshot: None });
-    world.ask(Command::EndGrant { by: OWNER.into() });
+    world.ask(Command::ReleaseLock { by: OWNER.into() });
     world.ask(Command::Sleep);
     world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Asleep);
     assert_eq!((world.record.generation, world.wake_at), (Generation(1), None));

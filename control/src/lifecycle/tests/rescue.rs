@@ -62,7 +62,7 @@ fn failure_of(world: &World) -> Failure {
 fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     let mut world = salvaging();
     assert!(world.record.because.starts_with("salvaging the rescue image 9"), "{}", world.record.because);
-    let context = Context { now: at(world.now), policy: &world.policy, heard_at: None };
+    let context = Context { now: at(world.now), policy: &world.policy, last_seen_at: None };
     let told = crate::view::machine::instruction(&world.record, &context);
     assert_eq!((told.wish, told.open), (ebbtide_api::vm::Wish::DrainNow, false));
     verified(&mut world);
@@ -70,7 +70,7 @@ fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
     assert_eq!(world.record.generation, Generation(3));
     assert_eq!(world.record.restore, Some(receipt().snapshot), "a wake always restores a backup");
-    assert_eq!((world.record.salvages, world.record.rescue_image), (None, None));
+    assert_eq!((world.record.salvage_image_id, world.record.rescue_image), (None, None));
     world.ends(Effect::EnsureServer, EffectOutcome::Exists(server()));
     world.ends(Effect::EnsureDns, EffectOutcome::Done);
     world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
@@ -113,7 +113,7 @@ fn a_salvage_that_fails_keeps_the_image_and_says_what_can_be_done() {
     world.destroyed().state(State::Failed);
     assert_eq!(failure_of(&world).code, "salvage_failed");
     assert_eq!(world.record.rescue_image, Some(9));
-    assert_eq!(world.record.lost, None, "the image still holds it");
+    assert_eq!(world.record.data_loss_note, None, "the image still holds it");
     assert!(world.effect.is_none(), "a salvage machine is not imaged: it is made from an image");
 }
 
@@ -123,14 +123,17 @@ fn an_image_that_is_gone_is_told_as_lost_and_the_next_wake_restores_the_last_bac
     world.ask(Command::Wake { snapshot: None });
     let missing = || EffectOutcome::ImageImpossible { message: "no such image".into() };
     world.ends(Effect::EnsureServer, missing()).state(State::Provisioning);
-    assert_eq!((world.record.rescue_image, world.record.lost.clone()), (Some(9), None));
+    assert_eq!((world.record.rescue_image, world.record.data_loss_note.clone()), (Some(9), None));
     let again = world.now + i64::try_from(world.policy.poll.as_secs()).unwrap();
     world.at(again);
     world.ends(Effect::EnsureServer, missing()).state(State::Failed);
     assert_eq!(failure_of(&world).code, "salvage_failed");
-    assert!(world.record.lost.clone().unwrap().contains("no such image"));
+    assert!(world.record.data_loss_note.clone().unwrap().contains("no such image"));
     world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
-    assert_eq!((world.record.salvages, world.record.restore.clone()), (None, Some(backup('c').snapshot)));
+    assert_eq!(
+        (world.record.salvage_image_id, world.record.restore.clone()),
+        (None, Some(backup('c').snapshot))
+    );
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn one_false_not_found_of_an_image_loses_nothing() {
     let again = world.now + i64::try_from(world.policy.poll.as_secs()).unwrap();
     world.at(again);
     world.ends(Effect::EnsureServer, EffectOutcome::Exists(server())).state(State::Booting);
-    assert_eq!((world.record.salvages, world.record.image_missed_at), (Some(9), None));
+    assert_eq!((world.record.salvage_image_id, world.record.image_missed_at), (Some(9), None));
 }
 
 #[test]
@@ -153,7 +156,7 @@ fn a_cap_that_is_reached_meanwhile_ends_a_salvage_in_rest_and_the_backup_stays()
         Failure { code: "cap_reached".into(), message: "10.00 EUR a day".into(), hint: "Wait.".into() };
     world.ends(Effect::Reserve, EffectOutcome::Refused(refused.clone())).state(State::Failed);
     assert_eq!(failure_of(&world), refused);
-    assert_eq!((world.record.generation, world.record.wanted), (Generation(2), Wanted::Asleep));
+    assert_eq!((world.record.generation, world.record.desired), (Generation(2), DesiredState::Asleep));
     assert_eq!(world.record.snapshots[0].snapshot, receipt().snapshot);
     world.ask(Command::Retry).state(State::Provisioning);
     assert_eq!(world.record.restore, Some(receipt().snapshot));
@@ -164,7 +167,10 @@ fn a_chosen_snapshot_passes_the_image_over_and_no_later_wake_puts_it_above_newer
     let mut world = rescued();
     let expires_at = world.record.rescue_image_expires_at.unwrap();
     world.ask(Command::Wake { snapshot: Some(backup('c').snapshot) }).state(State::Provisioning);
-    assert_eq!((world.record.salvages, world.record.restore.clone()), (None, Some(backup('c').snapshot)));
+    assert_eq!(
+        (world.record.salvage_image_id, world.record.restore.clone()),
+        (None, Some(backup('c').snapshot))
+    );
     assert_eq!(world.record.rescue_image, None);
     assert_eq!(world.record.old_images[0].delete_at, expires_at, "it is kept all the same");
     assert!(world.notes.iter().any(|note| note.contains("passed over")), "{:?}", world.notes);
@@ -183,7 +189,7 @@ fn an_image_ends_after_a_warning_and_what_it_held_is_named_as_lost() {
     assert_eq!(world.wake_at, Some(at(expires)));
     world.at(expires).state(State::Failed);
     assert_eq!(failure_of(&world).code, "work_lost");
-    assert!(world.record.lost.is_some());
+    assert!(world.record.data_loss_note.is_some());
     world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
     assert_eq!(world.wake_at, None);
     assert!(expires - begun >= 7 * DAY - 600, "{expires}");
@@ -230,7 +236,7 @@ fn whoever_refuses_images_gets_none_and_on_unsaved_decides() {
         world.now = 26 * HOUR;
         world.heard = Some(world.now);
         world.tick().state(state);
-        assert_eq!(world.record.lost.is_some(), on_unsaved == OnUnsaved::Destroy);
+        assert_eq!(world.record.data_loss_note.is_some(), on_unsaved == OnUnsaved::Destroy);
     }
 }
 
@@ -303,7 +309,7 @@ fn records_of_earlier_versions_are_read_and_their_images_end_too() {
 }
 
 fn looks(world: &mut World, silent: u32, awake: u32) {
-    world.ends(Effect::LookAround, EffectOutcome::Neighbours(Neighbours { silent, awake }));
+    world.ends(Effect::CheckPeers, EffectOutcome::Peers(Peers { silent, awake }));
 }
 
 #[test]
@@ -342,7 +348,7 @@ fn silence_together_puts_a_rescue_off_but_never_past_the_hard_end() {
         world.tick();
         for _ in 0..4 {
             match world.effect {
-                Some((_, Effect::LookAround)) => looks(&mut world, 5, 0),
+                Some((_, Effect::CheckPeers)) => looks(&mut world, 5, 0),
                 Some((_, Effect::AskServer)) => {
                     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Off));
                 }
@@ -369,7 +375,7 @@ fn a_rescue_waits_for_a_fresh_look_at_the_others() {
     world.effect = None;
     world.record.in_flight = None;
     world.at(24 * HOUR).state(State::Silent);
-    let asked = matches!(world.effect, Some((_, Effect::LookAround)));
+    let asked = matches!(world.effect, Some((_, Effect::CheckPeers)));
     assert!(asked, "{:?}", world.effect);
     looks(&mut world, 1, 1);
     world.state(State::Rescuing);
@@ -380,7 +386,7 @@ fn a_silent_object_that_waits_for_an_answer_does_not_wake_itself_at_once_again()
     let mut world = World::running();
     world.at(200).state(State::Silent);
     let later = || EffectOutcome::Later { waiting_for: "x".into(), maybe_landed: false, not_before: None };
-    world.ends(Effect::LookAround, later());
+    world.ends(Effect::CheckPeers, later());
     assert!(world.wake_at.unwrap() > at(world.now));
     world.now += 100;
     world.tick();
@@ -403,7 +409,7 @@ fn what_the_provider_says_of_a_silent_machine_is_told_once() {
 fn a_fault_is_ours_only_where_enough_and_at_least_half_are_silent() {
     for silent in 0..30_u32 {
         for awake in 0..30 {
-            let ours = Neighbours { silent, awake }.fault_is_ours(&Policy::default());
+            let ours = Peers { silent, awake }.fault_is_ours(&Policy::default());
             assert_eq!(ours, silent >= 2 && 2 * silent >= silent + awake, "{silent} of {}", silent + awake);
         }
     }
@@ -430,15 +436,15 @@ fn a_deletion_is_undone_from_every_state_and_the_next_machine_is_a_new_generatio
         assert_eq!(world.refusal, None, "{begun}");
         world.ask(Command::Undelete);
         assert_eq!(world.refusal, None, "{begun}");
-        assert_ne!(world.record.wanted, Wanted::Deleted, "{begun}");
+        assert_ne!(world.record.desired, DesiredState::Deleted, "{begun}");
         let phase = Phase::Deleted { purge_at: at(100 * DAY), purged: false };
         world.record = Record {
             phase,
-            wanted: Wanted::Deleted,
+            desired: DesiredState::Deleted,
             in_flight: None,
             server: None,
             machine_key: None,
-            salvages: None,
+            salvage_image_id: None,
             ..world.record
         };
         world.ask(Command::Undelete).state(State::Asleep);
@@ -502,7 +508,7 @@ fn a_rescue_that_we_slept_through_is_looked_at_before_its_work_is_given_up() {
         world.record.rescue_ends_at(at(26 * HOUR), &world.policy) <= world.record.hard_end_at(&world.policy)
     );
     world.ends(Effect::AwaitImage, EffectOutcome::Done);
-    assert_eq!((world.record.rescue_image, &world.record.lost), (Some(9), &None));
+    assert_eq!((world.record.rescue_image, &world.record.data_loss_note), (Some(9), &None));
 }
 
 #[test]
@@ -537,10 +543,10 @@ fn an_image_that_a_rescue_ends_without_is_not_forgotten_at_the_provider() {
 fn a_chosen_snapshot_that_was_removed_while_the_wake_waited_is_not_restored() {
     let mut world = rescued();
     let newest = world.record.snapshots.first().map(|newest| newest.snapshot.clone());
-    world.record.chosen = Some("d".repeat(64));
+    world.record.restore_snapshot_chosen = Some("d".repeat(64));
     world.ask(Command::Retry).state(State::Provisioning);
     assert_eq!(
-        world.record.salvages,
+        world.record.salvage_image_id,
         Some(9),
         "the image still comes first: nothing was chosen instead of it"
     );

@@ -23,12 +23,12 @@ impl World {
     }
 
     fn wish(&self) -> Wish {
-        let context = Context { now: at(self.now), policy: &self.policy, heard_at: None };
+        let context = Context { now: at(self.now), policy: &self.policy, last_seen_at: None };
         view::machine::instruction(&self.record, &context).wish
     }
 
     fn waiting_for(&self) -> String {
-        let context = Context { now: at(self.now), policy: &self.policy, heard_at: None };
+        let context = Context { now: at(self.now), policy: &self.policy, last_seen_at: None };
         view::people::workspace(&self.record, None, &context, "").waiting_for.unwrap_or_default()
     }
 
@@ -59,7 +59,11 @@ fn a_frozen_machine_whose_backup_is_not_whole_is_given_back_and_sleeps_once_it_i
     world.refused(partial(1));
     let hint = "; wake the workspace to mend that, or delete it with discard";
     assert_eq!(world.waiting_for(), format!("{NAMED}{hint}"));
-    assert_eq!(crate::reservation::terms(&world.record, at(world.now)).next, None, "no machine begins");
+    assert_eq!(
+        crate::reservation::ReservationRequest::of(&world.record, at(world.now)).next,
+        None,
+        "no machine begins"
+    );
     world.ask(Command::Wake { snapshot: None }).state(State::Running);
     assert_eq!(world.wish(), Wish::Run);
     // What was on its way meanwhile is a backup, and ends nothing.

@@ -13,11 +13,11 @@ use crate::workspaces::reservation;
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::Enrolled;
 use ebbtide_control::cloudflare::Cloudflare;
-use ebbtide_control::executor::{Shore, Vault};
+use ebbtide_control::executor::{ControlStore, Executor};
 use ebbtide_control::hetzner::Hetzner;
-use ebbtide_control::lifecycle::{Effect, EffectOutcome, Neighbours};
+use ebbtide_control::lifecycle::{Effect, EffectOutcome, Peers};
 use ebbtide_control::money::caps::Spending;
-use ebbtide_control::rate_limit::{Need, Provider};
+use ebbtide_control::rate_limit::{CallCost, Provider};
 use ebbtide_control::record::Record;
 use ebbtide_control::reservation::Reserved;
 use ebbtide_control::secret::SecretText;
@@ -46,12 +46,12 @@ impl Backing {
 
     /// Performs an effect, once the provider gate lets it.
     pub(super) async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
-        let pass = match Need::of(effect) {
+        let pass = match CallCost::of(effect) {
             Some(need) => match rate_limit::ask(&self.env, &self.calls, need).await {
                 Ok(pass) => pass,
                 Err(wait) => return wait.into(),
             },
-            None => rate_limit::Pass::default(),
+            None => rate_limit::Permit::default(),
         };
         let http = |provider| FetchHttp::new(self.calls.clone()).metered(pass.meter(provider));
         let (config, token) = (&self.config, &self.config.hetzner_token);
@@ -61,10 +61,10 @@ impl Backing {
             config.cloudflare_url.as_str(),
             config.cloudflare_token.clone(),
         );
-        let shore = Shore {
+        let shore = Executor {
             hetzner: &hetzner,
             cloudflare: &cloudflare,
-            vault: self,
+            store: self,
             install: &config.install_id,
             zone_id: &config.zone_id,
             ssh_keys: &[],
@@ -98,7 +98,7 @@ pub(super) fn site(config: &Config) -> Site<'_> {
     }
 }
 
-impl Vault for Backing {
+impl ControlStore for Backing {
     async fn object_size(&self, record: &Record, path: &str) -> Result<Option<u64>, String> {
         let key = repository_path(&record.tenant, &record.id, path);
         self.storage.size(&key).await.map_err(|error| error.message().to_owned())
@@ -131,9 +131,9 @@ impl Vault for Backing {
         spent.map(Some).map_err(|error| error.message().to_owned())
     }
 
-    async fn neighbours(&self, record: &Record) -> Result<Neighbours, String> {
+    async fn peers(&self, record: &Record) -> Result<Peers, String> {
         let index = Index::open(&self.env, self.calls.clone()).map_err(|error| error.message().to_owned())?;
-        let seen = index.neighbours(record, &self.config.policy).await;
+        let seen = index.peers(record, &self.config.policy).await;
         seen.map_err(|error| error.message().to_owned())
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             Response::from_json(&Admitted { held: Held { bytes, quota, granted_ms: None }, fits, count })
         }
         BackupCall::Grant { by, bytes } => {
-            let settled = inner.decide(Input::Ask(Command::TakeGrant { by })).await?;
+            let settled = inner.decide(Input::Ask(Command::TakeLock { by })).await?;
             inner.run_on(settled.effect);
             if let Some(refusal) = settled.refusal {
                 return refuse(refusal.code, &refusal.message);
@@ -63,10 +63,10 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             if bytes > 0 {
                 store.save_stored_bytes(store.stored_bytes()?.plus(bytes))?;
             }
-            let granted_ms = settled.record.grant.as_ref().map(|grant| grant.since.as_millisecond());
+            let granted_ms = settled.record.lock.as_ref().map(|grant| grant.since.as_millisecond());
             Response::from_json(&Held { granted_ms, ..fill(inner)? })
         }
-        BackupCall::EndGrant { by } => tell(inner, Command::EndGrant { by }).await,
+        BackupCall::ReleaseLock { by } => tell(inner, Command::ReleaseLock { by }).await,
         BackupCall::Forget { snapshot, mark } => {
             // What it proved stays proved: the indexes of its generation are needed by others.
             let is_known = |list: &[SnapshotSummary]| list.iter().any(|known| known.snapshot == snapshot);
@@ -128,7 +128,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
                 None => held(inner),
             }
         }
-        BackupCall::Crowded { objects } => tell(inner, Command::Crowded { objects }).await,
+        BackupCall::Crowded { objects } => tell(inner, Command::ObjectsCounted { objects }).await,
         BackupCall::Recall { snapshot } => tell(inner, Command::Recall { snapshot }).await,
         BackupCall::Return { bytes } => {
             store.save_stored_bytes(store.stored_bytes()?.minus(bytes))?;

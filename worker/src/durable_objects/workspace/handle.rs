@@ -10,10 +10,10 @@ use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::{ErrorCode, TenantId};
-use ebbtide_control::lifecycle::{Command, Context, Input, Note, crowding};
-use ebbtide_control::money::Quote;
-use ebbtide_control::reservation::terms;
+use ebbtide_control::lifecycle::{Command, Context, Input, Note, object_count_warning};
+use ebbtide_control::money::PriceQuote;
 use ebbtide_control::record::{NewWorkspace, Record};
+use ebbtide_control::reservation::ReservationRequest;
 use ebbtide_control::sweep::Fate;
 use ebbtide_control::view;
 use serde::Serialize;
@@ -49,13 +49,13 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
                 quota_bytes,
                 retention: record.spec.retention.unwrap_or(config.policy.retention),
                 due: u32::try_from(record.due.len()).unwrap_or(u32::MAX),
-                warning: record.crowded.map(crowding),
+                warning: record.object_count_warned.map(object_count_warning),
                 snapshots: record.snapshots,
             })
         }
         Call::Backups { ask } => backups::answer(inner, &record, ask).await,
         Call::Ask { commands } => ask(inner, commands).await,
-        Call::Terms => json(&terms(&record, now())),
+        Call::Terms => json(&ReservationRequest::of(&record, now())),
         Call::Enrol { enrol, proof } => enrol_machine(inner, &record, enrol, proof).await,
         Call::Heartbeat { generation, heartbeat } => match inner.heartbeat(generation, *heartbeat).await? {
             Some(instruction) => json(&instruction),
@@ -80,7 +80,7 @@ fn json(value: &impl Serialize) -> Result<Response> {
 
 fn show(inner: &Inner, record: &Record) -> Result<Response> {
     let config = inner.config()?;
-    let context = Context { now: now(), policy: &config.policy, heard_at: inner.heard_at(record) };
+    let context = Context { now: now(), policy: &config.policy, last_seen_at: inner.last_seen_at(record) };
     let heartbeat = inner.last_heartbeat(record);
     json(&view::people::workspace(record, heartbeat.as_ref(), &context, &config.port_url_template))
 }
@@ -89,7 +89,7 @@ async fn create(
     inner: &Rc<Inner>,
     tenant: &TenantId,
     new: NewWorkspace,
-    quote: Option<Quote>,
+    quote: Option<PriceQuote>,
 ) -> Result<Response> {
     if let Some(stored) = inner.load()? {
         let same = stored.record.tenant == *tenant && stored.record.id == new.id;

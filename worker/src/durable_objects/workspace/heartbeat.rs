@@ -26,7 +26,7 @@ pub(super) struct Attachment {
 
 impl Inner {
     /// When the machine of the current generation was last heard of.
-    pub(super) fn heard_at(&self, record: &Record) -> Option<Timestamp> {
+    pub(super) fn last_seen_at(&self, record: &Record) -> Option<Timestamp> {
         let in_memory = self
             .heard
             .borrow()

@@ -19,8 +19,8 @@ impl Host for Inner {
         now()
     }
 
-    fn heard_at(&self, record: &Record) -> Option<Timestamp> {
-        self.heard_at(record)
+    fn last_seen_at(&self, record: &Record) -> Option<Timestamp> {
+        self.last_seen_at(record)
     }
 }
 
@@ -55,7 +55,7 @@ impl Observer for Inner {
             log::trouble(Level::Error, next, "history was not written", &error);
         }
         // The machine counts holds itself, and would otherwise hear of one with its next heartbeat only.
-        if next.phase != before.phase || next.wanted != before.wanted || next.holds != before.holds {
+        if next.phase != before.phase || next.desired != before.desired || next.holds != before.holds {
             self.push_instruction(next);
         }
         let ends_at = next.phase_ends_at(policy);

@@ -131,7 +131,7 @@ impl Inner {
     /// What the machine is told now. The token is renewed with every instruction: it lives for minutes.
     pub(super) fn instruction(&self, record: &Record) -> Option<Instruction> {
         let config = self.config().ok()?;
-        let context = Context { now: now(), policy: &config.policy, heard_at: None };
+        let context = Context { now: now(), policy: &config.policy, last_seen_at: None };
         let mut instruction = machine::instruction(record, &context);
         instruction.vm_token =
             machine::vm_token(record, &site(&config), context.now).ok().map(|token| token.expose().clone());

@@ -79,7 +79,7 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
     }
     let more = next.is_some();
     if !more {
-        ask(BackupCall::EndGrant { by }).await?;
+        ask(BackupCall::ReleaseLock { by }).await?;
     }
     response::json(200, &UndoneDeletions { restored, more, next_cursor: next.map(|turn| turn.to_string()) })
 }

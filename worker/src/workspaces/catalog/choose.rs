@@ -4,7 +4,7 @@ use super::Offers;
 use crate::error::{ApiError, ApiResult};
 use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::hetzner::{Price, ServerType};
-use ebbtide_control::money::{Quote, Rate};
+use ebbtide_control::money::{PriceQuote, Rate};
 use ebbtide_control::record::Placement;
 
 /// Most places that are tried after the first.
@@ -86,10 +86,10 @@ pub fn rate(offers: &Offers, size: &str, location: &str) -> Option<Rate> {
 }
 
 /// What a machine costs wherever of these places it ends up; `None` where one of them has no price.
-pub fn quote<'a>(offers: &Offers, places: impl IntoIterator<Item = &'a Placement>) -> Option<Quote> {
+pub fn quote<'a>(offers: &Offers, places: impl IntoIterator<Item = &'a Placement>) -> Option<PriceQuote> {
     let rates: Option<Vec<Rate>> =
         places.into_iter().map(|place| rate(offers, &place.size, &place.location)).collect();
-    Some(Quote::of(rates?, offers.pricing.as_ref()?))
+    Some(PriceQuote::of(rates?, offers.pricing.as_ref()?))
 }
 
 /// Where a size is offered, and whether it is in stock there.
@@ -203,7 +203,8 @@ mod tests {
     use super::*;
     use ebbtide_api::Duration;
     use ebbtide_api::money::Cost;
-    use ebbtide_control::hetzner::{Decimal, Pricing};
+    use ebbtide_control::amount::Decimal;
+    use ebbtide_control::hetzner::Pricing;
     use ebbtide_control::policy::Policy;
 
     const DEFAULTS: Defaults<'static> = Defaults { size: "cx23", location: "fsn1" };

@@ -94,7 +94,7 @@ impl Repository<'_> {
         let left = self.storage.list(&self.key("locks/"), None).await?;
         // A machine's lock, which only a hijacked one writes, keeps nobody waiting.
         if left.objects().iter().all(|object| mark(object).generation.is_some()) {
-            let _: Held = self.ask(BackupCall::EndGrant { by: actor.name.clone() }).await?;
+            let _: Held = self.ask(BackupCall::ReleaseLock { by: actor.name.clone() }).await?;
         }
         Ok(response::nothing(200))
     }
