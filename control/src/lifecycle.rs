@@ -1,13 +1,20 @@
 //! The lifecycle: one pure function from what we remember and what happened to what is next.
 //!
-//! [`decide`] first takes the input into the record (`heartbeat`, `commands`, `receipts`, `outcomes`), then lets the phase move on as far as it can
-//! (`phases`), then names the one effect that is due (`next_effect`) and the time at which to look again. The caller saves
-//! the record *before* it performs the effect and sets its alarm; an effect may therefore be performed twice and must
-//! bear it. This module never reads a clock, never calls anything and never loses an input: what cannot be done in the
-//! present phase changes what is wanted, or is refused with a sentence.
+//! [`decide`] first takes the input into the record (`heartbeat`, `commands`, `receipts`, `outcomes`), then lets the phase
+//! move on as far as it can (`phases`, by the moves in `transitions`), then names the one effect that is due
+//! (`next_effect`) and the time at which to look again (`deadlines`). The caller saves the record *before* it performs the
+//! effect and sets its alarm; an effect may therefore be performed twice and must bear it. This module never reads a clock,
+//! never calls anything and never loses an input: what cannot be done in the present phase changes what is wanted, or is
+//! refused with a sentence.
+
+#![deny(
+    clippy::wildcard_enum_match_arm,
+    reason = "a new phase, effect or outcome is to be thought about everywhere"
+)]
 
 mod billing;
 mod commands;
+mod deadlines;
 mod draft;
 mod heartbeat;
 mod input;
@@ -17,9 +24,12 @@ mod phases;
 mod receipts;
 mod repository_lock;
 mod rescue;
+mod rescue_image;
 mod silence;
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "a test says what it expects")]
 mod tests;
+mod transitions;
 
 pub(crate) use draft::failure;
 pub use draft::{Context, Decision, Note, Refusal};
@@ -35,15 +45,24 @@ use draft::Draft;
 /// Decides what follows from an input.
 pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision {
     let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None, may_begin: false };
-    let billing = match &input {
-        Input::Finished { outcome: EffectOutcome::Deleting, .. } => billing::Billing::Ends,
-        _ => billing::Billing::AsBefore,
-    };
-    heartbeat::take(&mut draft, input, context);
-    heartbeat::expire_lost_effect(&mut draft, context);
+    let deletion_accepted = matches!(&input, Input::Finished { outcome: EffectOutcome::Deleting, .. });
+    let billing = if deletion_accepted { billing::Billing::Ends } else { billing::Billing::AsBefore };
+    take(&mut draft, input, context);
+    outcomes::expire_lost_effect(&mut draft, context);
     phases::settle(&mut draft, context);
     billing::follow(record, billing, &mut draft, context);
     let effect = next_effect::begin(&mut draft.record, context);
-    let wake_at = phases::wake_at(&draft.record, context);
+    let wake_at = deadlines::wake_at(&draft.record, context);
     Decision { next: draft.record, effect, wake_at, notes: draft.notes, refusal: draft.refusal }
+}
+
+fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {
+    match input {
+        Input::Tick { due_at } => deadlines::tick(draft, due_at, context),
+        Input::Ask(command) => commands::ask(draft, command, context),
+        Input::Heard(heard) => heartbeat::hear(draft, heard, context),
+        Input::Enrolled { machine_key } => heartbeat::enrol(draft, machine_key, context),
+        Input::Delivered { receipt, last } => receipts::deliver(draft, receipt, last),
+        Input::Finished { attempt_id, outcome } => outcomes::finish(draft, attempt_id, outcome, context),
+    }
 }

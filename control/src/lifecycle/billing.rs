@@ -5,13 +5,14 @@
 //! than an hour. The caps themselves are enforced where machines are asked for, before this module ever runs.
 
 use super::draft::{Context, Draft, failure};
-use super::phases::{destroy, drain};
+use super::transitions::{destroy, drain, stay_without_money};
 use crate::money::caps::{Alert, Caps, Spending, alerts};
 use crate::money::quote::PriceQuote;
 use crate::record::{DesiredState, DrainReason, Effect, MachineMoney, Phase, Record, Warm, minus, plus};
 use ebbtide_api::backups::Persistence;
+use ebbtide_api::text::time;
 use ebbtide_api::workspace::Failure;
-use ebbtide_api::{Duration, Timestamp};
+use ebbtide_api::{Duration, Hint, Timestamp};
 
 const HOUR_SECS: i64 = 3600;
 /// A drain whose length is not known yet is taken to need so long.
@@ -99,9 +100,7 @@ pub(super) fn reservation_refused(draft: &mut Draft, failure: Failure, context: 
     stop_reserving(&mut draft.record);
     let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
     if rests && draft.record.desired == DesiredState::Awake {
-        draft.record.desired = DesiredState::Asleep;
-        let because = format!("it does not wake: {}", failure.message);
-        draft.enter(Phase::Failed { failure }, because, context.now);
+        stay_without_money(draft, failure, context.now);
     }
 }
 

@@ -5,7 +5,7 @@ use super::draft::{Context, Draft};
 use super::input::{Command, PortAccess};
 use super::repository_lock;
 use crate::record::{DesiredState, DrainReason, Phase, Record};
-use ebbtide_api::backups::Persistence;
+use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
 use ebbtide_api::text::time;
 use ebbtide_api::workspace::Hold;
@@ -14,69 +14,25 @@ use ebbtide_api::{Duration, ErrorCode};
 /// Holds that a workspace may have: every decision parses them.
 const MOST_HOLDS: usize = 32;
 
+/// Takes in what somebody asks for.
 pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
-    let state = draft.record.state();
     match command {
-        Command::Sleep => match draft.record.phase {
-            Phase::Failed { .. } | Phase::Deleted { .. } => {
-                draft.refuse(
-                    ErrorCode::WrongState,
-                    format!("a workspace that is {state} has no machine to put to sleep"),
-                );
-            }
-            _ if matches!(draft.record.desired, DesiredState::Deleted | DesiredState::Discarded) => {
-                draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
-            }
-            _ => draft.record.desired = DesiredState::Asleep,
-        },
+        Command::Sleep => sleep(draft),
         Command::Wake { snapshot } => wake(draft, snapshot),
-        Command::Retry => match draft.record.phase {
-            Phase::Failed { .. } => {
-                draft.record.desired = DesiredState::Awake;
-                draft.may_begin = true;
-            }
-            _ => draft.refuse(
-                ErrorCode::WrongState,
-                format!("only a failed workspace is retried; this one is {state}"),
-            ),
-        },
+        Command::Retry => retry(draft),
         Command::Relabel => draft.record.labels_stale = draft.record.server.is_some(),
         Command::Quote(quote) => draft.record.money.next = Some(quote),
-        Command::Delete => {
-            if draft.record.desired != DesiredState::Discarded {
-                draft.record.desired = DesiredState::Deleted;
-            }
-        }
+        Command::Delete => delete(draft),
         Command::Discard => draft.record.desired = DesiredState::Discarded,
         Command::Undelete => undelete(draft, context),
         Command::Change { idle_timeout, lifetime, worst_case } => {
             change(draft, idle_timeout, lifetime, worst_case, context);
         }
         Command::TakeHold(hold) => take_hold(draft, hold),
-        Command::ReleaseHold { id } => {
-            let before = draft.record.holds.len();
-            draft.record.holds.retain(|hold| hold.id != id);
-            if draft.record.holds.len() == before {
-                draft.refuse(ErrorCode::NotFound, "there is no such hold");
-            }
-        }
-        Command::Snapshot if draft.record.spec.persistence == Persistence::None => draft.refuse(
-            ErrorCode::WrongState,
-            "this workspace is never backed up, as was chosen when it was created",
-        ),
-        Command::Snapshot => match draft.record.phase {
-            Phase::Running => draft.record.snapshots_wanted = draft.record.snapshots_wanted.saturating_add(1),
-            _ => draft
-                .refuse(ErrorCode::WrongState, format!("snapshots are taken while running; it is {state}")),
-        },
+        Command::ReleaseHold { id } => release_hold(draft, &id),
+        Command::Snapshot => snapshot(draft),
         Command::Reboot => reboot(draft, context),
-        Command::Retain(rule) => {
-            crate::retention::keep_by(&mut draft.record, rule, context.policy, context.now);
-            let due = draft.record.due.len();
-            draft.note(format!(
-                "other snapshots are kept from now on; {due} are due to be removed at a later wake"
-            ));
-        }
+        Command::Retain(rule) => retain(draft, rule, context),
         Command::BeginTidying { generation, strays } => {
             repository_lock::begin_tidying(draft, generation, strays, context);
         }
@@ -85,18 +41,78 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         }
         Command::TakeLock { by } => repository_lock::take(draft, by, context),
         Command::ReleaseLock { by } => repository_lock::end(draft, &by),
-        Command::ObjectsCounted { objects } => repository_lock::crowded(draft, objects, context),
+        Command::ObjectsCounted { objects } => repository_lock::object_count(draft, objects, context),
         Command::Forget { snapshot } => repository_lock::forget(draft, &snapshot),
         Command::Recall { snapshot } => repository_lock::recall(draft, &snapshot, context),
-        Command::SetPublic { port, access } => {
-            draft.record.public_ports.retain(|public| *public != port);
-            if access == PortAccess::Public {
-                draft.record.public_ports.push(port);
-                draft.note(format!("port {port} is open to anybody"));
-            }
-        }
+        Command::SetPublic { port, access } => set_public(draft, port, access),
     }
     draft.record.holds.retain(|hold| hold.ends_at > context.now);
+}
+
+fn sleep(draft: &mut Draft) {
+    let state = draft.record.state();
+    if matches!(draft.record.phase, Phase::Failed { .. } | Phase::Deleted { .. }) {
+        let message = format!("a workspace that is {state} has no machine to put to sleep");
+        return draft.refuse(ErrorCode::WrongState, message);
+    }
+    match draft.record.desired {
+        DesiredState::Deleted | DesiredState::Discarded => {
+            draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+        }
+        DesiredState::Awake | DesiredState::Asleep => draft.record.desired = DesiredState::Asleep,
+    }
+}
+
+fn retry(draft: &mut Draft) {
+    let state = draft.record.state();
+    if !matches!(draft.record.phase, Phase::Failed { .. }) {
+        let message = format!("only a failed workspace is retried; this one is {state}");
+        return draft.refuse(ErrorCode::WrongState, message);
+    }
+    draft.record.desired = DesiredState::Awake;
+    draft.may_begin = true;
+}
+
+fn delete(draft: &mut Draft) {
+    // A discard is a recorded decision: a later deletion does not bring its backup back.
+    if draft.record.desired != DesiredState::Discarded {
+        draft.record.desired = DesiredState::Deleted;
+    }
+}
+
+fn release_hold(draft: &mut Draft, id: &str) {
+    let before = draft.record.holds.len();
+    draft.record.holds.retain(|hold| hold.id != id);
+    if draft.record.holds.len() == before {
+        draft.refuse(ErrorCode::NotFound, "there is no such hold");
+    }
+}
+
+fn snapshot(draft: &mut Draft) {
+    let state = draft.record.state();
+    if draft.record.spec.persistence == Persistence::None {
+        let message = "this workspace is never backed up, as was chosen when it was created";
+        return draft.refuse(ErrorCode::WrongState, message);
+    }
+    if draft.record.phase != Phase::Running {
+        let message = format!("snapshots are taken while running; it is {state}");
+        return draft.refuse(ErrorCode::WrongState, message);
+    }
+    draft.record.snapshots_wanted = draft.record.snapshots_wanted.saturating_add(1);
+}
+
+fn retain(draft: &mut Draft, rule: Retention, context: &Context<'_>) {
+    crate::retention::keep_by(&mut draft.record, rule, context.policy, context.now);
+    let due = draft.record.due.len();
+    draft.note(format!("other snapshots are kept from now on; {due} are due to be removed at a later wake"));
+}
+
+fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {
+    draft.record.public_ports.retain(|public| *public != port);
+    if access == PortAccess::Public {
+        draft.record.public_ports.push(port);
+        draft.note(format!("port {port} is open to anybody"));
+    }
 }
 
 fn wake(draft: &mut Draft, snapshot: Option<String>) {
@@ -107,6 +123,7 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
             return;
         }
     }
+    let is_being_deleted = matches!(draft.record.desired, DesiredState::Deleted | DesiredState::Discarded);
     match &draft.record.phase {
         Phase::Deleted { .. } => {
             draft.refuse(ErrorCode::WrongState, "it is deleted; undo the deletion first")
@@ -117,18 +134,30 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
                 "its machine is being removed after a failure; retry once it has failed",
             );
         }
-        _ if matches!(draft.record.desired, DesiredState::Deleted | DesiredState::Discarded) => {
-            draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
-        }
-        Phase::Asleep | Phase::Failed { .. } => {
+        Phase::Asleep | Phase::Failed { .. } if !is_being_deleted => {
             draft.record.restore_snapshot_chosen = snapshot;
             draft.record.desired = DesiredState::Awake;
             draft.may_begin = true;
         }
-        _ if snapshot.is_some() => {
-            draft.refuse(ErrorCode::WrongState, "a snapshot is chosen while asleep; put it to sleep first");
+        Phase::Requested
+        | Phase::Provisioning { .. }
+        | Phase::Booting { .. }
+        | Phase::Running
+        | Phase::Silent { .. }
+        | Phase::Draining { .. }
+        | Phase::Rescuing { .. }
+        | Phase::Destroying { failure: None, .. }
+        | Phase::Asleep
+        | Phase::Failed { .. } => {
+            if is_being_deleted {
+                draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+            } else if snapshot.is_some() {
+                let message = "a snapshot is chosen while asleep; put it to sleep first";
+                draft.refuse(ErrorCode::WrongState, message);
+            } else {
+                draft.record.desired = DesiredState::Awake;
+            }
         }
-        _ => draft.record.desired = DesiredState::Awake,
     }
 }
 
@@ -242,7 +271,13 @@ fn take_hold(draft: &mut Draft, hold: Hold) {
             }
             draft.record.holds.push(hold);
         }
-        _ => draft.refuse(
+        Phase::Requested
+        | Phase::Provisioning { .. }
+        | Phase::Rescuing { .. }
+        | Phase::Destroying { .. }
+        | Phase::Asleep
+        | Phase::Failed { .. }
+        | Phase::Deleted { .. } => draft.refuse(
             ErrorCode::WrongState,
             format!("a workspace that is {state} has no machine to hold; wake it"),
         ),

@@ -4,7 +4,7 @@
 use crate::policy::Policy;
 use crate::record::{Effect, Record};
 use ebbtide_api::workspace::{Failure, State};
-use ebbtide_api::{ErrorCode, Timestamp};
+use ebbtide_api::{ErrorCode, Hint, Timestamp};
 
 /// What surrounds a decision.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,16 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// When the machine of this generation was last heard of, by this clock.
     pub last_seen_at: Option<Timestamp>,
+}
+
+impl Context<'_> {
+    /// When the machine counts as last heard of: entering the phase and our own lateness restart the clock.
+    pub(super) fn last_seen(&self, record: &Record) -> Timestamp {
+        [self.last_seen_at, record.last_seen_at, record.clocks_restarted_at]
+            .into_iter()
+            .flatten()
+            .fold(record.since, Timestamp::max)
+    }
 }
 
 /// A request that cannot be met now.
@@ -61,30 +71,18 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Enters a phase: the only place that changes it.
-    pub(super) fn enter(&mut self, phase: crate::record::Phase, because: impl Into<String>, now: Timestamp) {
-        let mut because = because.into();
-        if let Some(image) = self.record.salvage_image_id {
-            because = format!("salvaging the rescue image {image}: {because}");
-        }
-        self.record.phase = phase;
-        self.record.since = now;
-        self.record.pause = None;
-        self.record.image_missed_at = None;
-        self.note(because.clone());
-        self.record.because = because;
-    }
-
+    /// Tells the history.
     pub(super) fn note(&mut self, sentence: impl Into<String>) {
         self.notes.push(Note { state: self.record.state(), because: sentence.into() });
     }
 
+    /// Does not meet the request that was taken in.
     pub(super) fn refuse(&mut self, code: ErrorCode, message: impl Into<String>) {
         self.refusal = Some(Refusal { code, message: message.into() });
     }
 }
 
 /// A failure with its code, what happened, and what to do.
-pub(crate) fn failure(code: &str, message: impl Into<String>, hint: &str) -> Failure {
-    Failure { code: code.to_owned(), message: message.into(), hint: hint.to_owned() }
+pub(crate) fn failure(code: &str, message: impl Into<String>, hint: Hint) -> Failure {
+    Failure { code: code.to_owned(), message: message.into(), hint: hint.for_api().to_owned() }
 }

@@ -2,6 +2,7 @@
 
 use super::draft::Context;
 use super::silence::settled_at;
+use super::{billing, receipts};
 use crate::record::{Dns, Effect, InFlight, Phase, Record, RescueStep, ServerStatus};
 
 /// Marks the effect that is due as begun, and names it with the number of this attempt.
@@ -16,18 +17,24 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
         Effect::EnsureServer => record.last_create_at = Some(context.now),
         Effect::EnsureDns => record.dns = Dns::MayExist,
         // A reboot undoes the freeze: what is done after it is in no receipt that was made before.
-        Effect::Reboot => {
-            record.final_snapshot = None;
-            if let Some(pending) = &mut record.pending {
-                pending.last = false;
-            }
-        }
+        Effect::Reboot => receipts::void_last_backup(record),
         Effect::Reserve => {
             record.money.reserving_since.get_or_insert(context.now);
         }
         // Set again by whatever moves the expiry while this one is under way.
         Effect::UpdateLabels => record.labels_stale = false,
-        _ => {}
+        Effect::FindServer
+        | Effect::AskServer
+        | Effect::PowerOff
+        | Effect::TakeImage
+        | Effect::AwaitImage
+        | Effect::DeleteServer
+        | Effect::DeleteDns
+        | Effect::CheckReceipt
+        | Effect::Purge
+        | Effect::CheckSpending
+        | Effect::CheckPeers
+        | Effect::DeleteImage { .. } => {}
     }
     Some((record.attempts, effect))
 }
@@ -36,7 +43,7 @@ fn due(record: &Record, context: &Context<'_>) -> Option<Effect> {
     let image = record.next_old_image().filter(|old| old.delete_at <= context.now);
     due_in_phase(record, context)
         .or_else(|| image.map(|old| Effect::DeleteImage { image: old.image }))
-        .or_else(|| super::billing::due(record, context))
+        .or_else(|| billing::due(record, context))
 }
 
 fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
@@ -99,7 +106,7 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
         }
         Phase::Deleted { purge_at, purged } => (!purged && *purge_at <= context.now).then_some(Effect::Purge),
         Phase::Asleep | Phase::Failed { .. } => {
-            super::billing::must_reserve(record, context).then_some(Effect::Reserve)
+            billing::must_reserve(record, context).then_some(Effect::Reserve)
         }
         Phase::Requested => None,
     }

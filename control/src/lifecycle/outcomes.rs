@@ -4,115 +4,226 @@
 
 use super::draft::{Context, Draft, failure};
 use super::input::EffectOutcome;
-use super::phases::{demote_receipt, destroy, leave_provisioning};
-use super::rescue::{self, give_up_rescue, image_written};
-use super::{receipts, silence};
+use super::rescue::{give_up_rescue, image_written};
+use super::transitions::{destroy, leave_provisioning, rebooted_as_asked};
+use super::{billing, receipts, rescue_image, silence};
 use crate::record::{Dns, Effect, Pause, Phase, RescueStep, plus};
-use ebbtide_api::Timestamp;
 use ebbtide_api::workspace::Failure;
 use ebbtide_api::{Hint, Timestamp};
 
+/// Takes in how the effect in flight ended.
 pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &Context<'_>) {
     // The answer to an attempt that was given up says nothing that its successor will not find.
     let Some(flight) = draft.record.in_flight.take_if(|flight| flight.attempt_id == attempt_id) else {
         return;
     };
     let effect = flight.effect;
-    let now = context.now;
+    if let EffectOutcome::Later { waiting_for, maybe_landed, not_before } = outcome {
+        return later(draft, effect, waiting_for, maybe_landed, not_before, context);
+    }
     let failures = draft.record.pause.take();
-    match (effect, outcome) {
-        (_, EffectOutcome::Later { waiting_for, maybe_landed, not_before }) => {
-            draft.record.pause = failures;
-            later(draft, effect, waiting_for, maybe_landed, not_before, context);
-        }
-        (Effect::Reserve, EffectOutcome::Reserved(quote)) => super::billing::reserved(draft, quote),
-        (Effect::Reserve, EffectOutcome::Refused(failure)) => {
-            super::billing::reservation_refused(draft, failure, context);
-        }
-        (Effect::EnsureServer, EffectOutcome::Exists(server)) => {
-            draft.record.spec.placement = server.placement.clone();
-            draft.record.server = Some(server);
-        }
-        (Effect::EnsureServer, EffectOutcome::NoRoom { message }) => no_room(draft, &message, context),
-        (Effect::EnsureServer, EffectOutcome::Refused(failure)) => refused(draft, failure, context),
-        (Effect::EnsureServer, EffectOutcome::ImageImpossible { message }) => {
-            if rescue::is_missed_twice(draft, context) {
-                let failure = rescue::image_vanished(draft, &message);
-                refused(draft, failure, context);
-            } else {
-                wait(draft, "confirmation from the provider that the rescue image is gone", context);
-            }
-        }
-        (Effect::EnsureDns, EffectOutcome::Done) => {
+    let Err(outcome) = learn(draft, effect, outcome, context) else { return };
+    draft.record.pause = failures;
+    if let EffectOutcome::Refused(failure) = outcome {
+        later(draft, effect, failure.message, false, None, context);
+    } else {
+        // An outcome that its effect cannot have: our own mistake, told and tried again rather than hidden.
+        later(draft, effect, format!("{effect:?} ended in {outcome:?}"), true, None, context);
+    }
+}
+
+/// An outcome that its effect has no answer to.
+type Unexpected = Result<(), EffectOutcome>;
+
+/// What the end of each effect teaches.
+fn learn(draft: &mut Draft, effect: Effect, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    match effect {
+        Effect::Reserve => reserve(draft, outcome, context),
+        Effect::EnsureServer => ensure_server(draft, outcome, context),
+        Effect::EnsureDns => gone_or_done(draft, outcome, context, |draft| {
             draft.record.dns = Dns::Ready;
             draft.note("its names resolve");
+        }),
+        Effect::UpdateLabels => gone_or_done(draft, outcome, context, |_| ()),
+        Effect::FindServer => find_server(draft, outcome, context),
+        Effect::AskServer => ask_server(draft, outcome, context),
+        Effect::Reboot => gone_or_done(draft, outcome, context, |draft| rebooted(draft, context)),
+        Effect::PowerOff => {
+            gone_or_done(draft, outcome, context, |draft| rescue_step(draft, RescueStep::TakeImage))
         }
-        (Effect::UpdateLabels, EffectOutcome::Done) => {}
-        (Effect::FindServer, EffectOutcome::Exists(_)) => draft.record.vanished_at = None,
-        (Effect::AskServer, EffectOutcome::Status(seen)) => silence::answered(draft, seen, context),
-        (Effect::CheckPeers, EffectOutcome::Peers(peers)) => silence::looked(draft, peers, context),
-        (Effect::DeleteImage { image }, EffectOutcome::Done) => rescue::deleted(draft, image),
-        (Effect::Reboot, EffectOutcome::Done) => rebooted(draft, context),
-        (Effect::PowerOff, EffectOutcome::Done) => rescue_step(draft, RescueStep::TakeImage),
-        (Effect::TakeImage, EffectOutcome::ImageStarted { image }) => {
-            rescue_step(draft, RescueStep::AwaitImage { image })
-        }
-        (Effect::AwaitImage, EffectOutcome::Done) => image_written(draft, context),
-        (Effect::AwaitImage, EffectOutcome::ImageImpossible { .. })
-            if !rescue::is_missed_twice(draft, context) =>
-        {
+        Effect::TakeImage => take_image(draft, outcome, context),
+        Effect::AwaitImage => await_image(draft, outcome, context),
+        Effect::DeleteServer => delete_server(draft, outcome, context),
+        Effect::DeleteDns => done(draft, outcome, |draft| draft.record.dns = Dns::Absent),
+        Effect::CheckReceipt => check_receipt(draft, outcome, context),
+        Effect::Purge => done(draft, outcome, |draft| purged(draft, context)),
+        Effect::CheckSpending => check_spending(draft, outcome, context),
+        Effect::CheckPeers => check_peers(draft, outcome, context),
+        Effect::DeleteImage { image } => done(draft, outcome, |draft| rescue_image::deleted(draft, image)),
+    }
+}
+
+fn done(draft: &mut Draft, outcome: EffectOutcome, learn: impl FnOnce(&mut Draft)) -> Unexpected {
+    if outcome != EffectOutcome::Done {
+        return Err(outcome);
+    }
+    learn(draft);
+    Ok(())
+}
+
+/// Of an effect on a server that ought to exist.
+fn gone_or_done(
+    draft: &mut Draft,
+    outcome: EffectOutcome,
+    context: &Context<'_>,
+    learn: impl FnOnce(&mut Draft),
+) -> Unexpected {
+    if outcome == EffectOutcome::Gone {
+        server_vanished(draft, context);
+        return Ok(());
+    }
+    done(draft, outcome, learn)
+}
+
+fn reserve(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::Reserved(quote) = outcome {
+        billing::reserved(draft, quote);
+    } else if let EffectOutcome::Refused(failure) = outcome {
+        billing::reservation_refused(draft, failure, context);
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
+}
+
+fn ensure_server(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::Exists(server) = outcome {
+        draft.record.spec.placement = server.placement.clone();
+        draft.record.server = Some(server);
+    } else if let EffectOutcome::NoRoom { message } = outcome {
+        no_room(draft, &message, context);
+    } else if let EffectOutcome::Refused(failure) = outcome {
+        refused(draft, failure, context);
+    } else if let EffectOutcome::ImageImpossible { message } = outcome {
+        if rescue_image::is_missed_twice(draft, context) {
+            let failure = rescue_image::image_vanished(draft, &message);
+            refused(draft, failure, context);
+        } else {
             wait(draft, "confirmation from the provider that the rescue image is gone", context);
         }
-        (Effect::TakeImage | Effect::AwaitImage, EffectOutcome::ImageImpossible { message }) => {
-            let rescues = matches!(draft.record.phase, Phase::Rescuing { .. });
-            if !rescues || !give_up_rescue(draft, &message, context) {
-                later(draft, effect, message, false, None, context);
-            }
-        }
-        (
-            Effect::FindServer
-            | Effect::AskServer
-            | Effect::Reboot
-            | Effect::PowerOff
-            | Effect::TakeImage
-            | Effect::EnsureDns
-            | Effect::UpdateLabels,
-            EffectOutcome::Gone,
-        ) => {
-            server_vanished(draft, context);
-        }
-        (Effect::DeleteServer, EffectOutcome::Gone) => not_found(draft, context),
-        (Effect::DeleteServer, EffectOutcome::Deleting) => wait(draft, "the server's deletion", context),
-        (Effect::DeleteDns, EffectOutcome::Done) => draft.record.dns = Dns::Absent,
-        (Effect::CheckSpending, EffectOutcome::Spending(spending)) => {
-            super::billing::checked(draft, Some(&spending), context);
-        }
-        (Effect::CheckSpending, EffectOutcome::Done) => super::billing::checked(draft, None, context),
-        (Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs }) => {
-            receipts::checked(draft, packs, context)
-        }
-        (Effect::CheckReceipt, EffectOutcome::ReceiptWrong { problem }) => {
-            draft.record.pending = None;
-            receipts::refused(draft, problem, "a receipt was refused: ");
-        }
-        (Effect::Purge, EffectOutcome::Done) => {
-            if let Phase::Deleted { purged, .. } = &mut draft.record.phase {
-                *purged = true;
-                draft.record.snapshots.clear();
-                draft.record.due.clear();
-                draft.note("its keys are shredded");
-                rescue::give_over_all(draft, now);
-            }
-        }
-        (_, EffectOutcome::Refused(failure)) => {
-            draft.record.pause = failures;
-            later(draft, effect, failure.message, false, None, context);
-        }
-        // An outcome that its effect cannot have: our own mistake, told and tried again rather than hidden.
-        (effect, outcome) => {
-            draft.record.pause = failures;
-            later(draft, effect, format!("{effect:?} ended in {outcome:?}"), true, None, context);
-        }
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
+}
+
+fn find_server(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::Exists(_) = outcome {
+        draft.record.vanished_at = None;
+    } else if outcome == EffectOutcome::Gone {
+        server_vanished(draft, context);
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
+}
+
+fn ask_server(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::Status(seen) = outcome {
+        silence::answered(draft, seen, context);
+    } else if outcome == EffectOutcome::Gone {
+        server_vanished(draft, context);
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
+}
+
+fn check_peers(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    let EffectOutcome::Peers(peers) = outcome else { return Err(outcome) };
+    silence::looked(draft, peers, context);
+    Ok(())
+}
+
+fn take_image(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::ImageStarted { image } = outcome {
+        rescue_step(draft, RescueStep::AwaitImage { image });
+    } else if let EffectOutcome::ImageImpossible { message } = outcome {
+        image_impossible(draft, Effect::TakeImage, message, context);
+    } else if outcome == EffectOutcome::Gone {
+        server_vanished(draft, context);
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
+}
+
+fn await_image(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    let EffectOutcome::ImageImpossible { message } = outcome else {
+        return done(draft, outcome, |draft| image_written(draft, context));
+    };
+    if rescue_image::is_missed_twice(draft, context) {
+        image_impossible(draft, Effect::AwaitImage, message, context);
+    } else {
+        wait(draft, "confirmation from the provider that the rescue image is gone", context);
+    }
+    Ok(())
+}
+
+fn image_impossible(draft: &mut Draft, effect: Effect, message: String, context: &Context<'_>) {
+    let rescues = matches!(draft.record.phase, Phase::Rescuing { .. });
+    if !rescues || !give_up_rescue(draft, &message, context) {
+        later(draft, effect, message, false, None, context);
+    }
+}
+
+fn delete_server(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if outcome == EffectOutcome::Gone {
+        not_found(draft, context);
+    } else if outcome == EffectOutcome::Deleting {
+        wait(draft, "the server's deletion", context);
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
+}
+
+fn check_spending(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::Spending(spending) = outcome {
+        billing::checked(draft, Some(&spending), context);
+        return Ok(());
+    }
+    done(draft, outcome, |draft| billing::checked(draft, None, context))
+}
+
+fn check_receipt(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::ReceiptChecked { packs } = outcome {
+        receipts::checked(draft, packs, context);
+    } else if let EffectOutcome::ReceiptWrong { problem } = outcome {
+        draft.record.pending = None;
+        receipts::refused(draft, problem, "a receipt was refused: ");
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
+}
+
+fn purged(draft: &mut Draft, context: &Context<'_>) {
+    if let Phase::Deleted { purged, .. } = &mut draft.record.phase {
+        *purged = true;
+        draft.record.snapshots.clear();
+        draft.record.due.clear();
+        draft.note("its keys are shredded");
+        rescue_image::give_over_all(draft, context.now);
+    }
+}
+
+/// An effect whose end nobody reported in time may have landed; it is begun anew.
+pub(super) fn expire_lost_effect(draft: &mut Draft, context: &Context<'_>) {
+    let Some(flight) = draft.record.in_flight.clone() else { return };
+    if context.now >= plus(flight.started_at, context.policy.effect_timeout) {
+        draft.record.in_flight = None;
+        later(draft, flight.effect, "an answer that never came".to_owned(), true, None, context);
     }
 }
 
@@ -126,7 +237,7 @@ pub(super) fn later(
     context: &Context<'_>,
 ) {
     if let Effect::DeleteImage { image } = effect {
-        return rescue::put_off(draft, image, &waiting_for, not_before, context);
+        return rescue_image::put_off(draft, image, &waiting_for, not_before, context);
     }
     if let (Effect::EnsureServer, true, Phase::Provisioning { maybe_created, .. }) =
         (effect, landed, &mut draft.record.phase)
@@ -137,7 +248,7 @@ pub(super) fn later(
         draft.record.labels_stale = true;
     }
     if effect == Effect::Reboot && landed {
-        undo_freeze(draft);
+        receipts::void_last_backup(&mut draft.record);
     }
     let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
     let earliest = plus(context.now, context.policy.backoff(failures));
@@ -151,7 +262,7 @@ pub(super) fn later(
 /// Silence begins to count anew with a reboot; no other time is prolonged by one.
 fn rebooted(draft: &mut Draft, context: &Context<'_>) {
     let now = context.now;
-    undo_freeze(draft);
+    receipts::void_last_backup(&mut draft.record);
     let is_asked = draft.record.is_reboot_asked();
     draft.record.reboot_asked_at = None;
     if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
@@ -163,15 +274,8 @@ fn rebooted(draft: &mut Draft, context: &Context<'_>) {
             "the machine was dead to the provider too and has been rebooted once"
         });
     } else if is_asked && draft.record.phase == Phase::Running {
-        draft.enter(Phase::Running, "it was rebooted, as its owner asked, and is coming back", now);
+        rebooted_as_asked(draft, now);
     }
-}
-
-/// A reboot may have landed at any time since it was begun: what was delivered meanwhile is no last backup. A machine that
-/// is still frozen delivers it again.
-fn undo_freeze(draft: &mut Draft) {
-    draft.record.final_snapshot = None;
-    demote_receipt(draft);
 }
 
 /// Looks again soon; nothing has failed.

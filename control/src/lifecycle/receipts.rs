@@ -1,9 +1,9 @@
 //! Receipts: taken from a machine whose turn it is, checked against storage pack by pack, and counted when all are there.
 //!
-//! The only place that lets a machine go for its backup (`final_snapshot`).
+//! The only place that sets and clears `final_snapshot`, by which `transitions::saved` lets a machine go.
 
 use super::draft::{Context, Draft};
-use crate::record::{PendingReceipt, Phase};
+use crate::record::{PendingReceipt, Phase, Record};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::vm::Receipt;
@@ -19,7 +19,11 @@ pub(super) fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
             draft.refuse(ErrorCode::WrongState, "the machine has not reported that it is ready");
             return;
         }
-        _ => {
+        Phase::Rescuing { .. }
+        | Phase::Destroying { .. }
+        | Phase::Asleep
+        | Phase::Failed { .. }
+        | Phase::Deleted { .. } => {
             draft.refuse(ErrorCode::StaleGeneration, "this machine's time is over");
             return;
         }
@@ -105,4 +109,18 @@ pub(super) fn refused(draft: &mut Draft, problem: String, introduction: &str) {
         draft.note(format!("{introduction}{problem}"));
     }
     draft.record.receipt_problem = Some(problem);
+}
+
+/// No receipt from before counts as the last any more: what is done from now on is in none of them. Called where a drain
+/// begins and where a reboot may have undone a freeze; a machine that is still frozen delivers it again.
+pub(super) fn void_last_backup(record: &mut Record) {
+    record.final_snapshot = None;
+    demote_pending(record);
+}
+
+/// A receipt that is still being checked stays a backup, but it proves nothing about what is done from now on.
+pub(super) fn demote_pending(record: &mut Record) {
+    if let Some(pending) = &mut record.pending {
+        pending.last = false;
+    }
 }

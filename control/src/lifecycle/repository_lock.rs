@@ -10,6 +10,7 @@ use crate::record::{DesiredState, Phase, Recalled, Record, RepositoryLock, Tidyi
 use crate::retention::{STRAYS_AT_ONCE, TIDIED_AT_ONCE, put_back};
 use crate::text::cut;
 use ebbtide_api::backups::SnapshotSummary;
+use ebbtide_api::text::time;
 use ebbtide_api::vm::TidyReport;
 use ebbtide_api::{ErrorCode, Generation};
 
@@ -135,7 +136,7 @@ pub(super) fn end_tidying(
 }
 
 /// Somebody has listed so many objects of a kind. Told when it is news, and again for every thousands more.
-pub(super) fn crowded(draft: &mut Draft, objects: u32, context: &Context<'_>) {
+pub(super) fn object_count(draft: &mut Draft, objects: u32, context: &Context<'_>) {
     if objects < context.policy.crowded_objects {
         draft.record.object_count_warned = None;
         return;

@@ -6,33 +6,14 @@
 
 use super::draft::{Context, Draft};
 use super::input::Peers;
-use super::phases::{destroy, last_seen_at};
-use super::rescue::{rescue, saved};
+use super::rescue::rescue;
+use super::transitions::{destroy, heard_again, saved};
 use crate::policy::Policy;
 use crate::record::{DesiredState, DrainReason, Phase, Record, ServerStatus, minus, plus};
 use ebbtide_api::Timestamp;
 use ebbtide_api::text::time;
 
-/// Moves to silent where the machine was not heard of for long enough.
-pub(super) fn fall_silent(draft: &mut Draft, draining: Option<DrainReason>, context: &Context<'_>) -> bool {
-    let now = context.now;
-    let last_seen_at = last_seen_at(&draft.record, context);
-    if now < plus(last_seen_at, context.policy.silence_after) {
-        return false;
-    }
-    draft.record.silence_from = None;
-    let phase = Phase::Silent {
-        last_seen_at,
-        rebooted_at: None,
-        ask_at: now,
-        status: None,
-        draining,
-        looked_at: None,
-    };
-    draft.enter(phase, "the machine is not heard of", now);
-    true
-}
-
+/// What follows for a machine that is not heard of.
 pub(super) fn silent(
     draft: &mut Draft,
     last_seen_at: Timestamp,
@@ -41,12 +22,7 @@ pub(super) fn silent(
 ) -> bool {
     let (now, policy) = (context.now, context.policy);
     if context.last_seen_at.is_some_and(|heard| heard > last_seen_at) {
-        let phase = match draining {
-            Some(reason) => Phase::Draining { reason, trouble: None, frozen: false },
-            None => Phase::Running,
-        };
-        draft.enter(phase, "the machine is heard again", now);
-        return true;
+        return heard_again(draft, draining, now);
     }
     if draft.record.desired == DesiredState::Discarded {
         return destroy(draft, None, "the owner discards what is unsaved", now);
@@ -89,7 +65,7 @@ pub(super) fn settled_at(record: &Record, policy: &Policy) -> Timestamp {
 /// Takes in what the provider says of a silent machine, and tells the owner where it is news.
 pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<'_>) {
     let Phase::Silent { last_seen_at, .. } = draft.record.phase else { return };
-    let kept_until = ends_at(&draft.record, last_seen_at, context.policy);
+    let kept_until = time(ends_at(&draft.record, last_seen_at, context.policy));
     let Phase::Silent { status, ask_at, looked_at, rebooted_at, .. } = &mut draft.record.phase else {
         return;
     };

@@ -7,7 +7,7 @@ use crate::record::*;
 use ebbtide_api::backups::{Persistence, SnapshotSummary};
 use ebbtide_api::vm::{DrainPhase, Pack, Receipt, Unreadable};
 use ebbtide_api::workspace::{Failure, Hold, OnUnsaved, RescueChoice, State};
-use ebbtide_api::{Duration, ErrorCode, Generation, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, Generation, Hint, Timestamp};
 
 const START: i64 = 1_800_000_000;
 

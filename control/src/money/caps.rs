@@ -181,8 +181,8 @@ impl Caps {
     }
 
     fn too_dear(&self, period: Period, most: Amount, standing: &CapUsage, wish: Amount) -> Refusal {
-        let (cap, now, used) = (period.cap(), period.now(), standing.of(period));
-        let currency = &standing.currency;
+        let (cap, used) = (period.cap(), standing.of(period));
+        let money = |amount: Amount| money(&amount.to_string(), &standing.currency);
         Refusal {
             cap,
             message: format!(
@@ -227,9 +227,10 @@ pub fn alerts(spending: &Spending, policy: &Policy) -> Vec<Alert> {
     let mut alerts = Vec::new();
     for (period, spent) in [(Period::Day, spending.day), (Period::Month, spending.month)] {
         let Some(most) = caps.amount(period) else { continue };
-        let (cap, now, percent, currency) =
-            (period.cap(), period.now(), spent.percent_of(most), &spending.currency);
-        let used = format!("{spent} of {most} {currency} are spent {now}, {percent} % of the cap {cap}");
+        let (cap, now, percent) = (period.cap(), period.now(), spent.percent_of(most));
+        let amount = |amount: Amount| money(&amount.to_string(), &spending.currency);
+        let used =
+            format!("{} of {} are spent {now}, {percent} % of the cap {cap}", amount(spent), amount(most));
         if spent > most {
             let text = format!("the cap {cap} is exceeded: {used}");
             alerts.insert(0, Alert::Exceeded(period, text));

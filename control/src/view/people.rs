@@ -5,6 +5,7 @@ use crate::names::port_host_of;
 use crate::record::{DesiredState, MachineMoney, Phase, Record};
 use ebbtide_api::Timestamp;
 use ebbtide_api::ports::Port;
+use ebbtide_api::text::time;
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::why::Why;
 use ebbtide_api::workspace::{Machine, RescueImage, Workspace, WorkspaceSummary};
@@ -133,7 +134,8 @@ fn waiting_for(record: &Record, now: Timestamp) -> Option<String> {
 /// Says that a machine is kept within its paid hour, where its own reasons are shown.
 fn kept(mut why: Why, money: &MachineMoney, now: Timestamp) -> Why {
     if let Some(warm) = &money.warm {
-        let text = format!("idle since {}; kept until {} because the hour is paid", warm.since, warm.until);
+        let (since, until) = (time(warm.since), time(warm.until));
+        let text = format!("idle since {since}; kept until {until} because the hour is paid");
         why.because.insert(0, text);
         why.sleeps_in_secs = Some(u64::try_from(warm.until.duration_since(now).as_secs()).unwrap_or(0));
     }

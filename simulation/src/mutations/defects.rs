@@ -52,7 +52,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "one not-found writes a rescue image off",
-        file: "lifecycle/rescue.rs",
+        file: "lifecycle/rescue_image.rs",
         old: "first < now && now >= plus(first, context.policy.poll)",
         new: "now >= first",
         caught_by: Test("lifecycle::tests::rescue::one_false_not_found_of_an_image_loses_nothing"),
@@ -103,7 +103,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a late alarm restarts no clock",
-        file: "lifecycle/heartbeat.rs",
+        file: "lifecycle/deadlines.rs",
         old: "draft.record.clocks_restarted_at = Some(context.now);",
         new: "draft.record.clocks_restarted_at = None;",
         caught_by: Test("lifecycle::tests::an_alarm_that_fires_late_restarts_the_clocks_of_silence"),
@@ -111,8 +111,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a drain is taken back after the freeze",
         file: "lifecycle/phases.rs",
-        old: "DesiredState::Awake if !frozen && (",
-        new: "DesiredState::Awake if (frozen || !frozen) && (",
+        old: "            if !frozen && (reason",
+        new: "            if (frozen || !frozen) && (reason",
         caught_by: Test("lifecycle::tests::wake_during_a_drain_takes_it_back_or_wakes_afterwards"),
     },
     Defect {
@@ -133,7 +133,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a final receipt outlives the drain that was taken back",
-        file: "lifecycle/phases.rs",
+        file: "lifecycle/receipts.rs",
         old: "        pending.last = false;",
         new: "        pending.last = true;",
         caught_by: Test(
@@ -150,8 +150,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a final receipt outlives a reboot",
         file: "lifecycle/next_effect.rs",
-        old: "                pending.last = false;",
-        new: "                pending.last = true;",
+        old: "Effect::Reboot => receipts::void_last_backup(record),",
+        new: "Effect::Reboot => record.final_snapshot = None,",
         caught_by: Test("lifecycle::tests::a_final_receipt_from_before_a_reboot_ends_nothing_after_it"),
     },
     Defect {
@@ -179,7 +179,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a rescue image is given over before its salvage is verified",
-        file: "lifecycle/rescue.rs",
+        file: "lifecycle/rescue_image.rs",
         old: "        draft.record.salvage_image_id = Some(image);",
         new: "        draft.record.salvage_image_id = Some(image);\n        give_over(draft, context.now);",
         caught_by: Test(
@@ -218,7 +218,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "an effect whose outcome was lost stays in flight",
-        file: "lifecycle/heartbeat.rs",
+        file: "lifecycle/outcomes.rs",
         old: "if context.now >= plus(flight.started_at, context.policy.effect_timeout) {",
         new: "if context.now >= plus(flight.started_at, context.policy.undo) {",
         caught_by: Test("lifecycle::tests::a_late_answer_of_an_attempt_that_was_given_up_changes_nothing"),
@@ -232,7 +232,7 @@ pub const DEFECTS: &[Defect] = &[
     },
     Defect {
         name: "a wake restores the oldest backup",
-        file: "lifecycle/rescue.rs",
+        file: "lifecycle/rescue_image.rs",
         old: "draft.record.restore = draft.record.snapshots.first()",
         new: "draft.record.restore = draft.record.snapshots.last()",
         caught_by: Walks("the newest is restored"),

@@ -34,7 +34,7 @@ pub async fn new_workspace(
     intent: &Intent<'_>,
     note: &AuditNote<'_>,
 ) -> ApiResult<()> {
-    let caps = app.config.policy.caps();
+    let caps = Caps::of(&app.config.policy);
     let wish = Reservation {
         workspace: intent.id,
         generation: Generation(1),
@@ -101,7 +101,7 @@ async fn begin(
         placement,
         now: app.now(),
     };
-    let found = app.d1()?.reserve_next(&wish, &app.config.policy.caps()).await?;
+    let found = app.d1()?.reserve_next(&wish, &Caps::of(&app.config.policy)).await?;
     granted(app, &found, Demand { workspaces: 0, machines: 1, amount: wish.worst.amount })?;
     Ok(PendingReservation { made: found.made.then_some(generation), quote })
 }
@@ -178,7 +178,7 @@ pub async fn lifetime(
     };
     let wanted = worst(app, quote.as_ref(), lifetime)?;
     let more = wanted.amount.minus(before.amount);
-    let found = app.d1()?.raise(&wish(wanted.clone()), &policy.caps()).await?;
+    let found = app.d1()?.raise(&wish(wanted.clone()), &Caps::of(policy)).await?;
     granted(app, &found, Demand { workspaces: 0, machines: 0, amount: more })?;
     let worst_case = quote.is_some().then(|| wanted.into());
     Ok(Extension { worst_case, before: Some((generation, before)) })
@@ -228,7 +228,7 @@ fn granted(app: &App, found: &Found, wish: Demand) -> ApiResult<()> {
     if found.stands {
         return Ok(());
     }
-    let refusal = app.config.policy.caps().refuse(&found.standing, wish);
+    let refusal = Caps::of(&app.config.policy).refuse(&found.standing, wish);
     let (message, hint) = match refusal {
         Some(refusal) => (refusal.message, refusal.hint),
         // What was used a moment ago has been given back since.
