@@ -4,6 +4,10 @@
 //! decides nothing: whatever comes back is an [`EffectOutcome`] for [`crate::lifecycle`]. The Worker and the simulation
 //! run this same code over different [`Http`] and [`ControlStore`].
 
+mod store;
+
+pub use store::{ControlStore, StoreError};
+
 use crate::cloudflare::{self, Cloudflare, EnsureRecord, RecordFilter, RecordSpec};
 use crate::hetzner::{
     self, Answer, CreateImage, CreateServer, DeleteImage, DeleteServer, Hetzner, ImageId, ImageRef,
@@ -11,14 +15,12 @@ use crate::hetzner::{
     UpdateLabels, VendorError,
 };
 use crate::http::{Http, Retry};
-use crate::lifecycle::{EffectOutcome, Peers, failure};
-use crate::money::caps::Spending;
+use crate::lifecycle::{EffectOutcome, failure};
 use crate::names;
 use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::record::{Effect, Phase, Record, RescueStep, Server, ServerStatus, minus, plus};
 use crate::reservation::Reserved;
-use crate::secret::SecretText;
 use ebbtide_api::{Duration, Hint, Timestamp};
 use std::net::Ipv4Addr;
 
@@ -33,46 +35,24 @@ const FLAT_NETWORK: f64 = 100.0;
 /// Packs that one [`Effect::CheckReceipt`] looks up: with the snapshot itself 16 calls.
 pub const RECEIPT_SLICE: usize = 15;
 
-/// The control plane's own storage and its knowledge of how a machine starts.
-#[allow(async_fn_in_trait)] // single-threaded on purpose, as in `Http`
-pub trait ControlStore {
-    /// Size in bytes of an object of the workspace's repository (`data/…`, `snapshots/…`), `None` where it is absent.
-    ///
-    /// # Errors
-    /// A sentence, where storage does not answer. Never used for "absent".
-    async fn object_size(&self, record: &Record, path: &str) -> Result<Option<u64>, String>;
+/// An effect that was performed.
+#[derive(Debug)]
+pub struct Performance {
+    /// How it ended, for the lifecycle.
+    pub outcome: EffectOutcome,
+    /// What failed on our own side meanwhile, with its cause: for whoever performs, to be logged once.
+    pub failure: Option<StoreError>,
+}
 
-    /// Deletes the workspace's wrapped key, without which its backups are noise. Repeatable.
-    ///
-    /// # Errors
-    /// A sentence, where storage does not answer.
-    async fn shred(&self, record: &Record) -> Result<(), String>;
+/// An effect that is over before its end.
+struct PutOff {
+    outcome: EffectOutcome,
+    failure: Option<Box<StoreError>>,
+}
 
-    /// The user-data of the machine of this generation, with a fresh enrolment token.
-    ///
-    /// # Errors
-    /// A sentence that says what the installation lacks.
-    async fn user_data(&self, record: &Record) -> Result<SecretText, String>;
-
-    /// How the other workspaces of this installation are: silent since about the same time as this one (within
-    /// `silent_together_within`), or heard of.
-    ///
-    /// # Errors
-    /// A sentence, where the index does not answer.
-    async fn peers(&self, record: &Record) -> Result<Peers, String>;
-
-    /// Reserves what the workspace's next machine costs at worst. Repeatable: what stands is left as it is.
-    ///
-    /// # Errors
-    /// A sentence, where the index or the provider's prices are not to be had.
-    async fn reserve(&self, record: &Record) -> Result<Reserved, String>;
-
-    /// What the workspace's owner has spent; `None` where nobody keeps account.
-    ///
-    /// # Errors
-    /// A sentence, where the index does not answer.
-    async fn spending(&self, _record: &Record) -> Result<Option<Spending>, String> {
-        Ok(None)
+impl From<EffectOutcome> for PutOff {
+    fn from(outcome: EffectOutcome) -> Self {
+        Self { outcome, failure: None }
     }
 }
 
@@ -98,13 +78,9 @@ pub struct Executor<'a, H, V> {
 
 impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     /// Performs an effect for a record that was saved with it in flight.
-    pub async fn perform(&self, effect: Effect, record: &Record) -> EffectOutcome {
+    pub async fn perform(&self, effect: Effect, record: &Record) -> Performance {
         let outcome = match effect {
-            Effect::Reserve => match self.store.reserve(record).await {
-                Ok(Reserved::Stands(quote)) => Ok(EffectOutcome::Reserved(quote)),
-                Ok(Reserved::Refused(failure)) => Ok(EffectOutcome::Refused(failure)),
-                Err(reason) => Err(put_off(format!("the check of your spending cap: {reason}"))),
-            },
+            Effect::Reserve => self.reserve(record).await,
             Effect::EnsureServer => self.ensure_server(record).await,
             Effect::EnsureDns => self.ensure_dns(record).await,
             Effect::UpdateLabels => self.update_labels(record).await,
@@ -117,21 +93,44 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             Effect::DeleteServer => self.delete_server(record).await,
             Effect::DeleteDns => self.delete_dns(record).await,
             Effect::CheckReceipt => self.check_receipt(record).await,
-            Effect::CheckSpending => Ok(match self.store.spending(record).await {
-                Ok(Some(spending)) => EffectOutcome::Spending(spending),
-                // Looked at again next time: money that cannot be counted stops no work.
-                Ok(None) | Err(_) => EffectOutcome::Done,
-            }),
-            Effect::Purge => {
-                self.store.shred(record).await.map(|()| EffectOutcome::Done).map_err(storage_later)
-            }
-            Effect::CheckPeers => {
-                let seen = self.store.peers(record).await.map(EffectOutcome::Peers);
-                seen.map_err(|reason| put_off(format!("a look at the other workspaces: {reason}")))
-            }
+            Effect::CheckSpending => self.check_spending(record).await,
+            Effect::Purge => self.purge(record).await,
+            Effect::CheckPeers => self.check_peers(record).await,
             Effect::DeleteImage { image } => self.delete_image(image).await,
         };
-        outcome.unwrap_or_else(|put_off| put_off)
+        match outcome {
+            Ok(outcome) => Performance { outcome, failure: None },
+            Err(PutOff { outcome, failure }) => {
+                Performance { outcome, failure: failure.map(|failure| *failure) }
+            }
+        }
+    }
+
+    async fn reserve(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
+        match self.store.reserve(record).await {
+            Ok(Reserved::Stands(quote)) => Ok(EffectOutcome::Reserved(quote)),
+            Ok(Reserved::Refused(failure)) => Ok(EffectOutcome::Refused(failure)),
+            Err(error) => Err(store_later("the check of your spending cap", error)),
+        }
+    }
+
+    async fn check_spending(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
+        match self.store.spending(record).await {
+            Ok(Some(spending)) => Ok(EffectOutcome::Spending(spending)),
+            Ok(None) => Ok(EffectOutcome::Done),
+            // Looked at again next time, and told: money that cannot be counted stops no work.
+            Err(error) => Err(PutOff { outcome: EffectOutcome::Done, failure: Some(Box::new(error)) }),
+        }
+    }
+
+    async fn purge(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
+        self.store.shred(record).await.map_err(storage_later)?;
+        Ok(EffectOutcome::Done)
+    }
+
+    async fn check_peers(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
+        let peers = self.store.peers(record).await;
+        peers.map(EffectOutcome::Peers).map_err(|error| store_later("a look at the other workspaces", error))
     }
 
     fn selector(&self, record: &Record) -> String {
@@ -142,11 +141,11 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         names::labels(self.install, &record.tenant, &record.id, record.generation, expires)
     }
 
-    async fn find(&self, record: &Record) -> Result<Vec<hetzner::Server>, EffectOutcome> {
+    async fn find(&self, record: &Record) -> Result<Vec<hetzner::Server>, PutOff> {
         self.outcome(self.hetzner.find_servers(&self.selector(record)).await)
     }
 
-    async fn ensure_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn ensure_server(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         // A look creates nothing, whatever becomes of it.
         let found = self.find(record).await.map_err(nothing_landed)?;
         if let Some(server) = found.into_iter().min_by_key(|server| server.id) {
@@ -197,7 +196,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     }
 
     /// Whether a server cannot be made because the image that it would be made from is gone.
-    async fn is_without_image(&self, record: &Record) -> Result<bool, EffectOutcome> {
+    async fn is_without_image(&self, record: &Record) -> Result<bool, PutOff> {
         let Some(image) = record.salvage_image_id else { return Ok(false) };
         let found = self.outcome(self.hetzner.image(ImageId(image)).await).map_err(nothing_landed)?;
         Ok(matches!(found, Lookup::Gone))
@@ -212,7 +211,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn ensure_dns(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn ensure_dns(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let Some(server) = &record.server else { return Err(put_off("the server's address".to_owned())) };
         let known = server.ipv4.as_deref().and_then(|ip| ip.parse::<Ipv4Addr>().ok());
         let ip = match known {
@@ -235,7 +234,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         Ok(EffectOutcome::Done)
     }
 
-    async fn update_labels(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn update_labels(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let labels = self.labels(record, record.hard_end_at(self.policy));
         match self.outcome(self.hetzner.update_labels(server_id(record)?, &labels).await)? {
             UpdateLabels::Updated(_) => Ok(EffectOutcome::Done),
@@ -244,7 +243,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn ask_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn ask_server(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let id = server_id(record)?;
         let server = match self.outcome(self.hetzner.server(id).await)? {
             Lookup::Found(server) => server,
@@ -273,12 +272,12 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         Ok(EffectOutcome::Status(status))
     }
 
-    async fn reboot(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn reboot(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let off = matches!(&record.phase, Phase::Silent { status: Some(ServerStatus::Off), .. });
         self.power(record, if off { PowerAction::On } else { PowerAction::Reset }).await
     }
 
-    async fn power(&self, record: &Record, action: PowerAction) -> Result<EffectOutcome, EffectOutcome> {
+    async fn power(&self, record: &Record, action: PowerAction) -> Result<EffectOutcome, PutOff> {
         match self.outcome(self.hetzner.power(server_id(record)?, action).await)? {
             PowerOutcome::Started(_) => Ok(EffectOutcome::Done),
             PowerOutcome::Gone => Ok(EffectOutcome::Gone),
@@ -286,7 +285,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn take_image(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn take_image(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let taken = self.outcome(self.hetzner.find_images(&self.selector(record)).await)?;
         if let Some(image) = taken.into_iter().min_by_key(|image| image.id) {
             return Ok(EffectOutcome::ImageStarted { image: image.id.0 });
@@ -304,7 +303,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn await_image(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn await_image(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = record.phase else {
             return Ok(EffectOutcome::Done);
         };
@@ -317,14 +316,14 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn delete_image(&self, image: u64) -> Result<EffectOutcome, EffectOutcome> {
+    async fn delete_image(&self, image: u64) -> Result<EffectOutcome, PutOff> {
         match self.outcome(self.hetzner.delete_image(ImageId(image)).await)? {
             DeleteImage::Deleted | DeleteImage::Gone => Ok(EffectOutcome::Done),
             DeleteImage::Locked(error) => Err(put_off(format!("the image to be free ({error})"))),
         }
     }
 
-    async fn find_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn find_server(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         if let Some(server) = self.find(record).await?.into_iter().min_by_key(|server| server.id) {
             return Ok(EffectOutcome::Exists(adopt(server, record)));
         }
@@ -335,7 +334,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     }
 
     /// Deletes by the id that is known first, then whatever else carries the labels; what fails stops nothing else.
-    async fn delete_server(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn delete_server(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let known = record.server.as_ref().map(|server| ServerId(server.id));
         let mut worst = Ok(EffectOutcome::Gone);
         if let Some(id) = known {
@@ -353,7 +352,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         worst
     }
 
-    async fn delete_one(&self, id: ServerId) -> Result<EffectOutcome, EffectOutcome> {
+    async fn delete_one(&self, id: ServerId) -> Result<EffectOutcome, PutOff> {
         match self.outcome(self.hetzner.delete_server(id).await)? {
             DeleteServer::Deleting(_) => Ok(EffectOutcome::Deleting),
             DeleteServer::Gone => Ok(EffectOutcome::Gone),
@@ -361,7 +360,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn delete_dns(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn delete_dns(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let comment = names::record_comment(self.install, &record.id, record.generation);
         let filter = RecordFilter::CommentPrefix(comment.clone());
         let found = self.cloudflare.list_records(self.zone_id, &filter).await;
@@ -375,7 +374,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         Ok(EffectOutcome::Done)
     }
 
-    async fn check_receipt(&self, record: &Record) -> Result<EffectOutcome, EffectOutcome> {
+    async fn check_receipt(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let Some(pending) = &record.pending else { return Ok(EffectOutcome::ReceiptChecked { packs: 0 }) };
         let snapshot = format!("snapshots/{}", pending.receipt.snapshot);
         if self.store.object_size(record, &snapshot).await.map_err(storage_later)?.is_none() {
@@ -396,29 +395,27 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
 
     /// The outcome of a call, or the effect put off. A spent API budget refills by one call a second, so the usual
     /// pauses serve it better than its reset, which is the time at which the bucket is full.
-    fn outcome<T>(&self, answer: Answer<T>) -> Result<T, EffectOutcome> {
-        answer.outcome.map_err(|failure| EffectOutcome::Later {
+    fn outcome<T>(&self, answer: Answer<T>) -> Result<T, PutOff> {
+        let later = |failure: hetzner::Failure| EffectOutcome::Later {
             waiting_for: format!("the server provider: {failure}"),
             maybe_landed: failure.may_have_landed(),
             not_before: None,
-        })
+        };
+        answer.outcome.map_err(|failure| later(failure).into())
     }
 
-    fn dns_later(&self, failure: &cloudflare::Failure) -> EffectOutcome {
+    fn dns_later(&self, failure: &cloudflare::Failure) -> PutOff {
         let not_before = match failure.retry(self.now) {
             Retry::At(at) => Some(at.min(plus(self.now, self.policy.drain_ceiling))),
             Retry::Never | Retry::Backoff | Retry::Later => None,
         };
-        EffectOutcome::Later {
-            waiting_for: format!("the DNS provider: {failure}"),
-            maybe_landed: true,
-            not_before,
-        }
+        let waiting_for = format!("the DNS provider: {failure}");
+        EffectOutcome::Later { waiting_for, maybe_landed: true, not_before }.into()
     }
 }
 
-fn server_id(record: &Record) -> Result<ServerId, EffectOutcome> {
-    record.server.as_ref().map(|server| ServerId(server.id)).ok_or(EffectOutcome::Gone)
+fn server_id(record: &Record) -> Result<ServerId, PutOff> {
+    record.server.as_ref().map(|server| ServerId(server.id)).ok_or_else(|| EffectOutcome::Gone.into())
 }
 
 fn adopt(server: hetzner::Server, record: &Record) -> Server {
@@ -438,21 +435,25 @@ fn said(error: &VendorError) -> String {
     error.to_string()
 }
 
-fn nothing_landed(outcome: EffectOutcome) -> EffectOutcome {
-    match outcome {
-        EffectOutcome::Later { waiting_for, not_before, .. } => {
-            EffectOutcome::Later { waiting_for, maybe_landed: false, not_before }
-        }
-        other => other,
+fn nothing_landed(put_off: PutOff) -> PutOff {
+    let PutOff { mut outcome, failure } = put_off;
+    if let EffectOutcome::Later { maybe_landed, .. } = &mut outcome {
+        *maybe_landed = false;
     }
+    PutOff { outcome, failure }
 }
 
-fn put_off(waiting_for: String) -> EffectOutcome {
-    EffectOutcome::Later { waiting_for, maybe_landed: false, not_before: None }
+fn put_off(waiting_for: String) -> PutOff {
+    EffectOutcome::Later { waiting_for, maybe_landed: false, not_before: None }.into()
 }
 
-fn storage_later(reason: String) -> EffectOutcome {
-    put_off(format!("storage: {reason}"))
+fn store_later(what: &str, error: StoreError) -> PutOff {
+    let put_off = put_off(format!("{what}: {error}"));
+    PutOff { failure: Some(Box::new(error)), ..put_off }
+}
+
+fn storage_later(error: StoreError) -> PutOff {
+    store_later("storage", error)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::machine::Packs;
 use ebbtide_api::workspace::Failure;
 use ebbtide_cloud_sim::model::wire::{Delivery, HETZNER_PREFIX};
 use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server};
-use ebbtide_control::executor::ControlStore;
+use ebbtide_control::executor::{ControlStore, StoreError};
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
 use ebbtide_control::lifecycle::Peers;
 use ebbtide_control::record::Record;
@@ -72,10 +72,10 @@ impl Outside {
     ///
     /// # Errors
     /// The index does not answer.
-    pub fn reserve(&self, generation: u32) -> Result<bool, String> {
+    pub fn reserve(&self, generation: u32) -> Result<bool, StoreError> {
         let now = self.now_ms.get();
         if now < self.storage_down_until.get() {
-            return Err("D1 answers 503".to_owned());
+            return Err(StoreError::new("D1 answers 503"));
         }
         let mut reserved = self.reserved.borrow_mut();
         let stands = reserved.contains_key(&generation) || now >= self.cap_reached_until.get();
@@ -142,25 +142,25 @@ impl Http for &Outside {
 }
 
 impl ControlStore for &Outside {
-    async fn object_size(&self, _record: &Record, path: &str) -> Result<Option<u64>, String> {
+    async fn object_size(&self, _record: &Record, path: &str) -> Result<Option<u64>, StoreError> {
         if self.now_ms.get() < self.storage_down_until.get() {
-            return Err("R2 answers 503".to_owned());
+            return Err(StoreError::new("R2 answers 503"));
         }
         Ok(self.packs.borrow().objects.get(path).copied())
     }
 
-    async fn shred(&self, _record: &Record) -> Result<(), String> {
+    async fn shred(&self, _record: &Record) -> Result<(), StoreError> {
         if self.now_ms.get() < self.storage_down_until.get() {
-            return Err("R2 answers 503".to_owned());
+            return Err(StoreError::new("R2 answers 503"));
         }
         Ok(())
     }
 
-    async fn user_data(&self, _record: &Record) -> Result<SecretText, String> {
+    async fn user_data(&self, _record: &Record) -> Result<SecretText, StoreError> {
         Ok("I2Nsb3VkLWNvbmZpZwo=".to_owned().into())
     }
 
-    async fn reserve(&self, record: &Record) -> Result<Reserved, String> {
+    async fn reserve(&self, record: &Record) -> Result<Reserved, StoreError> {
         if Outside::reserve(self, record.generation.next().0)? {
             return Ok(Reserved::Stands(None));
         }
@@ -168,9 +168,9 @@ impl ControlStore for &Outside {
         Ok(Reserved::Refused(Failure { code, message, hint: String::new() }))
     }
 
-    async fn peers(&self, _record: &Record) -> Result<Peers, String> {
+    async fn peers(&self, _record: &Record) -> Result<Peers, StoreError> {
         if self.now_ms.get() < self.storage_down_until.get() {
-            return Err("D1 answers 503".to_owned());
+            return Err(StoreError::new("D1 answers 503"));
         }
         let together = self.now_ms.get() < self.all_silent_until.get();
         Ok(if together { Peers { silent: 9, awake: 0 } } else { Peers { silent: 0, awake: 9 } })

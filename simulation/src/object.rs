@@ -194,7 +194,7 @@ impl Object {
             "cloudflare-token".to_owned().into(),
         );
         let zone_id = outside.cloud.borrow().zone_id();
-        let shore = Executor {
+        let executor = Executor {
             hetzner: &hetzner,
             cloudflare: &cloudflare,
             store: &outside,
@@ -204,7 +204,7 @@ impl Object {
             policy: &self.policy,
             now: at(outside.now_ms.get()),
         };
-        let outcome = now_or_never(shore.perform(effect, &self.record));
+        let outcome = now_or_never(executor.perform(effect, &self.record)).outcome;
         if effect == Effect::DeleteServer {
             self.refused = outside.struck.get() > struck;
         }

@@ -450,7 +450,7 @@ impl Walk {
         // The API reserves a machine before it asks for one, and asks for none that a cap refuses.
         let begins = matches!(command, Command::Wake { .. } | Command::Retry);
         let next = ReservationRequest::of(&self.object.record, at(now)).next.filter(|_| begins);
-        let refused = next.is_some_and(|next| self.outside.reserve(next.0) != Ok(true));
+        let refused = next.is_some_and(|next| !matches!(self.outside.reserve(next.0), Ok(true)));
         if refused || self.is_away() { Ok(()) } else { self.decide(Input::Ask(command)).map(drop) }
     }
 

@@ -3,29 +3,37 @@
 
 use super::*;
 use crate::http::script::{BASE, Script, finish, json};
+use crate::lifecycle::Peers;
+use crate::money::caps::Spending;
 use crate::record::sample;
+use crate::secret::SecretText;
+use std::error::Error;
 
 struct Nowhere;
 
 impl ControlStore for Nowhere {
-    async fn object_size(&self, _record: &Record, _path: &str) -> Result<Option<u64>, String> {
+    async fn object_size(&self, _record: &Record, _path: &str) -> Result<Option<u64>, StoreError> {
         Ok(None)
     }
 
-    async fn shred(&self, _record: &Record) -> Result<(), String> {
+    async fn shred(&self, _record: &Record) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn user_data(&self, _record: &Record) -> Result<SecretText, String> {
+    async fn user_data(&self, _record: &Record) -> Result<SecretText, StoreError> {
         Ok("#cloud-config\n".into())
     }
 
-    async fn peers(&self, _record: &Record) -> Result<Peers, String> {
-        Err("the index is away".to_owned())
+    async fn peers(&self, _record: &Record) -> Result<Peers, StoreError> {
+        Err(StoreError::new("the index is away").because("D1_ERROR: no such table"))
     }
 
-    async fn reserve(&self, _record: &Record) -> Result<Reserved, String> {
-        Err("the index is away".to_owned())
+    async fn spending(&self, _record: &Record) -> Result<Option<Spending>, StoreError> {
+        Err(StoreError::new("the index did not answer").because("D1_ERROR: no such table"))
+    }
+
+    async fn reserve(&self, _record: &Record) -> Result<Reserved, StoreError> {
+        Err(StoreError::new("the index is away").because("D1_ERROR: no such table"))
     }
 }
 
@@ -38,11 +46,16 @@ fn salvage() -> Record {
 }
 
 fn perform(effect: Effect, answers: &[(u16, &str)]) -> (EffectOutcome, Script) {
+    let (performance, script) = perform_whole(effect, answers);
+    (performance.outcome, script)
+}
+
+fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Script) {
     let script = Script::new(answers.iter().map(|(status, body)| json(*status, body)));
     let hetzner = Hetzner::new(&script, BASE.to_owned(), "hunter2".into());
     let cloudflare = Cloudflare::new(&script, BASE.to_owned(), "hunter2".into());
     let policy = Policy::default();
-    let shore = Executor {
+    let executor = Executor {
         hetzner: &hetzner,
         cloudflare: &cloudflare,
         store: &Nowhere,
@@ -52,8 +65,8 @@ fn perform(effect: Effect, answers: &[(u16, &str)]) -> (EffectOutcome, Script) {
         policy: &policy,
         now: Timestamp::UNIX_EPOCH,
     };
-    let outcome = finish(shore.perform(effect, &salvage()));
-    (outcome, script)
+    let performance = finish(executor.perform(effect, &salvage()));
+    (performance, script)
 }
 
 const NONE: (u16, &str) = (200, r#"{"servers":[],"meta":{}}"#);
@@ -95,4 +108,21 @@ fn an_image_that_is_not_there_is_deleted_and_one_that_is_locked_waits() {
 fn an_index_that_does_not_answer_is_no_proof_that_nobody_else_is_silent() {
     let (outcome, _) = perform(Effect::CheckPeers, &[]);
     assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
+}
+
+#[test]
+fn spending_that_cannot_be_counted_stops_no_work_and_keeps_its_cause_for_the_log() {
+    let (performance, _) = perform_whole(Effect::CheckSpending, &[]);
+    assert_eq!(performance.outcome, EffectOutcome::Done);
+    let failure = performance.failure.unwrap();
+    assert_eq!(failure.to_string(), "the index did not answer");
+    assert_eq!(failure.source().unwrap().to_string(), "D1_ERROR: no such table");
+}
+
+#[test]
+fn what_waits_for_storage_says_so_to_people_and_its_cause_to_the_log_alone() {
+    let (performance, _) = perform_whole(Effect::Reserve, &[]);
+    let EffectOutcome::Later { waiting_for, .. } = performance.outcome else { panic!("it waits") };
+    assert_eq!(waiting_for, "the check of your spending cap: the index is away");
+    assert!(performance.failure.unwrap().source().is_some());
 }

@@ -163,7 +163,8 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
     match record.desired {
         DesiredState::Discarded => return destroy(draft, None, "the owner discards what is unsaved", now),
         // What a salvage machine does is part of the wake, whatever comes after it.
-        _ if reason == DrainReason::Salvage => {}
+        DesiredState::Awake | DesiredState::Asleep | DesiredState::Deleted
+            if reason == DrainReason::Salvage => {}
         DesiredState::Awake
             if !frozen && (reason != DrainReason::Lifetime || now < record.lifetime_ends_at()) =>
         {

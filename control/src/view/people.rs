@@ -29,7 +29,6 @@ pub fn workspace(
     // The boot steps of a machine that failed are what its owner wants to read.
     let boot =
         heard.filter(|_| live || matches!(record.phase, Phase::Failed { .. } | Phase::Destroying { .. }));
-    let url = |port: u16| port_url.replace("{host}", &port_host_of(port, &record.host));
     let why = heard_now
         .and_then(|heartbeat| heartbeat.why.clone())
         .map(|why| kept(why, &record.money, context.now));
@@ -66,15 +65,7 @@ pub fn workspace(
             host: record.host.clone(),
         }),
         boot: boot.map(|heartbeat| heartbeat.boot.clone()).unwrap_or_default(),
-        ports: heard_now
-            .map(|heartbeat| {
-                heartbeat
-                    .ports
-                    .iter()
-                    .map(|port| Port { url: Some(url(port.port)), ..port.clone() })
-                    .collect()
-            })
-            .unwrap_or_default(),
+        ports: heard_now.map(|heartbeat| ports(record, heartbeat, port_url)).unwrap_or_default(),
         why,
         heard_secs_ago: live
             .then_some(context.last_seen_at)
@@ -89,6 +80,11 @@ pub fn workspace(
         }),
         holds: record.holds.clone(),
     }
+}
+
+fn ports(record: &Record, heartbeat: &Heartbeat, port_url: &str) -> Vec<Port> {
+    let url = |port: u16| port_url.replace("{host}", &port_host_of(port, &record.host));
+    heartbeat.ports.iter().map(|port| Port { url: Some(url(port.port)), ..port.clone() }).collect()
 }
 
 /// What the index holds of a workspace.

@@ -1,5 +1,6 @@
 //! Where an object's effects happen: the providers, the bucket, and what a new machine is told.
 
+use super::log;
 use crate::app::App;
 use crate::config::Config;
 use crate::d1::Index;
@@ -13,7 +14,7 @@ use crate::workspaces::reservation;
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::Enrolled;
 use ebbtide_control::cloudflare::Cloudflare;
-use ebbtide_control::executor::{ControlStore, Executor};
+use ebbtide_control::executor::{ControlStore, Executor, StoreError};
 use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome, Peers};
 use ebbtide_control::money::caps::Spending;
@@ -21,7 +22,7 @@ use ebbtide_control::rate_limit::{CallCost, Provider};
 use ebbtide_control::record::Record;
 use ebbtide_control::reservation::Reserved;
 use ebbtide_control::secret::SecretText;
-use ebbtide_control::view::machine::{self, Site};
+use ebbtide_control::view::machine::{self, BirthError, Site};
 use std::rc::Rc;
 use worker::Env;
 
@@ -61,7 +62,7 @@ impl Backing {
             config.cloudflare_url.as_str(),
             config.cloudflare_token.clone(),
         );
-        let shore = Executor {
+        let executor = Executor {
             hetzner: &hetzner,
             cloudflare: &cloudflare,
             store: self,
@@ -71,7 +72,11 @@ impl Backing {
             policy: &config.policy,
             now: self.now,
         };
-        shore.perform(effect, record).await
+        let performance = executor.perform(effect, record).await;
+        if let Some(failure) = &performance.failure {
+            log::failed(record, effect, failure);
+        }
+        performance.outcome
     }
 
     /// The answer to an enrolment, with the workspace's key and environment.
@@ -98,42 +103,53 @@ pub(super) fn site(config: &Config) -> Site<'_> {
     }
 }
 
+/// The sentence is for whoever waits, the cause for the log.
+impl From<ApiError> for StoreError {
+    fn from(error: ApiError) -> Self {
+        let told = Self::new(error.message());
+        match error.logged_cause() {
+            Some(cause) => told.because(cause.to_owned()),
+            None => told,
+        }
+    }
+}
+
 impl ControlStore for Backing {
-    async fn object_size(&self, record: &Record, path: &str) -> Result<Option<u64>, String> {
+    async fn object_size(&self, record: &Record, path: &str) -> Result<Option<u64>, StoreError> {
         let key = repository_path(&record.tenant, &record.id, path);
-        self.storage.size(&key).await.map_err(|error| error.message().to_owned())
+        Ok(self.storage.size(&key).await?)
     }
 
-    async fn shred(&self, record: &Record) -> Result<(), String> {
+    async fn shred(&self, record: &Record) -> Result<(), StoreError> {
         let keychain = Keychain::new(Rc::clone(&self.config), self.storage.clone());
-        keychain.shred(&record.tenant, &record.id).await.map_err(|error| error.message().to_owned())
+        Ok(keychain.shred(&record.tenant, &record.id).await?)
     }
 
-    async fn user_data(&self, record: &Record) -> Result<SecretText, String> {
-        let current = self.storage.current_agent().await.map_err(|error| error.message().to_owned())?;
-        let agent = current.ok_or("no idle-agent has been uploaded: PUT /v1/vm/agent/{sha256} brings one")?;
-        machine::user_data(record, &agent, &site(&self.config), self.now).map_err(|error| error.to_string())
+    async fn user_data(&self, record: &Record) -> Result<SecretText, StoreError> {
+        let none =
+            || StoreError::new("no idle-agent has been uploaded: PUT /v1/vm/agent/{sha256} brings one");
+        let agent = self.storage.current_agent().await?.ok_or_else(none)?;
+        let unusable = |error: BirthError| StoreError::new(error.to_string()).because(error);
+        machine::user_data(record, &agent, &site(&self.config), self.now).map_err(unusable)
     }
 
-    async fn reserve(&self, record: &Record) -> Result<Reserved, String> {
+    async fn reserve(&self, record: &Record) -> Result<Reserved, StoreError> {
         let app = App {
             env: self.env.clone(),
             config: Rc::clone(&self.config),
             calls: self.calls.clone(),
             request_id: format!("{} g{}", record.id, record.generation.next()),
         };
-        reservation::waited_for(&app, record).await.map_err(|error| error.message().to_owned())
+        Ok(reservation::waited_for(&app, record).await?)
     }
 
-    async fn spending(&self, record: &Record) -> Result<Option<Spending>, String> {
-        let index = Index::open(&self.env, self.calls.clone()).map_err(|error| error.message().to_owned())?;
-        let spent = index.spending(&record.tenant, self.now).await;
-        spent.map(Some).map_err(|error| error.message().to_owned())
+    async fn spending(&self, record: &Record) -> Result<Option<Spending>, StoreError> {
+        let index = Index::open(&self.env, self.calls.clone())?;
+        Ok(Some(index.spending(&record.tenant, self.now).await?))
     }
 
-    async fn peers(&self, record: &Record) -> Result<Peers, String> {
-        let index = Index::open(&self.env, self.calls.clone()).map_err(|error| error.message().to_owned())?;
-        let seen = index.peers(record, &self.config.policy).await;
-        seen.map_err(|error| error.message().to_owned())
+    async fn peers(&self, record: &Record) -> Result<Peers, StoreError> {
+        let index = Index::open(&self.env, self.calls.clone())?;
+        Ok(index.peers(record, &self.config.policy).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! The outside as `ebbtide_control::driver` sees it, for one invocation: performs effects where they happen (`shore`), and
+//! The outside as `ebbtide_control::driver` sees it, for one invocation: performs effects where they happen (`backends`), and
 //! counts what they call.
 
 use super::backends::Backing;
@@ -29,11 +29,11 @@ impl Outside for Effects {
     async fn perform(&self, effect: Effect, record: &Record) -> Result<EffectOutcome> {
         Ok(match Backing::open(&self.env, now(), self.calls.clone()) {
             Ok(backing) => backing.perform(effect, record).await,
-            Err(error) => EffectOutcome::Later {
-                waiting_for: error.message().to_owned(),
-                maybe_landed: false,
-                not_before: None,
-            },
+            Err(error) => {
+                let waiting_for = error.message().to_owned();
+                log::failed(record, effect, &error.into());
+                EffectOutcome::Later { waiting_for, maybe_landed: false, not_before: None }
+            }
         })
     }
 

@@ -6,6 +6,7 @@
 use crate::log::{self, Level};
 use crate::subrequests::Calls;
 use ebbtide_control::driver::Performed;
+use ebbtide_control::executor::StoreError;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome, Note};
 use ebbtide_control::record::Record;
 
@@ -26,6 +27,18 @@ pub(super) fn ran(performed: &Performed<'_>) {
     };
     let fields = [("effect", effect.as_str()), ("duration_ms", &duration), ("waiting_for", waiting_for)];
     about(Level::Debug, record, "an effect ended", &fields);
+}
+
+/// What failed on our own side while an effect was performed, with all its causes. Here alone.
+pub(super) fn failed(record: &Record, effect: Effect, failure: &StoreError) {
+    let causes = std::iter::successors(Some(failure as &dyn std::error::Error), |error| error.source());
+    let chain = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    about(
+        Level::Warn,
+        record,
+        "an effect failed on our side",
+        &[("effect", &name(effect)), ("error", &chain)],
+    );
 }
 
 /// How many calls a chain of effects made, so that the plan's bound can be watched, and what it left to the next.
