@@ -296,8 +296,8 @@ fn a_machine_that_its_owner_has_rebooted_comes_back_by_itself_with_its_files() {
         let path = format!("/servers/{server}/actions/reset");
         let resets = stack.cloud.journal()?.iter().filter(|call| call["path"] == path.as_str()).count();
         ensure!(resets == 1, "reset {resets} times");
-        let events = stack.api.call("GET", &format!("/v1/workspaces/{id}/events"), None)?.expect(200)?;
-        ensure!(events.to_string().contains("as its owner asked"), "{events}");
+        let events = stack.api.call("GET", &format!("/v1/workspaces/{id}/events"), None)?.expect(200)?.text();
+        ensure!(events.contains("as its owner asked"), "{events}");
         stack.api.act(&id, "sleep")?;
         let late = stack.api.call("POST", &format!("/v1/workspaces/{id}/reboot"), Some(&json!({})))?;
         late.expect(409)?;
