@@ -23,7 +23,8 @@ pub struct Spec {
     pub fallbacks: Vec<Placement>,
     /// The provider's image.
     pub image: String,
-    /// Which agents' CLIs to install.
+    /// Which agents' CLIs were asked for. Installing them is not built: requests are refused, and what older records
+    /// hold is read by nothing.
     #[serde(default)]
     pub agents: Vec<String>,
     /// How long nothing may happen before it sleeps.

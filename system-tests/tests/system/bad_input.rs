@@ -162,7 +162,6 @@ fn unusable_fields_are_refused_by_name_and_nothing_is_created() {
             422,
             "invalid_field",
             &[
-                json!({ "agents": ["hal"] }),
                 json!({ "agents": "claude" }),
                 json!({ "env": { "1A": "x" } }),
                 json!({ "env": { "LD_PRELOAD": "hunter2" } }),
@@ -174,6 +173,7 @@ fn unusable_fields_are_refused_by_name_and_nothing_is_created() {
                 json!({ "persistence": "maybe" }),
             ],
         )?;
+        refused(stack, 422, "not_built", &[json!({ "agents": ["claude"] }), json!({ "agents": ["hal"] })])?;
         ensure!(world(stack)? == before, "something came of it: {before:?}, now {:?}", world(stack)?);
         Ok(())
     });

@@ -16,15 +16,13 @@ use crate::workspaces::reservation;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::money::Cost;
 use ebbtide_api::workspace::{CreateWorkspace, Ingress, Workspace};
-use ebbtide_api::{Duration, Hint, Timestamp, WorkspaceId};
+use ebbtide_api::{Agent, Duration, ErrorCode, Hint, Timestamp, WorkspaceId};
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
 use ebbtide_control::record::{NewWorkspace, Placement, Spec, plus};
 use std::collections::BTreeMap;
 
-/// Agents whose command lines we know how to install.
-const AGENTS: &[&str] = &["claude", "codex", "gemini", "aider", "opencode"];
 /// Most environment values.
 const ENV_MAX: usize = 64;
 /// Longest name of an environment value, in bytes.
@@ -115,10 +113,15 @@ fn check_fields(request: &CreateWorkspace, policy: &Policy) -> ApiResult<()> {
             );
         }
     }
-    if let Some(unknown) = request.agents.iter().flatten().find(|agent| !AGENTS.contains(&agent.as_str())) {
-        let shown: String = unknown.chars().filter(|c| !c.is_control()).take(40).collect();
-        let hint = format!("Choose from {}.", AGENTS.join(", "));
-        return Err(ApiError::field("agents", format!("there is no agent {shown}")).hint(hint));
+    if request.agents.iter().flatten().next().is_some() {
+        let known: Vec<&str> = Agent::ALL.iter().map(|agent| agent.as_str()).collect();
+        let hint = format!(
+            "Leave `agents` out and install the agent in the workspace; these are recognised there: {}.",
+            known.join(", ")
+        );
+        return Err(
+            ApiError::new(ErrorCode::NotBuilt, "agents: installing agents is not built yet").hint(hint)
+        );
     }
     check_durations(request.idle_timeout, request.lifetime, policy)?;
     check_retention(request.retention)?;
@@ -211,7 +214,7 @@ fn complete(
         branch,
         size,
         location,
-        agents,
+        agents: _,
         idle_timeout,
         lifetime,
         env,
@@ -231,9 +234,6 @@ fn complete(
     let places = std::iter::once(&choice.placement).chain(&choice.fallbacks);
     let quote = offers.and_then(|offers| catalog::quote(offers, places));
     let worst_case = quote.as_ref().map(|quote| quote.worst(lifetime, policy).into());
-    let mut agents = agents.unwrap_or_default();
-    agents.sort();
-    agents.dedup();
     Ok(Checked {
         name: name.unwrap_or_else(|| names::default_name(repo.as_deref().unwrap_or_default())),
         worst_case,
@@ -244,7 +244,7 @@ fn complete(
             placement: choice.placement,
             fallbacks: choice.fallbacks,
             image: config.default_image.clone(),
-            agents,
+            agents: Vec::new(),
             idle_timeout: idle_timeout.unwrap_or(policy.idle_timeout),
             lifetime,
             ingress: ingress.unwrap_or(Ingress::Direct),
@@ -321,7 +321,7 @@ mod tests {
             "invalid_field: repo: the repository URL names a transport that runs commands or reads local files",
         );
         check(r#"{"branch":"main"}"#, "invalid_field: branch: there is no repository to take it from");
-        check(r#"{"agents":["hal"]}"#, "invalid_field: agents: there is no agent hal");
+        check(r#"{"agents":["claude"]}"#, "not_built: agents: installing agents is not built yet");
         check(r#"{"idle_timeout":"9s"}"#, "invalid_field: idle_timeout: 9s is too short");
         check(r#"{"lifetime":"169h"}"#, "invalid_field: lifetime: 169h is too long");
         check(r#"{"size":"../x"}"#, "invalid_field: size: this is not a Hetzner size");
