@@ -4,11 +4,13 @@
 //! its module: a change that breaks one of them breaks machines that are already running.
 //! Start with [`workspace`] (what people see) and [`vm`] (what machines say); [`error`] is how every refusal looks.
 
+pub mod agents;
 pub mod audit;
 pub mod backups;
 pub mod catalog;
 pub mod duration;
 pub mod error;
+pub mod failure;
 pub mod health;
 pub mod hint;
 pub mod history;
@@ -25,8 +27,10 @@ pub mod vm;
 pub mod why;
 pub mod workspace;
 
+pub use agents::Agent;
 pub use duration::Duration;
 pub use error::{ErrorBody, ErrorCode};
+pub use failure::FailureCode;
 pub use hint::Hint;
 pub use id::{Generation, TenantId, WorkspaceId};
 pub use jiff::Timestamp;

@@ -4,6 +4,7 @@
 //! one subject has a file of its own: [`crate::ports`], [`crate::backups`], [`crate::history`], [`crate::why`].
 
 use crate::backups::{BackupProgress, Persistence, Retention, SnapshotSummary};
+use crate::failure::Failure;
 use crate::money::Cost;
 use crate::ports::Port;
 use crate::why::Why;
@@ -30,7 +31,7 @@ pub struct CreateWorkspace {
     /// A location from `GET /v1/catalog`; where absent the installation's default, or another if that is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// Which agents' CLIs to install: `claude`, `codex`, `gemini`, `aider`, `opencode`.
+    /// Not built yet: refused with `not_built` unless it is empty. Leave it out, and install agents in the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agents: Option<Vec<String>>,
     /// How long nothing may happen before the workspace sleeps; at least `10s`.
@@ -351,18 +352,6 @@ pub struct WorkspaceSummary {
     /// When it entered its state.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub since: Timestamp,
-}
-
-/// Why a workspace failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Failure {
-    /// Stable: `capacity`, `limit`, `boot_stalled`, `boot_failed`, `refused`, …
-    pub code: String,
-    /// What happened.
-    pub message: String,
-    /// What to do next.
-    pub hint: String,
 }
 
 /// A machine as people see it.

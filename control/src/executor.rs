@@ -21,7 +21,7 @@ use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::record::{Effect, Phase, Record, RescueStep, Server, ServerStatus, minus, plus};
 use crate::reservation::Reserved;
-use ebbtide_api::{Duration, Hint, Timestamp};
+use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
 use std::net::Ipv4Addr;
 
 /// How long a name may be cached: a workspace that wakes has a new address.
@@ -180,7 +180,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             },
             CreateServer::Capacity { error, .. } => Ok(EffectOutcome::NoRoom { message: said(&error) }),
             CreateServer::LimitExceeded(error) => Ok(EffectOutcome::Refused(failure(
-                "limit",
+                FailureCode::Limit,
                 format!("the provider's limit for this project is reached: {}", said(&error)),
                 Hint::RaiseTheLimit,
             ))),
@@ -188,7 +188,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
                 Ok(EffectOutcome::ImageImpossible { message: said(&error) })
             }
             CreateServer::Invalid(error) => Ok(EffectOutcome::Refused(failure(
-                "refused",
+                FailureCode::Refused,
                 format!("the provider refuses this server: {}", said(&error)),
                 Hint::ChooseOffered,
             ))),

@@ -13,7 +13,7 @@ pub enum Reserved {
     /// It is reserved, at these rates where they are known.
     Stands(Option<PriceQuote>),
     /// A cap does not allow it.
-    Refused(ebbtide_api::workspace::Failure),
+    Refused(ebbtide_api::failure::Failure),
 }
 
 /// What a request for a machine, or for more of one, has to reserve.

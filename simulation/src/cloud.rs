@@ -3,7 +3,7 @@
 
 use super::EPOCH_MS;
 use super::machine::Packs;
-use ebbtide_api::workspace::Failure;
+use ebbtide_api::failure::{Failure, FailureCode};
 use ebbtide_cloud_sim::model::wire::{Delivery, HETZNER_PREFIX};
 use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server};
 use ebbtide_control::executor::{ControlStore, StoreError};
@@ -164,7 +164,7 @@ impl ControlStore for &Outside {
         if Outside::reserve(self, record.generation.next().0)? {
             return Ok(Reserved::Stands(None));
         }
-        let (code, message) = ("cap_reached".to_owned(), "10.00 EUR a day".to_owned());
+        let (code, message) = (FailureCode::CapReached, "10.00 EUR a day".to_owned());
         Ok(Reserved::Refused(Failure { code, message, hint: String::new() }))
     }
 

@@ -10,9 +10,9 @@ use crate::money::caps::{Alert, Caps, Spending, alerts};
 use crate::money::quote::PriceQuote;
 use crate::record::{DesiredState, DrainReason, Effect, MachineMoney, Phase, Record, Warm, minus, plus};
 use ebbtide_api::backups::Persistence;
+use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
-use ebbtide_api::workspace::Failure;
-use ebbtide_api::{Duration, Hint, Timestamp};
+use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
 
 const HOUR_SECS: i64 = 3600;
 /// A drain whose length is not known yet is taken to need so long.
@@ -113,7 +113,7 @@ pub(super) fn give_up_reserving(draft: &mut Draft, context: &Context<'_>) -> boo
     }
     let waited_for = draft.record.pause.as_ref().map_or("an answer", |pause| pause.waiting_for.as_str());
     let message = format!("what it costs could not be reserved within {budget}: {waited_for}");
-    let failure = failure("not_reserved", message, Hint::WakeAgain);
+    let failure = failure(FailureCode::NotReserved, message, Hint::WakeAgain);
     reservation_refused(draft, failure, context);
     true
 }

@@ -2,11 +2,12 @@
 //! Nothing here moves a phase on.
 
 use super::draft::{Context, Draft};
-use super::input::{Command, PortAccess};
+use super::input::Command;
 use super::repository_lock;
 use crate::record::{DesiredState, DrainReason, Phase, Record};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
+use ebbtide_api::ports::PortAccess;
 use ebbtide_api::text::time;
 use ebbtide_api::workspace::Hold;
 use ebbtide_api::{Duration, ErrorCode};

@@ -3,8 +3,9 @@
 
 use crate::policy::Policy;
 use crate::record::{Effect, Record};
-use ebbtide_api::workspace::{Failure, State};
-use ebbtide_api::{ErrorCode, Hint, Timestamp};
+use ebbtide_api::failure::Failure;
+use ebbtide_api::workspace::State;
+use ebbtide_api::{ErrorCode, FailureCode, Hint, Timestamp};
 
 /// What surrounds a decision.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +84,6 @@ impl Draft {
 }
 
 /// A failure with its code, what happened, and what to do.
-pub(crate) fn failure(code: &str, message: impl Into<String>, hint: Hint) -> Failure {
-    Failure { code: code.to_owned(), message: message.into(), hint: hint.for_api().to_owned() }
+pub(crate) fn failure(code: FailureCode, message: impl Into<String>, hint: Hint) -> Failure {
+    Failure { code, message: message.into(), hint: hint.for_api().to_owned() }
 }

@@ -10,7 +10,7 @@ use crate::record::{DesiredState, DrainReason, Phase};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
-use ebbtide_api::{ErrorCode, Hint, Timestamp};
+use ebbtide_api::{ErrorCode, FailureCode, Hint, Timestamp};
 
 /// Takes in what a machine says of itself.
 pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
@@ -55,7 +55,7 @@ pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
 
 fn boots(draft: &mut Draft, heard: Heard, now: Timestamp) {
     if let Some(message) = heard.boot_failure {
-        let failure = failure("boot_failed", message.clone(), Hint::CorrectAndRetry);
+        let failure = failure(FailureCode::BootFailed, message.clone(), Hint::CorrectAndRetry);
         destroy(draft, Some(failure), message, now);
     } else if heard.ready {
         ready(draft, now);

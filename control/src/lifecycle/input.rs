@@ -8,10 +8,12 @@ use crate::policy::Policy;
 use crate::record::{Server, ServerStatus};
 use crate::text::cut;
 use ebbtide_api::backups::Retention;
+use ebbtide_api::failure::Failure;
 use ebbtide_api::money::Cost;
+use ebbtide_api::ports::PortAccess;
 use ebbtide_api::vm::{DrainPhase, Heartbeat, Receipt, TidyReport};
 use ebbtide_api::why::{BackupEstimate, Verdict};
-use ebbtide_api::workspace::{BootStep, Failure, Hold, StepState};
+use ebbtide_api::workspace::{BootStep, Hold, StepState};
 use ebbtide_api::{Duration, Generation, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -180,16 +182,6 @@ impl Command {
     pub fn starts_machine(&self) -> bool {
         matches!(self, Self::Wake { .. } | Self::Retry)
     }
-}
-
-/// Who may reach a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PortAccess {
-    /// Whoever holds a token of the owner.
-    Owner,
-    /// Anybody.
-    Public,
 }
 
 /// What a heartbeat says, as far as the lifecycle goes.

@@ -8,8 +8,8 @@ use super::rescue::{give_up_rescue, image_written};
 use super::transitions::{destroy, leave_provisioning, rebooted_as_asked};
 use super::{billing, receipts, rescue_image, silence};
 use crate::record::{Dns, Effect, Pause, Phase, RescueStep, plus};
-use ebbtide_api::workspace::Failure;
-use ebbtide_api::{Hint, Timestamp};
+use ebbtide_api::failure::Failure;
+use ebbtide_api::{FailureCode, Hint, Timestamp};
 
 /// Takes in how the effect in flight ended.
 pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &Context<'_>) {
@@ -301,7 +301,7 @@ fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
         }
         None => {
             let failure = failure(
-                "capacity",
+                FailureCode::Capacity,
                 format!(
                     "the provider has no room for {} at {}: {message}",
                     placement.size, placement.location
@@ -344,7 +344,7 @@ fn server_vanished(draft: &mut Draft, context: &Context<'_>) {
     if draft.record.salvage_image_id.is_none() {
         draft.record.data_loss_note = Some(format!("{text}; work since the last backup went with it"));
     }
-    let failure = failure("machine_gone", text.clone(), Hint::WakeRestores);
+    let failure = failure(FailureCode::MachineGone, text.clone(), Hint::WakeRestores);
     destroy(draft, Some(failure), text, context.now);
 }
 

@@ -9,7 +9,7 @@ use super::transitions::{self, destroy, drain, drain_idle, fall_silent, leave_pr
 use super::{billing, deadlines, rescue_image, silence};
 use crate::record::{DesiredState, Dns, DrainReason, Phase, plus};
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::{Hint, Timestamp};
+use ebbtide_api::{FailureCode, Hint, Timestamp};
 
 /// No chain of moves without an effect is longer; a bound, so that a mistake here is no endless loop in the Worker.
 const MOST_MOVES: usize = 8;
@@ -85,7 +85,7 @@ fn provisioning(draft: &mut Draft, maybe_created: bool, context: &Context<'_>) -
         let waited_for =
             draft.record.pause.as_ref().map_or("the provider's answer", |pause| &pause.waiting_for);
         let failure = failure(
-            "provider_unavailable",
+            FailureCode::ProviderUnavailable,
             format!("no server could be created within {}: {waited_for}", context.policy.provision_budget),
             Hint::RetryOrMove,
         );
@@ -114,7 +114,7 @@ fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> 
         } else {
             format!("not ready within {limit}")
         };
-        let failure = failure("boot_stalled", text.clone(), Hint::ReadTheLog);
+        let failure = failure(FailureCode::BootStalled, text.clone(), Hint::ReadTheLog);
         return destroy(draft, Some(failure), text, now);
     }
     false

@@ -2,13 +2,14 @@
 //! decides. What becomes of the image then is in `rescue_image`.
 
 use super::draft::{Context, Draft, failure};
-use super::rescue_image::{SALVAGE_FAILED, abandon, last_backup, set_aside};
+use super::rescue_image::{abandon, last_backup, set_aside};
 use super::transitions::{destroy, take_image};
 use crate::record::{Phase, RescueStep, plus};
-use ebbtide_api::Hint;
 use ebbtide_api::backups::Persistence;
+use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
-use ebbtide_api::workspace::{Failure, OnUnsaved, RescueChoice};
+use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
+use ebbtide_api::{FailureCode, Hint};
 
 /// Begins to save what a machine cannot deliver.
 pub(super) fn rescue(draft: &mut Draft, because: &str, context: &Context<'_>) -> bool {
@@ -19,7 +20,7 @@ pub(super) fn rescue(draft: &mut Draft, because: &str, context: &Context<'_>) ->
     // What a salvage machine holds is in the image that it was made from.
     if draft.record.salvage_image_id.is_some() {
         let told =
-            Failure { code: SALVAGE_FAILED.to_owned(), message: because.to_owned(), hint: String::new() };
+            Failure { code: FailureCode::SalvageFailed, message: because.to_owned(), hint: String::new() };
         return destroy(draft, Some(told), because, now);
     }
     if draft.record.spec.rescue_image == RescueChoice::Refuse {
@@ -34,7 +35,7 @@ pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, context: &Context<'_>
         OnUnsaved::Destroy => {
             let lost = format!("work since the last backup is lost: {why}; {}", last_backup(&draft.record));
             draft.record.data_loss_note = Some(lost.clone());
-            let failure = failure("work_lost", lost, Hint::WakeRestores);
+            let failure = failure(FailureCode::WorkLost, lost, Hint::WakeRestores);
             // It may yet be completed: kept for whoever looks at the provider, and billed no longer than any.
             abandon(draft, plus(context.now, context.policy.rescue_image_keep));
             destroy(draft, Some(failure), "no rescue image could be had", context.now)
@@ -70,7 +71,7 @@ pub(super) fn image_written(draft: &mut Draft, context: &Context<'_>) {
     draft.record.rescue_image_expires_at = Some(expires_at);
     draft.record.rescue_image_warned = false;
     let failure = failure(
-        "rescued",
+        FailureCode::Rescued,
         format!("the machine could not deliver its work; the rescue image {image} holds it until {until}"),
         Hint::WakeSalvages,
     );

@@ -6,12 +6,9 @@
 
 use super::draft::{Context, Draft, failure};
 use crate::record::{DesiredState, OldImage, Phase, Record, RescueStep, minus, plus};
+use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
-use ebbtide_api::workspace::Failure;
-use ebbtide_api::{Duration, Hint, Timestamp};
-
-/// Code of a salvage that brought nothing into storage; the image stays.
-pub(super) const SALVAGE_FAILED: &str = "salvage_failed";
+use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
 
 /// What the next machine is for, at a wake: to salvage the image where there is one, unless a snapshot was chosen.
 pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
@@ -57,14 +54,15 @@ pub(super) fn abandon(draft: &mut Draft, delete_at: Timestamp) {
 
 /// The failure as its owner should read it: that of a salvage machine leaves the image and a choice.
 pub(super) fn as_told(record: &Record, failure: Failure) -> Failure {
-    let Some(image) =
-        record.salvage_image_id.filter(|_| failure.code != SALVAGE_FAILED || failure.hint.is_empty())
+    let Some(image) = record
+        .salvage_image_id
+        .filter(|_| failure.code != FailureCode::SalvageFailed || failure.hint.is_empty())
     else {
         return failure;
     };
     let until = record.rescue_image_expires_at.map_or_else(String::new, |at| format!(" until {}", time(at)));
     Failure {
-        code: SALVAGE_FAILED.to_owned(),
+        code: FailureCode::SalvageFailed,
         message: format!("the rescue image {image} could not be salvaged: {}", failure.message),
         hint: format!("{}{until}.", Hint::SalvageAgain.for_api()),
     }
@@ -83,7 +81,7 @@ pub(super) fn image_vanished(draft: &mut Draft, message: &str) -> Failure {
     draft.record.rescue_image_expires_at = None;
     let lost = format!("the rescue image {image} is gone: {message}; {}", last_backup(&draft.record));
     draft.record.data_loss_note = Some(lost.clone());
-    failure(SALVAGE_FAILED, lost, Hint::WakeRestores)
+    failure(FailureCode::SalvageFailed, lost, Hint::WakeRestores)
 }
 
 /// Looks after the images of a workspace that rests: warns of their end, and ends them.
@@ -116,7 +114,7 @@ pub(super) fn tend(draft: &mut Draft, context: &Context<'_>) {
         draft.note(lost.clone());
         draft.record.data_loss_note = Some(lost.clone());
         if let Phase::Failed { failure: told } = &mut draft.record.phase {
-            *told = failure("work_lost", lost, Hint::WakeRestores);
+            *told = failure(FailureCode::WorkLost, lost, Hint::WakeRestores);
         }
         give_over(draft, now);
     } else if !draft.record.rescue_image_warned && now >= warns_at(expires_at, context) {

@@ -5,9 +5,10 @@ use super::*;
 use crate::policy::Policy;
 use crate::record::*;
 use ebbtide_api::backups::{Persistence, SnapshotSummary};
+use ebbtide_api::failure::Failure;
 use ebbtide_api::vm::{DrainPhase, Pack, Receipt, Unreadable};
-use ebbtide_api::workspace::{Failure, Hold, OnUnsaved, RescueChoice, State};
-use ebbtide_api::{Duration, ErrorCode, Generation, Hint, Timestamp};
+use ebbtide_api::workspace::{Hold, OnUnsaved, RescueChoice, State};
+use ebbtide_api::{Duration, ErrorCode, FailureCode, Generation, Hint, Timestamp};
 
 const START: i64 = 1_800_000_000;
 
@@ -319,7 +320,9 @@ fn sold_out_falls_back_only_over_what_the_record_allows() {
     assert_eq!(world.record.spec.placement.size, "cx33");
     world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "sold out".into() });
     world.state(State::Failed);
-    assert!(matches!(&world.record.phase, Phase::Failed { failure } if failure.code == "capacity"));
+    assert!(
+        matches!(&world.record.phase, Phase::Failed { failure } if failure.code == FailureCode::Capacity)
+    );
     assert_eq!(world.wake_at, None);
     world.ask(Command::Retry).state(State::Provisioning);
     assert_eq!(world.record.generation, Generation(2));

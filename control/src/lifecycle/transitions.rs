@@ -9,7 +9,8 @@ use super::{receipts, rescue_image};
 use crate::record::{DesiredState, Dns, DrainReason, Phase, Record, RescueStep, plus};
 use ebbtide_api::Timestamp;
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::workspace::{Failure, State};
+use ebbtide_api::failure::Failure;
+use ebbtide_api::workspace::State;
 
 /// Why one state may follow another; `None` where it never does.
 ///

@@ -4,7 +4,8 @@
 
 use crate::placement::Placement;
 use ebbtide_api::Timestamp;
-use ebbtide_api::workspace::{Failure, State};
+use ebbtide_api::failure::Failure;
+use ebbtide_api::workspace::State;
 use serde::{Deserialize, Serialize};
 
 /// What the owner wants of the workspace, or what the control plane has decided for it.

@@ -4,7 +4,8 @@
 
 use crate::text;
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::workspace::{Failure, State, Workspace};
+use ebbtide_api::failure::Failure;
+use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_api::{Hint, Timestamp};
 
 /// One button.
@@ -142,11 +143,13 @@ pub fn delete(workspace: &Workspace, now: Timestamp) -> DeleteView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ebbtide_api::FailureCode;
 
     #[test]
     fn a_hint_names_the_button_that_stands_beside_it() {
         for hint in Hint::ALL {
-            let failure = Failure { code: "c".into(), message: "m".into(), hint: hint.for_api().into() };
+            let failure =
+                Failure { code: FailureCode::Refused, message: "m".into(), hint: hint.for_api().into() };
             let button = after(Some(&failure));
             if hint.for_page().contains("ress ") {
                 assert!(

@@ -171,7 +171,7 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         failure: workspace.failure.as_ref().map(|failure| FailureView {
             message: said(&failure.message, now),
             hint: said(&Hint::page_form(&failure.hint), now),
-            code: failure.code.clone(),
+            code: failure.code.to_string(),
         }),
         log: None,
         announcement: announcement(workspace),

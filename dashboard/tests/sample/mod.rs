@@ -3,14 +3,13 @@
 
 use ebbtide_api::backups::{BackupProgress, Persistence, Retention, SnapshotList, SnapshotSummary};
 use ebbtide_api::catalog::{Catalog, CatalogLocation, CatalogOffer, CatalogSize};
+use ebbtide_api::failure::{Failure, FailureCode};
 use ebbtide_api::history::{Event, LogPage};
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::Port;
 use ebbtide_api::usage::{UsageCaps, UsageCount, UsageSpending};
 use ebbtide_api::why::{BackupEstimate, Budget, Keeping, Lease, Signal, SignalState, Verdict, Why};
-use ebbtide_api::workspace::{
-    BootStep, Failure, Hold, Machine, State, StepState, Workspace, WorkspaceSummary,
-};
+use ebbtide_api::workspace::{BootStep, Hold, Machine, State, StepState, Workspace, WorkspaceSummary};
 use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Hint, Timestamp, WorkspaceId};
 use ebbtide_dashboard::form::{Refusal, Typed};
 use ebbtide_dashboard::page::{
@@ -272,7 +271,7 @@ fn failed() -> Workspace {
         because: "cloning the repository failed".into(),
         line: "cloning the repository failed".into(),
         failure: Some(Failure {
-            code: "boot_failed".into(),
+            code: FailureCode::BootFailed,
             message:
                 "cloning the repository failed: the server asks for a user name, so it is private or misspelt"
                     .into(),
@@ -318,7 +317,8 @@ pub fn hostile() -> Workspace {
     workspace.branch = Some(evil.into());
     workspace.size = evil.into();
     workspace.location = evil.into();
-    workspace.failure = Some(Failure { code: evil.into(), message: evil.into(), hint: evil.into() });
+    workspace.failure =
+        Some(Failure { code: FailureCode::Other(evil.into()), message: evil.into(), hint: evil.into() });
     workspace.boot = vec![BootStep { detail: Some(evil.into()), ..step(evil, evil, StepState::Failed, 1) }];
     workspace.ports =
         vec![Port { port: 1, process: evil.into(), http: true, url: Some(format!("javascript:{evil}")) }];

@@ -3,6 +3,8 @@
 //!
 //! What an agent tells its hooks is `read::hook`; what its turns mean is `judge::turns`, the same for all.
 
+use ebbtide_api::Agent;
+
 /// What is known of one coding agent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KnownAgent {
@@ -29,37 +31,37 @@ pub enum Transcripts {
 /// All of them.
 pub const KNOWN_AGENTS: [KnownAgent; 6] = [
     KnownAgent {
-        program: "claude",
+        program: Agent::Claude.as_str(),
         transcripts: Transcripts::BelowHome(".claude/projects"),
         configuration: Some(".claude"),
         embedded: &["ugrep", "bfs", "rg"],
     },
     KnownAgent {
-        program: "codex",
+        program: Agent::Codex.as_str(),
         transcripts: Transcripts::BelowHome(".codex/sessions"),
         configuration: None,
         embedded: &[],
     },
     KnownAgent {
-        program: "gemini",
+        program: Agent::Gemini.as_str(),
         transcripts: Transcripts::BelowHome(".gemini/tmp"),
         configuration: None,
         embedded: &[],
     },
     KnownAgent {
-        program: "aider",
+        program: Agent::Aider.as_str(),
         transcripts: Transcripts::WhereStarted(".aider.chat.history.md"),
         configuration: None,
         embedded: &[],
     },
     KnownAgent {
-        program: "opencode",
+        program: Agent::OpenCode.as_str(),
         transcripts: Transcripts::BelowHome(".local/share/opencode"),
         configuration: None,
         embedded: &[],
     },
     KnownAgent {
-        program: "cursor-agent",
+        program: Agent::CursorAgent.as_str(),
         transcripts: Transcripts::BelowHome(".cursor/projects"),
         configuration: None,
         embedded: &[],

@@ -8,7 +8,8 @@ mod machines;
 use crate::common::{LIMIT, nothing_bills, quick_with, servers_ever, settled, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::workspace::{Failure, State, Workspace};
+use ebbtide_api::failure::{Failure, FailureCode};
+use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::api::{Discard, shown};
 use ebbtide_system_tests::cloud::Sale;
 use ebbtide_system_tests::http::Http;
@@ -143,7 +144,7 @@ fn a_server_that_landed_while_the_provider_went_blind_is_found_and_deleted() {
         ensure!(stuck.waiting_for.is_some() || !stuck.because.is_empty(), "{stuck:?}");
         stack.cloud.clear_faults()?;
         let failure = failure(stack, &id, LIMIT)?;
-        ensure!(failure.code == "provider_unavailable", "{failure:?}");
+        ensure!(failure.code == FailureCode::ProviderUnavailable, "{failure:?}");
         nothing_bills(stack, &id)?;
         servers_ever(stack, &id, 1)
     });
@@ -159,7 +160,7 @@ fn a_provider_that_stays_down_fails_the_workspace_which_can_be_retried() {
         })?;
         ensure!(waiting.state == State::Provisioning, "{}", shown(&waiting));
         let failure = failure(stack, &id, LIMIT)?;
-        ensure!(failure.code == "provider_unavailable", "{failure:?}");
+        ensure!(failure.code == FailureCode::ProviderUnavailable, "{failure:?}");
         servers_ever(stack, &id, 0)?;
         stack.cloud.clear_faults()?;
         stack.api.act(&id, "retry")?;
@@ -181,7 +182,7 @@ fn what_the_user_chose_is_never_replaced_and_each_shape_of_no_room_has_its_code(
             stack.cloud.fault("hetzner", CREATE, ALWAYS, &fault)?;
             let id = spawn(stack, &json!({ "size": "cx33", "location": "nbg1" }))?;
             let failure = failure(stack, &id, LIMIT)?;
-            ensure!(failure.code == code, "{shape}: {failure:?}");
+            ensure!(failure.code.as_str() == code, "{shape}: {failure:?}");
             let workspace = stack.api.get(&id)?;
             ensure!(
                 (workspace.size.as_str(), workspace.location.as_str()) == ("cx33", "nbg1"),
@@ -251,7 +252,7 @@ fn when_every_place_is_sold_out_the_default_fails_by_name_and_not_for_ever() {
         stack.cloud.fault("hetzner", CREATE, ALWAYS, &fault)?;
         let id = spawn(stack, &json!({}))?;
         let failure = failure(stack, &id, LIMIT)?;
-        ensure!(failure.code == "capacity", "{failure:?}");
+        ensure!(failure.code == FailureCode::Capacity, "{failure:?}");
         let tried = calls_since(stack, seen)?.iter().filter(|call| call.starts_with(CREATE)).count();
         ensure!((2..=6).contains(&tried), "{tried} places were tried");
         servers_ever(stack, &id, 0)?;

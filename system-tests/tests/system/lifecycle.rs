@@ -58,7 +58,7 @@ fn curl_spawns_a_server_with_names_and_its_deadline_deletes_both() -> Result<()>
     nothing_bills(&stack, id)?;
     servers_ever(&stack, id, 1)?;
     let failure = failed.failure.unwrap_or_else(|| panic!("failed without a failure"));
-    ensure!(!failure.code.is_empty() && !failure.hint.is_empty(), "{failure:?}");
+    ensure!(!failure.code.as_str().is_empty() && !failure.hint.is_empty(), "{failure:?}");
     stack.stop()
 }
 

@@ -4,6 +4,7 @@
 use crate::common::{LIMIT, nothing_bills, quick_with, ready, with_machines, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
+use ebbtide_api::FailureCode;
 use ebbtide_api::catalog::{Catalog, CatalogOffer};
 use ebbtide_api::usage::{Usage, UsageCaps, UsageTotal};
 use ebbtide_api::workspace::{State, Workspace};
@@ -244,7 +245,7 @@ fn a_wake_that_waited_for_a_grant_is_refused_where_the_cap_was_reached_meanwhile
         stack.api.raw("DELETE", &lock_path, &[], None)?.expect(200)?;
         let failed = stack.api.wait_for(&id, State::Failed, LIMIT)?;
         let failure = failed.failure.context("it does not say why")?;
-        ensure!(failure.code == "cap_reached" && failure.message.contains("daily cap"), "{failure:?}");
+        ensure!(failure.code == FailureCode::CapReached && failure.message.contains("daily cap"), "{failure:?}");
         ensure!(failed.generation.0 == 1, "a machine began");
         change_index(stack, "DELETE FROM machines WHERE workspace = 'zzzzzzzzzz'")?;
         // And where there is room, the wake goes on by itself.

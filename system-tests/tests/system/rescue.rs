@@ -6,6 +6,7 @@ use crate::common::{
 };
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
+use ebbtide_api::FailureCode;
 use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::api::shown;
 use ebbtide_system_tests::{Stack, wait};
@@ -123,7 +124,7 @@ fn work_of_a_machine_that_was_cut_off_for_good_comes_back_with_the_same_bytes() 
 
         let end = failed(stack, &id)?;
         let failure = end.failure.clone().context("what was not backed up is not told")?;
-        ensure!(failure.code == "rescued", "{failure:?}");
+        ensure!(failure.code == FailureCode::Rescued, "{failure:?}");
         let image = end.rescue_image.clone().context("the image is not shown")?;
         ensure!(images_of(stack, &id)? == [image.id], "{image:?}");
         ensure!(image.expires_at.is_some_and(|at| failure.message.contains(&at.to_string())), "{failure:?}");
@@ -214,7 +215,7 @@ fn where_no_image_can_be_had_or_none_is_wanted_what_is_lost_is_named() {
             let end = failed(stack, id)?;
             let failure = end.failure.clone().context("what was lost is not told")?;
             ensure!(
-                failure.code == "work_lost" && failure.message.contains("never backed up"),
+                failure.code == FailureCode::WorkLost && failure.message.contains("never backed up"),
                 "{failure:?}"
             );
             ensure!(end.rescue_image.is_none() && images_of(stack, id)?.is_empty(), "{}", shown(&end));
@@ -244,7 +245,7 @@ fn a_salvage_that_cannot_start_leaves_the_image_and_the_last_backup_can_still_be
         let end = wait::until("the salvage to fail", LIMIT, || {
             let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
             let code = workspace.failure.as_ref().map(|failure| failure.code.clone());
-            let told = workspace.state == State::Failed && code.as_deref() == Some("salvage_failed");
+            let told = workspace.state == State::Failed && code == Some(FailureCode::SalvageFailed);
             if told { Ok(workspace) } else { Err(shown(&workspace)) }
         })?;
         ensure!(end.rescue_image.as_ref().is_some_and(|kept| kept.id == image), "{}", shown(&end));

@@ -11,9 +11,9 @@ use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
 use crate::workspaces::catalog;
+use ebbtide_api::failure::Failure;
 use ebbtide_api::money::Cost;
-use ebbtide_api::workspace::Failure;
-use ebbtide_api::{Duration, ErrorCode, Generation, Hint, TenantId, WorkspaceId};
+use ebbtide_api::{Duration, ErrorCode, FailureCode, Generation, Hint, TenantId, WorkspaceId};
 use ebbtide_control::money::caps::{Caps, Demand};
 use ebbtide_control::money::{Amount, PriceQuote, Worst, reserved};
 use ebbtide_control::record::{Placement, Record, Spec, minus};
@@ -75,7 +75,7 @@ pub async fn waited_for(app: &App, record: &Record) -> ApiResult<Reserved> {
         Ok(ticket) => Ok(Reserved::Stands(ticket.quote)),
         Err(error) if error.code() == ErrorCode::CapReached => {
             let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&app.request_id);
-            Ok(Reserved::Refused(Failure { code: error.code().as_str().to_owned(), message, hint }))
+            Ok(Reserved::Refused(Failure { code: FailureCode::CapReached, message, hint }))
         }
         Err(error) => Err(error),
     }

@@ -152,7 +152,7 @@ fn a_server_that_landed_unseen_is_on_the_bill_and_one_that_never_was_is_not() {
     assert_eq!(unseen.record.money.started_at, Some(at(0)));
     let mut never = World::new();
     never.tick();
-    let refused = failure("limit", "no", Hint::RaiseTheLimit);
+    let refused = failure(FailureCode::Limit, "no", Hint::RaiseTheLimit);
     never.ends(Effect::EnsureServer, EffectOutcome::Refused(refused)).state(State::Failed);
     assert_eq!((never.record.money.started_at, never.record.money.ended_at), (None, None));
 }
@@ -161,7 +161,7 @@ fn a_server_that_landed_unseen_is_on_the_bill_and_one_that_never_was_is_not() {
 fn a_wake_costs_what_was_reserved_for_it() {
     let mut world = World::new();
     world.tick();
-    let refused = failure("limit", "no", Hint::RaiseTheLimit);
+    let refused = failure(FailureCode::Limit, "no", Hint::RaiseTheLimit);
     world.ends(Effect::EnsureServer, EffectOutcome::Refused(refused)).state(State::Failed);
     world.ask(Command::Quote(quote(9_000))).ask(Command::Retry).state(State::Provisioning);
     let cost = Cost { gross: "0.2430".into(), currency: "EUR".into(), hours: 27 };

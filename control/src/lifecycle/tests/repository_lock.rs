@@ -95,7 +95,7 @@ fn a_wake_that_waited_is_refused_where_a_cap_was_reached_meanwhile_and_tells_why
     world.ask(Command::Wake { snapshot: None });
     world.ask(Command::ReleaseLock { by: OWNER.into() });
     let refused =
-        Failure { code: "cap_reached".into(), message: "10.00 EUR a day".into(), hint: "Wait.".into() };
+        Failure { code: FailureCode::CapReached, message: "10.00 EUR a day".into(), hint: "Wait.".into() };
     world.ends(Effect::Reserve, EffectOutcome::Refused(refused.clone())).state(State::Failed);
     assert_eq!((world.record.generation, world.record.desired), (Generation(1), DesiredState::Asleep));
     let Phase::Failed { failure } = &world.record.phase else { panic!("{:?}", world.record.phase) };

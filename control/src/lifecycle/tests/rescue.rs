@@ -6,7 +6,7 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
 fn taken(image: u64) -> Failure {
-    failure("rescued", image.to_string(), Hint::WakeSalvages)
+    failure(FailureCode::Rescued, image.to_string(), Hint::WakeSalvages)
 }
 
 /// A workspace whose machine died with unsaved work: an image holds that, and nothing bills but the image.
@@ -102,7 +102,7 @@ fn a_salvage_that_fails_keeps_the_image_and_says_what_can_be_done() {
     world.hear(boot);
     world.destroyed().state(State::Failed);
     let failure = failure_of(&world);
-    assert_eq!(failure.code, "salvage_failed");
+    assert_eq!(failure.code, FailureCode::SalvageFailed);
     assert!(failure.message.contains("9") && failure.message.contains("no disk"), "{failure:?}");
     assert_eq!(world.record.rescue_image, Some(9));
 
@@ -111,7 +111,7 @@ fn a_salvage_that_fails_keeps_the_image_and_says_what_can_be_done() {
     world.heard = Some(world.now);
     world.tick();
     world.destroyed().state(State::Failed);
-    assert_eq!(failure_of(&world).code, "salvage_failed");
+    assert_eq!(failure_of(&world).code, FailureCode::SalvageFailed);
     assert_eq!(world.record.rescue_image, Some(9));
     assert_eq!(world.record.data_loss_note, None, "the image still holds it");
     assert!(world.effect.is_none(), "a salvage machine is not imaged: it is made from an image");
@@ -127,7 +127,7 @@ fn an_image_that_is_gone_is_told_as_lost_and_the_next_wake_restores_the_last_bac
     let again = world.now + i64::try_from(world.policy.poll.as_secs()).unwrap();
     world.at(again);
     world.ends(Effect::EnsureServer, missing()).state(State::Failed);
-    assert_eq!(failure_of(&world).code, "salvage_failed");
+    assert_eq!(failure_of(&world).code, FailureCode::SalvageFailed);
     assert!(world.record.data_loss_note.clone().unwrap().contains("no such image"));
     world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
     assert_eq!(
@@ -153,7 +153,7 @@ fn a_cap_that_is_reached_meanwhile_ends_a_salvage_in_rest_and_the_backup_stays()
     verified(&mut world);
     world.destroyed();
     let refused =
-        Failure { code: "cap_reached".into(), message: "10.00 EUR a day".into(), hint: "Wait.".into() };
+        Failure { code: FailureCode::CapReached, message: "10.00 EUR a day".into(), hint: "Wait.".into() };
     world.ends(Effect::Reserve, EffectOutcome::Refused(refused.clone())).state(State::Failed);
     assert_eq!(failure_of(&world), refused);
     assert_eq!((world.record.generation, world.record.desired), (Generation(2), DesiredState::Asleep));
@@ -188,7 +188,7 @@ fn an_image_ends_after_a_warning_and_what_it_held_is_named_as_lost() {
     assert_eq!(world.notes.iter().filter(|note| note.contains("is deleted at")).count(), 1);
     assert_eq!(world.wake_at, Some(at(expires)));
     world.at(expires).state(State::Failed);
-    assert_eq!(failure_of(&world).code, "work_lost");
+    assert_eq!(failure_of(&world).code, FailureCode::WorkLost);
     assert!(world.record.data_loss_note.is_some());
     world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
     assert_eq!(world.wake_at, None);

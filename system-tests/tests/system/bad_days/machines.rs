@@ -6,6 +6,7 @@ use crate::common::{
 };
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
+use ebbtide_api::FailureCode;
 use ebbtide_api::workspace::{State, StepState, Workspace};
 use ebbtide_system_tests::api::shown;
 use ebbtide_system_tests::{Stack, wait};
@@ -100,7 +101,7 @@ fn a_repository_that_cannot_be_cloned_is_named_with_its_fix_and_the_log_is_kept(
         for (id, (request, fix)) in ids.iter().zip(&table) {
             let failed = rest(stack, id, LIMIT * 2)?;
             let failure = failed.failure.clone().context("it did not fail")?;
-            ensure!(failure.code == "boot_failed", "{request}: {failure:?}");
+            ensure!(failure.code == FailureCode::BootFailed, "{request}: {failure:?}");
             ensure!(failure.message.contains(fix), "{request}: {failure:?}");
             let steps = stack.api.events(id)?;
             ensure!(steps.iter().any(|event| event.because.contains(fix)), "{request}: {steps:?}");
@@ -195,7 +196,7 @@ fn a_machine_that_dies_is_imaged_and_ended_and_its_last_backup_can_be_woken_inst
         ends_now(stack, &id)?;
         let end = rest(stack, &id, LIMIT * 2)?;
         let failure = end.failure.clone().context("what was not backed up is not told")?;
-        ensure!(failure.code == "rescued", "{failure:?}");
+        ensure!(failure.code == FailureCode::Rescued, "{failure:?}");
         nothing_bills(stack, &id)?;
         servers_ever(stack, &id, 1)?;
         let images = stack.cloud.inventory()?.images;
@@ -229,7 +230,7 @@ fn a_drain_that_cannot_upload_has_an_end() {
         ends_now(stack, &id)?;
         let end = rest(stack, &id, LIMIT * 2)?;
         let failure = end.failure.context("what was not backed up is not told")?;
-        ensure!(["rescued", "work_lost"].contains(&failure.code.as_str()), "{failure:?}");
+        ensure!([FailureCode::Rescued, FailureCode::WorkLost].contains(&failure.code), "{failure:?}");
         nothing_bills(stack, &id)?;
         servers_ever(stack, &id, 1)
     });

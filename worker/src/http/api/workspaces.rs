@@ -8,10 +8,10 @@ use crate::http::request::Incoming;
 use crate::http::response;
 use crate::workspaces::actions;
 use crate::workspaces::idempotent;
-use ebbtide_api::ports::{CreateLink, PortAccess, PortList, SetPort};
+use ebbtide_api::ports::{CreateLink, PortList, SetPort};
 use ebbtide_api::workspace::{NoFields, WakeWorkspace};
 use ebbtide_api::{ErrorCode, Hint};
-use ebbtide_control::lifecycle::{self, Command};
+use ebbtide_control::lifecycle::Command;
 use ebbtide_control::tokens::AccessLevel;
 use worker::Response;
 
@@ -93,10 +93,6 @@ pub async fn set_port(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
     let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
     let port = port(incoming)?;
     let SetPort { access } = incoming.json().await?;
-    let access = match access {
-        PortAccess::Owner => lifecycle::PortAccess::Owner,
-        PortAccess::Public => lifecycle::PortAccess::Public,
-    };
     let command = Command::SetPublic { port, access };
     response::json(200, &actions::command(&incoming.app, actor, &id, command).await?)
 }

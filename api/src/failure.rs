@@ -1,0 +1,145 @@
+//! Why a workspace failed: a stable `code`, what happened, and what to do next.
+//!
+//! Records hold failures, and records outlive programs: a code that this version does not know is data and is passed
+//! on as it is ([`FailureCode::Other`]). Codes are never renamed; [`FailureCode::ALL`] is what the reference lists.
+
+use crate::{ErrorCode, Hint};
+use serde::{Deserialize, Serialize};
+
+macro_rules! failure_codes {
+    ($($variant:ident = $code:literal, $next_step:expr, $meaning:literal;)+) => {
+        /// Why a workspace failed. The text form is stable.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(from = "String", into = "String")]
+        pub enum FailureCode {
+            $(#[doc = $meaning] $variant,)+
+            /// A code of another version.
+            Other(String),
+        }
+
+        impl FailureCode {
+            /// All codes of this version, for documents and tests.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The stable text form.
+            pub fn as_str(&self) -> &str {
+                match self { $(Self::$variant => $code,)+ Self::Other(code) => code }
+            }
+
+            /// What it means, one sentence.
+            pub const fn meaning(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => $meaning,)+
+                    Self::Other(_) => "A failure that this version does not know.",
+                }
+            }
+
+            /// What to do next, for who calls the API; the `hint` of a failure may know more.
+            pub const fn next_step(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => $next_step,)+
+                    Self::Other(_) => "Read the message and the hint that came with it.",
+                }
+            }
+        }
+    };
+}
+
+failure_codes! {
+    Capacity = "capacity", Hint::NoRoom.for_api(),
+        "The provider has no room for a server of this size in this location, nor where else it was tried.";
+    Limit = "limit", Hint::RaiseTheLimit.for_api(),
+        "The provider's own limit of servers or addresses in this project is reached.";
+    Refused = "refused", Hint::ChooseOffered.for_api(),
+        "The provider refuses to make such a server at all.";
+    ProviderUnavailable = "provider_unavailable", Hint::RetryOrMove.for_api(),
+        "The provider made no server within the time for it, and gave no reason that would never pass.";
+    CapReached = "cap_reached", ErrorCode::CapReached.hint(),
+        "A spending cap or a limit of this installation was reached when the next machine was to begin.";
+    NotReserved = "not_reserved", Hint::WakeAgain.for_api(),
+        "What the next machine costs at worst could not be reserved in time, so it was not made.";
+    BootFailed = "boot_failed", Hint::CorrectAndRetry.for_api(),
+        "A step of the boot plan failed for good; the message names it.";
+    BootStalled = "boot_stalled", Hint::ReadTheLog.for_api(),
+        "The machine did not become ready within the time for it.";
+    MachineGone = "machine_gone", Hint::WakeRestores.for_api(),
+        "The server no longer exists at the provider, and Ebbtide did not delete it.";
+    Rescued = "rescued", Hint::WakeSalvages.for_api(),
+        "The machine could not deliver its work; a rescue image at the provider holds it.";
+    SalvageFailed = "salvage_failed", "Try again with POST …/retry, or choose a snapshot with POST …/wake.",
+        "The work in a rescue image could not be brought into the backups.";
+    WorkLost = "work_lost", Hint::WakeRestores.for_api(),
+        "Work since the last verified backup is lost; the message says why.";
+}
+
+impl From<String> for FailureCode {
+    fn from(code: String) -> Self {
+        Self::ALL.iter().find(|known| known.as_str() == code).cloned().unwrap_or(Self::Other(code))
+    }
+}
+
+impl From<FailureCode> for String {
+    fn from(code: FailureCode) -> Self {
+        code.as_str().to_owned()
+    }
+}
+
+impl std::fmt::Display for FailureCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a workspace failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Failure {
+    /// Stable: `capacity`, `limit`, `boot_stalled`, `boot_failed`, `refused`, …
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub code: FailureCode,
+    /// What happened.
+    pub message: String,
+    /// What to do next.
+    pub hint: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_pinned_because_records_hold_them_and_scripts_match_on_them() {
+        let codes: Vec<&str> = FailureCode::ALL.iter().map(FailureCode::as_str).collect();
+        assert_eq!(
+            codes,
+            [
+                "capacity",
+                "limit",
+                "refused",
+                "provider_unavailable",
+                "cap_reached",
+                "not_reserved",
+                "boot_failed",
+                "boot_stalled",
+                "machine_gone",
+                "rescued",
+                "salvage_failed",
+                "work_lost",
+            ]
+        );
+        for code in FailureCode::ALL {
+            let text = serde_json::to_string(code).unwrap();
+            assert_eq!(text, format!("\"{code}\""));
+            assert_eq!(serde_json::from_str::<FailureCode>(&text).unwrap(), *code);
+            assert!(code.meaning().ends_with('.') && code.next_step().ends_with('.'), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_another_version_is_kept_as_it_is() {
+        let text = r#"{"code":"struck_by_lightning","message":"m","hint":"h"}"#;
+        let failure: Failure = serde_json::from_str(text).unwrap();
+        assert_eq!(failure.code, FailureCode::Other("struck_by_lightning".into()));
+        assert_eq!(serde_json::to_string(&failure).unwrap(), text);
+    }
+}
