@@ -47,11 +47,14 @@ pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision 
     let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None, may_begin: false };
     let deletion_accepted = matches!(&input, Input::Finished { outcome: EffectOutcome::Deleting, .. });
     let billing = if deletion_accepted { billing::Billing::Ends } else { billing::Billing::AsBefore };
+    // The order is load-bearing. What came in is taken before a lost effect is given up: it may be that effect's answer.
     take(&mut draft, input, context);
     outcomes::expire_lost_effect(&mut draft, context);
     phases::settle(&mut draft, context);
+    // The bill follows what the moves have made of the record, and the effect is chosen by both.
     billing::follow(record, billing, &mut draft, context);
     let effect = next_effect::begin(&mut draft.record, context);
+    // Last: when the effect that has just begun counts as lost is one of the times.
     let wake_at = deadlines::wake_at(&draft.record, context);
     Decision { next: draft.record, effect, wake_at, notes: draft.notes, refusal: draft.refusal }
 }

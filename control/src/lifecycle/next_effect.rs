@@ -47,6 +47,7 @@ fn due(record: &Record, context: &Context<'_>) -> Option<Effect> {
 }
 
 fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
+    // Before anything else: whatever else is due would act on a server that may not exist.
     if record.vanished_at.is_some() {
         return Some(Effect::FindServer);
     }

@@ -253,6 +253,7 @@ pub(super) fn later(
     let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
     let earliest = plus(context.now, context.policy.backoff(failures));
     let until = not_before.map_or(earliest, |not_before| not_before.max(earliest));
+    // At the third failure in a row: a short bad spell of a provider is no news to anybody.
     if failures == 3 {
         draft.note(format!("waiting for {waiting_for}"));
     }
