@@ -12,117 +12,120 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Idle timeout where the request names none.
+    /// How long nothing may happen before a workspace sleeps, unless its owner chose another time.
     pub idle_timeout: Duration,
     /// Shortest idle timeout that is accepted.
     pub idle_timeout_min: Duration,
-    /// Lifetime of a machine where the request names none.
+    /// How long after each wake a workspace is backed up and sleeps, however busy it is, unless its owner
+    /// chose another time.
     pub lifetime: Duration,
     /// Longest lifetime that is accepted, extensions included.
     pub lifetime_ceiling: Duration,
     /// How long before the end of the lifetime the owner is warned, longest first.
     pub lifetime_warnings: [Duration; 3],
-    /// How long after the end of the lifetime a drain may still take.
+    /// How long the last backup may take after the end of the lifetime.
     pub drain_ceiling: Duration,
-    /// How long a drain may take at least after a time in which the control plane did not act.
+    /// How long the last backup may take at least after a time in which the control plane did not act.
     pub drain_grace: Duration,
-    /// How long a rescue may take.
+    /// How long making a rescue image may take.
     pub rescue_ceiling: Duration,
-    /// How long provisioning may be retried before the workspace fails.
+    /// How long creating a server is tried before the workspace fails.
     pub provision_budget: Duration,
     /// How long a boot may show no progress.
     pub boot_stall: Duration,
     /// How long a boot may take in all.
     pub boot_cap: Duration,
-    /// How long a machine may say nothing before the workspace is `silent`.
+    /// After how long without a word from its machine a workspace is `silent`.
     pub silence_after: Duration,
     /// How often the provider is asked about a silent machine.
     pub silence_question: Duration,
     /// How long a machine may take to come back from the one reboot that silence allows.
     pub reboot_grace: Duration,
-    /// How long silence is borne at least, within the hard end.
+    /// How long a silent machine is kept at least, within its latest end.
     pub silence_budget: Duration,
-    /// An alarm this much late restarts the clocks of silence: the fault is ours.
+    /// An alarm that is this late restarts the clocks of silence: the delay was ours, not the machine's.
     pub alarm_lateness: Duration,
-    /// How long after the last attempt to create a not-found is believed.
+    /// How long after the last attempt to create a server "not found" is not believed yet.
     pub gone_after_create: Duration,
-    /// How long one effect may be in flight before it counts as lost.
+    /// How long one call to the outside may be under way before it counts as lost and is repeated.
     pub effect_timeout: Duration,
-    /// First pause after a failed effect; doubles with every failure.
+    /// First pause after a call that failed; doubles with every failure.
     pub retry_base: Duration,
-    /// Longest pause after a failed effect.
+    /// Longest pause after a call that failed.
     pub retry_cap: Duration,
-    /// How often an accepted deletion or a running provider action is looked at.
+    /// How often an accepted deletion or a running action of the provider is looked at.
     pub poll: Duration,
-    /// How long a deletion can be undone.
+    /// How long a deletion can be undone; then the keys are destroyed.
     pub undo: Duration,
     /// How long a rescue image is kept.
     pub rescue_image_keep: Duration,
     /// How long before a rescue image is deleted the owner is warned.
     pub rescue_image_warning: Duration,
-    /// Longest pause before the deletion of an image is tried again.
+    /// Longest pause before deleting an image is tried again.
     pub image_retry_cap: Duration,
-    /// How often the owner of a machine that is held past its end is told so, and its label moved on.
+    /// How often the owner of a machine that is kept past its end is told so; the end on its label moves on
+    /// by as much.
     pub hold_reminder: Duration,
     /// Workspaces that fell silent within so long of one another fell silent together.
     pub silent_together_within: Duration,
-    /// So many others silent together, and half of all at least, and the fault is ours.
+    /// When so many others, and half of all at least, are silent together, the fault is taken to be ours.
     pub silent_together: u32,
-    /// Time to live of an enrolment token.
+    /// How long the token is good with which a new machine registers.
     pub enrolment_token: Duration,
-    /// Time to live of a VM token.
+    /// How long a machine's token is good before it is renewed.
     pub vm_token: Duration,
-    /// How often a machine sends a heartbeat.
+    /// How often a machine reports.
     pub heartbeat: Duration,
-    /// How long an unreadable signal keeps a machine awake.
+    /// How long a signal that cannot be read, or an unconfirmed report, keeps a workspace awake.
     pub unknown_grace: Duration,
-    /// How long an agent may wait for a person.
+    /// How long an agent's question keeps a workspace awake.
     pub waiting_for_human: Duration,
     /// How long an agent in a turn may show nothing but an open connection or a running tool.
     pub agent_silence: Duration,
     /// How long work that an agent left in the background may show nothing.
     pub background: Duration,
-    /// How often a snapshot is taken while something changes.
+    /// How often a backup is made while something changes.
     pub snapshot_every: Duration,
-    /// From how many stored objects of a kind on the owner is warned: 36 000 can be listed.
+    /// From how many stored objects of a kind on the owner is warned; 36 000 can be listed.
     pub crowded_objects: u32,
-    /// How many packs one delivery of a receipt names: what 1 MiB, the largest body, has room for twice.
+    /// How many packs one part of a receipt names: what 1 MiB, the largest body, has room for twice.
     pub receipt_packs: u32,
-    /// How many bytes a workspace's repository may hold.
+    /// How many bytes the backups of one workspace may hold.
     pub repository_quota_bytes: u64,
-    /// How long the right to change a repository lasts after its last use.
+    /// How long a wake waits after the last request of somebody who changes the backups.
     pub grant_idle: Duration,
-    /// Which verified snapshots are kept where the owner chose nothing else.
+    /// Which verified backups are kept, unless the owner of a workspace chose otherwise.
     pub retention: Retention,
-    /// So many snapshots that are due are removed at the next wake, whenever the last were.
+    /// From how many due backups on the next wake removes them at once.
     pub tidy_least: u32,
-    /// How long fewer of them may wait.
+    /// How long fewer due backups may wait.
     pub tidy_every: Duration,
-    /// How long a removal that did not end well is left before another is tried.
+    /// How long after a removal that did not end well another is tried.
     pub tidy_again: Duration,
-    /// How long their removal may delay a wake.
+    /// How long the removal of due backups may delay a wake.
     pub tidy_limit: Duration,
     /// How old a resource has to be before the sweep touches it.
     pub sweep_min_age: Duration,
     /// How long after the end on its label a machine is left to its workspace.
     pub sweep_label_grace: Duration,
-    /// How long a workspace may be overdue before the sweep pokes it.
+    /// How long a workspace may be overdue before the sweep wakes its object.
     pub sweep_overdue: Duration,
-    /// How old stored objects of a workspace that nobody knows have to be before they are deleted.
+    /// How old stored objects of an unknown workspace, without a backup in them, have to be before they are
+    /// deleted.
     pub sweep_leftover_age: Duration,
     /// How many things one run of the sweep may end.
     pub sweep_limit: u32,
-    /// How many workspaces a tenant may have, asleep ones included; `null` for no cap.
+    /// How many workspaces may exist, asleep ones included; `null` for no cap.
     pub max_workspaces: Option<u64>,
-    /// How many machines of a tenant may exist at a time; `null` for no cap.
+    /// How many machines may exist at a time; `null` for no cap.
     pub max_machines: Option<u64>,
-    /// What a tenant's machines may cost on a day in UTC, in the provider's currency; `null` for no cap.
+    /// The most that machines may cost on a day in UTC, in the provider's currency; `null` for no cap.
     pub spend_per_day: Option<Amount>,
-    /// What they may cost in a calendar month in UTC; `null` for no cap.
+    /// The most that machines may cost in a calendar month in UTC, in the provider's currency; `null` for no cap.
     pub spend_per_month: Option<Amount>,
-    /// From how many percent of a cap on the owner is warned.
+    /// From how many percent of a spending cap on the owner is warned.
     pub spend_warning_percent: u8,
-    /// How often a running machine looks at what its owner has spent.
+    /// How often a running machine compares the spending with the caps.
     pub spend_check: Duration,
     /// Whether an idle machine is kept while the hour that has started is paid anyway.
     pub use_paid_hour: bool,

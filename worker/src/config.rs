@@ -19,24 +19,26 @@ use std::rc::Rc;
 /// Shortest owner token that is accepted, in characters.
 const OWNER_TOKEN_MIN: usize = 24;
 
-/// The configuration. See `docs/operations.md` for what each variable means to an operator.
+/// The configuration: one field a variable, of the same name in capitals. The comments are what an operator reads in
+/// `docs/reference/policy.md`.
 #[derive(Debug)]
 pub struct Config {
-    /// Public base URL of this Worker, without a trailing slash; machines use it too.
+    /// Public address of this Worker, without a trailing slash; browsers and machines use it. Not below
+    /// `ZONE`.
     pub control_url: String,
-    /// Which installation owns what we create at the providers.
+    /// A short name of this installation: it marks servers, names and images as ours. Never change it.
     pub install_id: String,
-    /// Domain below which workspaces are reached.
+    /// Domain below which workspaces answer, such as `ws.example.org`.
     pub zone: String,
-    /// The zone's id at the provider of names.
+    /// The id of that domain's zone at Cloudflare.
     pub zone_id: String,
-    /// Base URL of the provider of machines.
+    /// Base address of the provider of machines: `https://api.hetzner.cloud/v1`.
     pub hetzner_url: String,
-    /// Base URL of the provider of names.
+    /// Base address of the provider of names: `https://api.cloudflare.com/client/v4`.
     pub cloudflare_url: String,
-    /// How a browser reaches a workspace's host; holds `{host}`.
+    /// How a browser reaches a workspace's host; holds `{host}`, as in `http://{host}`.
     pub port_url_template: String,
-    /// Port on which Caddy listens on machines.
+    /// Port on which machines serve pages.
     pub ingress_port: u16,
     /// Server type where a request names none.
     pub default_size: String,
@@ -44,21 +46,22 @@ pub struct Config {
     pub default_location: String,
     /// Image of new servers.
     pub default_image: String,
-    /// Durations and limits.
+    /// Durations, limits and caps: see below.
     pub policy: Policy,
-    /// What the sweep may do at most.
+    /// The most that the sweep may do: `on`, `dry-run` or `off`.
     pub sweep: SweepMode,
-    /// What is logged.
+    /// Least level that is logged: `error`, `warn`, `info` or `debug`.
     pub log: Level,
-    /// Signs in the one tenant of today.
+    /// Signs the owner in, 24 characters at least.
     pub owner_token: SecretText,
-    /// Credential at the provider of machines.
+    /// Token of the provider of machines, with read and write access.
     pub hetzner_token: SecretText,
-    /// Credential at the provider of names.
+    /// Token of the provider of names, with edit access to the zone's DNS.
     pub cloudflare_token: SecretText,
-    /// Wrap tenants' keys.
+    /// Wrap the owner's keys: `{"current":"k1","keys":{"k1":"…"}}`, 32 random bytes each in base64. Keep a
+    /// copy off line.
     pub master_keys: MasterKeys,
-    /// Sign tokens.
+    /// Sign machines' tokens, sessions and links; the same form.
     pub token_keys: TokenKeys,
 }
 

@@ -13,6 +13,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-worker-bundle", &[]),
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
+    // Nobody uses it: it reads all of them for the reference.
+    ("ebbtide-docs-check", &["ebbtide-api", "ebbtide-control", "ebbtide-idle-agent"]),
     // Stands in for a published crate, under its name.
     ("rustic_cdc", &[]),
     ("ebbtide-simulation", &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim"]),
