@@ -150,7 +150,7 @@ pub enum RescueChoice {
     Refuse,
 }
 
-/// Where a workspace is in its life; see `docs/architecture.md`.
+/// Where a workspace is in its life; see `docs/reference/states.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -1,5 +1,5 @@
 //! Other ways to judge, each as systems in the field describe theirs: one signal and a timer that it restarts, or the
-//! script that looks every five minutes. docs/idle.md says where each is described.
+//! script that looks every five minutes. docs/evidence/idle.md says where each is described.
 
 use ebbtide_api::vm::VmPolicy;
 use ebbtide_idle_agent::idle::process_kinds::programs::agent_name;

@@ -2,7 +2,7 @@
 //! same variants.
 //!
 //! The labels stay, because the work does. Where a disturbance removes evidence that a label rests on, the segment
-//! keeps its label and is granted the bounded time that docs/idle.md promises for it, and no more: the grace for what
+//! keeps its label and is granted the bounded time that docs/reference/idle.md promises for it, and no more: the grace for what
 //! is unclear (a report lost or out of order, a signal unreadable), the time in which nobody looked, and what a restart
 //! of the idle-agent may forget. Where nothing but one report told of work and that one is lost or out of order, no
 //! judge can know of it; the segment is marked so, and counted apart. Time in which the machine was suspended is nobody's.

@@ -49,7 +49,7 @@ pub struct Plan {
     /// How often each of these backups is measured.
     #[arg(long, default_value_t = 3)]
     pub backup_rounds: usize,
-    /// Writes the tables into docs/benchmarks.md.
+    /// Writes the tables into docs/evidence/benchmarks.md.
     #[arg(long)]
     pub write: bool,
     /// Measures this alone, and prints its table.
@@ -250,5 +250,9 @@ impl Plan {
 
 /// Where the figures are published.
 pub fn document() -> PathBuf {
-    paths::root().join("docs/benchmarks.md")
+<<<<<<< HEAD
+    paths::root().join("docs/evidence/benchmarks.md")
+=======
+    place::root().join("docs/evidence/benchmarks.md")
+>>>>>>> 4ac9450 (docs: pages by kind, each short: start, use, operate, reference, design, evidence)
 }

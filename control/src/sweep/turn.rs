@@ -4,7 +4,7 @@ use super::state::SweepState;
 use ebbtide_api::sweep::SweepPart;
 
 /// Calls that one invocation may make. The Free plan allows 50, and 10 ms of processor time: a call costs 0.3 to 0.4 ms of
-/// it, measured in workerd (`docs/operations.md`), so that the time ends before the calls do.
+/// it, measured in workerd (`docs/evidence/plan-budgets.md`), so that the time ends before the calls do.
 pub const CALLS_MAX: u32 = 28;
 
 /// The parts in the order of their turns: overdue workspaces first, because their machines bill; then whichever has not

@@ -154,7 +154,7 @@ pub struct TraceError {
     pub source: serde_json::Error,
 }
 
-/// Held out until the engine was changed for what they showed; the first of what they showed stands in `docs/idle.md`.
+/// Held out until the engine was changed for what they showed; the first of what they showed stands in `docs/evidence/idle.md`.
 const USED_UP: [&str; 1] = ["codex-parked-full-length"];
 
 /// Whether a trace of that name is kept back until the engine is made: a third of all, by the name alone, but for those

@@ -12,7 +12,7 @@ fn ticks(pid: u32) -> u64 {
 }
 
 #[test]
-#[ignore = "measures for a minute; the figures are for docs/benchmarks.md"]
+#[ignore = "measures for a minute; the figures are for docs/evidence/benchmarks.md"]
 fn at_rest_it_is_small_and_quiet() {
     let mut machine = Machine::new(|paths| {
         let mut steps =

@@ -34,7 +34,7 @@ struct Cli {
     /// Where recorded traces are.
     #[arg(long)]
     traces: Option<PathBuf>,
-    /// Puts the tables into docs/idle.md.
+    /// Puts the tables into docs/evidence/idle.md.
     #[arg(long)]
     write: bool,
 }
@@ -82,10 +82,10 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn write(text: &str) -> anyhow::Result<()> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/idle.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/evidence/idle.md");
     let before = std::fs::read_to_string(&page)?;
-    let (head, rest) = before.split_once(BEGIN).context("docs/idle.md has no place for the report")?;
-    let (_, foot) = rest.split_once(END).context("docs/idle.md has no end of the report")?;
+    let (head, rest) = before.split_once(BEGIN).context("docs/evidence/idle.md has no place for the report")?;
+    let (_, foot) = rest.split_once(END).context("docs/evidence/idle.md has no end of the report")?;
     std::fs::write(&page, format!("{head}{BEGIN}\n\n{}\n\n{END}{foot}", text.trim_end()))?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Tables of figures: collected, printed, and written into `docs/benchmarks.md` between two marks.
+//! Tables of figures: collected, printed, and written into `docs/evidence/benchmarks.md` between two marks.
 
 use anyhow::{Context, Result};
 use std::path::Path;

@@ -198,10 +198,14 @@ fn a_copy_of_the_bucket_opens_as_the_docs_say(
             std::fs::write(copy.join(kind).join(name), object.body)?;
         }
     }
-    let docs = std::fs::read_to_string(paths::root().join("docs/backups.md"))?;
+<<<<<<< HEAD
+    let docs = std::fs::read_to_string(paths::root().join("docs/operate/keys.md"))?;
+=======
+    let docs = std::fs::read_to_string(place::root().join("docs/operate/keys.md"))?;
+>>>>>>> 4ac9450 (docs: pages by kind, each short: start, use, operate, reference, design, evidence)
     let sorting = docs.lines().find(|line| line.trim_start().starts_with("(cd there/data && for pack in"));
     let sorting =
-        sorting.context("docs/backups.md does not say how to sort packs")?.trim().replace("there/", "copy/");
+        sorting.context("docs/operate/keys.md does not say how to sort packs")?.trim().replace("there/", "copy/");
     let above = copy.parent().context("no parent")?;
     ebbtide_system_tests::process::run("sh", |sh| sh.current_dir(above).args(["-ec", &sorting]))?;
     let repository = copy.to_string_lossy().into_owned();
