@@ -82,8 +82,7 @@ fn expand(word: &str) -> Vec<String> {
 /// # Errors
 /// The document is unusable.
 pub fn routes() -> Result<Vec<(String, String)>> {
-    let document = ebbtide_api::openapi::document("0")?;
-    let document: serde_json::Value = serde_json::from_str(&document)?;
+    let document: serde_json::Value = serde_json::from_str(&ebbtide_worker::openapi_text()?)?;
     let paths = document["paths"].as_object().context("no paths")?;
     let all = paths.iter().flat_map(|(path, methods)| {
         let methods = methods.as_object().into_iter().flatten();

@@ -27,6 +27,7 @@ mod random;
 mod subrequests;
 mod workspaces;
 
+pub use http::routes::openapi_text;
 use worker::{Context, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, event};
 
 /// Answers a request. Never fails: what goes wrong is an answer too.

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// # Errors
 /// The OpenAPI document is unusable.
 pub fn page() -> Result<String> {
-    let document: Value = serde_json::from_str(&ebbtide_api::openapi::document("0")?)?;
+    let document: Value = serde_json::from_str(&ebbtide_worker::openapi_text()?)?;
     let paths = document["paths"].as_object().context("no paths")?;
     let mut text = format!(
         "{HEAD}# The API\n\n\

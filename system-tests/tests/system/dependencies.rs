@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
     // Nobody uses it: it reads all of them for the reference.
-    ("ebbtide-docs-check", &["ebbtide-api", "ebbtide-control", "ebbtide-idle-agent"]),
+    ("ebbtide-docs-check", &["ebbtide-api", "ebbtide-control", "ebbtide-idle-agent", "ebbtide-worker"]),
     // Stands in for a published crate, under its name.
     ("rustic_cdc", &[]),
     ("ebbtide-simulation", &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim"]),

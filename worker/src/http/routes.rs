@@ -339,7 +339,11 @@ pub fn openapi() -> ApiResult<Response> {
     response::json_text(200, openapi_text().map_err(ApiError::internal)?)
 }
 
-fn openapi_text() -> Result<String, serde_json::Error> {
+/// The OpenAPI document of these routes.
+///
+/// # Errors
+/// It cannot be written as JSON.
+pub fn openapi_text() -> Result<String, serde_json::Error> {
     let operations: Vec<&Operation> = ROUTES.iter().map(|route| &route.operation).collect();
     document(env!("CARGO_PKG_VERSION"), &operations)
 }
