@@ -23,9 +23,7 @@ fn links_lead_to_pages_and_headings_that_exist() -> Result<()> {
 
 #[test]
 fn files_and_scripts_that_pages_name_exist() -> Result<()> {
-    // The map, and the pages at the root, follow once the moves that are under way are done.
-    let settled = |path: &str| path.starts_with("docs/") && path != "docs/architecture.md";
-    each(|page| if settled(&page.path) { names::missing_paths(page, &root()) } else { Vec::new() })
+    each(|page| names::missing_paths(page, &root()))
 }
 
 #[test]
