@@ -57,7 +57,7 @@ failure_codes! {
     CapReached = "cap_reached", ErrorCode::CapReached.hint(),
         "A spending cap or a limit of this installation was reached when the next machine was to begin.";
     NotReserved = "not_reserved", Hint::WakeAgain.for_api(),
-        "What the next machine costs at worst could not be reserved in time, so it was not made.";
+        "The worst case of the next machine could not be reserved in time, so it was not made.";
     BootFailed = "boot_failed", Hint::CorrectAndRetry.for_api(),
         "A step of the boot plan failed for good; the message names it.";
     BootStalled = "boot_stalled", Hint::ReadTheLog.for_api(),

@@ -84,7 +84,8 @@ fn main() -> anyhow::Result<ExitCode> {
 fn write(text: &str) -> anyhow::Result<()> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/evidence/idle.md");
     let before = std::fs::read_to_string(&page)?;
-    let (head, rest) = before.split_once(BEGIN).context("docs/evidence/idle.md has no place for the report")?;
+    let (head, rest) =
+        before.split_once(BEGIN).context("docs/evidence/idle.md has no place for the report")?;
     let (_, foot) = rest.split_once(END).context("docs/evidence/idle.md has no end of the report")?;
     std::fs::write(&page, format!("{head}{BEGIN}\n\n{}\n\n{END}{foot}", text.trim_end()))?;
     Ok(())
