@@ -20,6 +20,9 @@ struct Args {
     /// The first walk's seed; the others follow it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Draws that seed from a text instead, such as a commit: other walks with every change, the same for everybody.
+    #[arg(long, conflicts_with = "seed")]
+    drawn_from: Option<String>,
     /// Walks of one seed are shown step by step instead.
     #[arg(long)]
     replay: Option<u64>,
@@ -38,8 +41,16 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        (None, _) => walk_all(args.seed, args.lifecycles),
+        (None, _) => walk_all(args.drawn_from.as_deref().map_or(args.seed, drawn), args.lifecycles),
     }
+}
+
+/// A seed of at most nine digits from a text: FNV-1a, which will not change.
+fn drawn(text: &str) -> u64 {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash % 1_000_000_000
 }
 
 fn disruptions(seed: u64, only: Option<&str>) -> Result<BTreeSet<Disruption>, String> {
@@ -60,6 +71,7 @@ struct Share {
 fn walk_all(seed: u64, lifecycles: u64) -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     println!("{lifecycles} lifecycles from seed {seed} on {threads} threads");
+    println!("again: scripts/simulate --lifecycles {lifecycles} --seed {seed}");
     let started = Instant::now();
     let next = AtomicU64::new(0);
     let mut progress = Progress::new(lifecycles);
