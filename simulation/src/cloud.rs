@@ -34,6 +34,8 @@ pub struct Outside {
     pub spells: RefCell<Vec<Spell>>,
     dice: RefCell<fastrand::Rng>,
     pub struck: Cell<u64>,
+    /// Calls made in this invocation.
+    pub calls: Cell<u32>,
     /// Storage and the index refuse until this time.
     pub storage_down_until: Cell<i64>,
     /// A cap of the owner's is reached until this time.
@@ -60,6 +62,7 @@ impl Outside {
             spells: RefCell::default(),
             dice: RefCell::new(dice),
             struck: Cell::new(0),
+            calls: Cell::new(0),
             storage_down_until: Cell::new(0),
             all_silent_until: Cell::new(0),
             cap_reached_until: Cell::new(0),
@@ -85,6 +88,11 @@ impl Outside {
         Ok(stands)
     }
 
+    /// Counts a call of this invocation.
+    pub fn count_call(&self) {
+        self.calls.set(self.calls.get() + 1);
+    }
+
     /// The servers of this installation.
     pub fn ours<'a>(&'a self, cloud: &'a Cloud) -> impl Iterator<Item = &'a Server> {
         cloud.servers().filter(|server| Some(server.id) != self.neighbour)
@@ -107,6 +115,7 @@ impl Outside {
 
 impl Http for &Outside {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.count_call();
         let mut url = request.url;
         if url.contains("/metrics?") {
             // A point a minute: 200 a series, as the vendor gives without being asked, would cost more than all else.
@@ -143,6 +152,7 @@ impl Http for &Outside {
 
 impl ControlStore for &Outside {
     async fn object_size(&self, _record: &Record, path: &str) -> Result<Option<u64>, StoreError> {
+        self.count_call();
         if self.now_ms.get() < self.storage_down_until.get() {
             return Err(StoreError::new("R2 answers 503"));
         }
@@ -150,6 +160,7 @@ impl ControlStore for &Outside {
     }
 
     async fn shred(&self, _record: &Record) -> Result<(), StoreError> {
+        self.count_call();
         if self.now_ms.get() < self.storage_down_until.get() {
             return Err(StoreError::new("R2 answers 503"));
         }
@@ -157,10 +168,12 @@ impl ControlStore for &Outside {
     }
 
     async fn user_data(&self, _record: &Record) -> Result<SecretText, StoreError> {
+        self.count_call();
         Ok("I2Nsb3VkLWNvbmZpZwo=".to_owned().into())
     }
 
     async fn reserve(&self, record: &Record) -> Result<Reserved, StoreError> {
+        self.count_call();
         if Outside::reserve(self, record.generation.next().0)? {
             return Ok(Reserved::Stands(None));
         }
@@ -169,6 +182,7 @@ impl ControlStore for &Outside {
     }
 
     async fn peers(&self, _record: &Record) -> Result<Peers, StoreError> {
+        self.count_call();
         if self.now_ms.get() < self.storage_down_until.get() {
             return Err(StoreError::new("D1 answers 503"));
         }

@@ -51,11 +51,15 @@ pub enum Kind {
     EarlyLast,
     /// The owner takes a frozen machine back whose last backup was refused, and may put it to sleep at once.
     Mends,
+    /// The answer to an effect does not come in time.
+    NoAnswer,
+    /// An invocation has hardly any calls left.
+    FewCalls,
 }
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Setting,
         Self::Owner,
         Self::Trouble,
@@ -76,6 +80,8 @@ impl Kind {
         Self::FalseReceipt,
         Self::EarlyLast,
         Self::Mends,
+        Self::NoAnswer,
+        Self::FewCalls,
     ];
 
     /// As it is written on the command line and in the table.
@@ -101,6 +107,8 @@ impl Kind {
             Self::FalseReceipt => "false-receipt",
             Self::EarlyLast => "early-last",
             Self::Mends => "mends",
+            Self::NoAnswer => "no-answer",
+            Self::FewCalls => "few-calls",
         }
     }
 }

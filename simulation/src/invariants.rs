@@ -1,11 +1,12 @@
 //! What must hold after every step, whatever went wrong. Looks at the world, not at what the control plane believes.
 
-use super::EPOCH_MS;
 use super::cloud::Outside;
 use super::machine::Machine;
-use super::object::Object;
+use super::object::{Object, Owed};
+use super::{EPOCH_MS, at};
 use ebbtide_api::backups::Persistence;
 use ebbtide_cloud_sim::model::ServerStatus;
+use ebbtide_control::names::LABEL_EXPIRES;
 use ebbtide_control::record::{DesiredState, Phase};
 use std::fmt;
 
@@ -28,10 +29,14 @@ pub enum Promise {
     CapsAreKept,
     /// Everything comes to rest: nothing is left, nothing is stuck.
     EverythingRests,
+    /// What is due and had to wait is done: no invocation's end makes anybody forget it.
+    NothingDueIsForgotten,
+    /// The label that ends a machine where nobody else does names the end that the record does.
+    LabelsNameTheEnd,
 }
 
 impl Promise {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::WorkIsKept,
         Self::NothingBillsForEver,
         Self::TheLivingAreLeft,
@@ -40,6 +45,8 @@ impl Promise {
         Self::TheNewestIsRestored,
         Self::CapsAreKept,
         Self::EverythingRests,
+        Self::NothingDueIsForgotten,
+        Self::LabelsNameTheEnd,
     ];
 
     /// Its name, in reports and in the mutation check.
@@ -53,6 +60,8 @@ impl Promise {
             Self::TheNewestIsRestored => "the newest is restored",
             Self::CapsAreKept => "caps are kept",
             Self::EverythingRests => "everything rests",
+            Self::NothingDueIsForgotten => "nothing due is forgotten",
+            Self::LabelsNameTheEnd => "labels name the end",
         }
     }
 
@@ -229,6 +238,44 @@ pub fn all_is_at_rest(object: &Object, outside: &Outside) -> Result<(), Broken> 
         return Err(rests.broken("an effect is in flight for ever"));
     }
     Ok(())
+}
+
+/// After the alarm that an invocation set for what it had no calls left for: that is begun, or its time is over.
+pub fn nothing_due_is_forgotten(owed: Option<Owed>, object: &Object, now_ms: i64) -> Result<(), Broken> {
+    let record = &object.record;
+    let waits = record.pause.as_ref().is_some_and(|pause| pause.until > at(now_ms));
+    match owed.filter(|owed| object.owed == Some(*owed)) {
+        Some(Owed { effect, state, .. })
+            if state == record.state() && record.in_flight.is_none() && !waits =>
+        {
+            let what = format!(
+                "{effect:?} was due in {state}, had to wait for the next invocation, and is not begun"
+            );
+            Err(Promise::NothingDueIsForgotten.broken(what))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the labels of a living machine say of its end, where that is not what the record says.
+pub fn label_at_odds(object: &Object, outside: &Outside) -> Option<String> {
+    let record = &object.record;
+    let lives = match record.phase {
+        Phase::Booting { .. } | Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => true,
+        Phase::Requested
+        | Phase::Provisioning { .. }
+        | Phase::Rescuing { .. }
+        | Phase::Destroying { .. }
+        | Phase::Asleep
+        | Phase::Failed { .. }
+        | Phase::Deleted { .. } => false,
+    };
+    let id = record.server.as_ref().filter(|_| lives)?.id;
+    let cloud = outside.cloud.borrow();
+    let label = cloud.server(id)?.labels.get(LABEL_EXPIRES).map_or("", String::as_str);
+    let ends_at = record.hard_end_at(&object.policy).as_second();
+    let says = label.parse().unwrap_or(i64::MIN);
+    (says != ends_at).then(|| format!("{} for {}", label, ends_at))
 }
 
 /// The server of another installation in the same project stands as it was.

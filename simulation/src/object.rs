@@ -1,31 +1,29 @@
-//! The workspace's object: what the Worker's Durable Object does around `decide`, with evictions at every seam.
+//! The workspace's object: the driver that the Worker runs too, over storage, an alarm and providers that may fail at every
+//! seam (`seams`).
 
 use super::cloud::Outside;
-use super::faults::{Dice, Kind};
-use super::{ODDS, at};
-use ebbtide_cloud_sim::model::wire::{CLOUDFLARE_PREFIX, HETZNER_PREFIX};
-use ebbtide_control::cloudflare::Cloudflare;
-use ebbtide_control::executor::Executor;
-use ebbtide_control::hetzner::{Hetzner, SshKeyId};
-use ebbtide_control::lifecycle::{Context, Decision, Effect, EffectOutcome, Input, Refusal, decide};
+use super::faults::Dice;
+use ebbtide_api::workspace::State;
+use ebbtide_control::driver::{Driver, Settled};
+use ebbtide_control::lifecycle::{Effect, EffectOutcome, Input};
 use ebbtide_control::policy::Policy;
 use ebbtide_control::record::Record;
 use std::fmt::Write;
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-/// Effects after which an invocation leaves the next one to the alarm, which it sets to now.
-const MOST_EFFECTS: usize = 8;
-/// An alarm so late was lost: whoever comes by sets it again, as in the Worker.
-const LOST_ALARM_MS: i64 = 600_000;
+mod seams;
+
+use seams::{Cut, Seams};
 
 /// An object with its stored record and its alarm.
 pub struct Object {
     /// As stored: what an eviction leaves.
-    pub record: Record,
-    pub policy: Policy,
-    /// When the alarm fires, and for when it was set.
+    pub record: Rc<Record>,
+    pub policy: Rc<Policy>,
+    /// When the alarm fires, and for when it was set, as stored.
     pub alarm_ms: Option<i64>,
     pub alarm_due_ms: Option<i64>,
     /// The runtime has given the alarm up.
@@ -39,7 +37,22 @@ pub struct Object {
     pub refused: bool,
     pub effects: u64,
     pub decisions: u64,
+    /// Times that an invocation had no calls left for what was due.
+    pub left: u64,
+    /// What is due and was left to the next invocation.
+    pub owed: Option<Owed>,
     pub trace: Trace,
+    /// What is being taken, where somebody will read it.
+    pub said: String,
+}
+
+/// What an invocation had no calls left for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    pub effect: Effect,
+    pub state: State,
+    /// The how many-eth that was left.
+    pub number: u64,
 }
 
 /// What happened, a line a step; written only where somebody will read it.
@@ -69,155 +82,39 @@ pub enum Taken {
 }
 
 impl Object {
-    /// Decides on an input, saves, sets the alarm and performs what is due.
+    /// Takes an input, as the Worker's object does: what follows is performed for as long as calls are left.
     pub fn input(&mut self, input: Input, outside: &Outside, dice: &mut Dice) -> Taken {
-        let now = outside.now_ms.get();
-        if dice.strike(Kind::CrashUnsaved, ODDS.crash / 10).is_some() {
-            self.trace.note(now, || format!("{} → evicted before it was saved", said(&input)));
-            self.crashed = true;
-            return Taken::Lost;
+        if self.trace.lines.is_some() {
+            self.said = said(&input);
         }
-        let (refusal, mut effect) = self.decide(input, outside, dice);
-        for performed in 0.. {
-            let Some((attempt_id, begun)) = effect.take() else { break };
-            if performed == MOST_EFFECTS {
-                self.record.in_flight = None;
-                (self.alarm_ms, self.alarm_due_ms) = (Some(now + 1), Some(now + 1));
-                break;
-            }
-            if let Some(mut rng) = dice.strike(Kind::CrashBefore, ODDS.crash) {
-                self.evicted("before", begun, now, &mut rng);
-                break;
-            }
-            let outcome = self.perform(begun, outside);
-            if dice.strike(Kind::Twice, ODDS.crash / 4).is_some() {
-                // What an object does that lost its memory between the call and its end.
-                let _second = self.perform(begun, outside);
-                self.trace.note(now, || format!("    {begun:?} ran twice"));
-            }
-            if let Some(mut rng) = dice.strike(Kind::CrashAfter, ODDS.crash) {
-                self.evicted("after", begun, now, &mut rng);
-                break;
-            }
-            if let Some(mut rng) = dice.strike(Kind::SlowOutcome, ODDS.crash / 3) {
-                let known_at = now + rng.i64(1_000..150_000);
-                self.trace.note(now, || format!("    {begun:?} → {outcome:?}, known late"));
-                self.late.push((known_at, attempt_id, outcome));
-                break;
-            }
-            self.trace.note(now, || format!("    {begun:?} → {outcome:?}"));
-            effect = self.decide(Input::Finished { attempt_id, outcome }, outside, dice).1;
+        if matches!(input, Input::Ask(_)) {
+            self.owed = None;
         }
-        if refusal.is_some() { Taken::Refused } else { Taken::Yes }
-    }
-
-    fn decide(
-        &mut self,
-        input: Input,
-        outside: &Outside,
-        dice: &mut Dice,
-    ) -> (Option<Refusal>, Option<(u64, Effect)>) {
-        self.decisions += 1;
-        let now_ms = outside.now_ms.get();
-        let spent = matches!(input, Input::Tick { .. });
-        let last_seen_at = self.heard_ms.filter(|(generation, _)| *generation == self.record.generation.0);
-        let context = Context {
-            now: at(now_ms),
-            policy: &self.policy,
-            last_seen_at: last_seen_at.map(|(_, ms)| at(ms)),
-        };
-        let said = self.trace.lines.is_some().then(|| said(&input));
-        let Decision { next, effect, wake_at, notes, refusal } = decide(&self.record, input, &context);
-        if let Some(said) = said {
-            let told = !notes.is_empty() || refusal.is_some() || next.state() != self.record.state();
-            let routine = said.starts_with("heard") || said == "alarm";
-            if told
-                || (effect.is_some() && routine)
-                || said.starts_with("owner")
-                || said.starts_with("receipt")
-            {
-                self.trace.note(now_ms, || {
-                    let mut line = format!("{said}: {}", self.record.state());
-                    if next.state() != self.record.state() {
-                        let _infallible = write!(line, " → {}", next.state());
-                    }
-                    for note in &notes {
-                        let _infallible = write!(line, "; {}", note.because);
-                    }
-                    if let Some(refusal) = &refusal {
-                        let _infallible = write!(line, "; refused: {}", refusal.message);
-                    }
-                    line
-                });
+        let policy = Rc::clone(&self.policy);
+        let seams = Seams::new(self, outside, dice);
+        let driver = Driver { host: &seams, policy: &policy };
+        let (taken, cut) = now_or_never(async {
+            let settled = match input {
+                Input::Tick { .. } => driver.wake().await,
+                input => driver.take(input).await,
+            };
+            match settled {
+                Ok(Settled { refusal, effect, .. }) => {
+                    let taken = if refusal.is_some() { Taken::Refused } else { Taken::Yes };
+                    let driven = match effect {
+                        Some(begun) => driver.drive(begun, &seams).await,
+                        None => Ok(()),
+                    };
+                    (taken, driven.err())
+                }
+                Err(cut) => (Taken::Lost, Some(cut)),
             }
-        }
-        self.record = next;
-        self.set_alarm(wake_at.map(|at| at.as_millisecond() - super::EPOCH_MS), spent, now_ms, dice);
-        (refusal, effect)
-    }
-
-    /// As the Worker does: an earlier alarm stands, finds nothing due and re-arms; a lost one is set again.
-    fn set_alarm(&mut self, wake_ms: Option<i64>, spent: bool, now_ms: i64, dice: &mut Dice) {
-        let stands = self.alarm_due_ms.filter(|due| !spent && now_ms - due <= LOST_ALARM_MS);
-        let due = match (stands, wake_ms) {
-            (Some(standing), Some(wake)) => Some(standing.min(wake)),
-            (None, wake) => wake.map(|wake| wake.max(now_ms + 1)),
-            (Some(_), None) => None,
-        };
-        if due == self.alarm_due_ms && stands.is_some() {
-            return;
-        }
-        self.alarm_due_ms = due;
-        self.alarm_lost = false;
-        self.alarm_ms = due;
-        if due.is_some() && dice.strike(Kind::LostAlarm, ODDS.lost_alarm).is_some() {
-            self.trace.note(now_ms, || "    the alarm set now is lost".to_owned());
-            (self.alarm_ms, self.alarm_lost) = (None, true);
-        } else if due.is_some()
-            && let Some(mut rng) = dice.strike(Kind::LateAlarm, ODDS.late_alarm)
-        {
-            let late = rng.i64(1_000..1_500_000);
-            self.trace.note(now_ms, || format!("    the alarm set now will be {} s late", late / 1000));
-            self.alarm_ms = due.map(|ms| ms + late);
-        }
-    }
-
-    fn perform(&mut self, effect: Effect, outside: &Outside) -> EffectOutcome {
-        self.effects += 1;
-        self.crashed = false;
-        let struck = outside.struck.get();
-        let hetzner =
-            Hetzner::new(outside, format!("http://sim{HETZNER_PREFIX}"), "hetzner-token".to_owned().into());
-        let cloudflare = Cloudflare::new(
-            outside,
-            format!("http://sim{CLOUDFLARE_PREFIX}"),
-            "cloudflare-token".to_owned().into(),
-        );
-        let zone_id = outside.cloud.borrow().zone_id();
-        let executor = Executor {
-            hetzner: &hetzner,
-            cloudflare: &cloudflare,
-            store: &outside,
-            install: "simulated",
-            zone_id: &zone_id,
-            ssh_keys: &[] as &[SshKeyId],
-            policy: &self.policy,
-            now: at(outside.now_ms.get()),
-        };
-        let outcome = now_or_never(executor.perform(effect, &self.record)).outcome;
-        if effect == Effect::DeleteServer {
-            self.refused = outside.struck.get() > struck;
-        }
-        outcome
-    }
-
-    fn evicted(&mut self, when: &str, effect: Effect, now_ms: i64, rng: &mut fastrand::Rng) {
-        self.crashed = true;
-        // Sockets outlive an eviction, memory does not.
-        if rng.bool() {
+        });
+        if let Some(Cut::Evicted { remembers: false }) = cut {
             self.heard_ms = None;
         }
-        self.trace.note(now_ms, || format!("    evicted {when} {effect:?}"));
+        self.crashed |= matches!(cut, Some(Cut::Evicted { .. }));
+        taken
     }
 }
 
@@ -253,7 +150,7 @@ fn said(input: &Input) -> String {
 /// Runs a future that never waits: nothing in the simulated world does.
 fn now_or_never<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    match future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => unreachable!("the simulated world answers at once"),
     }

@@ -11,6 +11,8 @@ pub struct Report {
     pub machines: u64,
     pub decisions: u64,
     pub effects: u64,
+    /// Times that an invocation had no calls left for what was due.
+    pub left: u64,
     pub slept: u64,
     pub rescued: u64,
     pub salvaged: u64,
@@ -51,6 +53,7 @@ impl Report {
         self.machines += other.machines;
         self.decisions += other.decisions;
         self.effects += other.effects;
+        self.left += other.left;
         self.slept += other.slept;
         self.rescued += other.rescued;
         self.salvaged += other.salvaged;
@@ -78,6 +81,7 @@ impl Report {
             line("steps", &self.steps.to_string()),
             line("decisions by input", &self.decisions.to_string()),
             line("effects performed", &self.effects.to_string()),
+            line("  left to the next invocation", &self.left.to_string()),
             line("machines", &self.machines.to_string()),
             line("machine-hours", &hours(self.machine_ms)),
         ];

@@ -6,8 +6,8 @@ mod machines;
 use super::cloud::Outside;
 use super::faults::{Dice, Disruption, Kind};
 use super::invariants::{
-    Broken, Promise, all_is_at_rest, image_goes_only_when_spared, is_reserved, loss_is_told,
-    nothing_bills_unseen, others_are_left_alone, restores_the_newest, work_is_kept,
+    Broken, Promise, all_is_at_rest, image_goes_only_when_spared, is_reserved, label_at_odds, loss_is_told,
+    nothing_bills_unseen, nothing_due_is_forgotten, others_are_left_alone, restores_the_newest, work_is_kept,
 };
 use super::machine::Machine;
 use super::object::{Object, Taken, Trace};
@@ -20,6 +20,7 @@ use ebbtide_control::lifecycle::{Command, Input};
 use ebbtide_control::record::{DesiredState, Phase};
 use ebbtide_control::reservation::ReservationRequest;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// A walk that takes more steps than this is stuck.
 const MOST_STEPS: u64 = 60_000;
@@ -83,6 +84,8 @@ struct Walk {
     /// When the sweep last poked.
     swept_ms: i64,
     over: (u64, u64),
+    /// Since when the label of a living machine is at odds with the record.
+    at_odds_since_ms: Option<i64>,
     report: Report,
 }
 
@@ -105,8 +108,8 @@ impl Walk {
             outside,
             state: (record.state(), 0),
             object: Object {
-                record,
-                policy: setting::policy(),
+                record: Rc::new(record),
+                policy: Rc::new(setting::policy()),
                 alarm_ms: None,
                 alarm_due_ms: None,
                 alarm_lost: false,
@@ -116,7 +119,10 @@ impl Walk {
                 refused: false,
                 effects: 0,
                 decisions: 0,
+                left: 0,
+                owed: None,
                 trace,
+                said: String::new(),
             },
             machines: BTreeMap::new(),
             images: BTreeMap::new(),
@@ -131,6 +137,7 @@ impl Walk {
             calm_since_ms: 0,
             swept_ms: 0,
             over: (0, 0),
+            at_odds_since_ms: None,
             report: Report { lifecycles: 1, ..Report::default() },
         }
     }
@@ -140,6 +147,7 @@ impl Walk {
         let mut report = self.report;
         report.effects = self.object.effects;
         report.decisions = self.object.decisions;
+        report.left = self.object.left;
         report.calls_struck = self.outside.struck.get();
         report.told_lost = u64::from(self.object.record.data_loss_note.is_some());
         report.count(&self.dice.struck);
@@ -166,6 +174,7 @@ impl Walk {
             nothing_bills_unseen(&self.object, &self.outside)?;
             others_are_left_alone(&self.object, &self.outside)?;
             self.converge(struck);
+            self.labels_name_the_end()?;
         }
         let record = &self.object.record;
         let stuck = format!("{}, still not at rest after {MOST_STEPS} steps", record.state());
@@ -274,7 +283,11 @@ impl Walk {
             self.lapse_ms = Some(self.now());
             self.calm_since_ms = self.now();
         }
+        let (woken, owed) = (matches!(input, Input::Tick { .. }), self.object.owed);
         let taken = self.object.input(input, &self.outside, &mut self.dice);
+        if woken && !matches!(taken, Taken::Lost) {
+            nothing_due_is_forgotten(owed, &self.object, self.now())?;
+        }
         if self.object.record.generation != generation {
             is_reserved(&self.object, &self.outside)?;
         }
@@ -369,6 +382,21 @@ impl Walk {
             }
             self.state = (state, now);
         }
+    }
+
+    /// A label may lag for as long as a lost effect takes to be noticed and repeated, once nothing goes wrong any more.
+    fn labels_name_the_end(&mut self) -> Result<(), Broken> {
+        let Some(at_odds) = label_at_odds(&self.object, &self.outside) else {
+            self.at_odds_since_ms = None;
+            return Ok(());
+        };
+        let now = self.now();
+        let since = *self.at_odds_since_ms.get_or_insert(now);
+        let lags = (now - since.max(self.calm_since_ms)).max(0).unsigned_abs() / 1000;
+        if lags <= latency_secs() {
+            return Ok(());
+        }
+        Err(Promise::LabelsNameTheEnd.broken(format!("the label has said {at_odds} for {lags} s")))
     }
 
     /// Lets the provider's own work happen, and meets machines that appear, reboot or go.
