@@ -11,7 +11,7 @@ mod tests;
 
 pub use seams::{Alarm, Decided, Host, Observer, Outside, Performed, Store, Stored};
 
-use crate::lifecycle::{Context, Decision, Effect, EffectOutcome, Input, Refusal, decide};
+use crate::lifecycle::{Budget, Context, Decision, Effect, EffectOutcome, Input, Refusal, decide_within};
 use crate::policy::Policy;
 use crate::record::Record;
 use ebbtide_api::{Duration, Timestamp};
@@ -42,6 +42,8 @@ pub struct Settled {
     pub record: Rc<Record>,
     /// What was begun and has to be driven.
     pub effect: Option<Begun>,
+    /// What is due and was left to the next invocation, for which the alarm is set.
+    pub left: Option<Effect>,
     /// Why the input was not taken, where it was not.
     pub refusal: Option<Refusal>,
 }
@@ -71,7 +73,7 @@ impl<H: Store + Alarm + Observer> Driver<'_, H> {
     /// # Errors
     /// The host cannot load, save or set the alarm. Before the save that means that nothing was decided.
     pub async fn take(&self, input: Input) -> Result<Settled, H::Error> {
-        self.decide(input, Standing::Stands).await
+        self.decide(input, Standing::Stands, Budget::Left).await
     }
 
     /// Looks again: the alarm has fired, or somebody noticed that it should have.
@@ -80,7 +82,7 @@ impl<H: Store + Alarm + Observer> Driver<'_, H> {
     /// As [`Driver::take`].
     pub async fn wake(&self) -> Result<Settled, H::Error> {
         let due_at = self.host.load()?.alarm_at;
-        self.decide(Input::Tick { due_at }, Standing::Spent).await
+        self.decide(Input::Tick { due_at }, Standing::Spent, Budget::Left).await
     }
 
     /// Performs what was begun, and what follows from it for as long as calls are left.
@@ -98,31 +100,18 @@ impl<H: Store + Alarm + Observer> Driver<'_, H> {
             if record.in_flight.as_ref().is_none_or(|flight| flight.attempt_id != attempt_id) {
                 return Ok(());
             }
-            if outside.calls() >= CALLS_BUDGET {
-                outside.end(&record, Some(effect));
-                return self.give_back(&record, attempt_id).await;
-            }
             let began = self.host.now();
             let outcome = self.perform(effect, &record, outside).await?;
             let ended = self.host.now();
             self.host.performed(&Performed { record: &record, effect, outcome: &outcome, began, ended });
-            let settled = self.decide(Input::Finished { attempt_id, outcome }, Standing::Stands).await?;
+            let budget = if outside.calls() < CALLS_BUDGET { Budget::Left } else { Budget::Spent };
+            let input = Input::Finished { attempt_id, outcome };
+            let settled = self.decide(input, Standing::Stands, budget).await?;
             outside.tell().await;
             next = settled.effect;
             if next.is_none() {
-                outside.end(&settled.record, None);
+                outside.end(&settled.record, settled.left);
             }
-        }
-        Ok(())
-    }
-
-    /// Gives back an effect that was begun but not performed, and asks to be woken for it at once.
-    async fn give_back(&self, record: &Record, attempt_id: u64) -> Result<(), H::Error> {
-        let mut record = record.clone();
-        if record.in_flight.take_if(|flight| flight.attempt_id == attempt_id).is_some() {
-            let now = self.host.now();
-            self.host.save(&Rc::new(record), Some(now))?;
-            self.host.set_alarm(Some(now), now).await?;
         }
         Ok(())
     }
@@ -149,14 +138,15 @@ impl<H: Store + Alarm + Observer> Driver<'_, H> {
         })
     }
 
-    async fn decide(&self, input: Input, alarm: Standing) -> Result<Settled, H::Error> {
+    async fn decide(&self, input: Input, alarm: Standing, budget: Budget) -> Result<Settled, H::Error> {
         let now = self.host.now();
         let Stored { record: before, alarm_at: set_for } = self.host.load()?;
         let context = Context { now, policy: self.policy, last_seen_at: self.host.last_seen_at(&before) };
-        let Decision { next, effect, wake_at, notes, refusal } = decide(&before, input, &context);
+        let Decision { next, effect, left, wake_at, notes, refusal } =
+            decide_within(&before, input, &context, budget);
         let next = Rc::new(next);
         let standing = set_for.filter(|at| alarm == Standing::Stands && !is_lost(*at, now));
-        let alarm_at = alarm_for(standing, wake_at);
+        let alarm_at = alarm_for(standing, wake_at, now);
         if next != before || alarm_at != set_for {
             self.host.save(&next, alarm_at)?;
         }
@@ -175,7 +165,7 @@ impl<H: Store + Alarm + Observer> Driver<'_, H> {
             policy: self.policy,
         });
         let effect = effect.map(|(attempt_id, effect)| Begun { attempt_id, effect });
-        Ok(Settled { record: next, effect, refusal })
+        Ok(Settled { record: next, effect, left, refusal })
     }
 }
 
@@ -185,9 +175,10 @@ fn is_lost(at: Timestamp, now: Timestamp) -> bool {
 }
 
 /// For when the alarm is to be set. A later time is left to the standing alarm, which finds nothing due and sets itself
-/// again: so heartbeats write nothing.
-fn alarm_for(standing: Option<Timestamp>, wake_at: Option<Timestamp>) -> Option<Timestamp> {
+/// again: so heartbeats write nothing. What is to happen at once is not left to an alarm that is overdue.
+fn alarm_for(standing: Option<Timestamp>, wake_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     match (standing, wake_at) {
+        (Some(_), Some(wake_at)) if wake_at <= now => Some(wake_at),
         (Some(standing), Some(wake_at)) => Some(standing.min(wake_at)),
         (None, wake_at) => wake_at,
         (Some(_), None) => None,

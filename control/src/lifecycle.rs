@@ -42,8 +42,22 @@ pub use crate::record::Effect;
 use crate::record::Record;
 use draft::Draft;
 
+/// Whether an invocation may call for one effect more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// It may.
+    Left,
+    /// It may not: what is due is left to the next.
+    Spent,
+}
+
 /// Decides what follows from an input.
 pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision {
+    decide_within(record, input, context, Budget::Left)
+}
+
+/// Decides what follows from an input, in an invocation whose calls may be spent.
+pub fn decide_within(record: &Record, input: Input, context: &Context<'_>, budget: Budget) -> Decision {
     let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None, may_begin: false };
     let deletion_accepted = matches!(&input, Input::Finished { outcome: EffectOutcome::Deleting, .. });
     let billing = if deletion_accepted { billing::Billing::Ends } else { billing::Billing::AsBefore };
@@ -53,10 +67,15 @@ pub fn decide(record: &Record, input: Input, context: &Context<'_>) -> Decision 
     phases::settle(&mut draft, context);
     // The bill follows what the moves have made of the record, and the effect is chosen by both.
     billing::follow(record, billing, &mut draft, context);
-    let effect = next_effect::begin(&mut draft.record, context);
+    let (effect, left) = match budget {
+        Budget::Left => (next_effect::begin(&mut draft.record, context), None),
+        // Nothing is marked as begun that nobody performs, so that nothing has to be given back: an effect that was
+        // begun and given back took with it what its beginning had cleared.
+        Budget::Spent => (None, next_effect::waiting(&draft.record, context)),
+    };
     // Last: when the effect that has just begun counts as lost is one of the times.
-    let wake_at = deadlines::wake_at(&draft.record, context);
-    Decision { next: draft.record, effect, wake_at, notes: draft.notes, refusal: draft.refusal }
+    let wake_at = if left.is_some() { Some(context.now) } else { deadlines::wake_at(&draft.record, context) };
+    Decision { next: draft.record, effect, left, wake_at, notes: draft.notes, refusal: draft.refusal }
 }
 
 fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {

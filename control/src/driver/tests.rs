@@ -244,3 +244,47 @@ fn an_alarm_that_is_long_overdue_is_lost_and_whoever_comes_by_sets_it_again() {
         assert_eq!(memory.steps().iter().any(|step| step.starts_with("alarm at")), set, "{late} s late");
     }
 }
+
+#[test]
+fn what_no_call_is_left_for_is_not_begun_and_the_next_invocation_comes_at_once() {
+    let (memory, policy) = (Memory::new(requested(), None), Policy::default());
+    let begun = memory.wake(&policy).unwrap().effect;
+    let shore = Executor { each: CALLS_BUDGET, ..Executor::new(&memory, [EffectOutcome::Exists(server())]) };
+    memory.steps();
+    memory.drive(begun, &shore, &policy).unwrap();
+    assert_eq!(memory.record().in_flight, None);
+    assert_eq!(
+        memory.steps(),
+        [
+            "perform EnsureServer",
+            "EnsureServer ended",
+            "save booting",
+            "alarm at 0",
+            "the server exists and boots",
+            "EnsureDns is left"
+        ]
+    );
+    let next = memory.wake(&policy).unwrap().effect;
+    assert_eq!(next.map(|begun| begun.effect), Some(Effect::EnsureDns));
+}
+
+/// Thirteen of thirty counts of new packs ended with a label that nobody wrote.
+#[test]
+fn a_label_that_has_to_wait_for_the_next_invocation_is_written_in_it() {
+    let record = Record { labels_stale: true, dns: crate::record::Dns::MayExist, ..running() };
+    let (memory, policy) = (Memory::new(record, None), Policy::default());
+    let begun = memory.wake(&policy).unwrap().effect;
+    let shore = Executor { each: CALLS_BUDGET, ..Executor::new(&memory, [EffectOutcome::Done]) };
+    memory.drive(begun, &shore, &policy).unwrap();
+    assert_eq!(memory.steps().last().map(String::as_str), Some("UpdateLabels is left"));
+    let next = memory.wake(&policy).unwrap().effect;
+    assert_eq!(next.map(|begun| begun.effect), Some(Effect::UpdateLabels));
+}
+
+#[test]
+fn what_is_due_at_once_is_not_left_to_an_alarm_that_is_overdue() {
+    let now = at(100);
+    assert_eq!(alarm_for(Some(at(90)), Some(now), now), Some(now));
+    assert_eq!(alarm_for(Some(at(90)), Some(at(200)), now), Some(at(90)));
+    assert_eq!(alarm_for(Some(at(150)), Some(at(200)), now), Some(at(150)));
+}

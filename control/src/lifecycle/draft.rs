@@ -53,6 +53,8 @@ pub struct Decision {
     pub next: Record,
     /// What to do after that, with the number that its end must carry.
     pub effect: Option<(u64, Effect)>,
+    /// What is due and was left to the next invocation, because no call was left for it.
+    pub left: Option<Effect>,
     /// When to decide again, whatever happens.
     pub wake_at: Option<Timestamp>,
     /// What to write into the history, in order.

@@ -5,12 +5,15 @@ use super::silence::settled_at;
 use super::{billing, receipts};
 use crate::record::{Dns, Effect, InFlight, Phase, Record, RescueStep, ServerStatus};
 
+/// The effect that may be begun now: it is due, none is in flight, and no pause holds it back.
+pub(super) fn waiting(record: &Record, context: &Context<'_>) -> Option<Effect> {
+    let pauses = record.pause.as_ref().is_some_and(|pause| pause.until > context.now);
+    if record.in_flight.is_some() || pauses { None } else { due(record, context) }
+}
+
 /// Marks the effect that is due as begun, and names it with the number of this attempt.
 pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, Effect)> {
-    if record.in_flight.is_some() || record.pause.as_ref().is_some_and(|pause| pause.until > context.now) {
-        return None;
-    }
-    let effect = due(record, context)?;
+    let effect = waiting(record, context)?;
     record.attempts = record.attempts.saturating_add(1);
     record.in_flight = Some(InFlight { attempt_id: record.attempts, effect, started_at: context.now });
     match effect {
