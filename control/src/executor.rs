@@ -235,9 +235,10 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     }
 
     async fn update_labels(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
-        let labels = self.labels(record, record.hard_end_at(self.policy));
+        let until = record.hard_end_at(self.policy);
+        let labels = self.labels(record, until);
         match self.outcome(self.hetzner.update_labels(server_id(record)?, &labels).await)? {
-            UpdateLabels::Updated(_) => Ok(EffectOutcome::Done),
+            UpdateLabels::Updated(_) => Ok(EffectOutcome::Labelled { until }),
             UpdateLabels::Gone => Ok(EffectOutcome::Gone),
             UpdateLabels::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
         }

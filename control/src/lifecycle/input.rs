@@ -272,6 +272,11 @@ pub enum EffectOutcome {
         /// Not to be tried before, where the provider says so.
         not_before: Option<Timestamp>,
     },
+    /// The server's labels name this as its end.
+    Labelled {
+        /// As it was when they were written.
+        until: Timestamp,
+    },
     /// What the server does.
     Status(ServerStatus),
     /// How the other workspaces are.

@@ -24,9 +24,8 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
         Effect::Reserve => {
             record.money.reserving_since.get_or_insert(context.now);
         }
-        // Set again by whatever moves the expiry while this one is under way.
-        Effect::UpdateLabels => record.labels_stale = false,
-        Effect::FindServer
+        Effect::UpdateLabels
+        | Effect::FindServer
         | Effect::AskServer
         | Effect::PowerOff
         | Effect::TakeImage

@@ -44,7 +44,7 @@ fn learn(draft: &mut Draft, effect: Effect, outcome: EffectOutcome, context: &Co
             draft.record.dns = Dns::Ready;
             draft.note("its names resolve");
         }),
-        Effect::UpdateLabels => gone_or_done(draft, outcome, context, |_| ()),
+        Effect::UpdateLabels => update_labels(draft, outcome, context),
         Effect::FindServer => find_server(draft, outcome, context),
         Effect::AskServer => ask_server(draft, outcome, context),
         Effect::Reboot => gone_or_done(draft, outcome, context, |draft| rebooted(draft, context)),
@@ -83,6 +83,18 @@ fn gone_or_done(
         return Ok(());
     }
     done(draft, outcome, learn)
+}
+
+/// Labels lag until they name the end that the record has by now: it may have moved while they were written.
+fn update_labels(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
+    if let EffectOutcome::Labelled { until } = outcome {
+        draft.record.labels_stale = until != draft.record.hard_end_at(context.policy);
+    } else if outcome == EffectOutcome::Gone {
+        server_vanished(draft, context);
+    } else {
+        return Err(outcome);
+    }
+    Ok(())
 }
 
 fn reserve(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
@@ -243,9 +255,6 @@ pub(super) fn later(
         (effect, landed, &mut draft.record.phase)
     {
         *maybe_created = true;
-    }
-    if effect == Effect::UpdateLabels {
-        draft.record.labels_stale = true;
     }
     if effect == Effect::Reboot && landed {
         receipts::void_last_backup(&mut draft.record);

@@ -142,6 +142,12 @@ impl World {
         self.input(Input::Delivered { receipt, last })
     }
 
+    /// The labels are written, with the end as it is now.
+    fn labelled(&mut self) -> &mut Self {
+        let until = self.record.hard_end_at(&self.policy);
+        self.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until })
+    }
+
     fn destroyed(&mut self) -> &mut Self {
         self.state(State::Destroying);
         self.now += 200;
@@ -478,8 +484,23 @@ fn a_longer_lifetime_moves_the_end_and_rewrites_the_label() {
     let mut world = World::running();
     let lifetime = Some(Duration::from_hours(30));
     world.ask(Command::Change { idle_timeout: None, lifetime, worst_case: None });
-    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    world.labelled();
+    assert_eq!(world.effect, None);
     assert_eq!(world.record.lifetime_ends_at(), at(30 * 3600));
+}
+
+#[test]
+fn a_label_that_could_not_be_written_is_written_once_the_server_is_found_again() {
+    let mut world = World::running();
+    let lifetime = Some(Duration::from_hours(30));
+    world.ask(Command::Change { idle_timeout: None, lifetime, worst_case: None });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Gone).state(State::Running);
+    world.now += 5;
+    world.heard = Some(world.now);
+    world.tick();
+    world.ends(Effect::FindServer, EffectOutcome::Exists(server()));
+    world.labelled();
+    assert!(!world.record.labels_stale);
 }
 
 #[test]
@@ -625,9 +646,11 @@ fn an_extension_while_labels_are_written_is_written_too() {
         worst_case: None,
     };
     world.ask(longer(30));
+    let first = world.record.hard_end_at(&world.policy);
     world.ask(longer(40));
-    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
-    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    let second = world.record.hard_end_at(&world.policy);
+    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until: first });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until: second });
     assert_eq!(world.effect, None);
 }
 

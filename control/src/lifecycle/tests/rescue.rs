@@ -252,7 +252,7 @@ fn a_machine_that_is_held_past_its_end_is_told_daily_and_its_label_moves_on() {
         world.heard = Some(world.now);
         world.tick().state(State::Draining);
         assert_eq!(told(&world), day);
-        world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+        world.labelled();
         assert_eq!(world.record.hard_end_at(&world.policy), at(world.now + DAY));
         for _ in 0..3 {
             world.now += 6 * HOUR;
@@ -265,7 +265,7 @@ fn a_machine_that_is_held_past_its_end_is_told_daily_and_its_label_moves_on() {
     // What is held is not given up: a backup that comes through at last ends it.
     world.heard = Some(world.now);
     world.tick();
-    world.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    world.labelled();
     verified(&mut world);
     world.state(State::Destroying);
 }
@@ -477,14 +477,14 @@ fn what_is_kept_past_its_end_does_not_wake_itself_at_once_again() {
         spec.on_unsaved = OnUnsaved::Hold;
         spec.rescue_image = RescueChoice::Refuse;
     });
-    refused.state(State::Draining).ends(Effect::UpdateLabels, EffectOutcome::Done);
+    refused.state(State::Draining).labelled();
     soon(&refused);
     let mut tried = past_its_end(|spec| spec.on_unsaved = OnUnsaved::Hold);
     tried.state(State::Rescuing).ends(Effect::PowerOff, EffectOutcome::Done);
     tried.ends(Effect::TakeImage, later());
     tried.now += 31 * 60;
     tried.tick().state(State::Rescuing);
-    tried.ends(Effect::UpdateLabels, EffectOutcome::Done);
+    tried.labelled();
     tried.ends(Effect::TakeImage, later());
     soon(&tried);
     let mut purging = rescued();
