@@ -71,7 +71,7 @@ impl Outside {
         }
     }
 
-    /// Reserves a machine, as the index does: what stands is left as it is, and a cap refuses what does not.
+    /// Reserves a machine, as the index does: what stands counts as asked for now, and a cap refuses what does not.
     ///
     /// # Errors
     /// The index does not answer.
@@ -83,7 +83,7 @@ impl Outside {
         let mut reserved = self.reserved.borrow_mut();
         let stands = reserved.contains_key(&generation) || now >= self.cap_reached_until.get();
         if stands {
-            reserved.entry(generation).or_insert(now);
+            reserved.insert(generation, now);
         }
         Ok(stands)
     }

@@ -59,7 +59,8 @@ pub trait ControlStore {
     /// The index does not answer.
     async fn peers(&self, record: &Record) -> Result<Peers, StoreError>;
 
-    /// Reserves what the workspace's next machine costs at worst. Repeatable: what stands is left as it is.
+    /// Reserves what the workspace's next machine costs at worst. Repeatable: what stands is left as it is, and counts as
+    /// asked for now. The sweep gives back what nobody has asked for within `reservation_grace`.
     ///
     /// # Errors
     /// The index or the provider's prices are not to be had.

@@ -165,13 +165,18 @@ impl Index {
         self.reserve(wish, caps, vec![row, line]).await
     }
 
-    /// Reserves another machine of a workspace. Repeatable: a reservation that stands is left as it is.
+    /// Reserves another machine of a workspace. Repeatable: a reservation that stands is left as it is and counts as
+    /// asked for now, so that the sweep does not give back what its machine is about to begin with.
     ///
     /// # Errors
     /// The index does not answer; it may be recorded or not.
     pub async fn reserve_next(&self, wish: &Reservation<'_>, caps: &Caps) -> ApiResult<Reserved> {
         let caps = Caps { workspaces: None, ..*caps };
-        self.reserve(wish, &caps, Vec::new()).await
+        let renew = "UPDATE machines SET reserved_at = ?3 WHERE workspace = ?1 AND generation = ?2 \
+            AND started_at IS NULL AND ended_at IS NULL AND reserved_at < ?3";
+        let values = [text(wish.workspace.as_str()), number(wish.generation.0.into()), millis(wish.now)];
+        let renew = self.statement(renew, &values)?;
+        self.reserve(wish, &caps, vec![renew]).await
     }
 
     async fn reserve(

@@ -218,3 +218,25 @@ fn spending_that_nobody_can_count_stops_nothing() {
     world.input(Input::Tick { due_at: None });
     assert_eq!(world.effect, None);
 }
+
+/// Seed 1663630: what was reserved is given back when nobody has asked for it for long enough, and an answer that comes
+/// late says nothing of what stands by then.
+#[test]
+fn a_reservation_that_is_heard_of_after_its_attempt_was_given_up_begins_no_machine() {
+    let mut world = World::draining();
+    world.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+    world.ask(Command::Wake { snapshot: None });
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.destroyed().state(State::Asleep);
+    let timeout = i64::try_from(world.policy.effect_timeout.as_secs()).unwrap();
+    let (attempt_id, effect) = world.effect.take().unwrap();
+    assert_eq!(effect, Effect::Reserve);
+    world.now += timeout;
+    let outcome = EffectOutcome::Reserved(None);
+    world.input(Input::Finished { attempt_id, outcome }).state(State::Asleep);
+    assert_eq!(world.record.generation, Generation(1), "what stood then may be given back by now");
+    world.now += 2;
+    world.tick();
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
+}
