@@ -285,4 +285,68 @@ pub const DEFECTS: &[Defect] = &[
         new: "begun.is_some_and(|until| now < until || now >= until)",
         caught_by: Test("lifecycle::tests::repository_lock::a_tidying_that_hangs_is_over_when_its_time_is"),
     },
+    Defect {
+        name: "what no call is left for is begun all the same",
+        file: "lifecycle.rs",
+        old: "(None, next_effect::waiting(&draft.record, context)),",
+        new: "(None, next_effect::begin(&mut draft.record, context).map(|(_, effect)| effect)),",
+        caught_by: Test(
+            "driver::tests::what_no_call_is_left_for_is_not_begun_and_the_next_invocation_comes_at_once",
+        ),
+    },
+    Defect {
+        name: "an invocation wakes nobody for what it left",
+        file: "lifecycle.rs",
+        old: "let wake_at = if left.is_some() {",
+        new: "let wake_at = if left.is_some() && left.is_none() {",
+        caught_by: Test(
+            "driver::tests::what_no_call_is_left_for_is_not_begun_and_the_next_invocation_comes_at_once",
+        ),
+    },
+    Defect {
+        name: "a label counts as written when its writing begins",
+        file: "lifecycle/next_effect.rs",
+        old: "        Effect::EnsureDns => record.dns = Dns::MayExist,",
+        new: "        Effect::EnsureDns => record.dns = Dns::MayExist,\n        Effect::UpdateLabels => record.labels_stale = false,",
+        caught_by: Walks("labels name the end"),
+    },
+    Defect {
+        name: "an answer is believed although its attempt counts as lost",
+        file: "lifecycle.rs",
+        old: "    heartbeat::expire_lost_effect(&mut draft, context);\n    heartbeat::take(&mut draft, input, context);",
+        new: "    heartbeat::take(&mut draft, input, context);\n    heartbeat::expire_lost_effect(&mut draft, context);",
+        caught_by: Test(
+            "lifecycle::tests::billing::a_reservation_that_is_heard_of_after_its_attempt_was_given_up_begins_no_machine",
+        ),
+    },
+    Defect {
+        name: "an effect that was given up is performed all the same",
+        file: "driver.rs",
+        old: "record.in_flight.as_ref().is_none_or(",
+        new: "record.in_flight.as_ref().is_some_and(",
+        caught_by: Test("driver::tests::an_effect_that_was_given_up_meanwhile_is_left_to_its_successor"),
+    },
+    Defect {
+        name: "nobody counts the calls of an invocation",
+        file: "driver.rs",
+        old: "if outside.calls() < CALLS_BUDGET {",
+        new: "if outside.calls() < u32::MAX {",
+        caught_by: Test("driver::tests::a_label_that_has_to_wait_for_the_next_invocation_is_written_in_it"),
+    },
+    Defect {
+        name: "an alarm that was lost is waited for",
+        file: "driver.rs",
+        old: "now.duration_since(at).as_secs() > LOST_ALARM_SECS",
+        new: "now.duration_since(at).as_secs() > LOST_ALARM_SECS * 1_000",
+        caught_by: Test(
+            "driver::tests::an_alarm_that_is_long_overdue_is_lost_and_whoever_comes_by_sets_it_again",
+        ),
+    },
+    Defect {
+        name: "an answer that does not come in time counts as nothing landed",
+        file: "driver.rs",
+        old: "maybe_landed: true,",
+        new: "maybe_landed: false,",
+        caught_by: Test("driver::tests::an_answer_that_does_not_come_in_time_may_have_landed"),
+    },
 ];
