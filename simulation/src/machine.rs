@@ -81,6 +81,8 @@ pub struct Machine {
     pub unreadable: bool,
     pub upload_left: u32,
     pub boots_seen: u32,
+    /// Its owner has asked for a reboot.
+    pub reboot_asked: bool,
     /// How often it was rebooted through the provider.
     pub reboots: u32,
     /// Since when it says that it is idle, and when it last said so.

@@ -432,7 +432,7 @@ impl Walk {
             }
             match self.machines.get_mut(&id) {
                 Some(machine) if machine.boots_seen != boots => {
-                    if machine.is_alive(now) && machine.reboots == 0 {
+                    if machine.is_alive(now) && machine.reboots == 0 && !machine.reboot_asked {
                         return Err(Promise::TheLivingAreLeft.broken("a living machine was rebooted"));
                     }
                     machine.boots_seen = boots;
@@ -479,7 +479,17 @@ impl Walk {
         let begins = matches!(command, Command::Wake { .. } | Command::Retry);
         let next = ReservationRequest::of(&self.object.record, at(now)).next.filter(|_| begins);
         let refused = next.is_some_and(|next| !matches!(self.outside.reserve(next.0), Ok(true)));
-        if refused || self.is_away() { Ok(()) } else { self.decide(Input::Ask(command)).map(drop) }
+        if refused || self.is_away() {
+            return Ok(());
+        }
+        if command == Command::Reboot
+            && matches!(self.object.record.phase, Phase::Running | Phase::Silent { .. })
+        {
+            let generation = self.object.record.generation.0;
+            let asked = |machine: &&mut Machine| machine.generation == generation;
+            self.machines.values_mut().filter(asked).for_each(|machine| machine.reboot_asked = true);
+        }
+        self.decide(Input::Ask(command)).map(drop)
     }
 
     fn begin_trouble(&mut self) {

@@ -74,6 +74,7 @@ impl Walk {
             unreadable: self.dice.strike(Kind::Unreadable, 25).is_some(),
             upload_left: 0,
             boots_seen: boots,
+            reboot_asked: false,
             reboots: 0,
             idle_since_ms: None,
             vanished: false,
