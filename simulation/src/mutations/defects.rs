@@ -313,8 +313,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "an answer is believed although its attempt counts as lost",
         file: "lifecycle.rs",
-        old: "    heartbeat::expire_lost_effect(&mut draft, context);\n    heartbeat::take(&mut draft, input, context);",
-        new: "    heartbeat::take(&mut draft, input, context);\n    heartbeat::expire_lost_effect(&mut draft, context);",
+        old: "    outcomes::expire_lost_effect(&mut draft, context);\n    take(&mut draft, input, context);",
+        new: "    take(&mut draft, input, context);\n    outcomes::expire_lost_effect(&mut draft, context);",
         caught_by: Test(
             "lifecycle::tests::billing::a_reservation_that_is_heard_of_after_its_attempt_was_given_up_begins_no_machine",
         ),
