@@ -80,7 +80,7 @@ impl<'a> Seams<'a> {
         let executor = Executor {
             hetzner: &hetzner,
             cloudflare: &cloudflare,
-            vault: &outside,
+            store: &outside,
             install: "simulated",
             zone_id: &zone_id,
             ssh_keys: &[] as &[SshKeyId],
