@@ -253,8 +253,8 @@ impl Walk {
         let now = self.now();
         let fires = self.object.alarm_ms.or_else(|| self.poke_ms());
         let poked = self.object.alarm_ms.is_none() && self.object.alarm_lost;
-        let (Some(fires), Some(due)) = (fires, self.object.alarm_due_ms) else { return Ok(()) };
-        if fires > now {
+        // One that the object has given up as lost may fire all the same, for nothing.
+        if fires.is_none_or(|fires| fires > now) {
             return Ok(());
         }
         if let Some((_, until)) = self.outage.filter(|_| self.is_away()) {
@@ -266,7 +266,8 @@ impl Walk {
             self.object.trace.note(now, || "the sweep pokes it".to_owned());
         }
         self.object.alarm_ms = None;
-        if let Taken::Lost = self.decide(Input::Tick { due_at: Some(at(due)) })? {
+        let due_at = self.object.alarm_due_ms.map(at);
+        if let Taken::Lost = self.decide(Input::Tick { due_at })? {
             // The runtime tries again.
             (self.object.alarm_ms, self.object.alarm_lost) = (Some(now + 2_000), false);
         }
