@@ -61,8 +61,8 @@ pub fn decide_within(record: &Record, input: Input, context: &Context<'_>, budge
     let mut draft = Draft { record: record.clone(), notes: Vec::new(), refusal: None, may_begin: false };
     let deletion_accepted = matches!(&input, Input::Finished { outcome: EffectOutcome::Deleting, .. });
     let billing = if deletion_accepted { billing::Billing::Ends } else { billing::Billing::AsBefore };
-    // The order is load-bearing. First: an answer that comes when its attempt counts as lost already is not believed, whoever is first to notice
-    // (seed 1663630: what a late answer said was reserved had been given back meanwhile).
+    // The order is load-bearing. First: an answer that comes when its attempt counts as lost already is not believed,
+    // whoever is first to notice (seed 1663630: what a late answer said was reserved had been given back meanwhile).
     outcomes::expire_lost_effect(&mut draft, context);
     take(&mut draft, input, context);
     phases::settle(&mut draft, context);
