@@ -250,9 +250,5 @@ impl Plan {
 
 /// Where the figures are published.
 pub fn document() -> PathBuf {
-<<<<<<< HEAD
     paths::root().join("docs/evidence/benchmarks.md")
-=======
-    place::root().join("docs/evidence/benchmarks.md")
->>>>>>> 4ac9450 (docs: pages by kind, each short: start, use, operate, reference, design, evidence)
 }

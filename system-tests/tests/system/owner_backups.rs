@@ -198,11 +198,7 @@ fn a_copy_of_the_bucket_opens_as_the_docs_say(
             std::fs::write(copy.join(kind).join(name), object.body)?;
         }
     }
-<<<<<<< HEAD
     let docs = std::fs::read_to_string(paths::root().join("docs/operate/keys.md"))?;
-=======
-    let docs = std::fs::read_to_string(place::root().join("docs/operate/keys.md"))?;
->>>>>>> 4ac9450 (docs: pages by kind, each short: start, use, operate, reference, design, evidence)
     let sorting = docs.lines().find(|line| line.trim_start().starts_with("(cd there/data && for pack in"));
     let sorting =
         sorting.context("docs/operate/keys.md does not say how to sort packs")?.trim().replace("there/", "copy/");
