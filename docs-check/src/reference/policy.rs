@@ -79,11 +79,7 @@ fn row(variable: &Variable, field: &Field) -> String {
 
 /// A default as a person reads it, with its unit.
 fn shown(default: &Value, kind: &str) -> String {
-    let unit = match kind {
-        "Amount" => " in the provider's currency",
-        "Duration" | "Duration ×" | "bool" => "",
-        _ => "",
-    };
+    let unit = if kind == "Amount" { " in the provider's currency" } else { "" };
     match default {
         Value::Null => "none".to_owned(),
         Value::String(text) => format!("`{text}`{unit}"),
