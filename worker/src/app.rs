@@ -36,13 +36,13 @@ pub struct App {
 }
 
 impl App {
-    /// What an invocation of that name works with; it has asked for nothing yet.
+    /// What an invocation of that name works with, which has called so much already.
     ///
     /// # Errors
     /// The installation is not configured.
-    pub fn open(env: &Env, request_id: String) -> ApiResult<Self> {
+    pub fn open(env: &Env, request_id: String, calls: Calls) -> ApiResult<Self> {
         let config = Config::from_env(env).map_err(ApiError::internal)?;
-        Ok(Self { env: env.clone(), config, calls: Calls::default(), request_id })
+        Ok(Self { env: env.clone(), config, calls, request_id })
     }
 
     /// The control plane's clock.

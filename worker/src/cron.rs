@@ -22,6 +22,7 @@ use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
 use crate::log::{self, Level};
 use crate::random::random;
+use crate::subrequests::Calls;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
 use ebbtide_control::rate_limit::CallCost;
@@ -45,7 +46,7 @@ const LOOKS: (u32, u32) = (30, 15);
 pub async fn scheduled(env: &Env) {
     let request_id =
         random::<8>().map_or_else(|_| "cron".to_owned(), |id| format!("cron-{}", hex::encode(id)));
-    let app = match App::open(env, request_id) {
+    let app = match App::open(env, request_id, Calls::default()) {
         Ok(app) => app,
         Err(error) => return error.log(Level::Error, "the cron did not run", &[]),
     };

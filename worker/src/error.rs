@@ -113,6 +113,11 @@ impl ApiError {
         log::write(level, message, &all);
     }
 
+    /// Writes why something is left out that an answer can do without.
+    pub fn log_left_out(&self, what: &str, request_id: &str) {
+        self.log(Level::Warn, &format!("{what} left out"), &[("request.id", request_id)]);
+    }
+
     /// Headers of the answer.
     pub fn headers(&self) -> &[(&'static str, String)] {
         &self.headers

@@ -33,6 +33,10 @@ pub struct Trouble(pub String);
 
 impl From<ApiError> for Trouble {
     fn from(error: ApiError) -> Self {
+        // The report is for people; what only the log may know is written there.
+        if error.logged_cause().is_some() {
+            error.log(Level::Warn, "a turn of the sweep met an error", &[]);
+        }
         Self(error.message().to_owned())
     }
 }
@@ -167,7 +171,14 @@ impl<'a> Sweeper<'a> {
         let asked = match answer {
             Ok(Some(fate)) => Asked::Known(fate),
             Ok(None) => Asked::Unknown,
-            Err(error) => return Err(format!("its workspace does not answer: {}", error.message())),
+            Err(error) => {
+                error.log(
+                    Level::Warn,
+                    "a workspace does not answer the sweep",
+                    &[("workspace.id", id.as_str())],
+                );
+                return Err(format!("its workspace does not answer: {}", error.message()));
+            }
         };
         self.asked.insert(id.clone(), asked.clone());
         Ok(asked)
@@ -212,7 +223,10 @@ impl<'a> Sweeper<'a> {
         }
         match self.app.workspace(tenant, id).ask::<Value>(call).await {
             Ok(_) => "its workspace was told".to_owned(),
-            Err(error) => format!("its workspace could not be told: {}", error.message()),
+            Err(error) => {
+                error.log(Level::Warn, "a workspace could not be told", &[("workspace.id", id.as_str())]);
+                format!("its workspace could not be told: {}", error.message())
+            }
         }
     }
 

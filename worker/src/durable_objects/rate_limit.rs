@@ -7,7 +7,7 @@
 
 use crate::clock;
 use crate::error::{ApiError, ApiResult};
-use crate::log::{self, Level};
+use crate::log::Level;
 use crate::subrequests::{Binding, Calls};
 use ebbtide_api::{Duration, ErrorCode, Timestamp};
 use ebbtide_control::http::HttpResponse;
@@ -138,9 +138,7 @@ pub async fn ask(env: &Env, calls: &Calls, need: CallCost) -> Result<Permit, Ret
             Ok(pass)
         }
         Err(error) => {
-            let cause = error.logged_cause().unwrap_or_default();
-            let fields = [("error", error.message()), ("cause", cause)];
-            log::write(Level::Warn, "the provider gate does not answer", &fields);
+            error.log(Level::Warn, "the provider gate does not answer", &[]);
             if need.urgency == Urgency::End {
                 return Ok(pass);
             }
@@ -165,8 +163,7 @@ pub async fn tell(env: &Env, calls: &Calls) {
         return;
     }
     if let Err(error) = converse(env, calls, None).await {
-        let fields = [("error", error.message()), ("cause", error.logged_cause().unwrap_or_default())];
-        log::write(Level::Warn, "the provider gate was not told", &fields);
+        error.log(Level::Warn, "the provider gate was not told", &[]);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::actor::Actor;
 use crate::app::App;
 use crate::d1::KeyRow;
 use crate::error::{ApiError, ApiResult};
-use crate::log::{self, Level};
+use crate::log::Level;
 use base64::Engine;
 use ebbtide_api::keys::Scope;
 use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp};
@@ -92,7 +92,7 @@ pub async fn sign_in(app: &App, credential: &str, address: &str) -> ApiResult<Ac
             if idle.is_none_or(|idle| idle >= TOUCH_EVERY.into()) {
                 // A plan that has no rows left must not lock out whoever wants to put things to sleep.
                 if let Err(error) = index.touch_key(key.id(), now).await {
-                    log::write(Level::Warn, &format!("a key's last use was not noted: {error}"), &[]);
+                    error.log(Level::Warn, "a key's last use was not noted", &[]);
                 }
             }
             let name = format!("key:{}", key.id());

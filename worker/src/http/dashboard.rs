@@ -118,7 +118,9 @@ async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
     let page = actions::list(visit.app(), &visit.actor, cursor.as_deref()).await?;
     // An object that does not answer costs its line two figures, never the page.
     let asked = page.workspaces.iter().take(ASKED).map(|summary| visit.workspace(&summary.id));
-    let mut answers = join_all(asked).await.into_iter().map(Result::ok);
+    let is_left_out = |what| move |error: &ApiError| error.log_left_out(what, &visit.app().request_id);
+    let answers = join_all(asked).await.into_iter();
+    let mut answers = answers.map(|answer| answer.inspect_err(is_left_out("what a workspace says is")).ok());
     let entries: Vec<_> = page
         .workspaces
         .into_iter()
@@ -126,7 +128,8 @@ async fn list(visit: &Visit<'_>) -> ApiResult<Response> {
         .collect();
     let link = |cursor: &str| format!("/?{}", input::encode(&[("cursor", cursor)]));
     let here = cursor.as_deref().map_or_else(|| "/".to_owned(), link);
-    let caps = crate::workspaces::usage::caps(visit.app(), &visit.actor).await.ok();
+    let caps = crate::workspaces::usage::caps(visit.app(), &visit.actor).await;
+    let caps = caps.inspect_err(is_left_out("the caps are")).ok();
     let list = view::list(&entries, here, page.next_cursor.as_deref().map(link), visit.now())
         .with_caps(caps.as_ref());
     reply::page(200, &ListPage { shell: &visit.shell("Workspaces"), list: &list })

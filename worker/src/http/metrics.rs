@@ -40,16 +40,22 @@ struct Figures {
 /// None but what building an answer has.
 pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let app = &incoming.app;
-    let (states, cron_at) = match app.d1() {
-        Ok(index) => (index.figures(&actor.tenant).await.ok(), index.cron_at().await.ok().flatten()),
-        Err(_) => (None, None),
+    let is_left_out = |what| move |error: &ApiError| error.log_left_out(what, &app.request_id);
+    let index = app.d1().inspect_err(is_left_out("figures from the database are")).ok();
+    let (states, cron_at) = match &index {
+        Some(index) => (
+            index.figures(&actor.tenant).await.inspect_err(is_left_out("figures of workspaces are")).ok(),
+            index.cron_at().await.inspect_err(is_left_out("the time of the cron is")).ok().flatten(),
+        ),
+        None => (None, None),
     };
+    let levels = rate_limit::levels(&app.env, &app.calls).await;
     let figures = Figures {
         states,
         cron_at,
-        sweep: cron::report(app).await.ok(),
-        spending: usage::caps(app, actor).await.ok(),
-        levels: rate_limit::levels(&app.env, &app.calls).await.ok(),
+        sweep: cron::report(app).await.inspect_err(is_left_out("figures of the sweep are")).ok(),
+        spending: usage::caps(app, actor).await.inspect_err(is_left_out("figures of money are")).ok(),
+        levels: levels.inspect_err(is_left_out("figures of the rate limits are")).ok(),
     };
     let text = render(&figures, app.now());
     let builder = ResponseBuilder::new().with_header("content-type", CONTENT_TYPE);

@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
+use crate::log::Level;
 use crate::r2::bucket::{Put, Storage, tenant_key_path, workspace_key_path, workspace_secrets_path};
 use crate::random::random;
 use ebbtide_api::backups::{MasterKeyRotation, RotationFailure};
@@ -145,7 +146,10 @@ impl Keychain {
 
     /// Whether the key was wrapped anew.
     async fn rotate_one(&self, tenant: &TenantId, path: &str) -> Result<bool, String> {
-        let said = |error: ApiError| error.message().to_owned();
+        let said = |error: ApiError| {
+            error.log(Level::Warn, "a tenant's key was not wrapped anew", &[("tenant", tenant.as_str())]);
+            error.message().to_owned()
+        };
         let Some(object) = self.storage.get(path, None).await.map_err(said)? else { return Ok(false) };
         let body = object.body().ok_or("it has no content")?;
         let text = body.text().await.map_err(|error| error.to_string())?;

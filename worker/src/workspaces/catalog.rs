@@ -80,7 +80,11 @@ async fn fresh(app: &App) -> Result<Rc<Offers>, Failure> {
     sizes.retain(|size| size.architecture == Architecture::X86);
     let locations = hetzner.locations().await.outcome?;
     // Without prices one can still create: the worst case is then not shown.
-    let pricing = hetzner.pricing().await.outcome.ok();
+    let pricing = hetzner.pricing().await.outcome.inspect_err(|failure| {
+        let fields = [("request.id", app.request_id.as_str()), ("error", &failure.to_string())];
+        crate::log::write(crate::log::Level::Warn, "prices are not to be had", &fields);
+    });
+    let pricing = pricing.ok();
     let offers = Rc::new(Offers { sizes, locations, pricing });
     MEMORY.set(Memory { offers: Some((now, Rc::clone(&offers))), failed_at: None });
     Ok(offers)

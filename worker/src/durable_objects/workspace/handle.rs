@@ -5,6 +5,7 @@ use super::backups;
 use super::{Inner, now, refuse};
 use crate::durable_objects::rpc::Held;
 use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, ReceiptEnds};
+use crate::log::Level;
 use crate::subrequests::Calls;
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
@@ -153,7 +154,11 @@ async fn enrol_machine(
     };
     match enrolled {
         Ok(enrolled) => json(&enrolled),
-        Err(error) => refuse(error.code(), error.message()),
+        Err(error) => {
+            let fields = [("workspace.id", record.id.as_str())];
+            error.log(Level::Error, "a machine could not be told what it needs", &fields);
+            refuse(error.code(), error.message())
+        }
     }
 }
 

@@ -32,7 +32,10 @@ pub async fn set(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let is_looser = match index.sweep().await {
         Ok(before) => mode < before.asked,
         Err(error) if mode == SweepMode::On => return Err(error),
-        Err(_) => false,
+        Err(error) => {
+            error.log_left_out("the sweep's earlier switch is", &app.request_id);
+            false
+        }
     };
     if !is_looser {
         cron::keep_switch(app, mode).await?;

@@ -73,7 +73,9 @@ async fn show(
     refusals: &[Refusal],
     key: &str,
 ) -> ApiResult<Response> {
-    let catalog = catalog::catalog(visit.app()).await.ok();
+    let catalog = catalog::catalog(visit.app()).await;
+    let catalog =
+        catalog.inspect_err(|error| error.log_left_out("the catalog is", &visit.app().request_id)).ok();
     let quote = quote(visit, typed).await;
     let config = &visit.app().config;
     let defaults = Defaults {

@@ -125,12 +125,19 @@ impl<'a> Visit<'a> {
         let newest = EventPage::NEWEST;
         let history = actions::events(self.app(), &self.actor, id, newest, HISTORY).await?;
         // A list or a log that does not come costs its section, never the page.
+        let is_left_out = |what| move |error: &ApiError| error.log_left_out(what, &self.app().request_id);
         let backups = match view::workspace::chooses(workspace.state) {
-            true => actions::snapshots(self.app(), &self.actor, id).await.ok(),
+            true => actions::snapshots(self.app(), &self.actor, id)
+                .await
+                .inspect_err(is_left_out("backups are"))
+                .ok(),
             false => None,
         };
         let log = match view::workspace::shows_log(workspace.state) {
-            true => actions::machine_log(self.app(), &self.actor, id).await.ok(),
+            true => actions::machine_log(self.app(), &self.actor, id)
+                .await
+                .inspect_err(is_left_out("the log is"))
+                .ok(),
             false => None,
         };
         let shown = view::workspace(&workspace, &history.events, self.now());

@@ -4,7 +4,7 @@ use super::sight::Sight;
 use super::{PAGES_MAX, Repository, missing};
 use crate::durable_objects::rpc::{BackupCall, Held};
 use crate::error::{ApiError, ApiResult};
-use crate::log::{self, Level};
+use crate::log::Level;
 use crate::r2::bucket::mark;
 use crate::r2::restic_paths::{AsOf, Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
 use crate::r2::visibility::View;
@@ -108,8 +108,8 @@ impl Repository<'_> {
             return;
         }
         if let Err(error) = self.ask::<Held>(BackupCall::Crowded { objects }).await {
-            let fields = [("workspace.id", self.workspace.as_str()), ("error", error.message())];
-            log::write(Level::Warn, "nobody was told that the repository is crowded", &fields);
+            let fields = [("workspace.id", self.workspace.as_str())];
+            error.log(Level::Warn, "nobody was told that the repository is crowded", &fields);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::durable_objects::rpc::{Admitted, BackupCall, Held};
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::declared_length;
 use crate::http::response;
-use crate::log::{self, Level};
+use crate::log::Level;
 use crate::r2::bucket::{Marked, Put};
 use crate::r2::restic_paths::{Kind, Place};
 use crate::workspaces::actions::note;
@@ -103,8 +103,8 @@ impl Repository<'_> {
             // Where an upload broke off nobody knows whether it landed: the next count tells.
             let returned = self.ask::<Held>(BackupCall::Return { bytes: new.length }).await;
             if let Err(error) = returned {
-                let fields = [("workspace.id", self.workspace.as_str()), ("error", error.message())];
-                log::write(Level::Warn, "reserved bytes were not given back", &fields);
+                let fields = [("workspace.id", self.workspace.as_str())];
+                error.log(Level::Warn, "reserved bytes were not given back", &fields);
             }
         }
         match stored? {
