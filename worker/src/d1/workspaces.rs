@@ -48,6 +48,33 @@ pub struct Intent<'a> {
     pub next_deadline: Timestamp,
 }
 
+/// What the database holds of a workspace. Where it differs, there is something to write.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WorkspaceRow {
+    summary: WorkspaceSummary,
+    location: String,
+    next_deadline: Option<Timestamp>,
+    generation: u32,
+    server_id: Option<u64>,
+    backup_at: Option<Timestamp>,
+    rescue_image: Option<u64>,
+}
+
+impl WorkspaceRow {
+    /// The row of a record, looked at again after `next_deadline` where nothing is heard of it.
+    pub fn of(record: &Record, next_deadline: Option<Timestamp>) -> Self {
+        Self {
+            summary: view::people::summary(record),
+            location: record.spec.placement.location.clone(),
+            next_deadline,
+            generation: record.generation.0,
+            server_id: record.server.as_ref().map(|server| server.id),
+            backup_at: record.snapshots.first().map(|snapshot| snapshot.verified_at),
+            rescue_image: record.rescue_image,
+        }
+    }
+}
+
 /// A workspace whose alarm seems to have been missed.
 pub struct Overdue {
     /// Its id.
@@ -77,23 +104,24 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn put_record(&self, record: &Record, next_deadline: Option<Timestamp>) -> ApiResult<()> {
-        let summary = view::people::summary(record);
+        let WorkspaceRow { summary, location, next_deadline, generation, server_id, backup_at, rescue_image } =
+            WorkspaceRow::of(record, next_deadline);
         let values = [
-            text(record.id.as_str()),
+            text(summary.id.as_str()),
             text(record.tenant.as_str()),
             text(&summary.name),
             text(summary.state.as_str()),
             text(&summary.because),
             optional_text(summary.repo.as_deref()),
             text(&summary.size),
-            text(&record.spec.placement.location),
+            text(&location),
             millis(summary.created_at),
             millis(summary.since),
             next_deadline.map_or(JsValue::NULL, millis),
-            number(record.generation.0.into()),
-            record.server.as_ref().map_or(JsValue::NULL, |server| number(server.id)),
-            record.snapshots.first().map_or(JsValue::NULL, |snapshot| millis(snapshot.verified_at)),
-            record.rescue_image.map_or(JsValue::NULL, number),
+            number(generation.into()),
+            server_id.map_or(JsValue::NULL, number),
+            backup_at.map_or(JsValue::NULL, millis),
+            rescue_image.map_or(JsValue::NULL, number),
         ];
         let mut statements = vec![self.statement(UPSERT, &values)?];
         statements.extend(self.account(record)?);
@@ -233,9 +261,8 @@ pub async fn record_changed(env: &Env, record: &Record, next_deadline: Option<Ti
         Err(error) => Err(error),
     };
     if let Err(error) = written {
-        let cause = error.logged_cause().unwrap_or_default();
-        let fields = [("workspace.id", record.id.as_str()), ("error", error.message()), ("cause", cause)];
-        crate::log::write(crate::log::Level::Warn, "the index lags behind a workspace", &fields);
+        let fields = [("workspace.id", record.id.as_str())];
+        error.log(crate::log::Level::Warn, "the index lags behind a workspace", &fields);
     }
 }
 

@@ -4,6 +4,7 @@
 //! mended by the next heartbeat, the next change or the sweep. The object's own methods of the same names come first here.
 
 use super::{Inner, log, now};
+use crate::d1::WorkspaceRow;
 use crate::log::Level;
 use ebbtide_api::Timestamp;
 use ebbtide_control::driver::{Alarm, Decided, Host, Observer, Performed, Store, Stored};
@@ -85,11 +86,9 @@ impl Inner {
 /// Whether the index's row may differ from what is known now.
 fn is_news(decided: &Decided<'_>) -> bool {
     let Decided { before, next, now, alarm_at, woken, policy, .. } = decided;
-    next.state() != before.state()
+    let row = |record: &Record| WorkspaceRow::of(record, record.phase_ends_at(policy));
+    row(next) != row(before)
         || next.server != before.server
-        || next.phase_ends_at(policy) != before.phase_ends_at(policy)
-        || next.snapshots.first() != before.snapshots.first()
-        || next.rescue_image != before.rescue_image
         || (*woken && is_last_in_its_hour(*now, *alarm_at))
 }
 
