@@ -342,6 +342,9 @@ pub struct WorkspaceSummary {
     pub state: State,
     /// Why, a sentence.
     pub because: String,
+    /// Why it is awake, or what it waits for, in one line. Of a running machine it may be ten minutes old: the workspace
+    /// itself shows it as it is now.
+    pub line: String,
     /// What is cloned.
     pub repo: Option<String>,
     /// Server type.

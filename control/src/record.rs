@@ -105,6 +105,9 @@ pub struct Record {
     /// Clocks of silence do not count time before this.
     #[serde(default)]
     pub clocks_restarted_at: Option<Timestamp>,
+    /// Why its machine is awake, as lists show it. One of an earlier phase says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awake_line: Option<AwakeLine>,
     /// When the owner asked for a reboot that was not done yet. A wish of an earlier phase is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot_asked_at: Option<Timestamp>,
@@ -229,6 +232,7 @@ impl Record {
             attempts: 0,
             pause: None,
             clocks_restarted_at: None,
+            awake_line: None,
             reboot_asked_at: None,
             pending: None,
             receipt_problem: None,
@@ -298,6 +302,16 @@ impl Record {
         alive && generation == self.generation
     }
 
+    /// Why it is awake or what it waits for, in one line.
+    pub fn line(&self) -> String {
+        if let Phase::Draining { trouble: Some(trouble), .. } = &self.phase {
+            return format!("{}: {trouble}", self.because);
+        }
+        let awake =
+            self.awake_line.as_ref().filter(|kept| self.phase == Phase::Running && kept.at >= self.since);
+        awake.map_or_else(|| self.because.clone(), |kept| kept.line.clone())
+    }
+
     /// Whether its owner waits for a reboot.
     pub fn is_reboot_asked(&self) -> bool {
         self.reboot_asked_at.is_some_and(|at| at >= self.since)
@@ -343,6 +357,15 @@ impl Record {
     pub fn next_old_image(&self) -> Option<&OldImage> {
         self.old_images.iter().min_by_key(|old| (old.delete_at, old.image))
     }
+}
+
+/// Why a machine is awake, in one line, as its idle-agent said it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwakeLine {
+    /// The line.
+    pub line: String,
+    /// When it was said.
+    pub at: Timestamp,
 }
 
 impl Record {

@@ -158,6 +158,7 @@ impl Machine {
                 .then(|| "the repository wants credentials".to_owned()),
             idle: idle.then(|| "nothing happened for a while".to_owned()),
             busy: (self.ready && quiet < 60_000).then(|| "a build".to_owned()),
+            line: Some(if quiet < 60_000 { "active: a build" } else { "quiet: nothing happens" }.to_owned()),
             drain: self.phase,
             backup_trouble: (self.trouble == Trouble::CannotUpload).then(|| "storage refuses".to_owned()),
             estimate: None,

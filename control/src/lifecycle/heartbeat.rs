@@ -6,11 +6,14 @@ use super::input::Heard;
 use super::transitions::{destroy, drain_idle, ready};
 use super::{billing, receipts, repository_lock};
 use crate::backup_capacity;
-use crate::record::{DesiredState, DrainReason, Phase};
+use crate::record::{AwakeLine, DesiredState, DrainReason, Phase, Record, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
-use ebbtide_api::{ErrorCode, FailureCode, Hint, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, FailureCode, Hint, Timestamp};
+
+/// How often the line of a running workspace is written down at most.
+const LINE_EVERY: Duration = Duration::from_mins(10);
 
 /// Takes in what a machine says of itself.
 pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
@@ -63,6 +66,7 @@ fn boots(draft: &mut Draft, heard: Heard, now: Timestamp) {
 }
 
 fn runs(draft: &mut Draft, heard: &Heard, context: &Context<'_>) {
+    keep_line(&mut draft.record, heard.line.as_ref(), context.now);
     if let Some(estimate) = heard.estimate {
         warn_of_size(draft, &estimate, heard.stored_bytes.unwrap_or(0), context);
     }
@@ -74,6 +78,16 @@ fn runs(draft: &mut Draft, heard: &Heard, context: &Context<'_>) {
             }
         }
         Some(_) | None => billing::busy_again(draft, heard.busy.as_deref()),
+    }
+}
+
+/// Keeps why it is awake for lists, which ask no object. Each change is a row here and one in the database, so that there
+/// is one in `LINE_EVERY` at most: twelve rows an hour of a workspace that does ever other things.
+fn keep_line(record: &mut Record, line: Option<&String>, now: Timestamp) {
+    let Some(line) = line else { return };
+    let kept = record.awake_line.as_ref().filter(|kept| kept.at >= record.since);
+    if kept.is_none_or(|kept| kept.line != *line && now >= plus(kept.at, LINE_EVERY)) {
+        record.awake_line = Some(AwakeLine { line: line.clone(), at: now });
     }
 }
 

@@ -199,6 +199,8 @@ pub struct Heard {
     pub idle: Option<String>,
     /// Somebody or something works, or a lease holds.
     pub busy: Option<String>,
+    /// Why it is awake, in one line.
+    pub line: Option<String>,
     /// Where the drain is.
     pub drain: Option<DrainPhase>,
     /// What keeps the backup from finishing.
@@ -227,6 +229,7 @@ impl From<&Heartbeat> for Heard {
             boot_failure: heartbeat.boot_failure.as_deref().map(cut),
             idle,
             busy,
+            line: why.map(|why| format!("{}: {}", why.verdict.words(), first("nothing more is known"))),
             drain: heartbeat.drain,
             backup_trouble: heartbeat.backup_trouble.as_deref().map(cut),
             estimate: why.and_then(|why| why.keeping.as_ref()).and_then(|keeping| keeping.estimate),

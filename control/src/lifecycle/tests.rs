@@ -704,6 +704,7 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
     assert_eq!(world.record.final_snapshot, None);
 }
 
+mod awake_line;
 mod billing;
 mod keeping;
 mod rebooting;

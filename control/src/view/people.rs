@@ -94,6 +94,7 @@ pub fn summary(record: &Record) -> WorkspaceSummary {
         name: record.name.clone(),
         state: record.state(),
         because: record.because.clone(),
+        line: record.line(),
         repo: record.spec.repo.clone(),
         size: record.spec.placement.size.clone(),
         created_at: record.created_at,

@@ -113,7 +113,7 @@ fn current(entry: &Entry) -> State {
 fn because(entry: &Entry, now: Timestamp) -> Sentence {
     match &entry.full {
         Some(full) => workspace::because(full, now),
-        None => text::pieces(&sentence(&entry.summary.because), now),
+        None => text::pieces(&sentence(&entry.summary.line), now),
     }
 }
 

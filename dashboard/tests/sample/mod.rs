@@ -461,6 +461,7 @@ fn entry(workspace: Workspace) -> Entry {
         name: workspace.name.clone(),
         state: workspace.state,
         because: workspace.because.clone(),
+        line: workspace.because.clone(),
         repo: workspace.repo.clone(),
         size: workspace.size.clone(),
         created_at: workspace.created_at,

@@ -17,16 +17,17 @@ const PAGE: usize = 50;
 
 const UPSERT: &str = "INSERT INTO workspaces \
     (id, tenant, name, state, because, repo, size, location, created_at, since, next_deadline, generation, server_id, \
-    backup_at, rescue_image) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (id) DO UPDATE SET \
+    backup_at, rescue_image, line) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (id) DO UPDATE SET \
     state = excluded.state, because = excluded.because, size = excluded.size, location = excluded.location, \
     since = excluded.since, next_deadline = excluded.next_deadline, generation = excluded.generation, \
-    server_id = excluded.server_id, backup_at = excluded.backup_at, rescue_image = excluded.rescue_image \
+    server_id = excluded.server_id, backup_at = excluded.backup_at, rescue_image = excluded.rescue_image, \
+    line = excluded.line \
     WHERE excluded.since >= workspaces.since AND (workspaces.state, workspaces.because, workspaces.size, \
       workspaces.location, workspaces.since, workspaces.next_deadline, workspaces.generation, workspaces.server_id, \
-      workspaces.backup_at, workspaces.rescue_image) IS NOT (excluded.state, excluded.because, excluded.size, \
+      workspaces.backup_at, workspaces.rescue_image, workspaces.line) IS NOT (excluded.state, excluded.because, excluded.size, \
       excluded.location, excluded.since, excluded.next_deadline, excluded.generation, excluded.server_id, \
-      excluded.backup_at, excluded.rescue_image)";
+      excluded.backup_at, excluded.rescue_image, excluded.line)";
 
 /// What is written before a workspace's object is called for the first time.
 pub struct Intent<'a> {
@@ -91,6 +92,7 @@ struct SummaryRow {
     name: String,
     state: State,
     because: String,
+    line: Option<String>,
     repo: Option<String>,
     size: String,
     created_at: f64,
@@ -122,6 +124,7 @@ impl Index {
             server_id.map_or(JsValue::NULL, number),
             backup_at.map_or(JsValue::NULL, millis),
             rescue_image.map_or(JsValue::NULL, number),
+            text(&summary.line),
         ];
         let mut statements = vec![self.statement(UPSERT, &values)?];
         statements.extend(self.account(record)?);
@@ -175,7 +178,7 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn list(&self, tenant: &TenantId, cursor: Option<&Cursor>) -> ApiResult<WorkspaceList> {
-        let sql = "SELECT id, name, state, because, repo, size, created_at, since FROM workspaces \
+        let sql = "SELECT id, name, state, because, line, repo, size, created_at, since FROM workspaces \
             WHERE tenant = ?1 AND (created_at, id) < (?2, ?3) AND state <> 'deleted' \
             ORDER BY created_at DESC, id DESC LIMIT ?4";
         // Ids are a-z and 2-7: `~` is above all of them.
@@ -223,6 +226,7 @@ fn summary(row: SummaryRow) -> Option<WorkspaceSummary> {
         id: row.id.parse().ok()?,
         name: row.name,
         state: row.state,
+        line: row.line.unwrap_or_else(|| row.because.clone()),
         because: row.because,
         repo: row.repo,
         size: row.size,

@@ -43,6 +43,7 @@ test("a list has the workspace, with its state and why it is in it", async () =>
   const found = workspaces.find(({ id }) => id === workspace.id);
   assert.equal(found.name, "answers");
   assert.ok(found.because.length > 0);
+  assert.equal(found.line, found.because, "before it runs, what it waits for");
 });
 
 test("a workspace shows what was asked for", async () => {
