@@ -200,8 +200,10 @@ fn a_copy_of_the_bucket_opens_as_the_docs_say(
     }
     let docs = std::fs::read_to_string(paths::root().join("docs/operate/keys.md"))?;
     let sorting = docs.lines().find(|line| line.trim_start().starts_with("(cd there/data && for pack in"));
-    let sorting =
-        sorting.context("docs/operate/keys.md does not say how to sort packs")?.trim().replace("there/", "copy/");
+    let sorting = sorting
+        .context("docs/operate/keys.md does not say how to sort packs")?
+        .trim()
+        .replace("there/", "copy/");
     let above = copy.parent().context("no parent")?;
     ebbtide_system_tests::process::run("sh", |sh| sh.current_dir(above).args(["-ec", &sorting]))?;
     let repository = copy.to_string_lossy().into_owned();
