@@ -155,7 +155,6 @@ impl driver::Outside for Seams<'_> {
             let _second = self.perform_once(effect, record).await;
             self.note(|| format!("    {effect:?} ran twice"));
         }
-        self.object.borrow_mut().owed.take_if(|owed| owed.effect == effect);
         if effect == Effect::DeleteServer {
             self.object.borrow_mut().refused = self.outside.struck.get() > struck;
         }
@@ -198,6 +197,8 @@ impl Observer for Seams<'_> {
     fn decided(&self, decided: Decided<'_>) {
         let mut object = self.object.borrow_mut();
         object.decisions += 1;
+        let in_flight = decided.next.in_flight.as_ref().map(|flight| flight.effect);
+        object.owed.take_if(|owed| Some(owed.effect) == in_flight);
         if object.trace.lines.is_none() {
             return;
         }
