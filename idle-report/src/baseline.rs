@@ -2,7 +2,7 @@
 //! script that looks every five minutes. docs/evidence/idle.md says where each is described.
 
 use ebbtide_api::vm::VmPolicy;
-use ebbtide_idle_agent::idle::process_kinds::programs::agent_name;
+use ebbtide_idle_agent::idle::process_kinds::programs::agent_of;
 use ebbtide_idle_agent::idle::read::hook::Happened;
 use ebbtide_idle_agent::idle::trace::{Entry, Look};
 use ebbtide_idle_agent::os::clock::Moment;
@@ -118,13 +118,13 @@ impl Baseline {
         let processes = look.facts.processes.as_deref().unwrap_or_default();
         match self.rule {
             Rule::Connections => look.context.inbound.values().any(|count| *count > 0),
-            Rule::Process => processes.iter().any(|process| agent_name(process).is_some()),
+            Rule::Process => processes.iter().any(|process| agent_of(process).is_some()),
             Rule::FileTimes => self.has_file_changed(look),
             Rule::Processor => self.is_busy(at),
             Rule::Turn => !self.turns.is_empty(),
             Rule::Script => {
                 let mentions = !look.context.mention_agents.is_empty()
-                    || processes.iter().any(|process| agent_name(process).is_some());
+                    || processes.iter().any(|process| agent_of(process).is_some());
                 let connected = look.context.inbound.values().any(|count| *count > 0);
                 let logged_in = processes.iter().any(is_login);
                 let changed = look

@@ -1,15 +1,13 @@
-//! The coding agents that are recognised, in one table: to know another one, add its row here and a trace of it to
-//! `idle-report`.
+//! What tells one coding agent from another on a machine, in one table. To know another one, add it to
+//! `ebbtide_api::Agent`, its row here, and a trace of it to `idle-report`.
 //!
 //! What an agent tells its hooks is `read::hook`; what its turns mean is `judge::turns`, the same for all.
 
 use ebbtide_api::Agent;
 
-/// What is known of one coding agent.
-#[derive(Debug, PartialEq, Eq)]
-pub struct KnownAgent {
-    /// What its program is called; it names the agent in the verdict and in traces, too.
-    pub program: &'static str,
+/// What is known of one coding agent besides its name, which is also its program's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
     /// Where its transcripts grow.
     pub transcripts: Transcripts,
     /// Below the home directory, where `sessions/{pid}.json` says how a session stands.
@@ -20,7 +18,7 @@ pub struct KnownAgent {
 }
 
 /// Where transcripts grow.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transcripts {
     /// In this directory below the home directory.
     BelowHome(&'static str),
@@ -28,47 +26,23 @@ pub enum Transcripts {
     WhereStarted(&'static str),
 }
 
-/// All of them.
-pub const KNOWN_AGENTS: [KnownAgent; 6] = [
-    KnownAgent {
-        program: Agent::Claude.as_str(),
-        transcripts: Transcripts::BelowHome(".claude/projects"),
-        configuration: Some(".claude"),
-        embedded: &["ugrep", "bfs", "rg"],
-    },
-    KnownAgent {
-        program: Agent::Codex.as_str(),
-        transcripts: Transcripts::BelowHome(".codex/sessions"),
-        configuration: None,
-        embedded: &[],
-    },
-    KnownAgent {
-        program: Agent::Gemini.as_str(),
-        transcripts: Transcripts::BelowHome(".gemini/tmp"),
-        configuration: None,
-        embedded: &[],
-    },
-    KnownAgent {
-        program: Agent::Aider.as_str(),
-        transcripts: Transcripts::WhereStarted(".aider.chat.history.md"),
-        configuration: None,
-        embedded: &[],
-    },
-    KnownAgent {
-        program: Agent::OpenCode.as_str(),
-        transcripts: Transcripts::BelowHome(".local/share/opencode"),
-        configuration: None,
-        embedded: &[],
-    },
-    KnownAgent {
-        program: Agent::CursorAgent.as_str(),
-        transcripts: Transcripts::BelowHome(".cursor/projects"),
-        configuration: None,
-        embedded: &[],
-    },
-];
+/// The row of an agent.
+pub const fn profile(agent: Agent) -> Profile {
+    match agent {
+        Agent::Claude => Profile {
+            configuration: Some(".claude"),
+            embedded: &["ugrep", "bfs", "rg"],
+            ..plain(Transcripts::BelowHome(".claude/projects"))
+        },
+        Agent::Codex => plain(Transcripts::BelowHome(".codex/sessions")),
+        Agent::Gemini => plain(Transcripts::BelowHome(".gemini/tmp")),
+        Agent::Aider => plain(Transcripts::WhereStarted(".aider.chat.history.md")),
+        Agent::OpenCode => plain(Transcripts::BelowHome(".local/share/opencode")),
+        Agent::CursorAgent => plain(Transcripts::BelowHome(".cursor/projects")),
+    }
+}
 
-/// The agent whose program is called so.
-pub fn known(program: &str) -> Option<&'static KnownAgent> {
-    KNOWN_AGENTS.iter().find(|agent| agent.program == program)
+/// An agent that has transcripts, and says nothing else of itself.
+const fn plain(transcripts: Transcripts) -> Profile {
+    Profile { transcripts, configuration: None, embedded: &[] }
 }

@@ -7,7 +7,8 @@ pub mod background_watchers;
 pub mod programs;
 
 use crate::os::processes::Process;
-use programs::{agent_name, is_helper, is_shell};
+use ebbtide_api::Agent;
+use programs::{agent_of, is_helper, is_shell};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Daemons of the system under which containers run: what is in these is the workspace's, whoever its user is.
@@ -54,7 +55,7 @@ pub enum Part {
 
 /// An agent that is there, with all that it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agent {
+pub struct RunningAgent {
     /// Its process, the topmost of its own.
     pub pid: u32,
     /// When that started, in ticks.
@@ -62,7 +63,7 @@ pub struct Agent {
     /// Whose it is.
     pub uid: u32,
     /// Which agent.
-    pub name: &'static str,
+    pub name: Agent,
     /// Whether it used processor time or storage as one does that works.
     pub works: bool,
     /// Whether all that shows it is storage traffic and a little processor time of its own processes: one that is parked
@@ -78,7 +79,7 @@ pub struct Agent {
     pub children: Vec<Child>,
 }
 
-impl Agent {
+impl RunningAgent {
     /// What it started, shells left out: process ids and starts.
     pub fn programs(&self) -> impl Iterator<Item = (u32, u64)> {
         self.children.iter().filter(|child| !child.is_shell).map(|child| (child.pid, child.started))
@@ -103,8 +104,8 @@ pub struct Child {
 }
 
 /// The agents among these processes, with what belongs to each; none of them is known to work.
-pub fn agents_among(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Agent> {
-    if processes.iter().all(|process| agent_name(process).is_none()) {
+pub fn agents_among(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<RunningAgent> {
+    if processes.iter().all(|process| agent_of(process).is_none()) {
         return Vec::new();
     }
     agents(processes, &classify(processes, servers, user), servers, &BTreeSet::new())
@@ -141,22 +142,24 @@ pub fn agents(
     kinds: &[Kind],
     servers: &BTreeSet<u32>,
     watchers: &BTreeSet<u32>,
-) -> Vec<Agent> {
+) -> Vec<RunningAgent> {
     let by_pid: BTreeMap<u32, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
     let is_top = |process: &Process, kind: &Kind| *kind == Kind::Agent(process.pid, Part::Own);
     let tops = processes.iter().zip(kinds).filter(|(process, kind)| is_top(process, kind));
-    let mut agents: Vec<Agent> = tops
-        .map(|(process, _)| Agent {
-            pid: process.pid,
-            started: process.started,
-            uid: process.uid,
-            name: agent_name(process).unwrap_or("agent"),
-            works: false,
-            only_stirs: false,
-            is_lasting: false,
-            uses: String::new(),
-            own: Vec::new(),
-            children: Vec::new(),
+    let mut agents: Vec<RunningAgent> = tops
+        .filter_map(|(process, _)| {
+            Some(RunningAgent {
+                pid: process.pid,
+                started: process.started,
+                uid: process.uid,
+                name: agent_of(process)?,
+                works: false,
+                only_stirs: false,
+                is_lasting: false,
+                uses: String::new(),
+                own: Vec::new(),
+                children: Vec::new(),
+            })
         })
         .collect();
     if agents.is_empty() {
@@ -166,7 +169,7 @@ pub fn agents(
     let mut serving = BTreeSet::new();
     for server in servers {
         let mut pid = *server;
-        while let Some(process) = by_pid.get(&pid).filter(|process| agent_name(process).is_none()) {
+        while let Some(process) = by_pid.get(&pid).filter(|process| agent_of(process).is_none()) {
             if !serving.insert(pid) || process.parent <= 1 {
                 break;
             }
@@ -196,7 +199,7 @@ pub fn agents(
 /// The nearest of itself and its ancestors that is a server or an agent says what a process is.
 pub fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32>) -> Vec<Kind> {
     let by_pid: BTreeMap<u32, Named<'_>> =
-        processes.iter().map(|process| (process.pid, (process, agent_name(process)))).collect();
+        processes.iter().map(|process| (process.pid, (process, agent_of(process)))).collect();
     let kind_of = |process: &Process| {
         let mut current = process;
         let mut below = None;
@@ -216,7 +219,7 @@ pub fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32
                     Some(_) => Part::Command,
                 };
                 // The topmost of several nested ones (a shim and its program) stands for all.
-                return Kind::Agent(topmost_agent(current, name, &by_pid), part);
+                return Kind::Agent(topmost_agent(current, *name, &by_pid), part);
             }
             let runs_containers = CONTAINERS.contains(&current.comm.as_str());
             // Who has a terminal below a server that has none works in a terminal that it serves: sshd, an editor's, CloudCLI.
@@ -255,9 +258,9 @@ pub fn classify(processes: &[Process], servers: &BTreeSet<u32>, user: Option<u32
 }
 
 /// A process, and which agent it is.
-type Named<'a> = (&'a Process, Option<&'static str>);
+type Named<'a> = (&'a Process, Option<Agent>);
 
-fn topmost_agent(process: &Process, name: &str, by_pid: &BTreeMap<u32, Named<'_>>) -> u32 {
+fn topmost_agent(process: &Process, name: Agent, by_pid: &BTreeMap<u32, Named<'_>>) -> u32 {
     let mut top = process;
     while let Some((parent, _)) =
         by_pid.get(&top.parent).filter(|(parent, other)| parent.pid < top.pid && *other == Some(name))

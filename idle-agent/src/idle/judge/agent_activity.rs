@@ -2,7 +2,7 @@
 //! Pure. What cannot be read is no change.
 
 use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
-use crate::idle::process_kinds::{Agent, Child};
+use crate::idle::process_kinds::{Child, RunningAgent};
 use std::collections::BTreeMap;
 
 /// Less than this between two looks is a ping: one of a TLS connection has 39 bytes, two have 78.
@@ -75,7 +75,11 @@ pub struct ActivityTracker {
 
 impl ActivityTracker {
     /// Says how each agent looks from outside. One that nobody looked at shows nothing readable.
-    pub fn compare(&mut self, agents: &[Agent], observations: &[AgentObservation]) -> Vec<AgentActivity> {
+    pub fn compare(
+        &mut self,
+        agents: &[RunningAgent],
+        observations: &[AgentObservation],
+    ) -> Vec<AgentActivity> {
         let mut after = BTreeMap::new();
         let mut activity = Vec::with_capacity(agents.len());
         for agent in agents {
@@ -97,7 +101,7 @@ impl ActivityTracker {
             activity.push(AgentActivity {
                 pid: agent.pid,
                 started: agent.started,
-                name: agent.name.to_owned(),
+                name: agent.name.as_str().to_owned(),
                 works: agent.works,
                 only_stirs: agent.only_stirs,
                 is_lasting: agent.is_lasting,
@@ -138,11 +142,11 @@ impl ActivityTracker {
 /// What agents may have left behind, which is asked whether it watches files: in a turn everything counts. Where reports say
 /// one thing and the session file another, the file is believed here; it costs no more than a few reads.
 pub fn left_behind(
-    agents: &[Agent],
+    agents: &[RunningAgent],
     observations: &[AgentObservation],
     is_in_turn: impl Fn((u32, u64)) -> bool,
 ) -> Vec<(u32, u64)> {
-    let is_left = |agent: &&Agent| {
+    let is_left = |agent: &&RunningAgent| {
         let key = (agent.pid, agent.started);
         let status = observations
             .iter()
@@ -150,7 +154,7 @@ pub fn left_behind(
             .and_then(|observation| observation.status);
         !is_in_turn(key) || matches!(status, Some(SessionStatus::Idle | SessionStatus::Shell))
     };
-    agents.iter().filter(is_left).flat_map(Agent::programs).collect()
+    agents.iter().filter(is_left).flat_map(RunningAgent::programs).collect()
 }
 
 /// What moves on connections since the look before, and whether an answer is still waited for. Over HTTP/2 the receipt of
@@ -180,12 +184,12 @@ fn connection(sockets: &Sockets, before: Option<&Sockets>, waits: &mut bool) -> 
 mod tests {
     use super::*;
 
-    fn agent() -> Agent {
-        Agent {
+    fn agent() -> RunningAgent {
+        RunningAgent {
             pid: 20,
             started: 7,
             uid: 1000,
-            name: "codex",
+            name: ebbtide_api::Agent::Codex,
             works: false,
             only_stirs: false,
             is_lasting: false,

@@ -7,7 +7,7 @@
 
 mod moving_average;
 
-use crate::idle::process_kinds::{Agent, Kind, Part, Place, agents, classify};
+use crate::idle::process_kinds::{Kind, Part, Place, RunningAgent, agents, classify};
 use crate::os::processes::Process;
 use moving_average::{MovingAverage, Usage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +62,7 @@ pub struct Progress {
     /// What may be work and may be nobody's.
     pub may_work: Option<String>,
     /// Agents that are there, working or parked.
-    pub agents: Vec<Agent>,
+    pub agents: Vec<RunningAgent>,
 }
 
 /// The sample before, to take differences from.
@@ -165,7 +165,7 @@ impl Sampler {
     }
 
     /// Whether each agent works, only repaints, or has left something that lasts.
-    fn judge_agents(&mut self, agents: &mut [Agent], used: &Used) {
+    fn judge_agents(&mut self, agents: &mut [RunningAgent], used: &Used) {
         let (before, before_started) = (std::mem::take(&mut self.agents), std::mem::take(&mut self.started));
         let before_parts = std::mem::take(&mut self.parts);
         for agent in agents {

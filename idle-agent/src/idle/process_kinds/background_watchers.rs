@@ -5,7 +5,7 @@
 //! may wait for one file. So a watcher is only what also says, by its arguments or its name, that it goes on for ever; and a
 //! whole command only where everything below it is a watcher or a server, or does nothing but start and pass on.
 
-use super::programs::{agent_name, is_shell, is_starter, says_it_watches};
+use super::programs::{agent_of, is_shell, is_starter, says_it_watches};
 use crate::os::processes::Process;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +65,7 @@ impl Table<'_> {
         depth: usize,
         members: &mut BTreeSet<u32>,
     ) -> Option<Stays> {
-        if agent_name(process).is_some() {
+        if agent_of(process).is_some() {
             return None;
         }
         members.insert(process.pid);

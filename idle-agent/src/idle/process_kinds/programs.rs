@@ -1,8 +1,9 @@
 //! What programs are, by their names and arguments: agents (`idle::agents`), what these start to talk to, shells. Pure but for the ancestors
 //! of one process, which are read.
 
-use crate::idle::agents::{KNOWN_AGENTS, known};
+use crate::idle::agents::profile;
 use crate::os::processes::{self, Process};
+use ebbtide_api::Agent;
 use std::path::Path;
 
 /// Programs that run another program's script.
@@ -60,10 +61,10 @@ pub fn is_shell(process: &Process) -> bool {
 /// The agent that a process belongs to by its ancestors: process id and start of the topmost of the agent's own. One that
 /// another agent put in the place of its shell is not that other one.
 pub fn agent_above(proc: &Path, pid: u32) -> Option<(u32, u64)> {
-    let (mut pid, mut found): (u32, Option<(&str, u32, u64)>) = (pid, None);
+    let (mut pid, mut found): (u32, Option<(Agent, u32, u64)>) = (pid, None);
     for _ in 0..32 {
         let process = processes::read_one(proc, pid)?;
-        match (agent_name(&process), found) {
+        match (agent_of(&process), found) {
             (Some(name), None) => found = Some((name, process.pid, process.started)),
             (Some(name), Some((other, ..))) if name == other => {
                 found = Some((name, process.pid, process.started));
@@ -133,12 +134,12 @@ fn script(process: &Process) -> Option<&str> {
 
 /// Which agent a process is, by its name and arguments. Its name must be an agent's exactly: CloudCLI's server has
 /// "claude" in its path only.
-pub fn agent_name(process: &Process) -> Option<&'static str> {
-    let named = |stem: &str| known(stem).map(|agent| agent.program);
+pub fn agent_of(process: &Process) -> Option<Agent> {
+    let named = Agent::parse;
     let agent = |name: &str| named(stem(name));
     let first = process.arguments.first().map_or("", |first| stem(first));
     let comm = stem(&process.comm);
-    if KNOWN_AGENTS.iter().any(|agent| agent.embedded.contains(&first)) {
+    if Agent::ALL.iter().any(|agent| profile(*agent).embedded.contains(&first)) {
         return None;
     }
     if let Some(name) = named(comm).or_else(|| named(first)) {
@@ -182,15 +183,15 @@ mod tests {
 
     #[test]
     fn every_known_agent_is_recognised_by_its_name_its_path_and_its_script() {
-        for agent in &KNOWN_AGENTS {
-            let name = agent.program;
+        for agent in Agent::ALL {
+            let name = agent.as_str();
             let (path, script) = (format!("/usr/bin/{name}"), format!("/opt/{name}.js"));
             for process in [
                 program(name, &[]),
                 program("other", &[&path, "--resume"]),
                 program("node", &["node", "--no-warnings", &script]),
             ] {
-                assert_eq!(agent_name(&process), Some(name), "{process:?}");
+                assert_eq!(agent_of(&process), Some(*agent), "{process:?}");
             }
         }
     }
@@ -203,7 +204,7 @@ mod tests {
             program("claude", &["rg", "--json"]),
             program("bash", &["bash", "claude"]),
         ] {
-            assert_eq!(agent_name(&process), None, "{process:?}");
+            assert_eq!(agent_of(&process), None, "{process:?}");
         }
     }
 }

@@ -2,9 +2,9 @@
 //! small files only; never what is in a transcript, and nothing where no agent is there. `judge::agent_activity`
 //! compares.
 
-use crate::idle::agents::{Transcripts, known};
+use crate::idle::agents::{Transcripts, profile};
 use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
-use crate::idle::process_kinds::Agent;
+use crate::idle::process_kinds::RunningAgent;
 use crate::ports::diag::{Connection, Diag};
 use rustix::fs::OFlags;
 use serde::Deserialize;
@@ -28,7 +28,7 @@ const STATUS_BYTES: u64 = 64 << 10;
 
 /// Looks at all agents, and at the connections of `jobs`. `home` says where a user's files are, `transcript` where a session's are known to be.
 pub fn look<'a>(
-    agents: &[Agent],
+    agents: &[RunningAgent],
     jobs: &[(u32, u64)],
     home: impl Fn(u32) -> Option<PathBuf>,
     transcript: impl Fn((u32, u64)) -> Option<&'a Path>,
@@ -37,7 +37,7 @@ pub fn look<'a>(
         return Vec::new();
     }
     let connections = connections();
-    let observation = |agent: &Agent| {
+    let observation = |agent: &RunningAgent| {
         let process = (agent.pid, agent.started);
         let own = connections.as_ref().and_then(|all| of_processes(Path::new("/proc"), &agent.own, all));
         let (home, told) = (home(agent.uid), transcript(process));
@@ -111,17 +111,14 @@ fn sum(own: &[Connection]) -> Sockets {
 }
 
 /// Where an agent's transcripts grow.
-fn places(agent: &Agent, home: Option<&Path>, told: Option<&Path>) -> Vec<PathBuf> {
+fn places(agent: &RunningAgent, home: Option<&Path>, told: Option<&Path>) -> Vec<PathBuf> {
     if let Some(transcript) = told {
         // Sub-agents write below a directory of the session's name.
         return vec![transcript.to_owned(), transcript.with_extension("")];
     }
-    match known(agent.name).map(|agent| &agent.transcripts) {
-        Some(Transcripts::BelowHome(path)) => home.map(|home| home.join(path)).into_iter().collect(),
-        Some(Transcripts::WhereStarted(file)) => {
-            vec![PathBuf::from(format!("/proc/{}/cwd/{file}", agent.pid))]
-        }
-        None => Vec::new(),
+    match profile(agent.name).transcripts {
+        Transcripts::BelowHome(path) => home.map(|home| home.join(path)).into_iter().collect(),
+        Transcripts::WhereStarted(file) => vec![PathBuf::from(format!("/proc/{}/cwd/{file}", agent.pid))],
     }
 }
 
@@ -183,8 +180,8 @@ struct StatusFile {
 }
 
 /// What Claude Code says of the session of a process. The file of an earlier process with the same id does not count.
-fn status(agent: &Agent, home: Option<&Path>, told: Option<&Path>) -> Option<SessionStatus> {
-    let usual = known(agent.name)?.configuration?;
+fn status(agent: &RunningAgent, home: Option<&Path>, told: Option<&Path>) -> Option<SessionStatus> {
+    let usual = profile(agent.name).configuration?;
     // `{configuration}/projects/{directory}/{session}.jsonl`
     let configuration = told.and_then(|path| path.ancestors().nth(3)).map(Path::to_owned);
     let configuration = configuration.or_else(|| home.map(|home| home.join(usual)))?;
@@ -226,12 +223,12 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    fn agent(name: &'static str) -> Agent {
-        Agent {
+    fn agent(name: &'static str) -> RunningAgent {
+        RunningAgent {
             pid: std::process::id(),
             started: 7,
             uid: 0,
-            name,
+            name: ebbtide_api::Agent::parse(name).unwrap(),
             works: false,
             only_stirs: false,
             is_lasting: false,

@@ -7,8 +7,9 @@
 use super::{Look, TraceContext, redacted_names};
 use crate::cloudcli::sessions::SessionList;
 use crate::idle::facts::{AgentObservation, Facts, Marks, SessionStatus, Sockets};
-use crate::idle::process_kinds::programs::{agent_name, is_helper, is_starter, says_it_watches};
+use crate::idle::process_kinds::programs::{agent_of, is_helper, is_starter, says_it_watches};
 use crate::os::processes::Process;
+use ebbtide_api::Agent;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,15 +153,15 @@ impl Frame {
 
 impl Row {
     fn new(process: &Process) -> Self {
-        let agent = agent_name(process);
+        let agent = agent_of(process);
         Self {
             parent: process.parent,
-            comm: redacted_names::kept(&process.comm, agent),
+            comm: redacted_names::kept(&process.comm, agent.map(Agent::as_str)),
             uid: process.uid,
             has_terminal: process.has_terminal,
             ticks: process.ticks,
             storage_bytes: process.storage_bytes,
-            agent: agent.map(str::to_owned),
+            agent: agent.map(|agent| agent.as_str().to_owned()),
             is_helper: is_helper(process),
             is_watcher: says_it_watches(process),
             is_starter: is_starter(process),

@@ -2,10 +2,10 @@
 //! outside, command lines that name an agent. With these a trace can be judged in other ways than ours.
 
 use super::TraceContext;
-use crate::idle::agents::KNOWN_AGENTS;
 use crate::os::clock::Moment;
 use crate::os::processes::Process;
 use crate::ports::diag::Diag;
+use ebbtide_api::Agent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn places(home: Option<&Path>) -> Vec<PathBuf> {
 }
 
 fn mention_agents(processes: &[Process]) -> Vec<u32> {
-    let names_one = |text: &String| KNOWN_AGENTS.iter().any(|agent| text.contains(agent.program));
+    let names_one = |text: &String| Agent::ALL.iter().any(|agent| text.contains(agent.as_str()));
     let found = processes.iter().filter(|process| process.arguments.iter().any(names_one));
     found.map(|process| process.pid).collect()
 }

@@ -1,8 +1,9 @@
 //! Scenes of a machine, ten seconds apart.
 
 use super::*;
-use crate::idle::process_kinds::programs::{agent_above, agent_name, is_helper};
+use crate::idle::process_kinds::programs::{agent_above, agent_of, is_helper};
 use crate::idle::process_kinds::{Child, agents_among, of_workspace, terminal_jobs};
+use ebbtide_api::Agent;
 
 const USER: u32 = 1000;
 const TEN_SECONDS: Duration = Duration::from_secs(10);
@@ -70,14 +71,14 @@ fn agents_are_known_by_their_exact_name_however_they_are_started() {
         ("grep -r codex .", None),
         ("tail -f claude", None),
     ] {
-        assert_eq!(agent_name(&process(5, 1, command)), expected, "{command}");
+        assert_eq!(agent_of(&process(5, 1, command)).map(Agent::as_str), expected, "{command}");
     }
 }
 
 #[test]
 fn what_an_agents_own_program_does_in_the_place_of_grep_is_a_command_and_no_second_agent() {
     let grep = Process { comm: "claude".into(), ..process(31, 30, "ugrep -m1 done") };
-    assert_eq!(agent_name(&grep), None);
+    assert_eq!(agent_of(&grep), None);
     let scene = [process(20, 10, "claude"), process(30, 20, "bash -c x"), grep];
     let agents = agents_among(&scene, &BTreeSet::new(), Some(USER));
     assert_eq!((agents.len(), agents[0].children.len()), (1, 2));
@@ -254,7 +255,7 @@ fn agents_are_listed_once_however_many_processes_they_have() {
         Sampler::default().sample(&scene, &BTreeSet::new(), &BTreeSet::new(), Some(USER), TEN_SECONDS);
     assert_eq!(progress.agents.len(), 1);
     let agent = &progress.agents[0];
-    assert_eq!((agent.pid, agent.name, agent.own.as_slice()), (20, "claude", [20, 21].as_slice()));
+    assert_eq!((agent.pid, agent.name.as_str(), agent.own.as_slice()), (20, "claude", [20, 21].as_slice()));
     assert_eq!(
         agent.children,
         [Child {
@@ -312,7 +313,8 @@ fn a_report_belongs_to_the_agent_above_the_hook_that_brings_it() {
 fn an_agent_that_another_one_put_in_the_place_of_its_shell_is_not_that_other_one() {
     let scene = [process(20, 9, "codex"), process(30, 20, "node /usr/bin/claude"), process(31, 30, "claude")];
     let agents = agents_among(&scene, &BTreeSet::new(), Some(USER));
-    let shown: Vec<_> = agents.iter().map(|agent| (agent.pid, agent.name, agent.own.len())).collect();
+    let shown: Vec<_> =
+        agents.iter().map(|agent| (agent.pid, agent.name.as_str(), agent.own.len())).collect();
     assert_eq!(shown, [(20, "codex", 1), (30, "claude", 2)]);
     let proc = tempfile::tempdir().unwrap();
     for one in &scene {
