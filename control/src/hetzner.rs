@@ -15,7 +15,6 @@ mod page;
 mod power;
 mod primary_ips;
 mod servers;
-mod ssh_keys;
 mod wire;
 
 pub use actions::{Action, ActionError, ActionStatus};
@@ -31,7 +30,6 @@ pub use page::{PER_PAGE, Page};
 pub use power::{PowerAction, PowerOutcome};
 pub use primary_ips::{DeletePrimaryIp, PrimaryIp};
 pub use servers::{DeleteServer, Server, ServerStatus, UpdateLabels};
-pub use ssh_keys::{EnsureSshKey, SshKey};
 pub use wire::{ActionId, FirewallId, ImageId, Labels, Price, PrimaryIpId, ServerId, SshKeyId};
 
 use crate::http::{Http, HttpError, HttpRequest, HttpResponse, Method};

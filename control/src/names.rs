@@ -54,12 +54,6 @@ pub fn server_name(workspace: &WorkspaceId, generation: Generation) -> String {
     format!("ebb-{workspace}-{generation}")
 }
 
-/// Reads [`server_name`] back; `None` for everybody else's servers.
-pub fn parse_server_name(name: &str) -> Option<(WorkspaceId, Generation)> {
-    let (workspace, generation) = name.strip_prefix("ebb-")?.split_once('-')?;
-    Some((workspace.parse().ok()?, parse_generation(generation)?))
-}
-
 /// The labels of a server or image. The tenant and the installation have to be usable as label values
 /// ([`is_label_value`]).
 pub fn labels(
@@ -115,11 +109,6 @@ pub fn install_comment_prefix(install: &str) -> String {
     format!("ebbtide {install} ")
 }
 
-/// How the comments of all records of a workspace start.
-pub fn workspace_comment_prefix(install: &str, workspace: &WorkspaceId) -> String {
-    format!("ebbtide {install} {workspace} ")
-}
-
 /// Reads [`record_comment`] back; `None` for everybody else's records.
 pub fn parse_comment(comment: &str) -> Option<RecordOwner> {
     let mut words = comment.split(' ');
@@ -138,11 +127,6 @@ pub fn parse_comment(comment: &str) -> Option<RecordOwner> {
 /// Host name of a workspace: `{name}-{id}.{zone}`.
 pub fn workspace_host(name: &str, workspace: &WorkspaceId, zone: &str) -> String {
     format!("{name}-{workspace}.{zone}")
-}
-
-/// The wildcard for the ports of a workspace: `*.{name}-{id}.{zone}`.
-pub fn ports_wildcard(name: &str, workspace: &WorkspaceId, zone: &str) -> String {
-    format!("*.{}", workspace_host(name, workspace, zone))
 }
 
 /// Host name of a port: `{port}.{name}-{id}.{zone}`.

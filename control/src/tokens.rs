@@ -211,7 +211,7 @@ impl TokenKeys {
         self.verify("enrol", token, now, expiry)
     }
 
-    /// Makes a token for a visitor of one workspace and port.
+    /// Makes a token for a visitor of one workspace and port. Only the machine checks it: the idle-agent's `access::token`.
     ///
     /// # Errors
     /// It cannot be signed.
@@ -222,27 +222,6 @@ impl TokenKeys {
         life: SignedDuration,
     ) -> Result<Issued, TokenError> {
         self.issue("access", claims, now, life)
-    }
-
-    /// Checks a visitor's token for one workspace and port.
-    ///
-    /// # Errors
-    /// It is not a live access token of this installation for them.
-    pub fn verify_access(
-        &self,
-        token: &str,
-        workspace: &WorkspaceId,
-        port: Option<u16>,
-        now: Timestamp,
-    ) -> Result<AccessClaims, TokenError> {
-        let claims: AccessClaims = self.verify("access", token, now, Expiry::Enforced)?;
-        if claims.workspace != *workspace {
-            return Err(TokenError::OtherWorkspace);
-        }
-        if claims.port != port {
-            return Err(TokenError::WrongAudience);
-        }
-        Ok(claims)
     }
 
     /// Makes a token for the dashboard's session cookie.

@@ -74,11 +74,6 @@ impl<H: Http> Hetzner<H> {
         self.all::<Servers>("/servers", &[("label_selector", label_selector), ("sort", "id:asc")]).await
     }
 
-    /// All servers with that name: one at most, since names are unique in a project.
-    pub async fn find_servers_by_name(&self, name: &str) -> Answer<Vec<Server>> {
-        self.all::<Servers>("/servers", &[("name", name)]).await
-    }
-
     /// One page (from 1) of the servers that match a label selector, oldest id first.
     pub async fn list_servers(&self, label_selector: &str, page: u32) -> Answer<Page<Server>> {
         self.page::<Servers>("/servers", &[("label_selector", label_selector), ("sort", "id:asc")], page)

@@ -303,14 +303,6 @@ fn a_server_from_the_future_is_still_read() {
 }
 
 #[test]
-fn a_server_is_found_by_its_name() {
-    let script = Script::new([json(200, fixture!("servers.page2"))]);
-    let servers = finish(client(&script).find_servers_by_name("ebb-k3v7q2mzab-4")).outcome.unwrap();
-    assert_eq!(servers[0].status, ServerStatus::Off);
-    assert_eq!(script.lines(), ["GET /servers?name=ebb-k3v7q2mzab-4&page=1&per_page=50"]);
-}
-
-#[test]
 fn deleting_a_server_that_is_gone_is_done_and_a_locked_one_is_later() {
     let outcome = delete(200, fixture!("action.running")).unwrap();
     assert!(matches!(outcome, DeleteServer::Deleting(Some(Action { id: ActionId(1), .. }))));
@@ -455,31 +447,6 @@ fn the_catalog_is_read() {
         ("ipv4", "tx23")
     );
     assert_eq!(pricing.primary_ips[0].prices[0].location, "tide1");
-}
-
-#[test]
-fn an_ssh_key_is_found_created_or_named_as_taken() {
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA ebbtide";
-    let ensure = |script: &Script, key: &str| {
-        let labels = Labels::from([("ebbtide-install".to_owned(), "home".to_owned())]);
-        finish(client(script).ensure_ssh_key("ebbtide-home", key, &labels)).outcome
-    };
-    let script = Script::new([json(200, fixture!("ssh_keys"))]);
-    let found = ensure(&script, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA another comment\n");
-    assert!(matches!(found, Ok(EnsureSshKey::Found(SshKey { id: SshKeyId(55), .. }))));
-
-    let script = Script::new([json(200, fixture!("ssh_keys.empty")), json(201, fixture!("ssh_key.answer"))]);
-    assert!(matches!(ensure(&script, KEY), Ok(EnsureSshKey::Created(SshKey { id: SshKeyId(55), .. }))));
-    assert_eq!(script.lines(), ["GET /ssh_keys?page=1&per_page=50", "POST /ssh_keys"]);
-    assert_eq!(script.body(1), serde_json::from_str::<Value>(fixture!("ssh_key.request")).unwrap());
-
-    let script = Script::new([json(200, fixture!("ssh_keys"))]);
-    assert!(matches!(ensure(&script, "ssh-ed25519 AAAAother"), Ok(EnsureSshKey::NameTaken(_))));
-    let script = Script::new([json(200, fixture!("ssh_keys.empty")), json(422, fixture!("error.invalid"))]);
-    assert!(matches!(ensure(&script, "nonsense"), Ok(EnsureSshKey::Invalid(_))));
-    let script =
-        Script::new([json(200, fixture!("ssh_keys.empty")), json(409, fixture!("error.name_taken"))]);
-    assert_eq!(ensure(&script, KEY).unwrap_err().retry(), Retry::Later);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Access tokens: EdDSA JWTs of the control plane, good for one workspace and one port, and short-lived.
+//!
+//! This is the one place that checks them; the control plane only signs. The format is pinned on both sides by the same
+//! token, in the tests here and in those of `control::tokens`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::WorkspaceId;
 use jwt_simple::prelude::{
-    Duration, Ed25519PublicKey, EdDSAPublicKeyLike as _, Token, UnixTimeStamp, VerificationOptions,
+    Clock, Duration, Ed25519PublicKey, EdDSAPublicKeyLike as _, Token, UnixTimeStamp, VerificationOptions,
 };
 use std::collections::{BTreeMap, HashSet};
 
@@ -61,10 +64,21 @@ impl Keys {
     /// # Errors
     /// [`Invalid`].
     pub fn check(&self, token: &str, workspace: &WorkspaceId, port: u16) -> Result<u64, Invalid> {
+        self.check_at(token, workspace, port, Clock::now_since_epoch())
+    }
+
+    fn check_at(
+        &self,
+        token: &str,
+        workspace: &WorkspaceId,
+        port: u16,
+        now: UnixTimeStamp,
+    ) -> Result<u64, Invalid> {
         let metadata = Token::decode_metadata(token).map_err(|_| Invalid::Unknown)?;
         let key = metadata.key_id().and_then(|id| self.by_id.get(id)).ok_or(Invalid::Unknown)?;
         let options = VerificationOptions {
             allowed_audiences: Some(HashSet::from([AUDIENCE.to_owned()])),
+            artificial_time: Some(now),
             time_tolerance: Some(Duration::from_secs(TOLERANCE_SECS)),
             max_token_length: Some(4096),
             ..VerificationOptions::default()
@@ -81,7 +95,6 @@ impl Keys {
         }
         // A token that never expires is none of ours.
         let expires: UnixTimeStamp = claims.expires_at.ok_or(Invalid::Unknown)?;
-        let now = jwt_simple::prelude::Clock::now_since_epoch();
         Ok(expires.as_secs().saturating_sub(now.as_secs()))
     }
 }
@@ -89,7 +102,7 @@ impl Keys {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use jwt_simple::prelude::{Claims, Clock, Ed25519KeyPair, EdDSAKeyPairLike as _};
+    use jwt_simple::prelude::{Claims, Ed25519KeyPair, EdDSAKeyPairLike as _};
 
     pub fn pair() -> Ed25519KeyPair {
         Ed25519KeyPair::generate().with_key_id("k1")
@@ -113,6 +126,19 @@ pub mod tests {
         claims.invalid_before = None;
         claims.expires_at = Some(Duration::from_secs(u64::try_from(now + good_for).unwrap()));
         pair.sign(claims).unwrap()
+    }
+
+    #[test]
+    fn the_token_that_the_control_plane_signs_opens_its_port_until_thirty_seconds_after_its_end() {
+        // Computed once with Python's `cryptography` 48; `control::tokens` makes the same.
+        const KEY: &str = "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=";
+        const TOKEN: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6InQxIiwidHlwIjoiSldUIn0.eyJpYXQiOjE4MDAwMDAwMDAsImV4cCI6MTgwMDAwMDMwMCwiaXNzIjoiaG9tZSIsImF1ZCI6ImFjY2VzcyIsIndvcmtzcGFjZSI6ImszdjdxMm16YWIiLCJwb3J0IjozMDAwLCJsZXZlbCI6Im93bmVyIn0.fzcN1y40GyZ2tub5AdylkTTbVL6D4DbDuBDPIHP8L7EWsMEefPm-ayOrom_f0ETguzOjgB28fWwwkIGEqlDqBA";
+        let keys = Keys::new(&BTreeMap::from([("t1".to_owned(), KEY.to_owned())]));
+        let workspace: WorkspaceId = "k3v7q2mzab".parse().unwrap();
+        let at =
+            |secs: u64| keys.check_at(TOKEN, &workspace, 3000, Duration::from_secs(1_800_000_000 + secs));
+        assert_eq!((at(1), at(300), at(330)), (Ok(299), Ok(0), Ok(0)));
+        assert_eq!(at(331), Err(Invalid::Expired));
     }
 
     #[test]
