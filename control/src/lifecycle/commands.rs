@@ -244,7 +244,8 @@ fn change(
         let least = Duration::from_secs(if live { u64::try_from(awake).unwrap_or(0) } else { 0 });
         let lifetime = lifetime.max(least);
         draft.record.spec.lifetime = lifetime;
-        draft.record.labels_stale = draft.record.server.is_some();
+        // The server may exist and not be known yet: it bears the end as it was when it was asked for (seed 600617118).
+        draft.record.labels_stale = draft.record.phase.may_have_machine();
         draft.record.held_until = None;
         draft.record.warnings_given = 0;
         draft.record.worst_case = worst_case.or(draft.record.worst_case.take());

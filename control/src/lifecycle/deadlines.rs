@@ -101,7 +101,7 @@ pub(super) fn tick(draft: &mut Draft, due_at: Option<Timestamp>, context: &Conte
         let before = draft.record.hard_end_at(context.policy);
         draft.record.clocks_restarted_at = Some(context.now);
         // The label ends the machine where nobody else does: it must not be earlier than we are.
-        if draft.record.hard_end_at(context.policy) > before && draft.record.server.is_some() {
+        if draft.record.hard_end_at(context.policy) > before && draft.record.phase.may_have_machine() {
             draft.record.labels_stale = true;
         }
         if let Phase::Booting { progress_at, .. } = &mut draft.record.phase {

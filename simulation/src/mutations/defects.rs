@@ -157,7 +157,7 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "an extension leaves the label's end as it was",
         file: "lifecycle/commands.rs",
-        old: "draft.record.labels_stale = draft.record.server.is_some();",
+        old: "draft.record.labels_stale = draft.record.phase.may_have_machine();",
         new: "draft.record.labels_stale = false;",
         caught_by: Test("lifecycle::tests::a_longer_lifetime_moves_the_end_and_rewrites_the_label"),
     },
