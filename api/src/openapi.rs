@@ -44,7 +44,7 @@ pub fn document(version: &str, operations: &[&Operation]) -> Result<String, serd
         "info": {
             "title": crate::PRODUCT.name,
             "version": version,
-            "description": "AI coding workspaces that end themselves.",
+            "description": "Cloud machines for coding agents, which back themselves up and go away when the work is done.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],

@@ -162,7 +162,7 @@ impl Judge {
                     *alone = Alone::default();
                 }
                 // What polls looks like work: each of these alone holds the machine within a bound, and in all between two
-                // activities of another kind ("What counts" in docs/idle.md).
+                // activities of another kind (docs/reference/idle.md).
                 let may_work = seen.may_work.clone();
                 let may_work =
                     may_work.filter(|_| is_within(&mut alone.servers_ms, counted, policy.background_secs));

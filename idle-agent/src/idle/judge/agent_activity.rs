@@ -10,8 +10,8 @@ const CONTENT_BYTES: u64 = 100;
 /// From here on what goes out is a question to a model: it carries all that was said before.
 const QUESTION_BYTES: u64 = 1000;
 /// From here on it is an answer whatever comes after: what Codex hears at its prompt, minutes apart, has 111 bytes. Less
-/// counts only with more beside it (`turns`): a Codex at its prompt was kept without end before ("How well it judges" in
-/// docs/idle.md).
+/// counts only with more beside it (`turns`): a Codex at its prompt was kept without end before (section "How well it judges" of
+/// docs/reference/idle.md).
 const ANSWER_BYTES: u64 = 1000;
 
 /// What an agent looks like from outside.

@@ -13,7 +13,7 @@ use moving_average::{MovingAverage, Usage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-// The shares and rates are those of the table "What counts" in docs/idle.md; what the traces showed that moved them
+// The shares and rates are those of the table in docs/reference/idle.md; what the traces showed that moved them
 // stands beside each, and in "How well it judges" there. A change shows in `scripts/idle-report`.
 
 /// Share of one core, in percent, that an agent's processes use while it works. A parked one repaints with 1-2 %.

@@ -5,7 +5,7 @@ use crate::os::clock::Moment;
 use std::time::Duration;
 
 /// A reading may cost one part in so many of the time until the next, 0.025 % of a core: the whole watch was
-/// measured at 0.12 % ("What it does not see" in docs/idle.md).
+/// measured at 0.12 % ("What watching costs" in docs/evidence/idle.md).
 const SHARE: u32 = 4000;
 /// The longest between two readings, whatever they cost.
 const LONGEST: Duration = Duration::from_secs(60);
