@@ -108,7 +108,8 @@ pub struct Record {
     /// Why its machine is awake, as lists show it. One of an earlier phase says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awake_line: Option<AwakeLine>,
-    /// When the owner asked for a reboot that was not done yet. A wish of an earlier phase is none.
+    /// When the owner asked for a reboot that was not done yet. Whatever ends the wish forgets it: the reboot, the end of
+    /// its time, and every move but falling silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot_asked_at: Option<Timestamp>,
     /// The receipt that is being checked.
@@ -314,7 +315,7 @@ impl Record {
 
     /// Whether its owner waits for a reboot.
     pub fn is_reboot_asked(&self) -> bool {
-        self.reboot_asked_at.is_some_and(|at| at >= self.since)
+        self.reboot_asked_at.is_some()
     }
 
     /// When the lifetime of the current machine ends.

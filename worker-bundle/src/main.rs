@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     bind(&arguments.module, &work)?;
     std::fs::write(work.join("entry.js"), ENTRY).context("writing the entry")?;
     bundle(&arguments.esbuild, &work)?;
-    // Nobody ever sees half a bundle: a wrangler that runs meanwhile loads the old one or the new one.
+    // A bundle is put in place whole: a wrangler that runs meanwhile never loads half of one.
     let done = arguments.into.with_extension("done");
     empty(&done)?;
     let script = std::fs::read_to_string(work.join("bundle.js")).context("reading the bundle")?;

@@ -173,7 +173,8 @@ fn check_at(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
     let watched = record.phase == Phase::Running
         && record.desired == DesiredState::Awake
         && (caps.day.is_some() || caps.month.is_some());
-    let last = record.money.checked_at.unwrap_or(record.since);
+    // Not since the last change of state: reboots in a row would put the check off without end.
+    let last = record.money.checked_at.unwrap_or(record.woke_at);
     watched.then(|| plus(last, context.policy.spend_check))
 }
 

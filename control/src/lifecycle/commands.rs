@@ -21,7 +21,8 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Sleep => sleep(draft),
         Command::Wake { snapshot } => wake(draft, snapshot),
         Command::Retry => retry(draft),
-        Command::Relabel => draft.record.labels_stale = draft.record.server.is_some(),
+        // Never taken back here: they may be due for a server whose creation is under way.
+        Command::Relabel => draft.record.labels_stale |= draft.record.server.is_some(),
         Command::Quote(quote) => draft.record.money.next = Some(quote),
         Command::Delete => delete(draft),
         Command::Discard => draft.record.desired = DesiredState::Discarded,
@@ -169,6 +170,11 @@ fn reboot(draft: &mut Draft, context: &Context<'_>) {
         draft.refuse(ErrorCode::WrongState, why_not);
     } else if !draft.record.is_reboot_asked() {
         draft.record.reboot_asked_at = Some(context.now);
+        if let Phase::Silent { status, ask_at, .. } = &mut draft.record.phase {
+            // What Hetzner said some time ago may be over: one that is off is switched on, one that runs is reset.
+            *status = None;
+            *ask_at = context.now;
+        }
         draft.note("its owner has it rebooted: what runs in it ends, its files stay");
     }
 }

@@ -47,7 +47,9 @@ fn learn(draft: &mut Draft, effect: Effect, outcome: EffectOutcome, context: &Co
         Effect::UpdateLabels => update_labels(draft, outcome, context),
         Effect::FindServer => find_server(draft, outcome, context),
         Effect::AskServer => ask_server(draft, outcome, context),
-        Effect::Reboot => gone_or_done(draft, outcome, context, |draft| rebooted(draft, context)),
+        Effect::Reboot => {
+            gone_or_done(draft, outcome, context, |draft| rebooted(draft, Reset::Done, context))
+        }
         Effect::PowerOff => {
             gone_or_done(draft, outcome, context, |draft| rescue_step(draft, RescueStep::TakeImage))
         }
@@ -256,8 +258,19 @@ pub(super) fn later(
     {
         *maybe_created = true;
     }
+    if effect == Effect::UpdateLabels {
+        // A version that forgot them when their writing began may have begun it.
+        draft.record.labels_stale = true;
+    }
     if effect == Effect::Reboot && landed {
+        if draft.record.is_reboot_asked() {
+            // Not again: the machine may be back, and its owner at work in it. They see what came of it and may ask anew.
+            return rebooted(draft, Reset::Perhaps, context);
+        }
         receipts::void_last_backup(&mut draft.record);
+    }
+    if is_reboot_given_up(draft, &waiting_for, context) && effect == Effect::Reboot {
+        return;
     }
     let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
     let earliest = plus(context.now, context.policy.backoff(failures));
@@ -269,8 +282,29 @@ pub(super) fn later(
     draft.record.pause = Some(Pause { until, failures, waiting_for });
 }
 
+/// Lets go of an owner's wish that could not be met in time: while it waits, nothing else is done for the machine.
+fn is_reboot_given_up(draft: &mut Draft, waiting_for: &str, context: &Context<'_>) -> bool {
+    let asked_at = draft.record.reboot_asked_at;
+    let over = asked_at.is_some_and(|at| context.now >= plus(at, context.policy.reboot_grace));
+    if over {
+        draft.record.reboot_asked_at = None;
+        draft.record.pause = None;
+        draft.note(format!("it was not rebooted, for its time is over: it waited for {waiting_for}"));
+    }
+    over
+}
+
+/// What is known of a reset.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reset {
+    /// The provider says that it is done.
+    Done,
+    /// Its answer was lost: it may be done.
+    Perhaps,
+}
+
 /// Silence begins to count anew with a reboot; no other time is prolonged by one.
-fn rebooted(draft: &mut Draft, context: &Context<'_>) {
+fn rebooted(draft: &mut Draft, reset: Reset, context: &Context<'_>) {
     let now = context.now;
     receipts::void_last_backup(&mut draft.record);
     let is_asked = draft.record.is_reboot_asked();
@@ -278,13 +312,24 @@ fn rebooted(draft: &mut Draft, context: &Context<'_>) {
     if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
         *rebooted_at = Some(now);
         *ask_at = plus(now, context.policy.reboot_grace);
-        draft.note(if is_asked {
-            "it was rebooted, as its owner asked, and may come back"
-        } else {
-            "the machine was dead to the provider too and has been rebooted once"
+        draft.record.pause = None;
+        draft.note(match (is_asked, reset) {
+            (true, Reset::Done) => "it was rebooted, as its owner asked, and may come back",
+            (true, Reset::Perhaps) => {
+                "Hetzner was told to reboot it, as its owner asked, and did not say whether it did"
+            }
+            (false, Reset::Done | Reset::Perhaps) => {
+                "the machine was dead to the provider too and has been rebooted once"
+            }
         });
     } else if is_asked && draft.record.phase == Phase::Running {
-        rebooted_as_asked(draft, now);
+        let because = match reset {
+            Reset::Done => "it was rebooted, as its owner asked, and is coming back",
+            Reset::Perhaps => {
+                "Hetzner was told to reboot it, as its owner asked, and did not say whether it did"
+            }
+        };
+        rebooted_as_asked(draft, because, now);
     }
 }
 

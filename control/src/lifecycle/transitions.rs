@@ -120,6 +120,10 @@ fn enter_after(
         return false;
     }
     change(draft);
+    // A machine that falls silent may hang: then its owner's wish for a reboot is worth most. Any other move ends it.
+    if !matches!((&draft.record.phase, &phase), (Phase::Running, Phase::Silent { draining: None, .. })) {
+        draft.record.reboot_asked_at = None;
+    }
     if let Some(image) = draft.record.salvage_image_id {
         because = format!("salvaging the rescue image {image}: {because}");
     }
@@ -185,8 +189,8 @@ pub(super) fn fall_silent(draft: &mut Draft, draining: Option<DrainReason>, cont
 }
 
 /// A running machine was reset at its owner's word: its time to be heard of begins anew.
-pub(super) fn rebooted_as_asked(draft: &mut Draft, now: Timestamp) -> bool {
-    enter(draft, Phase::Running, "it was rebooted, as its owner asked, and is coming back", now)
+pub(super) fn rebooted_as_asked(draft: &mut Draft, because: &str, now: Timestamp) -> bool {
+    enter(draft, Phase::Running, because, now)
 }
 
 /// The machine is heard again, and goes on where it was.

@@ -334,7 +334,7 @@ fn credential(door: &Door, request: &Request, workspace: &WorkspaceId, port: u16
     Err(match worst {
         None => Refusal::SignInNeeded,
         Some(Invalid::Unknown | Invalid::Expired) => Refusal::SignInAgain,
-        Some(Invalid::ContainerListeners) => Refusal::NotYours,
+        Some(Invalid::OtherPlace) => Refusal::NotYours,
     })
 }
 

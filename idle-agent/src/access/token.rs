@@ -33,7 +33,7 @@ pub enum Invalid {
     /// It was one.
     Expired,
     /// One of ours, for another workspace or port.
-    ContainerListeners,
+    OtherPlace,
 }
 
 /// The keys by which tokens are checked.
@@ -91,7 +91,7 @@ impl Keys {
         })?;
         let scope = claims.custom;
         if scope.workspace != workspace.as_str() || scope.port != Some(port) {
-            return Err(Invalid::ContainerListeners);
+            return Err(Invalid::OtherPlace);
         }
         // A token that never expires is none of ours.
         let expires: UnixTimeStamp = claims.expires_at.ok_or(Invalid::Unknown)?;
@@ -157,9 +157,9 @@ pub mod tests {
             "within the tolerance"
         );
         let refused = [
-            (token(&ours, "k3v7q2mzab", Some(3001), "access", 60), Invalid::ContainerListeners),
-            (token(&ours, "k3v7q2mzab", None, "access", 60), Invalid::ContainerListeners),
-            (token(&ours, "aaaaaaaaaa", Some(3000), "access", 60), Invalid::ContainerListeners),
+            (token(&ours, "k3v7q2mzab", Some(3001), "access", 60), Invalid::OtherPlace),
+            (token(&ours, "k3v7q2mzab", None, "access", 60), Invalid::OtherPlace),
+            (token(&ours, "aaaaaaaaaa", Some(3000), "access", 60), Invalid::OtherPlace),
             (token(&ours, "k3v7q2mzab", Some(3000), "access", -40), Invalid::Expired),
             (token(&ours, "k3v7q2mzab", Some(3000), "vm", 60), Invalid::Unknown),
             (token(&theirs, "k3v7q2mzab", Some(3000), "access", 60), Invalid::Unknown),

@@ -74,6 +74,14 @@ impl WorkspaceRow {
             rescue_image: record.rescue_image,
         }
     }
+
+    /// The same without its sentences.
+    #[must_use]
+    pub fn wordless(mut self) -> Self {
+        self.summary.because.clear();
+        self.summary.line.clear();
+        self
+    }
 }
 
 /// A workspace whose alarm seems to have been missed.

@@ -92,25 +92,69 @@ fn a_silent_machine_is_reset_at_its_owners_word_without_a_look_at_the_others() {
     world.alone();
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
     assert_eq!(asked(&mut world), None);
+    // What Hetzner said before may be over: one that is off by now is switched on, not reset.
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
     world.ends(Effect::Reboot, EffectOutcome::Done).state(State::Silent);
     world.now = 240;
     world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
     assert_eq!(world.effect, None);
 }
 
+fn later(maybe_landed: bool) -> EffectOutcome {
+    EffectOutcome::Later { waiting_for: "the server to be unlocked".into(), maybe_landed, not_before: None }
+}
+
 #[test]
-fn a_reset_that_fails_is_tried_again_and_one_whose_wish_is_over_is_not() {
+fn a_reset_that_was_refused_is_tried_again_and_one_whose_wish_is_over_is_not() {
     let mut world = World::running();
     asked(&mut world);
-    let later = EffectOutcome::Later { waiting_for: "it".into(), maybe_landed: true, not_before: None };
-    world.ends(Effect::Reboot, later.clone());
+    world.ends(Effect::Reboot, later(false));
     world.now = 65;
     world.hear(Heard { ready: true, ..Heard::default() });
     assert!(matches!(world.effect, Some((_, Effect::Reboot))), "{:?}", world.effect);
     world.ask(Command::Sleep).state(State::Draining);
-    world.ends(Effect::Reboot, later);
+    world.ends(Effect::Reboot, later(false));
     world.at(90).ask(Command::Wake { snapshot: None }).state(State::Running);
     assert_eq!(world.effect, None, "the wish was of the time before the drain");
+}
+
+#[test]
+fn a_reset_that_may_have_happened_is_not_repeated_on_a_machine_that_may_be_back() {
+    let mut world = World::running();
+    asked(&mut world);
+    world.ends(Effect::Reboot, later(true)).state(State::Running);
+    assert!(!world.record.is_reboot_asked());
+    world.now = 120;
+    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    assert_eq!(world.effect, None);
+    assert!(world.notes.iter().any(|note| note.contains("did not say whether it did")), "{:?}", world.notes);
+}
+
+#[test]
+fn a_reset_that_cannot_be_had_is_given_up_and_the_machine_is_looked_after_again() {
+    let mut world = World::running();
+    asked(&mut world);
+    for _ in 0..40 {
+        let Some((_, Effect::Reboot)) = world.effect else { break };
+        world.ends(Effect::Reboot, later(false));
+        world.now += 60;
+        world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    }
+    assert!(!world.record.is_reboot_asked());
+    assert_eq!(world.record.pause, None);
+    assert!(world.notes.iter().any(|note| note.starts_with("it was not rebooted")), "{:?}", world.notes);
+}
+
+#[test]
+fn a_machine_that_falls_silent_before_it_could_be_reset_is_reset_then() {
+    let mut world = World::running();
+    asked(&mut world);
+    world.ends(Effect::Reboot, later(false));
+    world.at(200).state(State::Silent);
+    assert!(world.record.is_reboot_asked());
+    world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
+    world.ends(Effect::Reboot, EffectOutcome::Done).state(State::Silent);
+    assert!(!world.record.is_reboot_asked());
 }
 
 #[test]

@@ -58,6 +58,9 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         Call::Ask { commands } => ask(inner, commands).await,
         Call::Terms => json(&ReservationRequest::of(&record, now())),
         Call::Enrol { enrol, proof } => enrol_machine(inner, &record, enrol, proof).await,
+        Call::Heartbeat { .. } if !inner.may_speak() => {
+            refuse(ErrorCode::RateLimited, "this machine sends more heartbeats than it needs to")
+        }
         Call::Heartbeat { generation, heartbeat } => match inner.heartbeat(generation, *heartbeat).await? {
             Some(instruction) => json(&instruction),
             None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),

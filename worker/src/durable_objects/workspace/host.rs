@@ -83,10 +83,15 @@ impl Inner {
     }
 }
 
-/// Whether the index's row may differ from what is known now.
+/// Whether the index's row may differ from what is known now. Sentences alone are news as often as the kept line is and no
+/// more: a machine can change them with each heartbeat, and rows are what every workspace of an account shares.
 fn is_news(decided: &Decided<'_>) -> bool {
     let Decided { before, next, now, alarm_at, woken, policy, .. } = decided;
-    let row = |record: &Record| WorkspaceRow::of(record, record.phase_ends_at(policy));
+    let may_word_anew = next.since != before.since || next.awake_line != before.awake_line;
+    let row = |record: &Record| {
+        let row = WorkspaceRow::of(record, record.phase_ends_at(policy));
+        if may_word_anew { row } else { row.wordless() }
+    };
     row(next) != row(before)
         || next.server != before.server
         || (*woken && is_last_in_its_hour(*now, *alarm_at))

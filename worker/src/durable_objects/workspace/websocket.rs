@@ -99,7 +99,7 @@ pub(super) async fn message(
 
 impl Inner {
     /// Counts a message of the machine, as far as memory reaches.
-    fn may_speak(&self) -> bool {
+    pub(super) fn may_speak(&self) -> bool {
         let minute = now().as_second() / 60;
         let (counted, messages) = self.spoken.get();
         let messages = if counted == minute { messages.saturating_add(1) } else { 1 };
