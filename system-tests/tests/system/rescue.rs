@@ -127,7 +127,10 @@ fn work_of_a_machine_that_was_cut_off_for_good_comes_back_with_the_same_bytes() 
         ensure!(failure.code == FailureCode::Rescued, "{failure:?}");
         let image = end.rescue_image.clone().context("the image is not shown")?;
         ensure!(images_of(stack, &id)? == [image.id], "{image:?}");
-        ensure!(image.expires_at.is_some_and(|at| failure.message.contains(&at.to_string())), "{failure:?}");
+        ensure!(
+            image.expires_at.is_some_and(|at| failure.message.contains(&ebbtide_api::text::time(at))),
+            "{failure:?}"
+        );
         nothing_bills(stack, &id)?;
 
         lifetime(stack, &id, "1h")?;
