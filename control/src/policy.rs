@@ -39,7 +39,7 @@ pub struct Policy {
     pub silence_after: Duration,
     /// How often the provider is asked about a silent machine.
     pub silence_question: Duration,
-    /// How long a machine may take to come back from the one reboot that silence allows.
+    /// How long a machine may take to come back from a reboot, and how long its owner's wish for one is tried.
     pub reboot_grace: Duration,
     /// How long a silent machine is kept at least, within its latest end.
     pub silence_budget: Duration,
