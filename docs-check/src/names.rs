@@ -54,8 +54,8 @@ pub fn missing_paths(page: &Page, root: &Path) -> Vec<String> {
     missing.map(|path| format!("{}: no such path: {path}", page.path)).collect()
 }
 
-/// Directories that are not there in a fresh clone.
-const MADE: &[&str] = &["target/", "node_modules/", "worker/build/"];
+/// Directories that are not there in a fresh clone, and Git's own, whose files come from each machine's template.
+const NOT_IN_A_CLONE: &[&str] = &[".git/", "target/", "node_modules/", "worker/build/"];
 
 fn is_in_tree(path: &str, root: &Path) -> bool {
     match path.split_once('/') {
@@ -63,7 +63,7 @@ fn is_in_tree(path: &str, root: &Path) -> bool {
             let is_plain = rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
             is_plain
                 && !matches!(first, "" | "." | "..")
-                && !MADE.iter().any(|made| path.starts_with(made))
+                && !NOT_IN_A_CLONE.iter().any(|made| path.starts_with(made))
                 && root.join(first).is_dir()
         }
         None => false,
@@ -159,7 +159,7 @@ mod tests {
     fn paths_are_looked_for_from_the_root() {
         let page = Page::parse(
             "docs/x.md",
-            "`api/src/{lib,none}.rs`, `scripts/nothing --x`, `target/x`, `data/x`, `api/src`",
+            "`api/src/{lib,none}.rs`, `scripts/nothing --x`, `target/x`, `.git/info/x`, `data/x`, `api/src`",
         );
         let missing = missing_paths(&page, &crate::root());
         assert_eq!(
