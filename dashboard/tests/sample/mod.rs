@@ -157,7 +157,12 @@ fn running() -> Workspace {
             Port { port: 5432, process: "postgres".into(), http: false, url: None },
         ],
         why: Some(why()),
-        last_backup: asleep().last_backup,
+        last_backup: asleep().last_backup.map(|older| SnapshotSummary {
+            snapshot: "c27a51e8d03b".into(),
+            verified_at: at("14:20:51"),
+            generation: Generation(1),
+            ..older
+        }),
         holds: vec![Hold { id: "h1".into(), reason: "long test run".into(), ends_at: at("15:12:00") }],
         ..booting()
     }
@@ -365,11 +370,11 @@ fn events(state: State) -> Vec<Event> {
             ("14:29:12", State::Booting, "the machine has enrolled"),
         ],
         State::Running | State::Silent | State::Rescuing => lived(&[
-            ("13:04:41", State::Running, backed_up),
             ("14:12:00", State::Running, "held until 2026-11-21T15:12:00.823Z: long test run"),
+            ("14:20:51", State::Running, backed_up),
         ]),
         State::Draining => lived(&[
-            ("13:04:41", State::Running, backed_up),
+            ("14:20:51", State::Running, backed_up),
             ("14:29:31", State::Draining, "nothing has happened for 30m"),
         ]),
         State::Destroying | State::Asleep | State::Deleted => lived(&[
