@@ -95,6 +95,7 @@ impl Loop {
         };
         let seen = self.watch.see(&listeners, Moment::now());
         // Asked before the owner is looked for: the answer is what somebody waits for.
+        let mut news = seen.news;
         for listener in &seen.ask {
             let (listener, answers) = (*listener, answers.clone());
             let asked = spawn("probe", move || {
@@ -102,10 +103,10 @@ impl Loop {
                 let _ = answers.send((listener, probe::ask(listener.reachable(), PATIENCE)));
             });
             if let Err(error) = asked {
-                tracing::warn!(%error, "cannot ask a port");
+                tracing::warn!(%error, "cannot ask a port; it is asked again");
+                news |= self.watch.answered(&listener, Answer::Nothing, Moment::now());
             }
         }
-        let mut news = seen.news;
         if !seen.seek.is_empty() {
             let inodes: Vec<u64> = seen.seek.iter().map(|listener| listener.inode).collect();
             let mut owners = owner::find(Path::new("/proc"), &inodes);

@@ -59,11 +59,16 @@ impl Boot {
     fn run_within(&self, limit: Duration, order: &Order) -> Result<serde_json::Value, BackupProcessError> {
         let (done, over) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
-            scope.spawn(move || {
+            let watch = move || {
                 if over.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
                     self.backup_processes.stop();
                 }
-            });
+            };
+            // Nothing would end it in time otherwise, and a boot waits for it.
+            let watched = std::thread::Builder::new().name("tidy".to_owned()).spawn_scoped(scope, watch);
+            watched.map_err(|error| {
+                BackupProcessError::Vanished(format!("nobody to watch its time: {error}"))
+            })?;
             let result = self.backup_processes.run(order, &mut |news| match news {
                 News::Progress(_) => {
                     self.status.update(crate::control_plane::status::Urgency::Soon, |facts| {

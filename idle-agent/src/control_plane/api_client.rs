@@ -44,12 +44,15 @@ pub enum CallError {
     /// No answer.
     #[error("the control plane cannot be reached: {0}")]
     Unreachable(String),
+    /// Nothing was sent: again later.
+    #[error("the control plane was not asked: {0}")]
+    NotMade(String),
 }
 
 impl CallError {
     /// Whether the same call may succeed later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Troubled(_) | Self::Unreachable(_))
+        matches!(self, Self::Troubled(_) | Self::Unreachable(_) | Self::NotMade(_))
     }
 }
 

@@ -1,10 +1,11 @@
-//! What takes long, in threads of its own: backups and the delivery of receipts. Each ends in an event.
+//! What takes long, in threads of its own: backups and the delivery of receipts. Each ends in an event, also where the
+//! system refuses the thread or the job breaks off: who waits for it tries again, and would wait for ever otherwise.
 
 use super::{Event, receipt_parts};
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::status::{Status, Urgency};
 use crate::os::mutex::{lock, spawn};
-use crate::sleep::backup_process::{BackupProcesses, News, Order, receipt, remarks};
+use crate::sleep::backup_process::{BackupProcessError, BackupProcesses, News, Order, receipt, remarks};
 use ebbtide_api::vm::{DeliverReceipt, Receipt, ReceiptAnswer, ReceiptStatus};
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -18,6 +19,8 @@ use std::time::Duration;
 /// where it names many packs.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 const CHECKS: usize = 60;
+/// Why a job has no end of its own.
+const NOT_RUN: &str = "the system had no thread for it, or it broke off";
 /// Packs that are checked between two questions, at the least.
 const CHECKED: usize = 15;
 
@@ -61,7 +64,8 @@ impl Jobs {
         let number = self.number;
         let (backup_processes, status, include) =
             (Arc::clone(&self.backup_processes), Arc::clone(&self.status), self.include.clone());
-        self.run("backup", move || {
+        let failed = move || Event::BackedUp(number, Err(BackupProcessError::Vanished(NOT_RUN.to_owned())));
+        self.run("backup", failed, move || {
             let result = backup_processes.run(&Order::Run { include }, &mut |news| tell(&status, news));
             status.update(Urgency::Now, |facts| facts.backup = None);
             if let Ok(result) = &result {
@@ -75,13 +79,17 @@ impl Jobs {
     /// Looks at what a backup would hold; what changed since then counts as new.
     pub fn survey(&self, since: Option<i64>) {
         let (backup_processes, include) = (Arc::clone(&self.backup_processes), self.include.clone());
-        self.run("survey", move || {
-            let found = backup_processes.survey(&include, since);
-            if let Err(error) = &found {
-                tracing::warn!(%error, "no estimate of the next backup");
-            }
-            Event::SurveyEnded(found.ok())
-        });
+        self.run(
+            "survey",
+            || Event::SurveyEnded(None),
+            move || {
+                let found = backup_processes.survey(&include, since);
+                if let Err(error) = &found {
+                    tracing::warn!(%error, "no estimate of the next backup");
+                }
+                Event::SurveyEnded(found.ok())
+            },
+        );
     }
 
     /// Ends the backup that runs.
@@ -93,7 +101,8 @@ impl Jobs {
     pub fn deliver_last(&self, receipt: Box<Receipt>) {
         let desk = self.desk();
         self.deliveries.fetch_add(1, Ordering::SeqCst);
-        self.run("deliver", move || Event::Answered(desk.deliver("/v1/vm/drained", &receipt)));
+        let failed = || Event::Answered(Err(CallError::NotMade(NOT_RUN.to_owned())));
+        self.run("deliver", failed, move || Event::Answered(desk.deliver("/v1/vm/drained", &receipt)));
     }
 
     /// Delivers a receipt while work goes on, until the control plane has checked it.
@@ -101,7 +110,9 @@ impl Jobs {
         let desk = self.desk();
         let deliveries = Arc::clone(&self.deliveries);
         let mine = deliveries.fetch_add(1, Ordering::SeqCst) + 1;
-        self.run("deliver", move || {
+        let same = receipt.clone();
+        let failed = move || Event::Delivered(same, asked, Err(CallError::NotMade(NOT_RUN.to_owned())));
+        self.run("deliver", failed, move || {
             let mut answer = desk.deliver("/v1/vm/receipts", &receipt);
             for _ in 0..CHECKS + receipt.packs_new.len() / CHECKED {
                 let again = match &answer {
@@ -140,14 +151,49 @@ impl Jobs {
         }
     }
 
-    fn run(&self, name: &str, job: impl FnOnce() -> Event + Send + 'static) {
-        let events = self.events.clone();
-        let started = spawn(name, move || {
-            // The loop is gone only when the whole agent ends.
-            let _ = events.send(job());
-        });
-        if let Err(error) = started {
-            tracing::error!(%error, name, "cannot start a thread");
+    fn run(
+        &self,
+        name: &str,
+        failed: impl FnOnce() -> Event + Send + 'static,
+        job: impl FnOnce() -> Event + Send + 'static,
+    ) {
+        let ending = Ending { events: self.events.clone(), failed: Some(Box::new(failed)) };
+        run(|body| spawn(name, body), ending, name, job);
+    }
+}
+
+/// Runs a job in a thread that `start` starts; `ending` sees to it that it ends in an event.
+fn run(
+    start: impl FnOnce(Box<dyn FnOnce() + Send>) -> std::io::Result<()>,
+    ending: Ending,
+    name: &str,
+    job: impl FnOnce() -> Event + Send + 'static,
+) {
+    // A thread that is refused drops what it was to run, and the ending with it.
+    let started = start(Box::new(move || ending.with(job())));
+    if let Err(error) = started {
+        tracing::error!(%error, name, "cannot start a thread; it is tried again");
+    }
+}
+
+/// Says how a job ended, exactly once: where it is dropped without having been told, the job has failed.
+struct Ending {
+    events: Sender<Event>,
+    failed: Option<Box<dyn FnOnce() -> Event + Send>>,
+}
+
+impl Ending {
+    fn with(mut self, event: Event) {
+        self.failed = None;
+        // The loop is gone only when the whole agent ends.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(failed) = self.failed.take() {
+            let _ = self.events.send(failed());
         }
     }
 }
@@ -209,5 +255,36 @@ fn tell(status: &Status, news: News) {
             facts.backup = Some(progress);
         }),
         News::Trouble(text) => status.log(&format!("backup: {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_job_ends_in_one_event_whether_it_runs_is_refused_its_thread_or_breaks_off() {
+        type Start = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>;
+        let starts: [(Start, bool, bool); 3] = [
+            (|body| spawn("t", body), false, true),
+            (|_| Err(std::io::ErrorKind::WouldBlock.into()), false, false),
+            (|body| spawn("t", body), true, false),
+        ];
+        for (start, breaks, well) in starts {
+            let (events, heard) = channel();
+            let failed: Box<dyn FnOnce() -> Event + Send> = Box::new(|| Event::SurveyEnded(None));
+            let ending = Ending { events, failed: Some(failed) };
+            run(start, ending, "t", move || {
+                assert!(!breaks, "as the test wants it");
+                Event::Fenced
+            });
+            let event = heard.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert_eq!(matches!(event, Event::Fenced), well, "{event:?}");
+            assert!(
+                heard.recv_timeout(Duration::from_secs(60)).is_err(),
+                "one event, and nobody holds the line"
+            );
+        }
     }
 }
