@@ -15,7 +15,7 @@ use crate::control_plane::status::{Status, Urgency};
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::sleep::backup_process::BackupProcesses;
-use crate::sleep::freezer::Freezer;
+use crate::sleep::freezer;
 use ebbtide_api::vm::{BootPlan, NamedSecret, StepAction};
 use ebbtide_api::workspace::StepState;
 use record::Record;
@@ -151,7 +151,7 @@ impl Boot {
             );
             // A frozen terminal does not answer, and nothing of the user's may start beside it.
             let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })
-                && Freezer::new(&self.places.state).is_frozen();
+                && freezer::is_frozen(&self.places.run);
             if !is_once && !is_frozen {
                 // What must stand on every start is looked after again, quietly: the boot itself is through.
                 let reporter =

@@ -13,10 +13,12 @@ use crate::control_plane::status::Status;
 use crate::control_plane::websocket::{self, Listener};
 use crate::control_socket;
 use crate::event_loop::{Event, EventLoop, Parts};
+use crate::os::cgroups::Tree;
 use crate::os::mutex::{lock, spawn};
 use crate::os::users;
 use crate::ports::{self, Servers};
 use crate::sleep::backup_process::BackupProcesses;
+use crate::sleep::freezer::Freezer;
 use anyhow::Context as _;
 use ebbtide_api::vm::{Enrolled, Instruction};
 use std::os::unix::process::CommandExt as _;
@@ -25,6 +27,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+/// The service that this program is on a machine (`vm_init::user_data`).
+const UNIT: &str = "ebbtide-agent.service";
 /// How often it is looked whether Caddy and CloudCLI still run.
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
@@ -74,6 +78,7 @@ fn start(
     let workspace = boot::workspace_of(&enrolled.boot_plan);
     let include: Vec<PathBuf> =
         workspace.map_or_else(Vec::new, |(_, home, workspaces)| vec![home.into(), workspaces.into()]);
+    let kept = include.iter().chain(&volumes).cloned().collect();
     let backup_processes = Arc::new(BackupProcesses::new(
         Arc::clone(&api_client),
         enrolled.repository,
@@ -101,6 +106,7 @@ fn start(
         policy: enrolled.policy,
         persistence: enrolled.persistence,
         state: places.state.clone(),
+        freezer: Freezer::new(&places.run, kept, Tree::of_service(UNIT)),
         include,
         events: events.clone(),
     });

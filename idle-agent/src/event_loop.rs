@@ -19,9 +19,10 @@ use crate::sleep::backup_estimate::estimator::SurveyResult;
 use crate::sleep::backup_estimate::{BackupEstimator, BackupStart};
 use crate::sleep::backup_process::{BackupProcessError, BackupProcesses};
 use crate::sleep::countdown::Countdown;
-use crate::sleep::drain::{self, Drain, Frozen, Stirring};
-use crate::sleep::freezer::{Freezer, tell_terminals};
+use crate::sleep::drain::{self, Drain, FoundFrozen, Stirring};
+use crate::sleep::freezer::{Freezer, NotFrozen};
 use crate::sleep::snapshot_schedule::Schedule;
+use crate::sleep::terminals::tell_terminals;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::{DrainPhase, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy, Wish};
 use ebbtide_api::why::Verdict;
@@ -108,6 +109,8 @@ pub struct Parts {
     pub persistence: Persistence,
     /// Where state is kept.
     pub state: PathBuf,
+    /// Stops what runs.
+    pub freezer: Freezer,
     /// Directories that are backed up.
     pub include: Vec<PathBuf>,
     /// Where the threads of jobs send their ends.
@@ -118,9 +121,8 @@ impl EventLoop {
     /// Goes on from what is on disk.
     pub fn new(parts: Parts) -> Self {
         let now = Moment::now();
-        let freezer = Freezer::new(&parts.state);
-        let frozen = if freezer.is_frozen() { Frozen::Yes } else { Frozen::No };
-        if frozen == Frozen::Yes {
+        let frozen = if parts.freezer.found_frozen() { FoundFrozen::Yes } else { FoundFrozen::No };
+        if frozen == FoundFrozen::Yes {
             tracing::warn!("found frozen; waiting for the control plane's wish");
             lock(&parts.access.door).closed = true;
         }
@@ -130,7 +132,7 @@ impl EventLoop {
             idle: Idle::load(&parts.state, parts.policy.clone(), now),
             countdown: Countdown::default(),
             drain: Drain::new(frozen),
-            freezer,
+            freezer: parts.freezer,
             schedule: Schedule::new(Duration::from_secs(parts.policy.snapshot_every_secs), answered, now),
             jobs: Jobs::new(
                 parts.api_client,
@@ -293,18 +295,32 @@ impl EventLoop {
             }
             drain::Action::Freeze => {
                 lock(&self.access.door).closed = true;
-                match self.freezer.freeze(self.user.as_ref()) {
-                    Ok(stopped) => self.status.log(&format!("froze {stopped} processes for the last backup")),
-                    Err(error) => self.trouble(&format!("cannot freeze the workspace: {error}")),
-                }
+                let frozen = self.freezer.freeze(self.user.as_ref());
+                self.frozen(frozen.map(|count| {
+                    self.status
+                        .log(&format!("{count} processes or groups of them stand still for the last backup"));
+                    drain::Event::Frozen
+                }));
             }
             drain::Action::Thaw => {
                 self.freezer.thaw();
                 lock(&self.access.door).closed = false;
                 self.status.log("thawed; staying awake");
             }
-            drain::Action::Deliver(receipt) => self.jobs.deliver_last(receipt),
+            drain::Action::Deliver(receipt) => match self.freezer.prove(self.user.as_ref()) {
+                Ok(()) => self.jobs.deliver_last(receipt),
+                Err(error) => self.frozen(Err(error)),
+            },
         }
+    }
+
+    /// Goes on with what became of a freeze.
+    fn frozen(&mut self, result: Result<drain::Event, NotFrozen>) {
+        let event = result.unwrap_or_else(|error| {
+            self.trouble(&format!("the workspace does not stand still, so its last backup waits: {error}"));
+            drain::Event::NotFrozen
+        });
+        self.drain_step(event);
     }
 
     fn backed_up(&mut self, number: u64, result: Result<Box<Receipt>, BackupProcessError>, now: Moment) {
@@ -322,6 +338,8 @@ impl EventLoop {
                 ));
             }
         }
+        // A job that broke off has not said so itself.
+        self.status.update(Urgency::Whenever, |facts| facts.backup = None);
         match (&result, purpose) {
             (Ok(_), _) => self.status.update(Urgency::Now, |facts| facts.backup_trouble = None),
             (Err(error), _) => self.trouble(&format!("the backup failed: {error}")),

@@ -8,7 +8,7 @@ use crate::os::atomic_file;
 use crate::os::command::{command_as, path, run};
 use crate::os::users::{self, User};
 use crate::sleep::backup_process::{BackupProcessError, News, Order};
-use crate::sleep::freezer::Freezer;
+use crate::sleep::freezer;
 use ebbtide_api::vm::{BootPlan, StepAction};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -272,7 +272,7 @@ impl Boot {
         let secrets = self.secrets.clone();
         let cloudcli =
             self.cloudcli.insert(CloudCli::new(user, workspaces, secrets, state, &self.places.run));
-        if Freezer::new(state).is_frozen() {
+        if freezer::is_frozen(&self.places.run) {
             return Ok(Success::NothingToDo("the workspace is frozen".to_owned()));
         }
         Ok(match cloudcli.start() {

@@ -11,7 +11,7 @@ use crate::os::clock::Moment;
 use crate::os::command::{command_as, path};
 use crate::os::processes;
 use crate::os::users::User;
-use crate::sleep::freezer::Freezer;
+use crate::sleep::freezer;
 use ebbtide_api::vm::{CLOUDCLI_PORT, NamedSecret};
 use serde::Deserialize;
 use std::fs::{File, OpenOptions};
@@ -46,6 +46,7 @@ pub struct CloudCli {
     workspaces: String,
     environment: Vec<NamedSecret>,
     state: PathBuf,
+    run: PathBuf,
     pid_file: PathBuf,
     output: PathBuf,
     running: Option<Running>,
@@ -99,6 +100,7 @@ impl CloudCli {
             workspaces: workspaces.to_owned(),
             environment,
             state: state.to_owned(),
+            run: run.to_owned(),
             pid_file: run.join("cloudcli.json"),
             output: run.join("cloudcli.out"),
             running: None,
@@ -136,7 +138,7 @@ impl CloudCli {
     /// Looks after it; to be called every few seconds. Says what is new, for the log.
     pub fn tend(&mut self) -> Option<String> {
         // Nothing of the user's starts beside what is frozen, and what is frozen answers nothing.
-        if Freezer::new(&self.state).is_frozen() {
+        if freezer::is_frozen(&self.run) {
             return None;
         }
         if self.runs() {

@@ -1,8 +1,9 @@
 //! The drain: from "go to sleep" to "the machine may go". Pure: wishes and results in, actions out.
 //!
 //! Notice → bulk backup while everything runs → freeze → last backup → receipt, delivered until it is verified. A wish
-//! to run stops it at any time before that. Nothing here gives up: a failing backup is retried for ever, and the
+//! to run stops it at any time before that. Nothing here gives up: a failing freeze or backup is retried for ever, and the
 //! control plane's own deadlines end it. After a restart a frozen machine waits for the wish and then thaws or goes on.
+//! Must never back up for the last time, or deliver the last receipt, where it was not seen that nothing runs.
 
 use crate::os::clock::Moment;
 use ebbtide_api::vm::{DrainPhase, Receipt, ReceiptStatus, Wish};
@@ -32,6 +33,11 @@ pub enum Event {
     Answered(ReceiptStatus),
     /// It could not be delivered.
     NotDelivered,
+    /// It was seen that nothing of the workspace runs: the answer to [`Action::Freeze`].
+    Frozen,
+    /// Something of it runs, or could not be looked at: the answer to [`Action::Freeze`], or to [`Action::Deliver`], which
+    /// then has delivered nothing.
+    NotFrozen,
 }
 
 /// Something to do.
@@ -43,11 +49,11 @@ pub enum Action {
     Backup,
     /// Stop the backup that runs; no event comes of it.
     StopBackup,
-    /// Let nobody in and stop the workspace's processes.
+    /// Let nobody in and stop the workspace's processes; whether they stand comes back as an event.
     Freeze,
     /// The reverse of both.
     Thaw,
-    /// Deliver the last receipt; the answer comes back as an event.
+    /// Look once more whether nothing runs, and then deliver the last receipt; the answer comes back as an event.
     Deliver(Box<Receipt>),
 }
 
@@ -60,6 +66,8 @@ enum Stage {
     Bulk(Job),
     /// The bulk is stored; something stirred meanwhile, and the control plane has not said that it does not matter.
     Stirred,
+    /// The bulk is stored; what runs is to stand still. The second job is the backup to take then.
+    Freezing(Job, Job, Refusals),
     /// Frozen in an earlier life of the agent; the wish is not known yet.
     FoundFrozen,
     /// Frozen; the last backup is being taken.
@@ -130,10 +138,10 @@ pub struct Drain {
 
 impl Drain {
     /// No drain, or one that an earlier life of the agent left frozen.
-    pub fn new(found_frozen: Frozen) -> Self {
+    pub fn new(found_frozen: FoundFrozen) -> Self {
         let stage = match found_frozen {
-            Frozen::Yes => Stage::FoundFrozen,
-            Frozen::No => Stage::Off,
+            FoundFrozen::Yes => Stage::FoundFrozen,
+            FoundFrozen::No => Stage::Off,
         };
         Self { stage, wish: Wish::Run }
     }
@@ -142,7 +150,7 @@ impl Drain {
     pub fn phase(&self) -> Option<DrainPhase> {
         match &self.stage {
             Stage::Off => None,
-            Stage::Bulk(_) | Stage::Stirred => Some(DrainPhase::Snapshot),
+            Stage::Bulk(_) | Stage::Stirred | Stage::Freezing(..) => Some(DrainPhase::Snapshot),
             Stage::FoundFrozen | Stage::Last(..) | Stage::Deliver(..) => Some(DrainPhase::Frozen),
             Stage::Done => Some(DrainPhase::Done),
         }
@@ -169,7 +177,7 @@ impl Drain {
             (Stage::Bulk(_) | Stage::Stirred, Event::Wish(Wish::Run)) => (Stage::Off, vec![]),
             (Stage::Bulk(_), Event::BackedUp(_)) | (Stage::Stirred, Event::Tick | Event::Wish(_)) => {
                 if may_freeze {
-                    (Stage::Last(Job::FIRST, Refusals::NONE), vec![Action::Freeze, Action::Backup])
+                    (Stage::Freezing(Job::FIRST, Job::FIRST, Refusals::NONE), vec![Action::Freeze])
                 } else {
                     (Stage::Stirred, vec![])
                 }
@@ -178,14 +186,25 @@ impl Drain {
             (Stage::FoundFrozen, Event::Wish(wish)) => match wish {
                 Wish::Run => (Stage::Off, vec![Action::Thaw]),
                 Wish::Drain | Wish::DrainNow => {
-                    (Stage::Last(Job::FIRST, Refusals::NONE), vec![Action::Freeze, Action::Backup])
+                    (Stage::Freezing(Job::FIRST, Job::FIRST, Refusals::NONE), vec![Action::Freeze])
                 }
             },
+            (Stage::Freezing(_, backup, refusals), Event::Frozen) => {
+                (Stage::Last(backup, refusals), vec![Action::Backup])
+            }
+            // What stands already stays so: it would write again, and be stopped again, at each try.
+            (Stage::Freezing(freeze, backup, refusals), Event::NotFrozen) => {
+                (Stage::Freezing(freeze.failed(now), backup, refusals), vec![])
+            }
+            // What ran may have written: the backup is not the last one.
+            (Stage::Deliver(_, _, refusals), Event::NotFrozen) => {
+                (Stage::Freezing(Job::FIRST.failed(now), Job::FIRST, refusals), vec![])
+            }
             // Not verified yet, so nothing is lost by going on; the control plane has decided so.
             (Stage::Last(Job::Runs { .. }, _), Event::Wish(Wish::Run)) => {
                 (Stage::Off, vec![Action::StopBackup, Action::Thaw])
             }
-            (Stage::Last(..) | Stage::Deliver(..), Event::Wish(Wish::Run)) => {
+            (Stage::Freezing(..) | Stage::Last(..) | Stage::Deliver(..), Event::Wish(Wish::Run)) => {
                 (Stage::Off, vec![Action::Thaw])
             }
             (Stage::Last(_, refusals), Event::BackedUp(receipt)) => {
@@ -211,9 +230,16 @@ impl Drain {
                 let actions = if job.retry(now) { vec![Action::Backup] } else { vec![] };
                 (Stage::Bulk(job), actions)
             }
+            (Stage::Freezing(mut freeze, backup, refusals), Event::Tick) => {
+                let actions = if freeze.retry(now) { vec![Action::Freeze] } else { vec![] };
+                (Stage::Freezing(freeze, backup, refusals), actions)
+            }
             (Stage::Last(mut job, refusals), Event::Tick) => {
-                let actions = if job.retry(now) { vec![Action::Freeze, Action::Backup] } else { vec![] };
-                (Stage::Last(job, refusals), actions)
+                if job.retry(now) {
+                    (Stage::Freezing(Job::FIRST, job, refusals), vec![Action::Freeze])
+                } else {
+                    (Stage::Last(job, refusals), vec![])
+                }
             }
             (Stage::Deliver(receipt, mut job, refusals), Event::Tick) => {
                 let actions = if job.retry(now) { vec![Action::Deliver(receipt.clone())] } else { vec![] };
@@ -227,7 +253,7 @@ impl Drain {
 
 /// Whether the machine was found frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Frozen {
+pub enum FoundFrozen {
     /// It was.
     Yes,
     /// It was not.

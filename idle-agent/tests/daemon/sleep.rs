@@ -216,6 +216,43 @@ fn a_refused_receipt_brings_another_backup_and_a_control_plane_that_is_away_is_w
 }
 
 #[test]
+fn what_is_frozen_is_stopped_although_that_cannot_be_noted() {
+    let machine = ready(policy());
+    // Stands for a disk that is full.
+    std::fs::create_dir(machine.path("run/frozen.json.new")).unwrap();
+    let mut sleeper = machine.user_process("sleep", &["600"]);
+    wish(&machine, Wish::DrainNow);
+    phase(&machine, Some(DrainPhase::Done));
+    if machine.uid >= 1_000_000 {
+        assert_eq!(state_of(sleeper.id()), 'T');
+    }
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+#[test]
+fn where_nobody_knows_whom_to_stop_nothing_is_called_frozen() {
+    let mut machine = ready(policy());
+    machine.kill();
+    let passwd = std::fs::read_to_string(machine.path("etc/passwd")).unwrap();
+    let others: Vec<&str> = passwd.lines().filter(|line| !line.starts_with("ebb:")).collect();
+    std::fs::write(machine.path("etc/passwd"), others.join("\n")).unwrap();
+    wish(&machine, Wish::DrainNow);
+    machine.control.state().heartbeats.clear();
+    machine.start();
+    let said = machine.control.heard("the trouble", |heartbeat| {
+        heartbeat.backup_trouble.as_ref().is_some_and(|trouble| trouble.contains("does not stand still"))
+    });
+    assert_eq!(said.drain, Some(DrainPhase::Snapshot), "{:?}", said.backup_trouble);
+    assert!(machine.control.state().drained.is_empty());
+    // Mended, it goes on by itself.
+    machine.kill();
+    std::fs::write(machine.path("etc/passwd"), passwd).unwrap();
+    machine.start();
+    phase(&machine, Some(DrainPhase::Done));
+}
+
+#[test]
 fn killed_in_every_phase_of_the_drain_it_still_ends_where_it_should() {
     for at in [DrainPhase::Snapshot, DrainPhase::Frozen, DrainPhase::Done] {
         let mut machine = ready(policy());

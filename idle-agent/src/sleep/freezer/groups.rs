@@ -1,0 +1,54 @@
+//! Which control groups hold what could change the files that are kept: sessions of people, what the daemon started for
+//! them, containers and their daemons, and the daemons that start jobs at a time.
+
+use crate::os::cgroups::{State, Tree};
+use std::io;
+
+/// The slice in which the daemon starts what is the user's; systemd makes it of `ebbtide-work.slice`.
+pub const WORK: &str = "ebbtide.slice/ebbtide-work.slice";
+/// Groups as a whole: sessions (SSH, consoles, `systemd --user`) whoever's they are, and machines and containers.
+const WHOLE: [&str; 7] =
+    ["user.slice", WORK, "machine.slice", "docker", "libpod_parent", "kubepods.slice", "kubepods"];
+/// Services: what runs jobs at a time, and what starts containers again.
+const SERVICES: [&str; 11] = [
+    "anacron.service",
+    "atd.service",
+    "containerd.service",
+    "cron.service",
+    "crond.service",
+    "cronie.service",
+    "crio.service",
+    "docker.service",
+    "fcron.service",
+    "k3s.service",
+    "podman.service",
+];
+/// How the groups of containers begin, each with what ends it.
+const CONTAINERS: [&str; 4] = ["docker-", "libpod-", "crio-", "cri-containerd-"];
+
+/// The groups of this moment, those without a process left out. None holds this process.
+///
+/// # Errors
+/// They cannot be looked at.
+pub fn of_work(tree: &Tree) -> io::Result<Vec<String>> {
+    let mut groups: Vec<String> = WHOLE.map(str::to_owned).into();
+    for slice in ["", "system.slice"] {
+        for name in tree.below(slice)? {
+            if SERVICES.contains(&name.as_str()) || is_container(&name) {
+                groups.push(if slice.is_empty() { name } else { format!("{slice}/{name}") });
+            }
+        }
+    }
+    let mut kept = Vec::new();
+    for group in groups {
+        if !tree.holds_us(&group) && tree.state(&group)? != State::Empty {
+            kept.push(group);
+        }
+    }
+    Ok(kept)
+}
+
+fn is_container(group: &str) -> bool {
+    (group.ends_with(".scope") || group.ends_with(".slice"))
+        && CONTAINERS.iter().any(|start| group.starts_with(start))
+}
