@@ -6,87 +6,53 @@
 use crate::{ErrorCode, Hint};
 use serde::{Deserialize, Serialize};
 
-macro_rules! failure_codes {
-    ($($variant:ident = $code:literal, $next_step:expr, $meaning:literal;)+) => {
-        /// Why a workspace failed. The text form is stable.
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(from = "String", into = "String")]
-        pub enum FailureCode {
-            $(#[doc = $meaning] $variant,)+
-            /// A code of another version.
-            Other(String),
-        }
-
-        impl FailureCode {
-            /// All codes of this version, for documents and tests.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The stable text form.
-            pub fn as_str(&self) -> &str {
-                match self { $(Self::$variant => $code,)+ Self::Other(code) => code }
-            }
-
-            /// What it means, one sentence.
-            pub const fn meaning(&self) -> &'static str {
-                match self {
-                    $(Self::$variant => $meaning,)+
-                    Self::Other(_) => "A failure that this version does not know.",
-                }
-            }
-
-            /// What to do next, for who calls the API; the `hint` of a failure may know more.
-            pub const fn next_step(&self) -> &'static str {
-                match self {
-                    $(Self::$variant => $next_step,)+
-                    Self::Other(_) => "Read the message and the hint that came with it.",
-                }
-            }
-        }
-    };
-}
-
-failure_codes! {
-    Capacity = "capacity", Hint::NoRoom.for_api(),
-        "The provider has no room for a server of this size in this location, nor where else it was tried.";
-    Limit = "limit", Hint::RaiseTheLimit.for_api(),
-        "The provider's own limit of servers or addresses in this project is reached.";
-    Refused = "refused", Hint::ChooseOffered.for_api(),
-        "The provider refuses to make such a server at all.";
-    ProviderUnavailable = "provider_unavailable", Hint::RetryOrMove.for_api(),
-        "The provider made no server within the time for it, and gave no reason that would never pass.";
-    CapReached = "cap_reached", ErrorCode::CapReached.hint(),
-        "A spending cap or a limit of this installation was reached when the next machine was to begin.";
-    NotReserved = "not_reserved", Hint::WakeAgain.for_api(),
-        "The worst case of the next machine could not be reserved in time, so it was not made.";
-    BootFailed = "boot_failed", Hint::CorrectAndRetry.for_api(),
-        "A step of the boot plan failed for good; the message names it.";
-    BootStalled = "boot_stalled", Hint::ReadTheLog.for_api(),
-        "The machine did not become ready within the time for it.";
-    MachineGone = "machine_gone", Hint::WakeRestores.for_api(),
-        "The server no longer exists at the provider, and Ebbtide did not delete it.";
-    Rescued = "rescued", Hint::WakeSalvages.for_api(),
-        "The machine could not deliver its work; a rescue image at the provider holds it.";
-    SalvageFailed = "salvage_failed", "Try again with POST …/retry, or choose a snapshot with POST …/wake.",
-        "The work in a rescue image could not be brought into the backups.";
-    WorkLost = "work_lost", Hint::WakeRestores.for_api(),
-        "Work since the last verified backup is lost; the message says why.";
-}
-
-impl From<String> for FailureCode {
-    fn from(code: String) -> Self {
-        Self::ALL.iter().find(|known| known.as_str() == code).cloned().unwrap_or(Self::Other(code))
+stable_codes! {
+    /// Why a workspace failed. The text form is stable.
+    FailureCode {
+        Capacity = "capacity",
+            "The provider has no room for a server of this size in this location, nor where else it was tried.";
+        Limit = "limit",
+            "The provider's own limit of servers or addresses in this project is reached.";
+        Refused = "refused",
+            "The provider refuses to make such a server at all.";
+        ProviderUnavailable = "provider_unavailable",
+            "The provider made no server within the time for it, and gave no reason that would never pass.";
+        CapReached = "cap_reached",
+            "A spending cap or a limit of this installation was reached when the next machine was to begin.";
+        NotReserved = "not_reserved",
+            "The worst case of the next machine could not be reserved in time, so it was not made.";
+        BootFailed = "boot_failed",
+            "A step of the boot plan failed for good; the message names it.";
+        BootStalled = "boot_stalled",
+            "The machine did not become ready within the time for it.";
+        MachineGone = "machine_gone",
+            "The server no longer exists at the provider, and Ebbtide did not delete it.";
+        Rescued = "rescued",
+            "The machine could not deliver its work; a rescue image at the provider holds it.";
+        SalvageFailed = "salvage_failed",
+            "The work in a rescue image could not be brought into the backups.";
+        WorkLost = "work_lost",
+            "Work since the last verified backup is lost; the message says why.";
     }
 }
 
-impl From<FailureCode> for String {
-    fn from(code: FailureCode) -> Self {
-        code.as_str().to_owned()
-    }
-}
-
-impl std::fmt::Display for FailureCode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+impl FailureCode {
+    /// What to do next, for who calls the API; the `hint` of a failure may know more.
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::Capacity => Hint::NoRoom.for_api(),
+            Self::Limit => Hint::RaiseTheLimit.for_api(),
+            Self::Refused => Hint::ChooseOffered.for_api(),
+            Self::ProviderUnavailable => Hint::RetryOrMove.for_api(),
+            Self::CapReached => ErrorCode::CapReached.hint(),
+            Self::NotReserved => Hint::WakeAgain.for_api(),
+            Self::BootFailed => Hint::CorrectAndRetry.for_api(),
+            Self::BootStalled => Hint::ReadTheLog.for_api(),
+            Self::MachineGone | Self::WorkLost => Hint::WakeRestores.for_api(),
+            Self::Rescued => Hint::WakeSalvages.for_api(),
+            Self::SalvageFailed => "Try again with POST …/retry, or choose a snapshot with POST …/wake.",
+            Self::Other(_) => "Read the message and the hint that came with it.",
+        }
     }
 }
 

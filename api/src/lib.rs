@@ -4,6 +4,9 @@
 //! its module: a change that breaks one of them breaks machines that are already running.
 //! Start with [`workspace`] (what people see) and [`vm`] (what machines say); [`error`] is how every refusal looks.
 
+#[macro_use]
+mod stable_code;
+
 pub mod agents;
 pub mod audit;
 pub mod backups;
@@ -32,6 +35,7 @@ pub use duration::Duration;
 pub use error::{ErrorBody, ErrorCode};
 pub use failure::FailureCode;
 pub use hint::Hint;
+pub use history::EventCode;
 pub use id::{Generation, TenantId, WorkspaceId};
 pub use jiff::Timestamp;
 

@@ -5,6 +5,7 @@
 mod api;
 mod cli;
 mod errors;
+mod events;
 mod policy;
 
 use anyhow::Result;
@@ -26,6 +27,7 @@ pub struct Generated {
 pub fn pages(root: &Path) -> Result<Vec<Generated>> {
     Ok(vec![
         Generated { path: "docs/reference/errors.md", text: errors::page() },
+        Generated { path: "docs/reference/events.md", text: events::page() },
         Generated { path: "docs/reference/policy.md", text: policy::page(root)? },
         Generated { path: "docs/reference/cli.md", text: cli::page() },
         Generated { path: "docs/reference/api.md", text: api::page()? },

@@ -4,7 +4,7 @@
 //! Nothing here ends a machine without a backup: an exceeded cap drains by the ordinary path, because work is worth more
 //! than an hour. The caps themselves are enforced where machines are asked for, before this module ever runs.
 
-use super::draft::{Context, Draft, failure};
+use super::draft::{Context, Draft, Reason, failure};
 use super::transitions::{destroy, drain, stay_without_money};
 use crate::money::caps::{Alert, Caps, Spending, alerts};
 use crate::money::quote::PriceQuote;
@@ -12,7 +12,7 @@ use crate::record::{DesiredState, DrainReason, Effect, MachineMoney, Phase, Reco
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
-use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
+use ebbtide_api::{Duration, EventCode, FailureCode, Hint, Timestamp};
 
 const HOUR_SECS: i64 = 3600;
 /// A drain whose length is not known yet is taken to need so long.
@@ -134,24 +134,23 @@ pub(super) fn keep_warm(draft: &mut Draft, because: &str, context: &Context<'_>)
     let Some(until) = paid_until(&draft.record, context).filter(|until| *until > now) else { return false };
     draft.record.money.warm = Some(Warm { since: now, until, because: because.to_owned() });
     let text = format!("idle: {because}; kept until {} because the hour is paid", time(until));
-    draft.note(text.clone());
-    draft.record.because = text;
+    draft.note_as_reason(Reason::new(EventCode::KeptForPaidHour, text));
     true
 }
 
 /// The machine is not idle any more.
 pub(super) fn busy_again(draft: &mut Draft, because: Option<&str>) {
     if draft.record.money.warm.take().is_some() {
-        let text = because.unwrap_or("it is not idle any more").to_owned();
-        draft.note(text.clone());
-        draft.record.because = text;
+        let text = because.unwrap_or("it is not idle any more");
+        draft.note_as_reason(Reason::new(EventCode::BusyAgain, text));
     }
 }
 
 /// Why a machine that was kept within its paid hour goes now.
-pub(super) fn paid_hour_over(record: &Record, now: Timestamp) -> Option<String> {
+pub(super) fn paid_hour_over(record: &Record, now: Timestamp) -> Option<Reason> {
     let warm = record.money.warm.as_ref().filter(|warm| warm.until <= now)?;
-    Some(format!("idle since {}: {}; its paid hour ends", warm.since, warm.because))
+    let text = format!("idle since {}: {}; its paid hour ends", warm.since, warm.because);
+    Some(Reason::new(EventCode::PaidHourOver, text))
 }
 
 /// When an idle machine has to begin to go, so that it is gone before its started hour ends.
@@ -198,17 +197,18 @@ pub(super) fn checked(draft: &mut Draft, spending: Option<&Spending>, context: &
             Alert::Exceeded(_, text) => {
                 draft.record.money.over_cap = true;
                 draft.record.desired = DesiredState::Asleep;
+                let because = Reason::new(EventCode::SpendingExceeded, text);
                 if draft.record.spec.persistence == Persistence::Backup {
-                    drain(draft, DrainReason::Asked, &text, context.now);
+                    drain(draft, DrainReason::Asked, because, context.now);
                 } else {
-                    destroy(draft, None, text, context.now);
+                    destroy(draft, None, because, context.now);
                 }
                 return;
             }
             Alert::Warn(period, text) => {
                 if !draft.record.money.warned.contains(&period) {
                     draft.record.money.warned.push(period);
-                    draft.note(text);
+                    draft.note(EventCode::SpendingWarning, text);
                 }
             }
         }

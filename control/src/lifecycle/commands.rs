@@ -10,7 +10,7 @@ use ebbtide_api::money::Cost;
 use ebbtide_api::ports::PortAccess;
 use ebbtide_api::text::time;
 use ebbtide_api::workspace::Hold;
-use ebbtide_api::{Duration, ErrorCode};
+use ebbtide_api::{Duration, ErrorCode, EventCode};
 
 /// Holds that a workspace may have: every decision parses them.
 const MOST_HOLDS: usize = 32;
@@ -106,14 +106,16 @@ fn snapshot(draft: &mut Draft) {
 fn retain(draft: &mut Draft, rule: Retention, context: &Context<'_>) {
     crate::retention::keep_by(&mut draft.record, rule, context.policy, context.now);
     let due = draft.record.due.len();
-    draft.note(format!("other snapshots are kept from now on; {due} are due to be removed at a later wake"));
+    let sentence =
+        format!("other snapshots are kept from now on; {due} are due to be removed at a later wake");
+    draft.note(EventCode::RetentionChanged, sentence);
 }
 
 fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {
     draft.record.public_ports.retain(|public| *public != port);
     if access == PortAccess::Public {
         draft.record.public_ports.push(port);
-        draft.note(format!("port {port} is open to anybody"));
+        draft.note(EventCode::PortOpened, format!("port {port} is open to anybody"));
     }
 }
 
@@ -175,7 +177,8 @@ fn reboot(draft: &mut Draft, context: &Context<'_>) {
             *status = None;
             *ask_at = context.now;
         }
-        draft.note("its owner has it rebooted: what runs in it ends, its files stay");
+        let sentence = "its owner has it rebooted: what runs in it ends, its files stay";
+        draft.note(EventCode::RebootAsked, sentence);
     }
 }
 
@@ -211,10 +214,9 @@ fn undelete(draft: &mut Draft, context: &Context<'_>) {
             if let (Phase::Destroying { .. }, DesiredState::Discarded) =
                 (&draft.record.phase, draft.record.desired)
             {
-                draft.note(
-                        "the deletion is undone, but the machine was being deleted already: what was in no backup \
-                         goes with it, as was asked for",
-                    );
+                let sentence = "the deletion is undone, but the machine was being deleted already: what was in no \
+                                backup goes with it, as was asked for";
+                draft.note(EventCode::UndeletedLate, sentence);
             }
             draft.record.desired = DesiredState::Asleep;
         }
@@ -255,7 +257,7 @@ fn change(
         draft.record.held_until = None;
         draft.record.warnings_given = 0;
         draft.record.worst_case = worst_case.or(draft.record.worst_case.take());
-        draft.note(format!("the lifetime is now {lifetime}"));
+        draft.note(EventCode::LifetimeChanged, format!("the lifetime is now {lifetime}"));
     }
 }
 
@@ -272,7 +274,8 @@ fn take_hold(draft: &mut Draft, hold: Hold) {
     let state = draft.record.state();
     match draft.record.phase {
         Phase::Booting { .. } | Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {
-            draft.note(format!("held until {}: {}", time(hold.ends_at), hold.reason));
+            let sentence = format!("held until {}: {}", time(hold.ends_at), hold.reason);
+            draft.note(EventCode::Held, sentence);
             if matches!(draft.record.phase, Phase::Draining { reason: DrainReason::Idle, frozen: false, .. })
             {
                 draft.record.desired = DesiredState::Awake;

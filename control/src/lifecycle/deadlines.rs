@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::record::{DesiredState, Phase, Record, minus, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::workspace::State;
-use ebbtide_api::{Duration, Timestamp};
+use ebbtide_api::{Duration, EventCode, Timestamp};
 
 /// When to decide again at the latest. A record that may have a machine always has such a time.
 pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
@@ -76,7 +76,7 @@ pub(super) fn warn(draft: &mut Draft, context: &Context<'_>) {
             } else {
                 "then it is backed up and put to sleep"
             };
-            draft.note(format!("the lifetime ends in {left}: {then}"));
+            draft.note(EventCode::LifetimeEndsSoon, format!("the lifetime ends in {left}: {then}"));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::policy::Policy;
 use crate::record::{Effect, Record};
 use ebbtide_api::failure::Failure;
 use ebbtide_api::workspace::State;
-use ebbtide_api::{ErrorCode, FailureCode, Hint, Timestamp};
+use ebbtide_api::{ErrorCode, EventCode, FailureCode, Hint, Timestamp};
 
 /// What surrounds a decision.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +42,37 @@ pub struct Refusal {
 pub struct Note {
     /// The state at that point.
     pub state: State,
+    /// What happened, for programs.
+    pub code: EventCode,
     /// What happened and why, a sentence.
     pub because: String,
+}
+
+impl Note {
+    /// The first line of every history.
+    pub fn created(record: &Record) -> Self {
+        Self { state: record.state(), code: EventCode::Created, because: record.because.clone() }
+    }
+}
+
+/// Why something happens: a code for programs, and the sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reason {
+    pub(super) code: EventCode,
+    pub(super) sentence: String,
+}
+
+impl Reason {
+    pub(super) fn new(code: EventCode, sentence: impl Into<String>) -> Self {
+        Self { code, sentence: sentence.into() }
+    }
+}
+
+/// A move that a failure alone explains.
+impl From<&Failure> for Reason {
+    fn from(failure: &Failure) -> Self {
+        Self::new(EventCode::from(&failure.code), failure.message.clone())
+    }
 }
 
 /// What is next.
@@ -75,8 +104,14 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Tells the history.
-    pub(super) fn note(&mut self, sentence: impl Into<String>) {
-        self.notes.push(Note { state: self.record.state(), because: sentence.into() });
+    pub(super) fn note(&mut self, code: EventCode, sentence: impl Into<String>) {
+        self.notes.push(Note { state: self.record.state(), code, because: sentence.into() });
+    }
+
+    /// Tells the history, and makes it what the workspace says of itself.
+    pub(super) fn note_as_reason(&mut self, reason: Reason) {
+        self.record.because.clone_from(&reason.sentence);
+        self.note(reason.code, reason.sentence);
     }
 
     /// Does not meet the request that was taken in.

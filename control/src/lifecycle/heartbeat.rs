@@ -1,7 +1,7 @@
 //! What machines say: heartbeats and enrolments. Moves no phase on, except where what is said *is* the move (ready, idle,
 //! a boot that failed).
 
-use super::draft::{Context, Draft, failure};
+use super::draft::{Context, Draft, Reason, failure};
 use super::input::Heard;
 use super::transitions::{destroy, drain_idle, ready};
 use super::{billing, receipts, repository_lock};
@@ -10,7 +10,7 @@ use crate::record::{AwakeLine, DesiredState, DrainReason, Phase, Record, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
-use ebbtide_api::{Duration, ErrorCode, FailureCode, Hint, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, EventCode, FailureCode, Hint, Timestamp};
 
 /// How often the line of a running workspace is written down at most.
 const LINE_EVERY: Duration = Duration::from_mins(10);
@@ -58,8 +58,9 @@ pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
 
 fn boots(draft: &mut Draft, heard: Heard, now: Timestamp) {
     if let Some(message) = heard.boot_failure {
-        let failure = failure(FailureCode::BootFailed, message.clone(), Hint::CorrectAndRetry);
-        destroy(draft, Some(failure), message, now);
+        let failure = failure(FailureCode::BootFailed, message, Hint::CorrectAndRetry);
+        let because = Reason::from(&failure);
+        destroy(draft, Some(failure), because, now);
     } else if heard.ready {
         ready(draft, now);
     }
@@ -74,7 +75,7 @@ fn runs(draft: &mut Draft, heard: &Heard, context: &Context<'_>) {
     match &heard.idle {
         Some(because) if !held && draft.record.desired == DesiredState::Awake => {
             if !billing::keep_warm(draft, because, context) {
-                drain_idle(draft, because, context.now);
+                drain_idle(draft, Reason::new(EventCode::Idle, because), context.now);
             }
         }
         Some(_) | None => billing::busy_again(draft, heard.busy.as_deref()),
@@ -100,8 +101,11 @@ fn warn_of_size(draft: &mut Draft, estimate: &BackupEstimate, stored_bytes: u64,
     }
     draft.record.backup_exceeds = exceeds;
     match exceeds {
-        Some(limit) => draft.note(backup_capacity::warning(limit, estimate, stored_bytes, context.policy)),
-        None => draft.note("the next backup fits again"),
+        Some(limit) => {
+            let warning = backup_capacity::warning(limit, estimate, stored_bytes, context.policy);
+            draft.note(EventCode::BackupTooLarge, warning);
+        }
+        None => draft.note(EventCode::BackupFitsAgain, "the next backup fits again"),
     }
 }
 
@@ -126,7 +130,7 @@ pub(super) fn enrol(draft: &mut Draft, machine_key: String, context: &Context<'_
     match &draft.record.machine_key {
         None => {
             draft.record.machine_key = Some(machine_key);
-            draft.note("the machine has enrolled");
+            draft.note(EventCode::Enrolled, "the machine has enrolled");
         }
         Some(bound) if *bound == machine_key => {}
         Some(_) => {

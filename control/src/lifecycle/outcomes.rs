@@ -2,14 +2,14 @@
 //!
 //! Must never believe a single not-found, and never lose an attempt that may have landed.
 
-use super::draft::{Context, Draft, failure};
+use super::draft::{Context, Draft, Reason, failure};
 use super::input::EffectOutcome;
 use super::rescue::{give_up_rescue, image_written};
 use super::transitions::{destroy, leave_provisioning, rebooted_as_asked};
 use super::{billing, receipts, rescue_image, silence};
 use crate::record::{Dns, Effect, Pause, Phase, RescueStep, plus};
 use ebbtide_api::failure::Failure;
-use ebbtide_api::{FailureCode, Hint, Timestamp};
+use ebbtide_api::{EventCode, FailureCode, Hint, Timestamp};
 
 /// Takes in how the effect in flight ended.
 pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome, context: &Context<'_>) {
@@ -42,7 +42,7 @@ fn learn(draft: &mut Draft, effect: Effect, outcome: EffectOutcome, context: &Co
         Effect::EnsureServer => ensure_server(draft, outcome, context),
         Effect::EnsureDns => gone_or_done(draft, outcome, context, |draft| {
             draft.record.dns = Dns::Ready;
-            draft.note("its names resolve");
+            draft.note(EventCode::NamesResolve, "its names resolve");
         }),
         Effect::UpdateLabels => update_labels(draft, outcome, context),
         Effect::FindServer => find_server(draft, outcome, context),
@@ -215,7 +215,8 @@ fn check_receipt(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_
         receipts::checked(draft, packs, context);
     } else if let EffectOutcome::ReceiptWrong { problem } = outcome {
         draft.record.pending = None;
-        receipts::refused(draft, problem, "a receipt was refused: ");
+        let sentence = format!("a receipt was refused: {problem}");
+        receipts::refused(draft, problem, Reason::new(EventCode::ReceiptRefused, sentence));
     } else {
         return Err(outcome);
     }
@@ -227,7 +228,7 @@ fn purged(draft: &mut Draft, context: &Context<'_>) {
         *purged = true;
         draft.record.snapshots.clear();
         draft.record.due.clear();
-        draft.note("its keys are shredded");
+        draft.note(EventCode::KeysShredded, "its keys are shredded");
         rescue_image::give_over_all(draft, context.now);
     }
 }
@@ -277,7 +278,7 @@ pub(super) fn later(
     let until = not_before.map_or(earliest, |not_before| not_before.max(earliest));
     // At the third failure in a row: a short bad spell of a provider is no news to anybody.
     if failures == 3 {
-        draft.note(format!("waiting for {waiting_for}"));
+        draft.note(EventCode::Waiting, format!("waiting for {waiting_for}"));
     }
     draft.record.pause = Some(Pause { until, failures, waiting_for });
 }
@@ -289,7 +290,8 @@ fn is_reboot_given_up(draft: &mut Draft, waiting_for: &str, context: &Context<'_
     if over {
         draft.record.reboot_asked_at = None;
         draft.record.pause = None;
-        draft.note(format!("it was not rebooted, for its time is over: it waited for {waiting_for}"));
+        let sentence = format!("it was not rebooted, for its time is over: it waited for {waiting_for}");
+        draft.note(EventCode::RebootGivenUp, sentence);
     }
     over
 }
@@ -303,6 +305,9 @@ enum Reset {
     Perhaps,
 }
 
+/// What is told of a reset whose answer was lost.
+const UNCONFIRMED: &str = "Hetzner was told to reboot it, as its owner asked, and did not say whether it did";
+
 /// Silence begins to count anew with a reboot; no other time is prolonged by one.
 fn rebooted(draft: &mut Draft, reset: Reset, context: &Context<'_>) {
     let now = context.now;
@@ -313,21 +318,23 @@ fn rebooted(draft: &mut Draft, reset: Reset, context: &Context<'_>) {
         *rebooted_at = Some(now);
         *ask_at = plus(now, context.policy.reboot_grace);
         draft.record.pause = None;
-        draft.note(match (is_asked, reset) {
-            (true, Reset::Done) => "it was rebooted, as its owner asked, and may come back",
-            (true, Reset::Perhaps) => {
-                "Hetzner was told to reboot it, as its owner asked, and did not say whether it did"
+        let (code, sentence) = match (is_asked, reset) {
+            (true, Reset::Done) => {
+                (EventCode::Rebooted, "it was rebooted, as its owner asked, and may come back")
             }
+            (true, Reset::Perhaps) => (EventCode::RebootUnconfirmed, UNCONFIRMED),
             (false, Reset::Done | Reset::Perhaps) => {
-                "the machine was dead to the provider too and has been rebooted once"
+                (EventCode::Rebooted, "the machine was dead to the provider too and has been rebooted once")
             }
-        });
+        };
+        draft.note(code, sentence);
     } else if is_asked && draft.record.phase == Phase::Running {
         let because = match reset {
-            Reset::Done => "it was rebooted, as its owner asked, and is coming back",
-            Reset::Perhaps => {
-                "Hetzner was told to reboot it, as its owner asked, and did not say whether it did"
+            Reset::Done => {
+                let sentence = "it was rebooted, as its owner asked, and is coming back";
+                Reason::new(EventCode::Rebooted, sentence)
             }
+            Reset::Perhaps => Reason::new(EventCode::RebootUnconfirmed, UNCONFIRMED),
         };
         rebooted_as_asked(draft, because, now);
     }
@@ -348,10 +355,11 @@ fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
     refused.push(placement.clone());
     match next {
         Some(next) => {
-            draft.note(format!(
+            let sentence = format!(
                 "{} at {} is sold out ({message}); trying {} at {}",
                 placement.size, placement.location, next.size, next.location
-            ));
+            );
+            draft.note(EventCode::SoldOut, sentence);
             draft.record.spec.placement = next;
         }
         None => {
@@ -363,15 +371,16 @@ fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
                 ),
                 Hint::NoRoom,
             );
-            leave_provisioning(draft, maybe_created, Some(failure), "the provider has no room", context);
+            let because = Reason::new(EventCode::Capacity, "the provider has no room");
+            leave_provisioning(draft, maybe_created, Some(failure), because, context);
         }
     }
 }
 
 fn refused(draft: &mut Draft, failure: Failure, context: &Context<'_>) {
     if let Phase::Provisioning { maybe_created, .. } = draft.record.phase {
-        let because = failure.message.clone();
-        leave_provisioning(draft, maybe_created, Some(failure), &because, context);
+        let because = Reason::from(&failure);
+        leave_provisioning(draft, maybe_created, Some(failure), because, context);
     }
 }
 
@@ -399,8 +408,9 @@ fn server_vanished(draft: &mut Draft, context: &Context<'_>) {
     if draft.record.salvage_image_id.is_none() {
         draft.record.data_loss_note = Some(format!("{text}; work since the last backup went with it"));
     }
-    let failure = failure(FailureCode::MachineGone, text.clone(), Hint::WakeRestores);
-    destroy(draft, Some(failure), text, context.now);
+    let failure = failure(FailureCode::MachineGone, text, Hint::WakeRestores);
+    let because = Reason::from(&failure);
+    destroy(draft, Some(failure), because, context.now);
 }
 
 /// Believes a not-found the second time, and only long enough after the last attempt to create.

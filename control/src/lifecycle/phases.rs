@@ -3,13 +3,15 @@
 //! The moves themselves are in `transitions`. What ends a machine with work on it is decided here, in `silence`, in
 //! `rescue` and in `billing`.
 
-use super::draft::{Context, Draft, failure};
+use super::draft::{Context, Draft, Reason, failure};
 use super::rescue::{give_up_rescue, rescue};
-use super::transitions::{self, destroy, drain, drain_idle, fall_silent, leave_provisioning, rest, saved};
+use super::transitions::{
+    self, destroy, discard, drain, drain_idle, fall_silent, leave_provisioning, rest, saved,
+};
 use super::{billing, deadlines, rescue_image, silence};
 use crate::record::{DesiredState, Dns, DrainReason, Phase, plus};
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::{FailureCode, Hint, Timestamp};
+use ebbtide_api::{EventCode, FailureCode, Hint, Timestamp};
 
 /// No chain of moves without an effect is longer; a bound, so that a mistake here is no endless loop in the Worker.
 const MOST_MOVES: usize = 8;
@@ -45,7 +47,7 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         Phase::Rescuing { started_at, .. } => {
             if wanted == DesiredState::Discarded {
                 rescue_image::abandon(draft, now);
-                return destroy(draft, None, "the owner discards what is unsaved", now);
+                return discard(draft, now);
             }
             now >= draft.record.rescue_ends_at(started_at, policy)
                 && give_up_rescue(draft, "the rescue has had its time", context)
@@ -76,7 +78,8 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
 fn provisioning(draft: &mut Draft, maybe_created: bool, context: &Context<'_>) -> bool {
     let now = context.now;
     if draft.record.desired != DesiredState::Awake {
-        return leave_provisioning(draft, maybe_created, None, "it is not wanted any more", context);
+        let because = Reason::new(EventCode::NotWanted, "it is not wanted any more");
+        return leave_provisioning(draft, maybe_created, None, because, context);
     }
     if draft.record.server.is_some() {
         return transitions::boot(draft, now);
@@ -89,13 +92,8 @@ fn provisioning(draft: &mut Draft, maybe_created: bool, context: &Context<'_>) -
             format!("no server could be created within {}: {waited_for}", context.policy.provision_budget),
             Hint::RetryOrMove,
         );
-        return leave_provisioning(
-            draft,
-            maybe_created,
-            Some(failure),
-            "provisioning took too long",
-            context,
-        );
+        let because = Reason::new(EventCode::ProviderUnavailable, "provisioning took too long");
+        return leave_provisioning(draft, maybe_created, Some(failure), because, context);
     }
     false
 }
@@ -104,7 +102,8 @@ fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> 
     let (now, policy) = (context.now, context.policy);
     let record = &draft.record;
     if record.desired != DesiredState::Awake {
-        return destroy(draft, None, "it is not wanted any more; nothing was done in it yet", now);
+        let because = "it is not wanted any more; nothing was done in it yet";
+        return destroy(draft, None, Reason::new(EventCode::NotWanted, because), now);
     }
     let stalled = now >= plus(progress_at, policy.boot_stall);
     if stalled || now >= plus(record.since, policy.boot_cap) || now >= record.lifetime_ends_at() {
@@ -114,8 +113,9 @@ fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> 
         } else {
             format!("not ready within {limit}")
         };
-        let failure = failure(FailureCode::BootStalled, text.clone(), Hint::ReadTheLog);
-        return destroy(draft, Some(failure), text, now);
+        let failure = failure(FailureCode::BootStalled, text, Hint::ReadTheLog);
+        let because = Reason::from(&failure);
+        return destroy(draft, Some(failure), because, now);
     }
     false
 }
@@ -128,12 +128,14 @@ fn running(draft: &mut Draft, context: &Context<'_>) -> bool {
     if now >= draft.record.lifetime_ends_at() {
         draft.record.desired = DesiredState::Asleep;
         if draft.record.spec.persistence == Persistence::None {
-            return destroy(draft, None, "its lifetime is over, and it is not persisted, as was chosen", now);
+            let because = "its lifetime is over, and it is not persisted, as was chosen";
+            return destroy(draft, None, Reason::new(EventCode::LifetimeOver, because), now);
         }
-        return drain(draft, DrainReason::Lifetime, "its lifetime is over", now);
+        let because = Reason::new(EventCode::LifetimeOver, "its lifetime is over");
+        return drain(draft, DrainReason::Lifetime, because, now);
     }
     if let Some(because) = billing::paid_hour_over(&draft.record, now) {
-        return drain_idle(draft, &because, now);
+        return drain_idle(draft, because, now);
     }
     fall_silent(draft, None, context)
 }
@@ -143,13 +145,17 @@ fn leave_on_wish(draft: &mut Draft, now: Timestamp) -> Option<bool> {
     let kept = draft.record.spec.persistence == Persistence::Backup;
     match draft.record.desired {
         DesiredState::Awake => None,
-        DesiredState::Discarded => Some(destroy(draft, None, "the owner discards what is unsaved", now)),
+        DesiredState::Discarded => Some(discard(draft, now)),
         DesiredState::Asleep | DesiredState::Deleted if !kept => {
-            Some(destroy(draft, None, "it is not persisted, as was chosen when it was created", now))
+            Some(transitions::end_unpersisted(draft, now))
         }
-        DesiredState::Asleep => Some(drain(draft, DrainReason::Asked, "the owner puts it to sleep", now)),
+        DesiredState::Asleep => {
+            let because = Reason::new(EventCode::SleepAsked, "the owner puts it to sleep");
+            Some(drain(draft, DrainReason::Asked, because, now))
+        }
         DesiredState::Deleted => {
-            Some(drain(draft, DrainReason::Asked, "the owner deletes it; it is backed up first", now))
+            let because = Reason::new(EventCode::DeleteAsked, "the owner deletes it; it is backed up first");
+            Some(drain(draft, DrainReason::Asked, because, now))
         }
     }
 }
@@ -161,7 +167,7 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
         return saved(draft, now);
     }
     match record.desired {
-        DesiredState::Discarded => return destroy(draft, None, "the owner discards what is unsaved", now),
+        DesiredState::Discarded => return discard(draft, now),
         // What a salvage machine does is part of the wake, whatever comes after it.
         DesiredState::Awake | DesiredState::Asleep | DesiredState::Deleted
             if reason == DrainReason::Salvage => {}
@@ -176,7 +182,8 @@ fn draining(draft: &mut Draft, reason: DrainReason, frozen: bool, context: &Cont
         DesiredState::Awake | DesiredState::Asleep | DesiredState::Deleted => {}
     }
     if now >= record.drain_ends_at(policy) {
-        return rescue(draft, "the backup did not finish in time", context);
+        let because = Reason::new(EventCode::DrainOverdue, "the backup did not finish in time");
+        return rescue(draft, because, context);
     }
     fall_silent(draft, Some(reason), context)
 }

@@ -2,11 +2,11 @@
 //!
 //! The only place that sets and clears `final_snapshot`, by which `transitions::saved` lets a machine go.
 
-use super::draft::{Context, Draft};
+use super::draft::{Context, Draft, Reason};
 use crate::record::{PendingReceipt, Phase, Record};
-use ebbtide_api::ErrorCode;
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::vm::Receipt;
+use ebbtide_api::{ErrorCode, EventCode};
 
 /// Longest path of a machine's that is repeated in a sentence, in characters.
 const PATH_SHOWN: usize = 300;
@@ -84,7 +84,8 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
         let first: String = first.chars().take(PATH_SHOWN).collect();
         let paths = (receipt.unreadable.len() as u64).saturating_add(receipt.unreadable_more);
         let text = format!("{paths} paths could not be backed up, {first} among them");
-        refused(draft, text, "");
+        let reason = Reason::new(EventCode::BackupPartial, text.clone());
+        refused(draft, text, reason);
     } else {
         draft.record.receipt_problem = None;
         let excluded = receipt.excluded.as_ref().map_or(String::new(), |excluded| {
@@ -95,7 +96,8 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
             let first = if first.is_empty() { first } else { format!(", {first} among them") };
             format!("; the owner's rules leave out {at_least}{files} files of {bytes} bytes{first}")
         });
-        draft.note(format!("a backup of {} files is verified in storage{excluded}", receipt.files));
+        let sentence = format!("a backup of {} files is verified in storage{excluded}", receipt.files);
+        draft.note(EventCode::BackupVerified, sentence);
         if pending.last
             && matches!(draft.record.phase, Phase::Draining { .. } | Phase::Silent { draining: Some(_), .. })
         {
@@ -105,9 +107,9 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
 }
 
 /// Keeps what is wrong with a receipt; told once, however often the machine delivers the same again.
-pub(super) fn refused(draft: &mut Draft, problem: String, introduction: &str) {
+pub(super) fn refused(draft: &mut Draft, problem: String, told: Reason) {
     if draft.record.receipt_problem.as_ref() != Some(&problem) {
-        draft.note(format!("{introduction}{problem}"));
+        draft.note(told.code, told.sentence);
     }
     draft.record.receipt_problem = Some(problem);
 }

@@ -12,7 +12,7 @@ use crate::text::cut;
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::text::time;
 use ebbtide_api::vm::TidyReport;
-use ebbtide_api::{ErrorCode, Generation};
+use ebbtide_api::{ErrorCode, EventCode, Generation};
 
 /// Takes the grant, or moves its end on. Renewed only past half of its time, so that most uses write nothing.
 pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
@@ -41,7 +41,8 @@ pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
             }
         }
         None => {
-            draft.note(format!("{by} works on the backups; a wake waits until that ends"));
+            let sentence = format!("{by} works on the backups; a wake waits until that ends");
+            draft.note(EventCode::BackupsLocked, sentence);
             draft.record.lock = Some(RepositoryLock { by, since: now, until });
         }
     }
@@ -52,7 +53,7 @@ pub(super) fn end(draft: &mut Draft, by: &str) {
     if draft.record.lock.take_if(|grant| grant.by == by).is_some() {
         // Who works on them may have made room; the next list says how much is left.
         draft.record.object_count_warned = None;
-        draft.note(format!("{by} is done with the backups"));
+        draft.note(EventCode::BackupsUnlocked, format!("{by} is done with the backups"));
     }
 }
 
@@ -80,7 +81,8 @@ pub(super) fn begin_tidying(
         draft.record.tidy_again_at = Some(plus(context.now, context.policy.tidy_again));
         let named = |tidying: &Tidying| tidying.snapshots.len().saturating_add(tidying.strays.len());
         let count = draft.record.tidying.as_ref().map_or(0, named);
-        draft.note(format!("the machine removes old backups first: {count} snapshots"));
+        let sentence = format!("the machine removes old backups first: {count} snapshots");
+        draft.note(EventCode::RemovingOldBackups, sentence);
     }
 }
 
@@ -98,7 +100,8 @@ pub(super) fn tidying_is_over(draft: &mut Draft) {
     let Some(tidying) = draft.record.tidying.as_mut().filter(|tidying| !tidying.ended) else { return };
     tidying.ended = true;
     if tidying.until.is_some() {
-        draft.note("the machine did not say what became of old backups; a later wake goes on");
+        let sentence = "the machine did not say what became of old backups; a later wake goes on";
+        draft.note(EventCode::OldBackupsUnknown, sentence);
     }
 }
 
@@ -120,7 +123,8 @@ pub(super) fn end_tidying(
     // One that was refused, or is over long since, has removed nothing.
     if !has_begun || !boots {
         if let Some(reason) = reason {
-            draft.note(format!("old backups are left as they are: {}", cut(reason)));
+            let sentence = format!("old backups are left as they are: {}", cut(reason));
+            draft.note(EventCode::OldBackupsLeft, sentence);
         }
         return;
     }
@@ -128,10 +132,13 @@ pub(super) fn end_tidying(
     if *complete {
         draft.record.tidied_at = Some(context.now);
         draft.record.tidy_again_at = None;
-        draft.note(format!("old backups are removed: {snapshots} snapshots, {packs} packs of {bytes} bytes"));
+        let sentence =
+            format!("old backups are removed: {snapshots} snapshots, {packs} packs of {bytes} bytes");
+        draft.note(EventCode::OldBackupsRemoved, sentence);
     } else {
         let why = reason.as_deref().map_or_else(String::new, |reason| format!(": {}", cut(reason)));
-        draft.note(format!("old backups were not removed, or not all; a later wake goes on{why}"));
+        let sentence = format!("old backups were not removed, or not all; a later wake goes on{why}");
+        draft.note(EventCode::OldBackupsNotRemoved, sentence);
     }
 }
 
@@ -144,7 +151,7 @@ pub(super) fn object_count(draft: &mut Draft, objects: u32, context: &Context<'_
     let step = (context.policy.crowded_objects / 4).max(1);
     if draft.record.object_count_warned.is_none_or(|told| objects / step > told / step) {
         draft.record.object_count_warned = Some(objects);
-        draft.note(object_count_warning(objects));
+        draft.note(EventCode::TooManyObjects, object_count_warning(objects));
     }
 }
 
@@ -169,7 +176,8 @@ pub(super) fn forget(draft: &mut Draft, snapshot: &str) {
     }
     // A tidying says once what it removed.
     if !is_due {
-        draft.note(format!("the snapshot {snapshot} was removed from the backups"));
+        let sentence = format!("the snapshot {snapshot} was removed from the backups");
+        draft.note(EventCode::SnapshotRemoved, sentence);
     }
 }
 
@@ -182,7 +190,8 @@ pub(super) fn recall(draft: &mut Draft, snapshot: &str, context: &Context<'_>) {
     recalled.drain(..recalled.len().saturating_sub(Record::RECALLED_KEPT));
     if let Some(summary) = remove(forgotten, snapshot) {
         put_back(snapshots, summary, 0);
-        draft.note(format!("the snapshot {snapshot} is back among the backups"));
+        let sentence = format!("the snapshot {snapshot} is back among the backups");
+        draft.note(EventCode::SnapshotRecalled, sentence);
     }
 }
 

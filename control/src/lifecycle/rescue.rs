@@ -1,26 +1,26 @@
 //! Rescue: what becomes of work that a machine cannot deliver. An image of it is taken, or what the owner chose at spawn
 //! decides. What becomes of the image then is in `rescue_image`.
 
-use super::draft::{Context, Draft, failure};
+use super::draft::{Context, Draft, Reason, failure};
 use super::rescue_image::{abandon, last_backup, set_aside};
-use super::transitions::{destroy, take_image};
+use super::transitions::{destroy, end_unpersisted, take_image};
 use crate::record::{Phase, RescueStep, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
 use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
-use ebbtide_api::{FailureCode, Hint};
+use ebbtide_api::{EventCode, FailureCode, Hint};
 
 /// Begins to save what a machine cannot deliver.
-pub(super) fn rescue(draft: &mut Draft, because: &str, context: &Context<'_>) -> bool {
+pub(super) fn rescue(draft: &mut Draft, because: Reason, context: &Context<'_>) -> bool {
     let now = context.now;
     if draft.record.spec.persistence == Persistence::None {
-        return destroy(draft, None, "it is not persisted, as was chosen when it was created", now);
+        return end_unpersisted(draft, now);
     }
     // What a salvage machine holds is in the image that it was made from.
     if draft.record.salvage_image_id.is_some() {
-        let told =
-            Failure { code: FailureCode::SalvageFailed, message: because.to_owned(), hint: String::new() };
+        let message = because.sentence.clone();
+        let told = Failure { code: FailureCode::SalvageFailed, message, hint: String::new() };
         return destroy(draft, Some(told), because, now);
     }
     if draft.record.spec.rescue_image == RescueChoice::Refuse {
@@ -38,7 +38,8 @@ pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, context: &Context<'_>
             let failure = failure(FailureCode::WorkLost, lost, Hint::WakeRestores);
             // It may yet be completed: kept for whoever looks at the provider, and billed no longer than any.
             abandon(draft, plus(context.now, context.policy.rescue_image_keep));
-            destroy(draft, Some(failure), "no rescue image could be had", context.now)
+            let because = Reason::new(EventCode::WorkLost, "no rescue image could be had");
+            destroy(draft, Some(failure), because, context.now)
         }
         OnUnsaved::Hold => {
             keep_on(draft, why, context);
@@ -55,10 +56,11 @@ fn keep_on(draft: &mut Draft, why: &str, context: &Context<'_>) {
     let reminder = context.policy.hold_reminder;
     draft.record.held_until = Some(plus(context.now, reminder));
     draft.record.labels_stale = draft.record.server.is_some();
-    draft.note(format!(
+    let sentence = format!(
         "past its time limit with unsaved work ({why}). You chose to keep it, so it still costs money. To end it, \
          delete it without a backup. Said again in {reminder}"
-    ));
+    );
+    draft.note(EventCode::KeptUnsaved, sentence);
 }
 
 /// The image is complete: it holds the work, and the machine may go.
@@ -75,10 +77,6 @@ pub(super) fn image_written(draft: &mut Draft, context: &Context<'_>) {
         format!("the machine could not deliver its work; the rescue image {image} holds it until {until}"),
         Hint::WakeSalvages,
     );
-    destroy(
-        draft,
-        Some(failure),
-        format!("the rescue image {image} holds the work until {until}"),
-        context.now,
-    );
+    let sentence = format!("the rescue image {image} holds the work until {until}");
+    destroy(draft, Some(failure), Reason::new(EventCode::Rescued, sentence), context.now);
 }

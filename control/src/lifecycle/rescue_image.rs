@@ -8,23 +8,25 @@ use super::draft::{Context, Draft, failure};
 use crate::record::{DesiredState, OldImage, Phase, Record, RescueStep, minus, plus};
 use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
-use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
+use ebbtide_api::{Duration, EventCode, FailureCode, Hint, Timestamp};
 
 /// What the next machine is for, at a wake: to salvage the image where there is one, unless a snapshot was chosen.
 pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
     draft.record.salvage_image_id = None;
     let chosen = draft.record.restore_snapshot_chosen.take();
     if let Some(gone) = chosen.as_ref().filter(|chosen| !is_known(&draft.record, chosen)) {
-        draft.note(format!("the snapshot {gone} was removed before the wake began; it is not restored"));
+        let sentence = format!("the snapshot {gone} was removed before the wake began; it is not restored");
+        draft.note(EventCode::SnapshotGone, sentence);
     }
     if let Some(chosen) = chosen.filter(|chosen| is_known(&draft.record, chosen)) {
         draft.record.restore = Some(chosen);
         if let Some(image) = draft.record.rescue_image {
             let until = time(draft.record.rescue_image_expires_at.unwrap_or(context.now));
-            draft.note(format!(
+            let sentence = format!(
                 "the rescue image {image} is passed over for the snapshot that was chosen: it stays at the provider \
                  until {until}, and no wake brings its content back"
-            ));
+            );
+            draft.note(EventCode::RescueImagePassedOver, sentence);
             set_aside(draft);
         }
     } else if let Some(image) = draft.record.rescue_image {
@@ -45,10 +47,10 @@ fn is_known(record: &Record, snapshot: &str) -> bool {
 pub(super) fn abandon(draft: &mut Draft, delete_at: Timestamp) {
     if let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase {
         draft.record.old_images.push(OldImage { image, delete_at, failures: 0 });
-        draft.note(format!(
-            "the image {image}, which was not complete, stays at the provider until {}",
-            time(delete_at)
-        ));
+        let until = time(delete_at);
+        let sentence =
+            format!("the image {image}, which was not complete, stays at the provider until {until}");
+        draft.note(EventCode::RescueImageAbandoned, sentence);
     }
 }
 
@@ -111,7 +113,7 @@ pub(super) fn tend(draft: &mut Draft, context: &Context<'_>) {
             "the rescue image {image} has expired and is deleted; what only it held is lost; {}",
             last_backup(&draft.record)
         );
-        draft.note(lost.clone());
+        draft.note(EventCode::RescueImageExpired, lost.clone());
         draft.record.data_loss_note = Some(lost.clone());
         if let Phase::Failed { failure: told } = &mut draft.record.phase {
             *told = failure(FailureCode::WorkLost, lost, Hint::WakeRestores);
@@ -119,10 +121,11 @@ pub(super) fn tend(draft: &mut Draft, context: &Context<'_>) {
         give_over(draft, now);
     } else if !draft.record.rescue_image_warned && now >= warns_at(expires_at, context) {
         draft.record.rescue_image_warned = true;
-        draft.note(format!(
+        let sentence = format!(
             "the rescue image {image} is deleted at {}, with what is in no backup: wake the workspace to recover it",
             time(expires_at)
-        ));
+        );
+        draft.note(EventCode::RescueImageEndsSoon, sentence);
     }
 }
 
@@ -165,7 +168,7 @@ pub(super) fn set_aside(draft: &mut Draft) {
 /// An image is deleted, or was not there.
 pub(super) fn deleted(draft: &mut Draft, image: u64) {
     draft.record.old_images.retain(|old| old.image != image);
-    draft.note(format!("the image {image} is deleted"));
+    draft.note(EventCode::RescueImageDeleted, format!("the image {image} is deleted"));
 }
 
 /// An image's deletion has to wait. It has a clock of its own, so that it holds nothing else back.
@@ -182,7 +185,8 @@ pub(super) fn put_off(
     let pause = Duration::from_secs(doubled).min(context.policy.image_retry_cap);
     old.delete_at = plus(context.now, pause).max(not_before.unwrap_or(context.now));
     if old.failures == 3 {
-        draft.note(format!("the image {image} is not deleted yet: waiting for {waiting_for}"));
+        let sentence = format!("the image {image} is not deleted yet: waiting for {waiting_for}");
+        draft.note(EventCode::RescueImageNotDeleted, sentence);
     }
 }
 

@@ -4,14 +4,14 @@
 //! lives is kept until its lifetime ends. Before anything harmful the other workspaces are looked at: many that fell
 //! silent together have not died together, and the clock begins anew. Only the hard end is stronger.
 
-use super::draft::{Context, Draft};
+use super::draft::{Context, Draft, Reason};
 use super::input::Peers;
 use super::rescue::rescue;
-use super::transitions::{destroy, heard_again, saved};
+use super::transitions::{discard, heard_again, saved};
 use crate::policy::Policy;
 use crate::record::{DesiredState, DrainReason, Phase, Record, ServerStatus, minus, plus};
-use ebbtide_api::Timestamp;
 use ebbtide_api::text::time;
+use ebbtide_api::{EventCode, Timestamp};
 
 /// What follows for a machine that is not heard of.
 pub(super) fn silent(
@@ -25,13 +25,14 @@ pub(super) fn silent(
         return heard_again(draft, draining, now);
     }
     if draft.record.desired == DesiredState::Discarded {
-        return destroy(draft, None, "the owner discards what is unsaved", now);
+        return discard(draft, now);
     }
     if draining.is_some() && draft.record.final_snapshot.is_some() {
         return saved(draft, now);
     }
     if now >= draft.record.drain_ends_at(policy) {
-        return rescue(draft, "the machine was still silent when its time was over", context);
+        let because = "the machine was still silent when its time was over";
+        return rescue(draft, Reason::new(EventCode::SilentTooLong, because), context);
     }
     if now < ends_at(&draft.record, last_seen_at, policy) {
         return false;
@@ -44,7 +45,8 @@ pub(super) fn silent(
             return false;
         }
     }
-    rescue(draft, "no report from the server until its time limit; its disk is saved", context)
+    let because = "no report from the server until its time limit; its disk is saved";
+    rescue(draft, Reason::new(EventCode::SilentTooLong, because), context)
 }
 
 /// Until when a silent machine is kept: its lifetime, its silence budget at least, never past the drain ceiling.
@@ -73,25 +75,31 @@ pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<
     *status = Some(seen);
     *ask_at = plus(context.now, context.policy.silence_question);
     let may_reboot = rebooted_at.is_none();
-    let text = match seen {
+    let (code, text) = match seen {
         ServerStatus::Off | ServerStatus::Flat => {
             // A reboot interrupts whatever still works: the peers are looked at once more before it.
             *looked_at = if may_reboot { None } else { *looked_at };
             let dead =
                 if seen == ServerStatus::Off { "off" } else { "on, with neither CPU nor network in use" };
             let then = if may_reboot { "it is rebooted once" } else { "one reboot has not helped" };
-            format!("Hetzner says that the server is {dead}: {then}; kept until {kept_until}")
+            let text = format!("Hetzner says that the server is {dead}: {then}; kept until {kept_until}");
+            (EventCode::SilentServerDown, text)
         }
-        ServerStatus::Alive => format!(
-            "the server runs at Hetzner but does not reach us: it is left to work until {kept_until}, then an image of \
-             it is taken"
-        ),
+        ServerStatus::Alive => {
+            let text = format!(
+                "the server runs at Hetzner but does not reach us: it is left to work until {kept_until}, then an \
+                 image of it is taken"
+            );
+            (EventCode::SilentServerRuns, text)
+        }
         ServerStatus::Unclear => {
-            format!("Hetzner does not say whether the server runs: it is left alone until {kept_until}")
+            let text =
+                format!("Hetzner does not say whether the server runs: it is left alone until {kept_until}");
+            (EventCode::SilentServerUnclear, text)
         }
     };
     if is_news {
-        draft.note(text);
+        draft.note(code, text);
     }
 }
 
@@ -109,10 +117,11 @@ pub(super) fn looked(draft: &mut Draft, peers: Peers, context: &Context<'_>) {
         draft.record.silence_from = Some(now);
         if !told_before {
             let Peers { silent, awake } = peers;
-            draft.note(format!(
+            let sentence = format!(
                 "{silent} other workspaces fell silent with it and {awake} are heard of: the fault is not this \
                  machine's, the clock begins anew, and nothing is rebooted or rescued for it"
-            ));
+            );
+            draft.note(EventCode::SilentTogether, sentence);
         }
     }
 }

@@ -8,7 +8,7 @@ use ebbtide_api::backups::{Persistence, SnapshotSummary};
 use ebbtide_api::failure::Failure;
 use ebbtide_api::vm::{DrainPhase, Pack, Receipt, Unreadable};
 use ebbtide_api::workspace::{Hold, OnUnsaved, RescueChoice, State};
-use ebbtide_api::{Duration, ErrorCode, FailureCode, Generation, Hint, Timestamp};
+use ebbtide_api::{Duration, ErrorCode, EventCode, FailureCode, Generation, Hint, Timestamp};
 
 const START: i64 = 1_800_000_000;
 
@@ -38,6 +38,8 @@ struct World {
     wake_at: Option<Timestamp>,
     refusal: Option<Refusal>,
     notes: Vec<String>,
+    /// What each of the notes tells of.
+    codes: Vec<EventCode>,
 }
 
 impl World {
@@ -52,7 +54,19 @@ impl World {
             wake_at: None,
             refusal: None,
             notes: vec![],
+            codes: vec![],
         }
+    }
+
+    /// How often the history tells of this.
+    fn told(&self, code: &EventCode) -> usize {
+        self.codes.iter().filter(|told| *told == code).count()
+    }
+
+    /// The whole history, as people and programs read it.
+    fn history(&self) -> String {
+        let lines = self.codes.iter().zip(&self.notes).map(|(code, note)| format!("{code}: {note}"));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     fn input(&mut self, input: Input) -> &mut Self {
@@ -66,7 +80,11 @@ impl World {
         }
         self.wake_at = decision.wake_at;
         self.refusal = decision.refusal;
-        self.notes.extend(decision.notes.into_iter().map(|note| note.because));
+        for note in decision.notes {
+            assert!(EventCode::ALL.contains(&note.code), "{note:?} has a code that no reference lists");
+            self.notes.push(note.because);
+            self.codes.push(note.code);
+        }
         assert!(
             !self.record.phase.may_have_machine() || self.wake_at.is_some(),
             "{:?} has nobody to wake it",
@@ -214,7 +232,7 @@ fn a_workspace_lives_sleeps_wakes_and_is_deleted() {
     assert_eq!(world.wake_at, None);
     world.ask(Command::Undelete);
     assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::WrongState);
-    insta::assert_snapshot!(world.notes.join("\n"));
+    insta::assert_snapshot!(world.history());
 }
 
 #[test]
@@ -474,7 +492,7 @@ fn the_end_of_the_lifetime_is_announced_and_drains() {
         world.heard = Some(secs);
         world.at(secs).state(State::Running);
     }
-    assert_eq!(world.notes.iter().filter(|note| note.starts_with("the lifetime ends in")).count(), 3);
+    assert_eq!(world.told(&EventCode::LifetimeEndsSoon), 3);
     world.heard = Some(24 * 3600);
     world.at(24 * 3600).state(State::Draining);
 }
@@ -706,6 +724,7 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
 
 mod awake_line;
 mod billing;
+mod event_codes;
 mod keeping;
 mod rebooting;
 mod repository_lock;

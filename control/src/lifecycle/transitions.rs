@@ -4,13 +4,13 @@
 //! `silence`, `rescue`, `billing`, `heartbeat`, `outcomes`); here stands what is true once it is made. A machine with work
 //! on it is let go by three moves alone: its verified last backup ([`saved`]), a recorded discard, and the rescue rules.
 
-use super::draft::{Context, Draft};
+use super::draft::{Context, Draft, Reason};
 use super::{receipts, rescue_image};
 use crate::record::{DesiredState, Dns, DrainReason, Phase, Record, RescueStep, plus};
-use ebbtide_api::Timestamp;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::workspace::State;
+use ebbtide_api::{EventCode, Timestamp};
 
 /// Why one state may follow another; `None` where it never does.
 ///
@@ -95,7 +95,7 @@ pub(super) const fn may_follow(from: State, to: State) -> Option<&'static str> {
 }
 
 /// Enters a phase, where the table knows the move.
-fn enter(draft: &mut Draft, phase: Phase, because: impl Into<String>, now: Timestamp) -> bool {
+fn enter(draft: &mut Draft, phase: Phase, because: Reason, now: Timestamp) -> bool {
     enter_after(draft, phase, because, now, |_| ())
 }
 
@@ -107,16 +107,15 @@ fn enter(draft: &mut Draft, phase: Phase, because: impl Into<String>, now: Times
 fn enter_after(
     draft: &mut Draft,
     phase: Phase,
-    because: impl Into<String>,
+    mut because: Reason,
     now: Timestamp,
     change: impl FnOnce(&mut Draft),
 ) -> bool {
     let (from, to) = (draft.record.state(), phase.state());
-    let mut because = because.into();
     if may_follow(from, to).is_none() {
         // Stops tests and simulated lives. The Worker is built without: there, a panic is a hang.
-        debug_assert!(false, "{from} → {to} is no move: {because}");
-        tell_mistake(draft, to, &because);
+        debug_assert!(false, "{from} → {to} is no move: {}", because.sentence);
+        tell_mistake(draft, to, &because.sentence);
         return false;
     }
     change(draft);
@@ -125,41 +124,42 @@ fn enter_after(
         draft.record.reboot_asked_at = None;
     }
     if let Some(image) = draft.record.salvage_image_id {
-        because = format!("salvaging the rescue image {image}: {because}");
+        because.sentence = format!("salvaging the rescue image {image}: {}", because.sentence);
     }
     draft.record.phase = phase;
     draft.record.since = now;
     draft.record.pause = None;
     draft.record.image_missed_at = None;
     draft.record.silence_from = None;
-    draft.note(because.clone());
-    draft.record.because = because;
+    draft.note_as_reason(because);
     true
 }
 
 fn tell_mistake(draft: &mut Draft, to: State, because: &str) {
     let from = draft.record.state();
-    draft.note(format!(
-        "a mistake of the control plane: it stays {from}, which {to} never follows ({because})"
-    ));
+    let sentence =
+        format!("a mistake of the control plane: it stays {from}, which {to} never follows ({because})");
+    draft.note(EventCode::Mistake, sentence);
 }
 
 /// A server is created under the name and labels of this generation.
 pub(super) fn provision(draft: &mut Draft, now: Timestamp) -> bool {
     let phase = Phase::Provisioning { refused: Vec::new(), maybe_created: false };
-    enter(draft, phase, "creating a server", now)
+    enter(draft, phase, Reason::new(EventCode::CreatingServer, "creating a server"), now)
 }
 
 /// The server exists.
 pub(super) fn boot(draft: &mut Draft, now: Timestamp) -> bool {
-    enter(draft, Phase::Booting { progress: 0, progress_at: now }, "the server exists and boots", now)
+    let because = Reason::new(EventCode::ServerExists, "the server exists and boots");
+    enter(draft, Phase::Booting { progress: 0, progress_at: now }, because, now)
 }
 
 /// The boot plan is through. A machine that was made from a rescue image holds work already and is backed up at once.
 pub(super) fn ready(draft: &mut Draft, now: Timestamp) -> bool {
     if draft.record.salvage_image_id.is_some() {
         let phase = Phase::Draining { reason: DrainReason::Salvage, trouble: None, frozen: false };
-        return enter(draft, phase, "what it holds is being backed up", now);
+        let because = Reason::new(EventCode::SalvageReady, "what it holds is being backed up");
+        return enter(draft, phase, because, now);
     }
     let because = match draft.record.spec.persistence {
         Persistence::Backup => "ready",
@@ -167,7 +167,7 @@ pub(super) fn ready(draft: &mut Draft, now: Timestamp) -> bool {
             "ready; nothing in it is backed up, as was chosen: its files end with this machine"
         }
     };
-    enter(draft, Phase::Running, because, now)
+    enter(draft, Phase::Running, Reason::new(EventCode::Ready, because), now)
 }
 
 /// Moves to silent where the machine was not heard of for long enough.
@@ -185,11 +185,11 @@ pub(super) fn fall_silent(draft: &mut Draft, draining: Option<DrainReason>, cont
         draining,
         looked_at: None,
     };
-    enter(draft, phase, "the machine is not heard of", now)
+    enter(draft, phase, Reason::new(EventCode::Silent, "the machine is not heard of"), now)
 }
 
 /// A running machine was reset at its owner's word: its time to be heard of begins anew.
-pub(super) fn rebooted_as_asked(draft: &mut Draft, because: &str, now: Timestamp) -> bool {
+pub(super) fn rebooted_as_asked(draft: &mut Draft, because: Reason, now: Timestamp) -> bool {
     enter(draft, Phase::Running, because, now)
 }
 
@@ -199,11 +199,11 @@ pub(super) fn heard_again(draft: &mut Draft, draining: Option<DrainReason>, now:
         Some(reason) => Phase::Draining { reason, trouble: None, frozen: false },
         None => Phase::Running,
     };
-    enter(draft, phase, "the machine is heard again", now)
+    enter(draft, phase, Reason::new(EventCode::HeardAgain, "the machine is heard again"), now)
 }
 
 /// Begins to back up before the machine goes. No receipt from before counts for it.
-pub(super) fn drain(draft: &mut Draft, reason: DrainReason, because: &str, now: Timestamp) -> bool {
+pub(super) fn drain(draft: &mut Draft, reason: DrainReason, because: Reason, now: Timestamp) -> bool {
     enter_after(draft, Phase::Draining { reason, trouble: None, frozen: false }, because, now, |draft| {
         receipts::void_last_backup(&mut draft.record);
         draft.record.receipt_problem = None;
@@ -211,7 +211,7 @@ pub(super) fn drain(draft: &mut Draft, reason: DrainReason, because: &str, now: 
 }
 
 /// Ends a machine that is idle: by a drain, unless nothing of it is kept.
-pub(super) fn drain_idle(draft: &mut Draft, because: &str, now: Timestamp) -> bool {
+pub(super) fn drain_idle(draft: &mut Draft, because: Reason, now: Timestamp) -> bool {
     draft.record.desired = DesiredState::Asleep;
     match draft.record.spec.persistence {
         Persistence::Backup => drain(draft, DrainReason::Idle, because, now),
@@ -221,19 +221,20 @@ pub(super) fn drain_idle(draft: &mut Draft, because: &str, now: Timestamp) -> bo
 
 /// The drain is taken back before the freeze.
 pub(super) fn take_back(draft: &mut Draft, now: Timestamp) -> bool {
-    enter_after(draft, Phase::Running, "the drain was taken back", now, |draft| {
+    let because = Reason::new(EventCode::DrainTakenBack, "the drain was taken back");
+    enter_after(draft, Phase::Running, because, now, |draft| {
         receipts::demote_pending(&mut draft.record);
     })
 }
 
 /// A machine that has frozen is given back: what it delivered last is not whole.
 pub(super) fn thaw(draft: &mut Draft, now: Timestamp) -> bool {
-    let because = "awake again: the last backup was incomplete";
+    let because = Reason::new(EventCode::LastBackupIncomplete, "awake again: the last backup was incomplete");
     enter_after(draft, Phase::Running, because, now, |draft| draft.record.thaw_requested = true)
 }
 
 /// Begins to take an image of what a machine cannot deliver.
-pub(super) fn take_image(draft: &mut Draft, because: &str, now: Timestamp) -> bool {
+pub(super) fn take_image(draft: &mut Draft, because: Reason, now: Timestamp) -> bool {
     enter(draft, Phase::Rescuing { started_at: now, step: RescueStep::PowerOff }, because, now)
 }
 
@@ -243,7 +244,8 @@ pub(super) fn take_image(draft: &mut Draft, because: &str, now: Timestamp) -> bo
 /// after the machine had said that it stands still, is whole, and whose every pack was found in storage.
 pub(super) fn saved(draft: &mut Draft, now: Timestamp) -> bool {
     let salvaged = draft.record.salvage_image_id.is_some();
-    let moved = destroy(draft, None, "the backup is verified in storage", now);
+    let because = Reason::new(EventCode::LastBackupVerified, "the backup is verified in storage");
+    let moved = destroy(draft, None, because, now);
     if moved && salvaged {
         rescue_image::give_over(draft, now);
     }
@@ -251,15 +253,21 @@ pub(super) fn saved(draft: &mut Draft, now: Timestamp) -> bool {
 }
 
 /// Ends the machine. Callers have made sure that nothing unsaved is lost without a recorded decision.
-pub(super) fn destroy(
-    draft: &mut Draft,
-    failure: Option<Failure>,
-    because: impl Into<String>,
-    now: Timestamp,
-) -> bool {
+pub(super) fn destroy(draft: &mut Draft, failure: Option<Failure>, because: Reason, now: Timestamp) -> bool {
     let failure = failure.map(|failure| rescue_image::as_told(&draft.record, failure));
     let phase = Phase::Destroying { failure, not_found_at: None, server_gone: false };
     enter_after(draft, phase, because, now, |draft| draft.record.vanished_at = None)
+}
+
+/// Ends the machine because its owner gives up what is unsaved on it.
+pub(super) fn discard(draft: &mut Draft, now: Timestamp) -> bool {
+    destroy(draft, None, Reason::new(EventCode::Discarded, "the owner discards what is unsaved"), now)
+}
+
+/// Ends a machine of a workspace of which nothing is kept.
+pub(super) fn end_unpersisted(draft: &mut Draft, now: Timestamp) -> bool {
+    let because = "it is not persisted, as was chosen when it was created";
+    destroy(draft, None, Reason::new(EventCode::NotPersisted, because), now)
 }
 
 /// Leaves provisioning: straight to rest where certainly nothing was created, else by way of a deletion.
@@ -267,7 +275,7 @@ pub(super) fn leave_provisioning(
     draft: &mut Draft,
     maybe_created: bool,
     failure: Option<Failure>,
-    because: &str,
+    because: Reason,
     context: &Context<'_>,
 ) -> bool {
     let record = &draft.record;
@@ -286,16 +294,16 @@ pub(super) fn rest(draft: &mut Draft, failure: Option<Failure>, context: &Contex
         (DesiredState::Deleted | DesiredState::Discarded, _) => {
             let purge_at = plus(now, context.policy.undo);
             let because = format!("deleted; can be undone for {}", context.policy.undo);
-            (Phase::Deleted { purge_at, purged: false }, because)
+            (Phase::Deleted { purge_at, purged: false }, Reason::new(EventCode::Deleted, because))
         }
         (DesiredState::Awake | DesiredState::Asleep, Some(failure)) => {
             // What is wanted after a failure is for its owner to say.
             draft.record.desired = DesiredState::Asleep;
-            let because = failure.message.clone();
+            let because = Reason::from(&failure);
             (Phase::Failed { failure }, because)
         }
         (DesiredState::Awake | DesiredState::Asleep, None) => {
-            (Phase::Asleep, "no machine; the work is in storage".to_owned())
+            (Phase::Asleep, Reason::new(EventCode::Asleep, "no machine; the work is in storage"))
         }
     };
     enter_after(draft, phase, because, now, |draft| forget_machine(&mut draft.record))
@@ -316,13 +324,15 @@ fn forget_machine(record: &mut Record) {
 /// A workspace at rest does not wake: what its machine costs is not reserved.
 pub(super) fn stay_without_money(draft: &mut Draft, failure: Failure, now: Timestamp) -> bool {
     draft.record.desired = DesiredState::Asleep;
-    let because = format!("it does not wake: {}", failure.message);
+    let sentence = format!("it does not wake: {}", failure.message);
+    let because = Reason::new(EventCode::from(&failure.code), sentence);
     enter(draft, Phase::Failed { failure }, because, now)
 }
 
 /// Begins the next generation. What belongs to one machine begins anew with it.
 pub(super) fn wake(draft: &mut Draft, context: &Context<'_>) -> bool {
-    enter_after(draft, Phase::Requested, "the owner wakes it", context.now, |draft| {
+    let because = Reason::new(EventCode::Woken, "the owner wakes it");
+    enter_after(draft, Phase::Requested, because, context.now, |draft| {
         let record = &mut draft.record;
         record.generation = record.generation.next();
         record.woke_at = context.now;
@@ -344,7 +354,7 @@ pub(super) fn wake(draft: &mut Draft, context: &Context<'_>) -> bool {
 
 /// The deletion is taken back before anything was shredded.
 pub(super) fn undelete(draft: &mut Draft, now: Timestamp) -> bool {
-    enter(draft, Phase::Asleep, "the deletion was undone", now)
+    enter(draft, Phase::Asleep, Reason::new(EventCode::Undeleted, "the deletion was undone"), now)
 }
 
 #[cfg(test)]

@@ -345,7 +345,7 @@ pub fn hostile() -> Workspace {
 }
 
 fn event(seq: u64, clock: &str, state: State, because: &str) -> Event {
-    Event { seq, at: at(clock), state, generation: Generation(1), because: because.into() }
+    Event { seq, at: at(clock), state, generation: Generation(1), code: None, because: because.into() }
 }
 
 /// What has happened to a workspace in its state, oldest first.

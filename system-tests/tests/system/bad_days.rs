@@ -8,6 +8,7 @@ mod machines;
 use crate::common::{LIMIT, nothing_bills, quick_with, servers_ever, settled, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
+use ebbtide_api::EventCode;
 use ebbtide_api::failure::{Failure, FailureCode};
 use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::api::{Discard, shown};
@@ -207,7 +208,7 @@ fn a_size_that_is_sold_out_is_replaced_where_the_user_took_the_default() {
             let place = (workspace.size.as_str(), workspace.location.as_str());
             ensure!(place != ("cx23", "fsn1"), "{shape}: {place:?}");
             let events = stack.api.events(&id)?;
-            ensure!(events.iter().any(|event| event.because.contains("sold out")), "{shape}: {events:?}");
+            ensure!(events.iter().any(|event| event.code == Some(EventCode::SoldOut)), "{shape}: {events:?}");
             servers_ever(stack, &id, 1)?;
             discarded(stack, &id)?;
         }

@@ -5,7 +5,7 @@ use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines, wit
 use crate::slots::{self, Work};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::history::EventList;
+use ebbtide_api::history::{Event, EventList};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::api::Discard;
 use ebbtide_system_tests::http::Answer;
@@ -131,7 +131,8 @@ fn the_history_is_paged_in_both_directions_and_survives_a_retry() {
         failed(2)?;
         let all = stack.api.events(&id)?;
         ensure!(all.iter().any(|event| event.generation.0 == 1), "the first machine's history is gone");
-        ensure!(all.iter().all(|event| !event.because.is_empty()), "{all:?}");
+        let is_told = |event: &Event| !event.because.is_empty() && event.code.is_some();
+        ensure!(all.iter().all(is_told), "{all:?}");
         let page = |query: &str| -> Result<EventList> {
             let answer = stack.api.call("GET", &format!("/v1/workspaces/{id}/events?{query}"), None)?;
             Ok(serde_json::from_slice(&answer.expect(200)?.body)?)

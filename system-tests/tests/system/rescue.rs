@@ -6,8 +6,8 @@ use crate::common::{
 };
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::FailureCode;
 use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_api::{EventCode, FailureCode};
 use ebbtide_system_tests::api::shown;
 use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
@@ -260,7 +260,8 @@ fn a_salvage_that_cannot_start_leaves_the_image_and_the_last_backup_can_still_be
         let unsaved = stack.machine_of(&id)?.path(&format!("{PLACE}/untracked.bin"));
         ensure!(!unsaved.exists(), "the backup that was chosen holds what came after it");
         ensure!(images_of(stack, &id)? == [image], "an image that was passed over is kept");
-        let told = stack.api.events(&id)?.into_iter().any(|event| event.because.contains("passed over"));
+        let told = stack.api.events(&id)?;
+        let told = told.iter().any(|event| event.code == Some(EventCode::RescueImagePassedOver));
         ensure!(told, "nobody was told");
         discarded(stack, &id)
     });
@@ -281,7 +282,7 @@ fn machines_that_fall_silent_together_are_not_rebooted_for_what_is_our_fault() {
         for id in &ids {
             wait::until("the fault to be told as ours", LIMIT, || {
                 let events = stack.api.events(id).map_err(|error| format!("{error:#}"))?;
-                let told = events.iter().any(|event| event.because.contains("fell silent with it"));
+                let told = events.iter().any(|event| event.code == Some(EventCode::SilentTogether));
                 if told { Ok(()) } else { Err(format!("{:?}", events.last())) }
             })?;
         }

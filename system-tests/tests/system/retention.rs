@@ -4,6 +4,7 @@ use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines};
 use crate::owner_backups::{Restic, kit, snapshot_now};
 use crate::uploads::{Frozen, listed, stored};
 use anyhow::{Context, Result, ensure};
+use ebbtide_api::EventCode;
 use ebbtide_api::workspace::{State, StepState};
 use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
@@ -51,8 +52,7 @@ fn old_snapshots_go_at_a_wake_and_every_branch_that_is_kept_stays_whole() -> Res
     let after = stored(&stack, &id)?;
     ensure!(after + 1_500_000 < before, "{after} of {before} bytes are left");
     ensure!(listed(&stack, &id)?["due"] == 0, "{}", listed(&stack, &id)?);
-    let told =
-        stack.api.events(&id)?.into_iter().any(|event| event.because.starts_with("old backups are removed"));
+    let told = stack.api.events(&id)?.iter().any(|event| event.code == Some(EventCode::OldBackupsRemoved));
     ensure!(told, "nobody was told");
 
     // What that machine backs up is proved by a fresh reader, on what is left.

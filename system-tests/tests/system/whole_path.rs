@@ -4,7 +4,7 @@
 
 use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, servers_ever, with_machines};
 use anyhow::{Context as _, Result, ensure};
-use ebbtide_api::history::Event;
+use ebbtide_api::history::{Event, EventCode};
 use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::api::shown;
 use ebbtide_system_tests::machine::Machine;
@@ -84,7 +84,7 @@ struct Told {
 
 fn told(stack: &Stack, id: &str) -> Result<Told> {
     let events = stack.api.events(id)?;
-    let backups = events.iter().filter(|event| event.because.contains("is verified in storage")).count();
+    let backups = events.iter().filter(|event| event.code == Some(EventCode::BackupVerified)).count();
     Ok(Told { backups })
 }
 
@@ -95,10 +95,9 @@ fn order(stack: &Stack, id: &str, server: u64, asleep: &Workspace) -> Result<()>
     let find = |what: &str, is_it: &dyn Fn(&Event) -> bool| {
         events.iter().position(is_it).with_context(|| format!("no {what} in {events:?}"))
     };
-    let verdict = find("idle verdict", &|event| {
-        event.state == State::Draining && event.because.contains("nothing has happened")
-    })?;
-    let receipt = find("verified backup", &|event| event.because.contains("is verified in storage"))?;
+    let verdict =
+        find("idle verdict", &|event| event.state == State::Draining && event.code == Some(EventCode::Idle))?;
+    let receipt = find("verified backup", &|event| event.code == Some(EventCode::BackupVerified))?;
     let destroying = find("destruction", &|event| event.state == State::Destroying)?;
     let rest = find("rest", &|event| event.state == State::Asleep)?;
     ensure!(verdict < receipt && receipt < destroying && destroying < rest, "{events:?}");

@@ -188,7 +188,7 @@ fn spending_is_looked_at_once_an_hour_and_warned_of_once() {
     world.at(hour - 1);
     assert_eq!(world.effect, None);
     spends(&mut world, hour, 8_600_000);
-    let warnings = |world: &World| world.notes.iter().filter(|note| note.contains("spend_per_day")).count();
+    let warnings = |world: &World| world.told(&EventCode::SpendingWarning);
     assert_eq!((warnings(&world), world.record.money.warned.clone()), (1, vec![Period::Day]));
     spends(&mut world, 2 * hour, 9_000_000);
     assert_eq!((warnings(&world), world.record.state()), (1, State::Running));

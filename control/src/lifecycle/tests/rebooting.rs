@@ -127,7 +127,7 @@ fn a_reset_that_may_have_happened_is_not_repeated_on_a_machine_that_may_be_back(
     world.now = 120;
     world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
     assert_eq!(world.effect, None);
-    assert!(world.notes.iter().any(|note| note.contains("did not say whether it did")), "{:?}", world.notes);
+    assert_eq!(world.told(&EventCode::RebootUnconfirmed), 1, "{:?}", world.notes);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_reset_that_cannot_be_had_is_given_up_and_the_machine_is_looked_after_again(
     }
     assert!(!world.record.is_reboot_asked());
     assert_eq!(world.record.pause, None);
-    assert!(world.notes.iter().any(|note| note.starts_with("it was not rebooted")), "{:?}", world.notes);
+    assert_eq!(world.told(&EventCode::RebootGivenUp), 1, "{:?}", world.notes);
 }
 
 #[test]

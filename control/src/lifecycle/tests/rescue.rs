@@ -76,7 +76,7 @@ fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
     assert!(world.record.old_images.is_empty());
     world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
-    insta::assert_snapshot!(world.notes.join("\n"));
+    insta::assert_snapshot!(world.history());
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_chosen_snapshot_passes_the_image_over_and_no_later_wake_puts_it_above_newer
     );
     assert_eq!(world.record.rescue_image, None);
     assert_eq!(world.record.old_images[0].delete_at, expires_at, "it is kept all the same");
-    assert!(world.notes.iter().any(|note| note.contains("passed over")), "{:?}", world.notes);
+    assert_eq!(world.told(&EventCode::RescueImagePassedOver), 1, "{:?}", world.notes);
 }
 
 #[test]
@@ -183,9 +183,9 @@ fn an_image_ends_after_a_warning_and_what_it_held_is_named_as_lost() {
     let expires = world.record.rescue_image_expires_at.unwrap().as_second() - START;
     assert_eq!(world.wake_at, Some(at(expires - DAY)));
     world.at(expires - DAY - 1);
-    assert!(!world.notes.iter().any(|note| note.contains("is deleted at")));
+    assert_eq!(world.told(&EventCode::RescueImageEndsSoon), 0);
     world.at(expires - DAY);
-    assert_eq!(world.notes.iter().filter(|note| note.contains("is deleted at")).count(), 1);
+    assert_eq!(world.told(&EventCode::RescueImageEndsSoon), 1);
     assert_eq!(world.wake_at, Some(at(expires)));
     world.at(expires).state(State::Failed);
     assert_eq!(failure_of(&world).code, FailureCode::WorkLost);
@@ -245,8 +245,7 @@ fn a_machine_that_is_held_past_its_end_is_told_daily_and_its_label_moves_on() {
     let mut world = World::draining();
     world.record.spec.rescue_image = RescueChoice::Refuse;
     world.record.spec.on_unsaved = OnUnsaved::Hold;
-    let told =
-        |world: &World| world.notes.iter().filter(|note| note.contains("You chose to keep it")).count();
+    let told = |world: &World| world.told(&EventCode::KeptUnsaved);
     world.now = 26 * HOUR;
     for day in 1..4 {
         world.heard = Some(world.now);
@@ -402,7 +401,7 @@ fn what_the_provider_says_of_a_silent_machine_is_told_once() {
         world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
         world.at(200 + ask * 181).state(State::Silent);
     }
-    assert_eq!(world.notes.iter().filter(|note| note.contains("left to work until")).count(), 1);
+    assert_eq!(world.told(&EventCode::SilentServerRuns), 1);
 }
 
 #[test]

@@ -31,10 +31,6 @@ impl World {
         let context = Context { now: at(self.now), policy: &self.policy, last_seen_at: None };
         view::people::workspace(&self.record, None, &context, "").waiting_for.unwrap_or_default()
     }
-
-    fn told(&self) -> usize {
-        self.notes.iter().filter(|note| note.contains("could not be backed up")).count()
-    }
 }
 
 #[test]
@@ -44,13 +40,13 @@ fn a_partial_receipt_that_is_repeated_is_told_once_in_each_sleep() {
         world.refused(partial(n)).state(State::Draining);
         assert_eq!(world.record.receipt_problem.as_deref(), Some(NAMED));
     }
-    assert_eq!(world.told(), 1, "{:?}", world.notes);
+    assert_eq!(world.told(&EventCode::BackupPartial), 1, "{:?}", world.notes);
     let other = Receipt { unreadable_more: 1, ..partial(5) };
     world.refused(other);
-    assert_eq!(world.told(), 2, "{:?}", world.notes);
+    assert_eq!(world.told(&EventCode::BackupPartial), 2, "{:?}", world.notes);
     world.ask(Command::Wake { snapshot: None }).says(None).ask(Command::Sleep);
     world.refused(Receipt { unreadable_more: 1, ..partial(6) });
-    assert_eq!(world.told(), 3, "{:?}", world.notes);
+    assert_eq!(world.told(&EventCode::BackupPartial), 3, "{:?}", world.notes);
 }
 
 #[test]

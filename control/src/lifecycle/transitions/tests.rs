@@ -103,7 +103,7 @@ fn every_state_is_left_and_nothing_ends_a_machine_but_by_destroying_it() {
 #[should_panic(expected = "requested → rescuing is no move: by mistake")]
 fn a_move_that_the_table_does_not_know_stops_a_test() {
     let mut draft = draft();
-    take_image(&mut draft, "by mistake", Timestamp::UNIX_EPOCH);
+    take_image(&mut draft, Reason::new(EventCode::DrainOverdue, "by mistake"), Timestamp::UNIX_EPOCH);
 }
 
 #[test]
@@ -111,6 +111,7 @@ fn a_move_that_the_table_does_not_know_is_told_and_changes_nothing() {
     let mut draft = draft();
     tell_mistake(&mut draft, State::Rescuing, "by mistake");
     assert_eq!(draft.record, new_record());
+    assert_eq!(draft.notes[0].code, EventCode::Mistake);
     insta::assert_snapshot!(draft.notes[0].because, @"a mistake of the control plane: it stays requested, which rescuing never follows (by mistake)");
 }
 

@@ -5,6 +5,7 @@ use super::{Machine, booting, check};
 use crate::common::LIMIT;
 use crate::turns::discarded;
 use anyhow::{Context, Result, ensure};
+use ebbtide_api::EventCode;
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::Stack;
 use ebbtide_system_tests::wait;
@@ -206,7 +207,7 @@ fn an_owner_is_told_long_before_a_list_is_too_long() {
             .api
             .events(&id)?
             .iter()
-            .filter(|event| event.because.contains("objects of one kind"))
+            .filter(|event| event.code == Some(EventCode::TooManyObjects))
             .count();
         ensure!(told == 1, "told {told} times");
         discarded(stack, &id)

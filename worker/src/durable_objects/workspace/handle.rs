@@ -107,8 +107,7 @@ async fn create(
     let mut record = Record::new(new, now);
     record.money.quote = quote;
     inner.store()?.save(&record, None)?;
-    let note = Note { state: record.state(), because: record.because.clone() };
-    inner.store()?.add_event(&note, record.generation, now)?;
+    inner.store()?.add_event(&Note::created(&record), record.generation, now)?;
     let settled = inner.wake().await?;
     inner.run_on(settled.effect);
     show(inner, &settled.record)

@@ -12,7 +12,8 @@ use ebbtide_control::record::Record;
 
 /// A line of history.
 pub(super) fn changed(record: &Record, note: &Note) {
-    let fields = [("state", note.state.as_str()), ("because", note.because.as_str())];
+    let (state, code, because) = (note.state.as_str(), note.code.as_str(), note.because.as_str());
+    let fields = [("state", state), ("code", code), ("because", because)];
     about(Level::Info, record, "the workspace changed", &fields);
 }
 

@@ -126,8 +126,8 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn add_event(&self, note: &Note, generation: Generation, now: Timestamp) -> Result<()> {
-        let because = note.because.clone();
-        let event = Event { seq: 0, at: now, state: note.state, generation, because };
+        let (code, because) = (Some(note.code.clone()), note.because.clone());
+        let event = Event { seq: 0, at: now, state: note.state, generation, code, because };
         self.append("events", &event, EVENTS_KEPT)
     }
 

@@ -126,11 +126,12 @@ mod tests {
             at: ebbtide_api::Timestamp::UNIX_EPOCH,
             state: ebbtide_api::workspace::State::Running,
             generation: ebbtide_api::Generation(1),
+            code: Some(ebbtide_api::EventCode::Ready),
             because: "two\nlines".into(),
         };
         assert_eq!(
             write(&event),
-            "id: 7\nevent: state\ndata: {\"seq\":7,\"at\":\"1970-01-01T00:00:00Z\",\"state\":\"running\",\"generation\":1,\"because\":\"two\\nlines\"}\n\n"
+            "id: 7\nevent: state\ndata: {\"seq\":7,\"at\":\"1970-01-01T00:00:00Z\",\"state\":\"running\",\"generation\":1,\"code\":\"ready\",\"because\":\"two\\nlines\"}\n\n"
         );
     }
 }
