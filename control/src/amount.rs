@@ -54,16 +54,9 @@ impl TryFrom<String> for Amount {
     type Error = InvalidAmount;
 
     fn try_from(text: String) -> Result<Self, InvalidAmount> {
-        match Decimal(text).micros_rounded_up_or_text() {
-            Ok(micros) => Ok(Self(micros)),
-            Err(text) => Err(InvalidAmount(text.chars().filter(|c| !c.is_control()).take(40).collect())),
-        }
-    }
-}
-
-impl Decimal {
-    fn micros_rounded_up_or_text(self) -> Result<u64, String> {
-        self.micros_rounded_up().ok_or(self.0)
+        let decimal = Decimal(text);
+        let shown = || decimal.0.chars().filter(|c| !c.is_control()).take(40).collect();
+        decimal.micros_rounded_up().map(Self).ok_or_else(|| InvalidAmount(shown()))
     }
 }
 

@@ -207,11 +207,11 @@ impl Policy {
     ///
     /// # Errors
     /// The parser's words, where the text is no JSON object, names an unknown field or an unusable duration.
-    pub fn parse(json: &str) -> Result<Self, String> {
+    pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
         if json.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_str(json).map_err(|error| error.to_string())
+        serde_json::from_str(json)
     }
 
     /// The pause before attempt number `attempt` (from 1) of an effect that failed.
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn unusable_overrides_are_refused_by_name() {
-        assert!(Policy::parse(r#"{"idle_timout":"10s"}"#).unwrap_err().contains("idle_timout"));
-        assert!(Policy::parse(r#"{"idle_timeout":"soon"}"#).unwrap_err().contains("soon"));
+        assert!(Policy::parse(r#"{"idle_timout":"10s"}"#).unwrap_err().to_string().contains("idle_timout"));
+        assert!(Policy::parse(r#"{"idle_timeout":"soon"}"#).unwrap_err().to_string().contains("soon"));
     }
 
     #[test]

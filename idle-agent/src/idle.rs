@@ -143,7 +143,7 @@ impl Idle {
             user: uid,
             servers,
             watchers: self.inotify_watchers.look(proc, &left, now),
-            terminals: terminals(Path::new("/dev/pts")),
+            terminals: terminals(Path::new("/dev/pts")).map_err(|error| format!("/dev/pts: {error}")),
             people,
             observations,
             cloudcli: self.cloudcli.look(uid),
@@ -272,11 +272,11 @@ fn file(state: &Path) -> PathBuf {
     state.join("idle.json")
 }
 
-fn terminals(pts: &Path) -> Result<Option<Marks>, String> {
+fn terminals(pts: &Path) -> std::io::Result<Option<Marks>> {
     match terminal::read(pts) {
         Ok(marks) => Ok(Some(marks)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{}: {error}", pts.display())),
+        Err(error) => Err(error),
     }
 }
 

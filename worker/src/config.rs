@@ -5,7 +5,7 @@
 
 use crate::log::Level;
 use ebbtide_api::sweep::SweepMode;
-use ebbtide_control::keys::MasterKeys;
+use ebbtide_control::keys::{KeyError, MasterKeys};
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
 use ebbtide_control::secret::SecretText;
@@ -108,7 +108,7 @@ impl Config {
         let token_keys = reader.keys("TOKEN_KEYS", |text| TokenKeys::parse(&install_id, text));
         let policy = match Policy::parse(&reader.optional("POLICY", "")) {
             Ok(policy) => Some(policy),
-            Err(error) => reader.problem("POLICY", &error),
+            Err(error) => reader.problem("POLICY", &error.to_string()),
         };
         let ingress_port = match reader.optional("INGRESS_PORT", "80").parse() {
             Ok(port) => Some(port),
@@ -230,16 +230,12 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         text.into()
     }
 
-    fn keys<T, E: fmt::Display>(
-        &mut self,
-        name: &str,
-        parse: impl FnOnce(&SecretText) -> Result<T, E>,
-    ) -> Option<T> {
+    fn keys<T>(&mut self, name: &str, parse: impl FnOnce(&SecretText) -> Result<T, KeyError>) -> Option<T> {
         let text = self.secret(name);
         if text.expose().is_empty() {
             return None;
         }
-        match key_list(&text).and_then(|list| parse(&list).map_err(|error| error.to_string())) {
+        match key_list(&text).and_then(|list| Ok(parse(&list)?)) {
             Ok(keys) => Some(keys),
             Err(error) => self.problem(name, &format!("is unusable: {error}")),
         }
@@ -252,15 +248,26 @@ struct KeyRing {
     keys: BTreeMap<String, String>,
 }
 
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum KeyListError {
+    // Without the parser's words: they may repeat a key.
+    #[error("it is no JSON of the form {{current, keys}}")]
+    NoRing,
+    #[error("its current key is not among its keys")]
+    NoCurrent,
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
 /// Brings `{"current":"k1","keys":{"k1":"…"}}` into the form that `control` reads: `id:base64` pairs, the current one
 /// first. A text in that form already is left as it is.
-fn key_list(text: &SecretText) -> Result<SecretText, String> {
+fn key_list(text: &SecretText) -> Result<SecretText, KeyListError> {
     if !text.expose().starts_with('{') {
         return Ok(text.clone());
     }
-    let KeyRing { current, keys } = serde_json::from_str(text.expose())
-        .map_err(|_| "it is no JSON of the form {current, keys}".to_owned())?;
-    let first = keys.get(&current).ok_or_else(|| "its current key is not among its keys".to_owned())?;
+    let KeyRing { current, keys } = serde_json::from_str(text.expose()).map_err(|_| KeyListError::NoRing)?;
+    let first = keys.get(&current).ok_or(KeyListError::NoCurrent)?;
     let others = keys.iter().filter(|(id, _)| **id != current);
     let pairs = std::iter::once((&current, first)).chain(others).map(|(id, key)| format!("{id}:{key}"));
     Ok(pairs.collect::<Vec<_>>().join(",").into())

@@ -79,7 +79,7 @@ fn gather<A: DeserializeOwned>(
             (_, Err(error)) if has_none(error) => continue,
             (_, Err(error)) => Err(error.to_string()),
             (Err(_), Ok(_)) => Err("its name is not UTF-8, which the format cannot hold".to_owned()),
-            (Ok(name), Ok(value)) => attribute(name, &value),
+            (Ok(name), Ok(value)) => attribute(name, &value).map_err(|error| error.to_string()),
         };
         match kept {
             Ok(attribute) => attributes.kept.push(attribute),
@@ -97,10 +97,9 @@ fn has_none(error: Errno) -> bool {
 }
 
 /// The library's type cannot be named outside of it; this is how it is written in a snapshot.
-fn attribute<A: DeserializeOwned>(name: &str, value: &[u8]) -> Result<A, String> {
+fn attribute<A: DeserializeOwned>(name: &str, value: &[u8]) -> serde_json::Result<A> {
     let value = base64::engine::general_purpose::STANDARD.encode(value);
     serde_json::from_value(serde_json::json!({ "name": name, "value": value }))
-        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl Backend {
                         }
                         Err(error) => damaged(&format!("the listing of {path}"), &error.to_string()),
                     },
-                    Err(reason) => Attempt::Again { reason, after: None },
+                    Err(error) => Attempt::Again { reason: error.to_string(), after: None },
                 },
                 404 => Attempt::Done(Vec::new()),
                 _ => judge(&what, answer),
@@ -158,7 +158,7 @@ impl Backend {
             match answer.status().as_u16() {
                 200 => match read_body(answer) {
                     Ok(body) => Attempt::Done(Some(Bytes::from(body))),
-                    Err(reason) => Attempt::Again { reason, after: None },
+                    Err(error) => Attempt::Again { reason: error.to_string(), after: None },
                 },
                 404 => Attempt::Done(None),
                 _ => judge("config", answer),
@@ -211,7 +211,7 @@ impl Backend {
                         }
                     }
                     Ok(_) => damaged(&path, "its content does not match its name"),
-                    Err(reason) => Attempt::Again { reason, after: None },
+                    Err(error) => Attempt::Again { reason: error.to_string(), after: None },
                 },
                 404 => damaged(&path, "it is missing"),
                 _ => judge(&path, answer),
@@ -240,7 +240,7 @@ impl Backend {
                             damaged(&path, "it ends too early")
                         }
                     }
-                    Err(reason) => Attempt::Again { reason, after: None },
+                    Err(error) => Attempt::Again { reason: error.to_string(), after: None },
                 },
                 404 => damaged(&path, "it is missing"),
                 416 => damaged(&path, "it ends too early"),
@@ -371,13 +371,14 @@ fn compare(kind: FileType, path: &str, found: u64, size: u64) -> Attempt<()> {
     }
 }
 
-fn read_body(answer: Answer) -> Result<Vec<u8>, String> {
+fn read_body(answer: Answer) -> std::io::Result<Vec<u8>> {
     let expected = answer.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = Vec::with_capacity(expected.unwrap_or(0).min(64 << 20));
-    answer.into_body().into_reader().read_to_end(&mut body).map_err(|error| error.to_string())?;
+    answer.into_body().into_reader().read_to_end(&mut body)?;
     match expected {
         Some(expected) if body.len() != expected => {
-            Err(format!("{} of {expected} bytes arrived", body.len()))
+            let reason = format!("{} of {expected} bytes arrived", body.len());
+            Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, reason))
         }
         _ => Ok(body),
     }

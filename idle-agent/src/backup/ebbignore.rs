@@ -170,13 +170,26 @@ fn is_tracked(index: &[u8]) -> bool {
     index.windows(name.len() + 1).any(|at| at.first() != Some(&b'/') && at.get(1..) == Some(name.as_slice()))
 }
 
-fn text_of(path: &Path) -> Result<Option<Vec<u8>>, String> {
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("it is a link")]
+    Link,
+    #[error("it is no file")]
+    NoFile,
+    #[error("it is longer than {0} bytes")]
+    TooLong(u64),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+fn text_of(path: &Path) -> Result<Option<Vec<u8>>, Unread> {
     let text = bytes_of(path, LONGEST)?;
     // A mark of the byte order is none of the first pattern's.
     Ok(text.map(|text| text.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(text)))
 }
 
-fn bytes_of(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, String> {
+fn bytes_of(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, Unread> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
@@ -184,17 +197,17 @@ fn bytes_of(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, String> {
             return Ok(None);
         }
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Err("it is a link".to_owned());
+            return Err(Unread::Link);
         }
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error.into()),
     };
     if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return Err("it is no file".to_owned());
+        return Err(Unread::NoFile);
     }
     let mut text = Vec::new();
-    file.take(longest + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    file.take(longest + 1).read_to_end(&mut text)?;
     if text.len() as u64 > longest {
-        return Err(format!("it is longer than {longest} bytes"));
+        return Err(Unread::TooLong(longest));
     }
     Ok(Some(text))
 }

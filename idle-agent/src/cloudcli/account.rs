@@ -5,7 +5,7 @@
 //! into a directory that is not root's: the password is made by its user.
 
 use crate::os::atomic_file;
-use crate::os::command::{command_as, run};
+use crate::os::command::{RunError, command_as, run};
 use crate::os::users::User;
 use jwt_simple::prelude::{Claims, Duration as TokenLife, HS256Key, MACLike as _};
 use serde::{Deserialize, Serialize};
@@ -33,20 +33,27 @@ pub struct Who {
     pub username: String,
 }
 
+/// Why there is no password.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// Its user may not write it, or has no room for it.
+    #[error("{PASSWORD} cannot be written")]
+    NotWritten,
+    /// The shell that makes it did not run.
+    #[error(transparent)]
+    Shell(#[from] RunError),
+}
+
 /// The password, made and kept by its user: root writes nothing into a directory that is not root's.
 ///
 /// # Errors
-/// Why there is none, in words for the log.
-pub fn password(user: &User) -> Result<String, String> {
+/// Why there is none.
+pub fn password(user: &User) -> Result<String, PasswordError> {
     let mut command = command_as("sh", Some(user));
     command.args(["-c", MAKE_PASSWORD, "sh"]).arg(Path::new(&user.home).join(PASSWORD));
     let mut said = String::new();
-    let ended = run(command, Duration::from_secs(10), &mut |line| said = line.to_owned());
-    match ended {
-        Ok(ended) if ended.status.success() && said.len() >= 6 => Ok(said),
-        Ok(_) => Err(format!("{PASSWORD} cannot be written")),
-        Err(error) => Err(error.to_string()),
-    }
+    let ended = run(command, Duration::from_secs(10), &mut |line| said = line.to_owned())?;
+    if ended.status.success() && said.len() >= 6 { Ok(said) } else { Err(PasswordError::NotWritten) }
 }
 
 /// Says that ours knows our tokens from now on: before its user was registered it refused them, and was left alone for it.

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// When each terminal last had input, by its name, in the file system's own time; compared, never read as a clock.
 pub type Marks = BTreeMap<String, (i64, i64)>;
 
-/// What was read in one look.
+/// What was read in one look. What cannot be read is a fact as well: a sentence that is shown, compared and replayed, of
+/// which nobody needs the cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Whether the boot plan is through.

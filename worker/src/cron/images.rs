@@ -177,7 +177,7 @@ async fn one(
         }
         judged = match sweeper.ask(id).await {
             Ok(asked) => thing.judge(&asked, site),
-            Err(because) => Judged { verdict: Verdict::Leave, because },
+            Err(silence) => silence.into(),
         };
     }
     let done = match judged.verdict {

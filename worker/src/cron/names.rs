@@ -137,7 +137,7 @@ async fn one(
         }
         judged = match sweeper.ask(&owner.workspace).await {
             Ok(asked) => judge_name(owner, row, &asked, site),
-            Err(because) => Judged { verdict: Verdict::Leave, because },
+            Err(silence) => silence.into(),
         };
     }
     let subject = Subject {

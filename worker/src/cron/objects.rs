@@ -9,7 +9,7 @@ use crate::r2::bucket::Storage;
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::sweep::leftover::{Below, judge_leftover, shows_repository};
 use ebbtide_control::sweep::state::{Cursor, PartState};
-use ebbtide_control::sweep::{Asked, Judged, Row, Site, Verdict};
+use ebbtide_control::sweep::{Asked, Row, Site, Verdict};
 
 /// Below it each tenant has a directory, and in it each workspace.
 const ROOT: &str = "workspaces/";
@@ -105,7 +105,7 @@ async fn one(
     let mut keys = Vec::new();
     let mut more = false;
     match sweeper.ask(found.workspace).await {
-        Err(because) => judged = Judged { verdict: Verdict::Leave, because },
+        Err(silence) => judged = silence.into(),
         Ok(asked) => {
             judged = judge_leftover(found.row, &asked, &Below::default(), site);
             let is_candidate =

@@ -10,7 +10,7 @@ use ebbtide_control::names;
 use ebbtide_control::sweep::server::judge_server;
 use ebbtide_control::sweep::state::{Cursor, PartState};
 use ebbtide_control::sweep::walk::Walk;
-use ebbtide_control::sweep::{Asked, Judged, Row, Site, Verdict};
+use ebbtide_control::sweep::{Asked, Row, Site, Verdict};
 use std::collections::BTreeMap;
 
 /// Walks on through the servers of this installation.
@@ -74,7 +74,7 @@ async fn one(
         }
         judged = match sweeper.ask(id).await {
             Ok(asked) => judge_server(server, row, &asked, site),
-            Err(because) => Judged { verdict: Verdict::Leave, because },
+            Err(silence) => silence.into(),
         };
     }
     let done = match judged.verdict {

@@ -59,6 +59,17 @@ impl From<Doubt> for Trouble {
     }
 }
 
+/// A workspace that does not answer, so that nothing of it may end.
+#[derive(Debug, thiserror::Error)]
+#[error("its workspace does not answer: {}", .0.message())]
+pub struct NoAnswer(#[source] ApiError);
+
+impl From<NoAnswer> for Judged {
+    fn from(silence: NoAnswer) -> Self {
+        Self { verdict: Verdict::Leave, because: silence.to_string() }
+    }
+}
+
 /// Whose something is, for findings and the audit log.
 #[derive(Debug, Clone, Default)]
 pub struct Subject {
@@ -161,8 +172,8 @@ impl<'a> Sweeper<'a> {
     /// Asks an object what becomes of its workspace; once a run.
     ///
     /// # Errors
-    /// It does not answer, in a sentence.
-    pub async fn ask(&mut self, id: &WorkspaceId) -> Result<Asked, String> {
+    /// It does not answer. What only the log may know is written there.
+    pub async fn ask(&mut self, id: &WorkspaceId) -> Result<Asked, NoAnswer> {
         if let Some(asked) = self.asked.get(id) {
             return Ok(asked.clone());
         }
@@ -177,7 +188,7 @@ impl<'a> Sweeper<'a> {
                     "a workspace does not answer the sweep",
                     &[("workspace.id", id.as_str())],
                 );
-                return Err(format!("its workspace does not answer: {}", error.message()));
+                return Err(NoAnswer(error));
             }
         };
         self.asked.insert(id.clone(), asked.clone());

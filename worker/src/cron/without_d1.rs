@@ -103,7 +103,7 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
     if let (Verdict::Ask, Some(workspace)) = (judged.verdict, subject.workspace.clone()) {
         judged = match sweeper.ask(&workspace).await {
             Ok(asked) => judge_by_label(server, &asked, &site),
-            Err(why) => judge_by_label_alone(server, &why, &site),
+            Err(silence) => judge_by_label_alone(server, &silence.to_string(), &site),
         };
     }
     let done = match (judged.verdict, &subject.tenant, &subject.workspace) {

@@ -5,13 +5,13 @@
 
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
-use crate::log::Level;
+use crate::log::{self, Level};
 use crate::r2::bucket::{Put, Storage, tenant_key_path, workspace_key_path, workspace_secrets_path};
 use crate::random::random;
 use ebbtide_api::backups::{MasterKeyRotation, RotationFailure};
 use ebbtide_api::vm::NamedSecret;
 use ebbtide_api::{TenantId, WorkspaceId};
-use ebbtide_control::keys::{DataKey, Wrapped};
+use ebbtide_control::keys::{DataKey, KeyError, Wrapped};
 use ebbtide_control::secret::{SecretKey, SecretText};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +30,34 @@ const TENANTS_A_SLICE: u32 = 15;
 struct StoredKey {
     version: u32,
     wrapped: Wrapped,
+}
+
+/// Why a tenant's key stays under the master key that it was wrapped under. `Display` is shown to who rotates.
+#[derive(Debug, thiserror::Error)]
+enum RotateError {
+    #[error("{}", .0.message())]
+    Storage(#[from] ApiError),
+    #[error("it has no content")]
+    Empty,
+    #[error("it is no stored key: {0}")]
+    NoKey(#[from] serde_json::Error),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("it was changed meanwhile; rotate again")]
+    Changed,
+}
+
+impl RotateError {
+    /// Writes it into the log, with what no answer shows.
+    fn log(&self, tenant: &TenantId) {
+        let (message, tenant) = ("a tenant's key was not wrapped anew", ("tenant", tenant.as_str()));
+        match self {
+            Self::Storage(error) => error.log(Level::Warn, message, &[tenant]),
+            Self::Empty | Self::NoKey(_) | Self::Key(_) | Self::Changed => {
+                log::write(Level::Warn, message, &[tenant, ("error", &self.to_string())]);
+            }
+        }
+    }
 }
 
 /// A workspace's environment as it is stored.
@@ -138,32 +166,28 @@ impl Keychain {
             match self.rotate_one(&tenant, &key).await {
                 Ok(true) => rotation.rewrapped = rotation.rewrapped.saturating_add(1),
                 Ok(false) => rotation.unchanged = rotation.unchanged.saturating_add(1),
-                Err(problem) => rotation.failed.push(RotationFailure { tenant, problem }),
+                Err(error) => {
+                    error.log(&tenant);
+                    rotation.failed.push(RotationFailure { tenant, problem: error.to_string() });
+                }
             }
         }
         Ok(rotation)
     }
 
     /// Whether the key was wrapped anew.
-    async fn rotate_one(&self, tenant: &TenantId, path: &str) -> Result<bool, String> {
-        let said = |error: ApiError| {
-            error.log(Level::Warn, "a tenant's key was not wrapped anew", &[("tenant", tenant.as_str())]);
-            error.message().to_owned()
-        };
-        let Some(object) = self.storage.get(path, None).await.map_err(said)? else { return Ok(false) };
-        let body = object.body().ok_or("it has no content")?;
-        let text = body.text().await.map_err(|error| error.to_string())?;
-        let stored: StoredKey = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        let StoredKey { version, wrapped } = stored;
-        let nonce = random().map_err(said)?;
-        let rewrapped = self.config.master_keys.rewrap_tenant_key(&wrapped, tenant, version, nonce);
-        let Some(wrapped) = rewrapped.map_err(|error| error.to_string())? else { return Ok(false) };
-        let text =
-            serde_json::to_string(&StoredKey { version, wrapped }).map_err(|error| error.to_string())?;
+    async fn rotate_one(&self, tenant: &TenantId, path: &str) -> Result<bool, RotateError> {
+        let Some(object) = self.storage.get(path, None).await? else { return Ok(false) };
+        let body = object.body().ok_or(RotateError::Empty)?;
+        let text = body.text().await.map_err(ApiError::storage)?;
+        let StoredKey { version, wrapped } = serde_json::from_str(&text)?;
+        let rewrapped = self.config.master_keys.rewrap_tenant_key(&wrapped, tenant, version, random()?)?;
+        let Some(wrapped) = rewrapped else { return Ok(false) };
+        let text = serde_json::to_string(&StoredKey { version, wrapped })?;
         // Only over the version that was read: two rotations at once, or a deletion, lose nothing.
-        match self.storage.replace_version(path, text, object.etag()).await.map_err(said)? {
+        match self.storage.replace_version(path, text, object.etag()).await? {
             true => Ok(true),
-            false => Err("it was changed meanwhile; rotate again".to_owned()),
+            false => Err(RotateError::Changed),
         }
     }
 
