@@ -2,8 +2,8 @@
 //!
 //! The daemon starts `ebb-agent backup …`, reads JSON lines from its standard output (`events.rs`) and its exit code
 //! (`failure.rs`). `rest.rs` speaks the protocol, `backend.rs` shows it to the library, `scope.rs`,
-//! `archive_source.rs` and `consistent_read.rs` read the machine for `archive.rs`, `receipt.rs` proves the result,
-//! `restore.rs` brings it back. Nothing but `prune.rs` deletes a stored object; nothing writes a secret to its output, or counts a file as saved because nobody complained.
+//! `archive_source.rs` and `consistent_read.rs` read the machine for `archive.rs`, `receipt.rs` proves the result, which
+//! `outcome.rs` brings to the daemon, `restore.rs` brings it back. Nothing but `prune.rs` deletes a stored object; nothing writes a secret to its output, or counts a file as saved because nobody complained.
 
 mod archive;
 mod archive_source;
@@ -15,6 +15,7 @@ mod events;
 mod excludes;
 mod failure;
 mod include;
+mod outcome;
 mod prune;
 mod receipt;
 mod repository;
@@ -36,6 +37,7 @@ use serde::Serialize;
 use url::Url;
 
 pub use self::failure::Failure;
+pub use self::outcome::Outcome;
 pub use self::survey::{Order as SurveyOrder, Survey, run as survey, size};
 
 use self::backend::Backend;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ebbtide_api::vm::Pack;
 use rustic_core::repofile::{SnapshotFile, SnapshotId};
 use rustic_core::{BackupOptions, FileType, Id, ParentOptions, SnapshotOptions};
-use serde::Serialize;
 
 use super::Access;
 use super::archive_source::Source;
@@ -18,10 +18,11 @@ use super::backend::Backend;
 use super::events::{Bars, Events, LibraryWarnings, Phase};
 use super::excludes::Excludes;
 use super::failure::Failure;
-use super::receipt::{self, Receipt};
+use super::outcome::Outcome;
+use super::receipt::{self, Proof};
 use super::repository;
 use super::scope::Scope;
-use super::warnings::{OwnExcluded, PathWarnings, Reasoned};
+use super::warnings::PathWarnings;
 
 /// How often everything is looked through at most, as long as files are written to while they are read.
 const PASSES: u32 = 3;
@@ -53,42 +54,6 @@ pub struct Order {
     /// Names of packs (one a line) that are known already; `packs_new` then holds all that the snapshot needs beyond them.
     #[arg(long)]
     pub since_packs: Option<PathBuf>,
-}
-
-/// One pack in the store.
-#[derive(Debug, Serialize)]
-pub struct Pack {
-    pub name: String,
-    pub size: u64,
-}
-
-/// The result, and the receipt that the control plane checks.
-#[derive(Debug, Serialize)]
-pub struct Outcome {
-    pub snapshot: String,
-    pub tree: String,
-    /// False when nothing had changed: `snapshot` is then the parent.
-    pub changed: bool,
-    /// True when something could not be read: such a receipt proves less.
-    pub partial: bool,
-    pub packs_new: Vec<Pack>,
-    pub packs_total: u64,
-    pub bytes_total: u64,
-    pub files: u64,
-    pub dirs: u64,
-    pub skipped: Vec<Reasoned>,
-    pub skipped_more: u64,
-    /// What the owner's own rules left out.
-    pub excluded: OwnExcluded,
-    pub unreadable: Vec<Reasoned>,
-    pub unreadable_more: u64,
-    pub vanished: Vec<String>,
-    pub vanished_more: u64,
-    pub unsteady: Vec<String>,
-    pub unsteady_more: u64,
-    pub warnings: Vec<String>,
-    pub bytes_sent: u64,
-    pub duration_ms: u64,
 }
 
 /// Runs the backup.
@@ -134,11 +99,11 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     if created && fresh.list(FileType::Key)?.is_empty() {
         return Err(Failure::Incomplete { what: "the repository", detail: "it has no key file".to_owned() });
     }
-    let receipt = receipt::read(&fresh, &key, id, events)?;
-    compare(&receipt, &path_warnings, tree)?;
+    let proof = receipt::read(&fresh, &key, id, events)?;
+    compare(&proof, &path_warnings, tree)?;
 
     let packs_new = match known {
-        Some(known) => receipt.packs.iter().filter(|(name, _)| !known.contains(*name)).map(pack).collect(),
+        Some(known) => proof.packs.iter().filter(|(name, _)| !known.contains(*name)).map(pack).collect(),
         None => backend.written_packs().iter().map(pack).collect(),
     };
     let (skipped, skipped_more) = path_warnings.skipped();
@@ -150,14 +115,14 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     }
     Ok(Outcome {
         snapshot: id.to_hex().as_str().to_owned(),
-        tree: receipt.snapshot.tree.to_hex().as_str().to_owned(),
+        tree: proof.snapshot.tree.to_hex().as_str().to_owned(),
         changed,
         partial: !unreadable.is_empty(),
         packs_new,
-        packs_total: receipt.packs.len() as u64,
-        bytes_total: receipt.counts.bytes,
-        files: receipt.counts.files,
-        dirs: receipt.counts.dirs,
+        packs_total: proof.packs.len() as u64,
+        bytes_total: proof.counts.bytes,
+        files: proof.counts.files,
+        dirs: proof.counts.dirs,
         skipped,
         skipped_more,
         excluded: path_warnings.own(),
@@ -208,16 +173,12 @@ impl Writer<'_> {
 }
 
 /// Checks what the fresh reader found against what the writer wrote.
-fn compare(
-    receipt: &Receipt,
-    path_warnings: &PathWarnings,
-    tree: rustic_core::TreeId,
-) -> Result<(), Failure> {
-    if receipt.snapshot.tree != tree {
+fn compare(proof: &Proof, path_warnings: &PathWarnings, tree: rustic_core::TreeId) -> Result<(), Failure> {
+    if proof.snapshot.tree != tree {
         let detail = "the snapshot in the store has another tree than the one written".to_owned();
         return Err(Failure::Incomplete { what: "the receipt", detail });
     }
-    let found = receipt.counts.files + receipt.counts.others;
+    let found = proof.counts.files + proof.counts.others;
     let expected = path_warnings.expected();
     if found != expected {
         let detail = format!("the snapshot holds {found} entries, {expected} were read");

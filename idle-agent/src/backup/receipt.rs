@@ -15,9 +15,9 @@ use super::events::{Bars, Events, Phase};
 use super::failure::Failure;
 use super::repository;
 
-/// What a fresh reader found of one snapshot.
+/// What a fresh reader found of one snapshot: what the receipt says is worked out from it.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct Proof {
     pub snapshot: SnapshotFile,
     /// Every pack that the snapshot needs, with the size that the store reports.
     pub packs: BTreeMap<String, u64>,
@@ -53,7 +53,7 @@ pub fn read(
     key: &str,
     snapshot: SnapshotId,
     events: &Arc<Events>,
-) -> Result<Receipt, Failure> {
+) -> Result<Proof, Failure> {
     events.phase(Phase::Verify);
     let cache =
         tempfile::tempdir().map_err(|error| Failure::local("write to", &std::env::temp_dir(), error))?;
@@ -87,7 +87,7 @@ pub fn read(
             (Some(found), _) => packs.insert(name, *found),
         };
     }
-    Ok(Receipt { snapshot, packs, counts })
+    Ok(Proof { snapshot, packs, counts })
 }
 
 /// The size of each pack, worked out from what the index says is in it.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::events::Events;
 use super::failure::show_path;
@@ -23,14 +23,14 @@ const OWN_LISTED: usize = 20;
 const NOTICES: usize = 50;
 
 /// A path and why it is where it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reasoned {
     pub path: String,
     pub reason: String,
 }
 
 /// What the owner's own rules left out.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnExcluded {
     /// Paths that a rule matched; a directory counts once.
     pub paths: u64,

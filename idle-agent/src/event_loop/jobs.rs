@@ -2,10 +2,11 @@
 //! system refuses the thread or the job breaks off: who waits for it tries again, and would wait for ever otherwise.
 
 use super::{Event, receipt_parts};
+use crate::backup::Outcome;
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::status::{Status, Urgency};
 use crate::os::mutex::{lock, spawn};
-use crate::sleep::backup_process::{BackupProcessError, BackupProcesses, News, Order, receipt, remarks};
+use crate::sleep::backup_process::{BackupProcessError, BackupProcesses, News, Order, result_of};
 use ebbtide_api::vm::{DeliverReceipt, Receipt, ReceiptAnswer, ReceiptStatus};
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -67,11 +68,12 @@ impl Jobs {
         let failed = move || Event::BackedUp(number, Err(BackupProcessError::Vanished(NOT_RUN.to_owned())));
         self.run("backup", failed, move || {
             let result = backup_processes.run(&Order::Run { include }, &mut |news| tell(&status, news));
+            let result = result.and_then(result_of::<Outcome>);
             status.update(Urgency::Now, |facts| facts.backup = None);
-            if let Ok(result) = &result {
-                remark(&status, remarks(result));
+            if let Ok(outcome) = &result {
+                remark(&status, outcome.remarks());
             }
-            Event::BackedUp(number, result.and_then(receipt).map(Box::new))
+            Event::BackedUp(number, result.map(|outcome| Box::new(outcome.into_receipt())))
         });
         number
     }

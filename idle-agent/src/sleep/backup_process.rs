@@ -1,11 +1,7 @@
 //! The backup child: `ebb-agent backup …` as a process of its own, so that the daemon stays small.
 //!
-//! Reads its JSON lines and turns its receipt into the wire's. Secrets reach it as files, never as arguments. A child
+//! Reads its JSON lines. Secrets reach it as files, never as arguments. A child
 //! that an earlier life of the agent left behind is ended before a new one starts.
-
-mod outcome;
-
-pub use outcome::{receipt, remarks};
 
 use crate::config::Places;
 use crate::control_plane::api_client::ApiClient;
@@ -16,6 +12,7 @@ use ebbtide_api::backups::BackupProgress;
 use ebbtide_api::vm::Repository;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -219,9 +216,9 @@ impl BackupProcesses {
         let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().map_err(vanished)?;
         let text = String::from_utf8_lossy(&output.stdout);
         let result = text.lines().filter_map(|line| read_line(line, &mut |_| ())).next_back();
-        let value = result.unwrap_or_else(|| Err(BackupProcessError::Vanished(output.status.to_string())))?;
-        serde_json::from_value(value)
-            .map_err(|error| BackupProcessError::Vanished(format!("its result cannot be read: {error}")))
+        result
+            .unwrap_or_else(|| Err(BackupProcessError::Vanished(output.status.to_string())))
+            .and_then(result_of)
     }
 
     fn command(&self, order: &Order) -> std::io::Result<Command> {
@@ -294,6 +291,15 @@ impl BackupProcesses {
         }
         let _ = std::fs::remove_file(self.pid_file());
     }
+}
+
+/// Reads what a child came to.
+///
+/// # Errors
+/// [`BackupProcessError::Vanished`] where it has another shape.
+pub fn result_of<R: DeserializeOwned>(result: serde_json::Value) -> Result<R, BackupProcessError> {
+    serde_json::from_value(result)
+        .map_err(|error| BackupProcessError::Vanished(format!("its result cannot be read: {error}")))
 }
 
 fn kill_group(pid: u32) {
