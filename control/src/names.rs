@@ -27,9 +27,6 @@ pub const LABEL_GENERATION: &str = "ebbtide-generation";
 /// Label: when it has to be gone, unix seconds.
 pub const LABEL_EXPIRES: &str = "ebbtide-expires";
 
-/// Longest value of a label at the provider.
-const LABEL_VALUE_MAX: usize = 63;
-
 /// Whose a provider resource is, as its labels say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceOwner {
@@ -55,7 +52,7 @@ pub fn server_name(workspace: &WorkspaceId, generation: Generation) -> String {
 }
 
 /// The labels of a server or image. The tenant and the installation have to be usable as label values
-/// ([`is_label_value`]).
+/// (at most 63 letters, digits, dashes, dots and underscores).
 pub fn labels(
     install: &str,
     tenant: &TenantId,
@@ -154,17 +151,6 @@ pub fn is_install_id(text: &str) -> bool {
         && text.bytes().all(inside)
         && !text.starts_with('-')
         && !text.ends_with('-')
-}
-
-/// Whether the provider takes a text as a label's value.
-pub fn is_label_value(text: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let bytes = text.as_bytes();
-    bytes.len() <= LABEL_VALUE_MAX
-        && bytes.iter().copied().all(inside)
-        && edge(bytes.first())
-        && edge(bytes.last())
 }
 
 /// A generation as we write it: no sign, no leading zero.

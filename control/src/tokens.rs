@@ -8,7 +8,7 @@
 pub mod api_key;
 pub mod machine;
 
-pub use api_key::{ApiKey, InvalidApiKey, csrf_token, same_secret, sha256};
+pub use api_key::{ApiKey, InvalidApiKey, same_secret, sha256};
 pub use machine::{MachineKey, MachineKeyError, enrolment_message};
 
 use crate::keys::{KeyError, parse_key_list};

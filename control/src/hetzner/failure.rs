@@ -57,15 +57,6 @@ impl Failure {
         matches!(self, Self::Unknown { .. } | Self::RateLimited { .. })
     }
 
-    /// The provider's own error, where it gave one.
-    pub fn vendor(&self) -> Option<&VendorError> {
-        match self {
-            Self::Unauthorized(error) | Self::Busy(error) | Self::Refused(error) => Some(error),
-            Self::RateLimited { error, .. } | Self::Unknown { error, .. } => error.as_ref(),
-            Self::NotSent { .. } => None,
-        }
-    }
-
     pub(super) fn garbled(reason: &str) -> Self {
         Self::Unknown { reason: format!("the answer is {reason}"), error: None }
     }

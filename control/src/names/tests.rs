@@ -5,6 +5,14 @@ fn id() -> WorkspaceId {
     "k3v7q2mzab".parse().unwrap()
 }
 
+/// Whether the provider takes a text as a label's value.
+fn is_label_value(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let bytes = text.as_bytes();
+    bytes.len() <= 63 && bytes.iter().copied().all(inside) && edge(bytes.first()) && edge(bytes.last())
+}
+
 #[test]
 fn names_labels_and_comments_are_pinned_because_running_machines_carry_them() {
     assert_eq!(server_name(&id(), Generation(3)), "ebb-k3v7q2mzab-3");

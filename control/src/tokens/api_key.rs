@@ -70,11 +70,6 @@ pub fn same_secret(one: &SecretText, other: &str) -> bool {
     digest(one.expose()).as_slice().ct_eq(digest(other).as_slice()).into()
 }
 
-/// The token that forms of a signed-in page carry: bound to the session cookie, of no use without it.
-pub fn csrf_token(session_token: &str) -> String {
-    sha256(format!("ebbtide-csrf-v1\n{session_token}").as_bytes())
-}
-
 /// SHA-256 in lower-case hex.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))

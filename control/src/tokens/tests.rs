@@ -336,13 +336,11 @@ fn what_is_no_api_key_is_refused() {
 }
 
 #[test]
-fn secrets_are_compared_whole_and_forms_are_bound_to_their_session() {
+fn secrets_are_compared_whole() {
     assert!(same_secret(&"owner-token".into(), "owner-token"));
     for other in ["", "owner-toke", "owner-token ", "Owner-token"] {
         assert!(!same_secret(&"owner-token".into(), other), "{other}");
     }
-    assert_eq!(csrf_token("abc"), "4d76a15dc137625235f8150a40abe152f19279efba32571a7e4e7880f9770cf6");
-    assert_ne!(csrf_token("abc"), csrf_token("xyz"));
 }
 
 #[test]
