@@ -18,8 +18,8 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHEN
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::process::{ChildStdin, Command};
 use tokio::task::JoinSet;
 
@@ -65,18 +65,34 @@ pub async fn serve(listener: TcpListener, repositories: Arc<Repositories>) {
             continue;
         };
         while connections.try_join_next().is_some() {}
+        connections.spawn(serve_one(stream, repositories.clone()));
+    }
+}
+
+/// Serves on a local socket until dropped.
+pub async fn serve_local(listener: UnixListener, repositories: Arc<Repositories>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        connections.spawn(serve_one(stream, repositories.clone()));
+    }
+}
+
+async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    repositories: Arc<Repositories>,
+) {
+    let service = service_fn(move |request| {
         let repositories = repositories.clone();
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let repositories = repositories.clone();
-                async move { Ok::<_, Infallible>(answer(&repositories, request).await) }
-            });
-            let served =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = served.await {
-                tracing::debug!(%error, "a connection to the git host broke off");
-            }
-        });
+        async move { Ok::<_, Infallible>(answer(&repositories, request).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a connection to the git host broke off");
     }
 }
 

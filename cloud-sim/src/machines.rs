@@ -1,8 +1,8 @@
 //! The seam between the model of the cloud and the machines behind it.
 //!
 //! [`Machines`] is what the façade's effects are carried out on. [`process::ProcessMachines`] answers it with real
-//! Linux processes in namespaces of their own, [`NoMachines`] with nothing at all. Every method may be repeated with
-//! the same arguments: an effect that was interrupted is simply sent again.
+//! Linux processes in namespaces of their own, [`qemu::QemuMachines`] with virtual machines, [`NoMachines`] with nothing
+//! at all. Every method may be repeated with the same arguments: an effect that was interrupted is simply sent again.
 //!
 //! Nothing here knows what the machines are for, and no machine may see a file of the host that an ordinary user of
 //! the host could not read, nor change any file of the host. How that is done: `disk`, `rootfs`, `birth`, `keeper`.
@@ -16,6 +16,7 @@ pub mod helper;
 pub mod init;
 mod keeper;
 pub mod process;
+pub mod qemu;
 mod raw;
 mod rootfs;
 mod step;
@@ -29,6 +30,7 @@ use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 
 pub use process::{ProcessConfig, ProcessMachines};
+pub use qemu::{QemuConfig, QemuMachines};
 
 /// What the cloud knows about a server that it wants to be on.
 #[derive(Debug, Clone)]
@@ -93,11 +95,15 @@ pub enum MachineError {
     Unreachable(u64),
     #[error("nothing answers on port {port} of server {server_id}")]
     Refused { server_id: u64, port: u16, source: std::io::Error },
+    #[error("the disk of server or image {id} cannot be used")]
+    Disk { id: u64, source: std::io::Error },
+    #[error("{0}")]
+    Monitor(String),
     #[error("the mount helper refused: {0}")]
     Helper(String),
     #[error("the mount helper is gone")]
     HelperGone,
-    #[error("the mount helper cannot be started (where cloud-sim is not root, it needs sudo)")]
+    #[error("machines cannot be started (processes as machines need sudo where cloud-sim is not root)")]
     Start(#[source] std::io::Error),
 }
 

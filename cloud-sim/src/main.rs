@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ebbtide_cloud_sim::{
     edge,
     facade::{self, Cron, Facade, OnExit},
-    machines::{self, Machines, NoMachines, ProcessConfig, ProcessMachines},
+    machines::{self, Machines, NoMachines, ProcessConfig, ProcessMachines, QemuConfig, QemuMachines},
     model::{ActionTimes, Budget, Config, Mode},
 };
 use tokio::{
@@ -63,6 +63,12 @@ struct Serve {
     /// Programs shown inside machines under /usr/local/bin.
     #[arg(long)]
     machine_bin: Option<PathBuf>,
+    /// What virtual machines start from: a directory that scripts/setup makes, such as target/vm-image/bare.
+    #[arg(long, required_if_eq("machines", "qemu"))]
+    vm_image: Option<PathBuf>,
+    /// A further argument of QEMU, for what shall be different with all virtual machines; may be repeated.
+    #[arg(long, allow_hyphen_values = true)]
+    qemu_argument: Vec<String>,
     /// Git repositories served to machines.
     #[arg(long)]
     repos: Option<PathBuf>,
@@ -106,6 +112,8 @@ enum MachinesArg {
     None,
     /// Servers are processes in namespaces of their own.
     Process,
+    /// Servers are virtual machines; they reach this machine's loopback at 169.254.169.2.
+    Qemu,
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {
@@ -135,6 +143,11 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "machine-init" || first == "machine-mount") {
         return machines::init::main(&arguments);
+    }
+    if let [bridge, socket] = arguments.as_slice()
+        && bridge == "machine-bridge"
+    {
+        return machines::qemu::bridge::main(std::path::Path::new(socket));
     }
     let Command::Serve(serve) = Cli::parse().command;
     init_logs();
@@ -213,6 +226,18 @@ async fn start_machines(serve: &Serve) -> anyhow::Result<Arc<dyn Machines>> {
             let machines = ProcessMachines::start(config).await.context("machines cannot be started")?;
             Ok(Arc::new(machines))
         }
+        MachinesArg::Qemu => {
+            std::fs::create_dir_all(&serve.data_dir)
+                .with_context(|| format!("cannot create {}", serve.data_dir.display()))?;
+            let config = QemuConfig {
+                data_dir: serve.data_dir.canonicalize()?,
+                image: serve.vm_image.clone().context("--vm-image is missing")?,
+                repositories: serve.repos.clone(),
+                arguments: serve.qemu_argument.clone(),
+            };
+            let machines = QemuMachines::start(config).await.context("virtual machines cannot be started")?;
+            Ok(Arc::new(machines))
+        }
     }
 }
 
@@ -233,7 +258,7 @@ fn configure(serve: &Serve) -> anyhow::Result<Config> {
             ModeArg::Step => Mode::Step,
         },
         times: ActionTimes::LOCAL.quicker(serve.time_scale),
-        acknowledge_images: serve.machines == MachinesArg::Process,
+        acknowledge_images: serve.machines != MachinesArg::None,
         server_limit: serve.server_limit,
         record_limit: serve.record_limit,
         hetzner_budget: serve.hetzner_budget,
