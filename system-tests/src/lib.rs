@@ -9,6 +9,7 @@ pub mod api;
 pub mod bench;
 pub mod browser;
 pub mod cloud;
+pub mod guest;
 pub mod http;
 pub mod interrupt;
 pub mod leak_check;
@@ -20,4 +21,4 @@ mod stack;
 pub mod stats;
 pub mod wait;
 
-pub use stack::{Machines, NOTHING_LEFT, Options, Stack, ZONE};
+pub use stack::{Machines, NOTHING_LEFT, Options, Stack, VmImage, ZONE};

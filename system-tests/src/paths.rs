@@ -59,6 +59,16 @@ pub fn machine_bin() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// What virtual machines start from: `bare` or `prepared`.
+///
+/// # Errors
+/// As [`cloud_sim`].
+pub fn vm_image(name: &str) -> Result<PathBuf> {
+    let directory = root().join("target/vm-image").join(name);
+    there(directory.join("disk.qcow2"), "scripts/setup vm")?;
+    Ok(directory)
+}
+
 /// All newer restics than the distribution's that are to be had here.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 
 use crate::api::Api;
 use crate::cloud::{Addresses, Cloud};
+use crate::guest::Guest;
 use crate::http::{Answer, Http};
 use crate::machine::Machine;
 use crate::paths;
@@ -38,6 +39,28 @@ pub enum Machines {
     None,
     /// Real processes in namespaces of their own.
     Process,
+    /// Virtual machines, whose disk is at first as said.
+    Qemu(VmImage),
+}
+
+/// What a virtual machine's disk is at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmImage {
+    /// What a provider's image of Debian is: a boot installs the programs that every workspace needs.
+    Bare,
+    /// That, with those programs.
+    Prepared,
+}
+
+impl Machines {
+    /// The host that machines find this computer's loopback at.
+    fn host(self) -> &'static str {
+        match self {
+            Machines::None | Machines::Process => "127.0.0.1",
+            // HOST_ADDRESS in cloud-sim/src/machines/qemu/command.rs.
+            Machines::Qemu(_) => "169.254.169.2",
+        }
+    }
 }
 
 /// How a stack is to be.
@@ -64,7 +87,7 @@ pub struct Options {
     /// Further variables of the Worker, as `("SWEEP", "dry-run")`.
     pub variables: Vec<(&'static str, String)>,
     /// Further arguments of the local cloud.
-    pub cloud_arguments: Vec<&'static str>,
+    pub cloud_arguments: Vec<String>,
     /// What the Worker logs: `debug`, `info`, …
     pub log_level: &'static str,
     /// Told about every step.
@@ -183,7 +206,7 @@ impl Stack {
         migrate(&stack.state())?;
         say("starting the Worker in wrangler dev");
         stack.start_worker()?;
-        if stack.options.machines == Machines::Process {
+        if stack.options.machines != Machines::None {
             say("publishing the idle-agent");
             stack.api.publish_agent(&paths::idle_agent()?)?;
         } else {
@@ -285,7 +308,7 @@ impl Stack {
         let addresses = &self.cloud.addresses;
         let edge_port = addresses.edge.rsplit(':').next().unwrap_or_default();
         let variables = [
-            ("CONTROL_URL", self.url.clone()),
+            ("CONTROL_URL", format!("http://{}:{}", self.options.machines.host(), self.control_port)),
             ("INSTALL_ID", self.options.install.into()),
             ("ZONE", ZONE.into()),
             ("ZONE_ID", addresses.zone_id.clone()),
@@ -349,6 +372,17 @@ impl Stack {
             self.directory.path(),
             server.with_context(|| format!("workspace {workspace} has no server"))?,
         )
+    }
+
+    /// The virtual machine that a workspace has now, through its guest agent.
+    ///
+    /// # Errors
+    /// Where it has no server.
+    pub fn guest_of(&self, workspace: &str) -> Result<Guest> {
+        let inventory = self.cloud.inventory()?;
+        let server = inventory.live_of(workspace).first().map(|server| server.id);
+        let server = server.with_context(|| format!("workspace {workspace} has no server"))?;
+        Ok(Guest::new(self.directory.path().join("cloud/machines").join(server.to_string())))
     }
 
     /// Where a part's log is: `worker` or `cloud`.
@@ -500,6 +534,7 @@ fn start_cloud(
     let machines = match options.machines {
         Machines::None => "none",
         Machines::Process => "process",
+        Machines::Qemu(_) => "qemu",
     };
     let cron = format!("http://127.0.0.1:{control_port}/cdn-cgi/local/scheduled?cron=*/5+*+*+*+*");
     let mut arguments: Vec<OsString> =
@@ -516,9 +551,19 @@ fn start_cloud(
     arguments.extend(["--control-plane".into(), own(control_port)]);
     arguments.extend(["--cron".into(), cron.into(), "--cron-every".into()]);
     arguments.push(format!("{}s", options.cron_every.as_secs().max(1)).into());
-    if options.machines == Machines::Process {
-        let programs = options.programs.clone().map_or_else(paths::machine_bin, Ok)?;
-        arguments.extend(["--machine-bin".into(), programs.into()]);
+    match options.machines {
+        Machines::None => {}
+        Machines::Process => {
+            let programs = options.programs.clone().map_or_else(paths::machine_bin, Ok)?;
+            arguments.extend(["--machine-bin".into(), programs.into()]);
+        }
+        Machines::Qemu(image) => {
+            let name = match image {
+                VmImage::Bare => "bare",
+                VmImage::Prepared => "prepared",
+            };
+            arguments.extend(["--vm-image".into(), paths::vm_image(name)?.into()]);
+        }
     }
     if let Some(calls) = options.machine_calls {
         arguments.extend(["--hetzner-budget", calls].map(OsString::from));

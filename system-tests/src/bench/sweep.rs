@@ -33,7 +33,7 @@ pub fn run(say: fn(&str)) -> Result<Section> {
         name: "bench".into(),
         cron_every: Duration::from_hours(10),
         policy: json!({ "sweep_min_age": "1s" }),
-        cloud_arguments: vec![
+        cloud_arguments: [
             "--server-limit",
             "100000",
             "--record-limit",
@@ -42,7 +42,9 @@ pub fn run(say: fn(&str)) -> Result<Section> {
             "1000000/60s",
             "--cloudflare-budget",
             "1000000/60s",
-        ],
+        ]
+        .map(String::from)
+        .into(),
         progress: say,
         ..Options::default()
     })?;

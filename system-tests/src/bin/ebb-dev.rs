@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use ebbtide_system_tests::interrupt::{self, Interrupted};
-use ebbtide_system_tests::{Machines, NOTHING_LEFT, Options, Stack, ZONE, machine, wait};
+use ebbtide_system_tests::{Machines, NOTHING_LEFT, Options, Stack, VmImage, ZONE, machine, wait};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +22,17 @@ struct Arguments {
     /// Overrides of the policy, for example '{"idle_timeout":"1m"}'.
     #[arg(long, default_value = "{}")]
     policy: String,
+    /// What servers are; virtual machines need `scripts/setup vm` once.
+    #[arg(long, value_enum, default_value = "process")]
+    machines: MachinesArg,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum MachinesArg {
+    /// Processes in namespaces of their own.
+    Process,
+    /// Virtual machines with a Debian of their own, on emulated processors.
+    Qemu,
 }
 
 fn main() -> ExitCode {
@@ -51,7 +62,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut stack = Stack::start(Options {
         name: "dev".into(),
-        machines: Machines::Process,
+        machines: match arguments.machines {
+            MachinesArg::Process => Machines::Process,
+            MachinesArg::Qemu => Machines::Qemu(VmImage::Prepared),
+        },
         policy,
         repositories: Some(repositories.path().to_owned()),
         cron_every: Duration::from_secs(60),

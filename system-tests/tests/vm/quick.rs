@@ -1,0 +1,30 @@
+//! One life on an image that has the programs already: create, work, sleep, wake, the same bytes.
+
+use crate::steps::{Life, spawn, stack};
+use crate::timeline::Timeline;
+use anyhow::Result;
+use ebbtide_system_tests::VmImage;
+
+#[test]
+fn a_workspace_sleeps_and_wakes_with_the_same_bytes() -> Result<()> {
+    let mut timeline = Timeline::new("quick");
+    let stack = timeline.must("control plane and local cloud are up", || {
+        Ok((String::new(), stack("vm-quick", VmImage::Prepared, &[])?))
+    })?;
+    let id = timeline.must("spawn, until ready", || spawn(&stack))?;
+    let life = Life { stack, id };
+    timeline.step("a port answers", || {
+        life.serve()?;
+        life.page_answers()
+    });
+    timeline.must("files of every kind are made", || Ok((life.make_files()?, ())))?;
+    let before = timeline.must("their manifest", || {
+        let facts = life.manifest()?;
+        Ok((format!("{} entries", facts.len()), facts))
+    })?;
+    timeline.must("sleep, until the server is gone", || Ok((life.sleep()?, ())))?;
+    timeline.must("wake, until ready", || Ok((life.wake()?, ())))?;
+    timeline.step("the same bytes", || life.has_files(&before));
+    timeline.step("everything ends", || life.stack.stop().map(|()| String::new()));
+    timeline.end()
+}
