@@ -147,7 +147,8 @@ pub enum StepAction {
         user: String,
     },
     /// Removes old snapshots from the repository, and what nothing needs then. Its failure stops no boot.
-    Tidy {
+    #[serde(rename = "tidy")]
+    Prune {
         /// How long it may take, in seconds.
         limit_secs: u64,
     },
@@ -323,21 +324,21 @@ pub enum Wish {
 
 /// The body of `POST /v1/vm/tidy`: the machine begins to remove old snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BeginTidy {
+pub struct BeginPrune {
     /// Fencing token.
     pub generation: Generation,
 }
 
 /// The answer: what the machine is to remove, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TidyOrder {
+pub struct PruneOrder {
     /// Ids of snapshots.
     pub snapshots: Vec<String>,
 }
 
 /// The body of `POST /v1/vm/tidied`: the machine removes nothing from here on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TidyReport {
+pub struct PruneReport {
     /// Fencing token.
     pub generation: Generation,
     /// Whether all that was named is gone, with what nothing needs any more.

@@ -18,7 +18,7 @@ pub use effect::Effect;
 pub use money::{MachineMoney, Warm};
 pub use parts::{BackupLimit, Dns, InFlight, OldImage, Pause, PendingReceipt, Server};
 pub use phase::{DesiredState, DrainReason, Phase, RescueStep, ServerStatus};
-pub use rights::{Recalled, RepositoryLock, Tidying};
+pub use rights::{Prune, Recalled, RepositoryLock};
 pub use spec::{NewWorkspace, Spec};
 
 pub use crate::placement::Placement;
@@ -132,17 +132,17 @@ pub struct Record {
     #[serde(default)]
     pub due: Vec<SnapshotSummary>,
     /// What the machine of this generation may remove before it is ready. Stays while it lives.
-    #[serde(default)]
-    pub tidying: Option<Tidying>,
+    #[serde(default, rename = "tidying")]
+    pub prune: Option<Prune>,
     /// Before this no machine is told to remove anything: the last one did not come to an end.
-    #[serde(default)]
-    pub tidy_again_at: Option<Timestamp>,
+    #[serde(default, rename = "tidy_again_at")]
+    pub prune_again_at: Option<Timestamp>,
     /// So many objects of one kind were found in the repository, where that is near to too many.
     #[serde(default, rename = "crowded")]
     pub object_count_warned: Option<u32>,
     /// When a machine last removed all that it was told to, or had nothing to remove for the first time.
-    #[serde(default)]
-    pub tidied_at: Option<Timestamp>,
+    #[serde(default, rename = "tidied_at")]
+    pub pruned_at: Option<Timestamp>,
     /// Verified snapshots that were removed from the repository; kept so that the removal can be undone.
     #[serde(default)]
     pub forgotten: Vec<SnapshotSummary>,
@@ -241,10 +241,10 @@ impl Record {
             final_snapshot: None,
             snapshots: Vec::new(),
             due: Vec::new(),
-            tidying: None,
-            tidy_again_at: None,
+            prune: None,
+            prune_again_at: None,
             object_count_warned: None,
-            tidied_at: Some(now),
+            pruned_at: Some(now),
             forgotten: Vec::new(),
             recalled: Vec::new(),
             lock: None,
@@ -275,10 +275,10 @@ impl Record {
     }
 
     /// Whether a machine of this generation may remove from the repository now: before it is ready, in the time that
-    /// its tidying was given, and never beside an owner.
-    pub fn may_tidy(&self, generation: Generation, now: Timestamp) -> bool {
+    /// its prune was given, and never beside an owner.
+    pub fn may_prune(&self, generation: Generation, now: Timestamp) -> bool {
         let boots = matches!(self.phase, Phase::Provisioning { .. } | Phase::Booting { .. });
-        let begun = self.tidying.as_ref().filter(|tidying| !tidying.ended).and_then(|tidying| tidying.until);
+        let begun = self.prune.as_ref().filter(|prune| !prune.ended).and_then(|prune| prune.until);
         boots
             && generation == self.generation
             && begun.is_some_and(|until| now < until)

@@ -4,18 +4,18 @@
 //! clock. Times are those of verification, by the control plane's clock: a machine whose clock is wrong moves nothing.
 //! Only snapshots that the control plane has verified itself are ever named, and old ones of the same machine that a later
 //! receipt proves (passes over a file that changed, receipts that were lost); what an owner's restic wrote stays. What is
-//! no longer kept becomes *due*, and goes with a *tidying* in the boot of a later machine. See `lifecycle::repository_lock` for who may
+//! no longer kept becomes *due*, and goes with a *prune* in the boot of a later machine. See `lifecycle::repository_lock` for who may
 //! carry it out.
 
 use crate::policy::Policy;
-use crate::record::{Record, Tidying, plus};
+use crate::record::{Prune, Record, plus};
 use ebbtide_api::backups::{Persistence, Retention, SnapshotSummary};
 use ebbtide_api::{Generation, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Snapshots that one tidying removes at most, the oldest first: each costs a handful of calls.
-pub const TIDIED_AT_ONCE: usize = 150;
+/// Snapshots that one prune removes at most, the oldest first: each costs a handful of calls.
+pub const PRUNED_AT_ONCE: usize = 150;
 
 /// Of those that no list names it removes so many at least, however many are due.
 pub const STRAYS_AT_ONCE: usize = 50;
@@ -74,7 +74,7 @@ pub fn thin(record: &mut Record, policy: &Policy, now: Timestamp) {
     bound_due(record);
 }
 
-/// What the list of the due has no room for is found in storage when a machine tidies, for a later receipt of its machine
+/// What the list of the due has no room for is found in storage when a machine prunes, for a later receipt of its machine
 /// proves it: so the newest of each machine's stays in a list.
 fn bound_due(record: &mut Record) {
     let mut surplus = record.due.len().saturating_sub(Record::DUE_KEPT);
@@ -108,13 +108,13 @@ pub fn put_back(list: &mut Vec<SnapshotSummary>, snapshot: SnapshotSummary, leas
     list.insert(older.map_or(list.len(), |place| place.saturating_add(least)), snapshot);
 }
 
-/// What the machine of a new generation tidies before it restores; `None` where it is not worth its while yet.
-pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Tidying> {
+/// What the machine of a new generation prunes before it restores; `None` where it is not worth its while yet.
+pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Prune> {
     let restores = record.salvage_image_id.is_none() && record.restore.is_some();
     if !restores || record.spec.persistence == Persistence::None || record.due.is_empty() {
         return None;
     }
-    if record.tidy_again_at.is_some_and(|at| now < at) {
+    if record.prune_again_at.is_some_and(|at| now < at) {
         return None;
     }
     // Whoever goes back to an older one may find the newer ones bad, and need those that are due.
@@ -122,7 +122,7 @@ pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Tidying
     if record.restore.as_ref() != newest {
         return None;
     }
-    let last = record.tidied_at.unwrap_or(now);
+    let last = record.pruned_at.unwrap_or(now);
     let many = record.due.len() >= usize::try_from(policy.tidy_least).unwrap_or(usize::MAX);
     if !many && now < plus(last, policy.tidy_every) {
         return None;
@@ -131,9 +131,9 @@ pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Tidying
         let name = &snapshot.snapshot;
         record.restore.as_ref() != Some(name) && !record.snapshots.iter().any(|known| known.snapshot == *name)
     };
-    let oldest = record.due.iter().filter(safe).take(TIDIED_AT_ONCE);
+    let oldest = record.due.iter().filter(safe).take(PRUNED_AT_ONCE);
     let snapshots: Vec<String> = oldest.map(|snapshot| snapshot.snapshot.clone()).collect();
-    (!snapshots.is_empty()).then_some(Tidying { snapshots, strays: Vec::new(), until: None, ended: false })
+    (!snapshots.is_empty()).then_some(Prune { snapshots, strays: Vec::new(), until: None, ended: false })
 }
 
 fn whole(count: u32) -> usize {

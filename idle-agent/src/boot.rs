@@ -147,7 +147,7 @@ impl Boot {
         if was_done {
             let is_once = matches!(
                 planned.action,
-                StepAction::Clone { .. } | StepAction::Restore { .. } | StepAction::Tidy { .. }
+                StepAction::Clone { .. } | StepAction::Restore { .. } | StepAction::Prune { .. }
             );
             // A frozen terminal does not answer, and nothing of the user's may start beside it.
             let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })

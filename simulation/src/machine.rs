@@ -152,7 +152,7 @@ impl Machine {
         let idle = self.ready && quiet >= self.idle_after_ms;
         Heard {
             ready: self.ready,
-            past_tidying: self.steps > 1,
+            past_prune: self.steps > 1,
             boot_progress: self.steps,
             boot_failure: (self.boot_fails && self.steps > 0)
                 .then(|| "the repository wants credentials".to_owned()),

@@ -15,7 +15,7 @@ const WORKSPACES: &str = "/workspaces";
 const PROGRAMS: [(&str, &str); 3] = [("git", "git"), ("tmux", "tmux"), ("caddy", "caddy")];
 
 /// Name of the step that removes old backups: the control plane looks for it in what a machine reports.
-pub const TIDY_STEP: &str = "tidy";
+pub const PRUNE_STEP: &str = "tidy";
 
 /// What the steps depend on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct BootSpec<'a> {
     /// The snapshot to restore; where present nothing is cloned.
     pub snapshot: Option<&'a str>,
     /// How many seconds the removal of old snapshots may take, where any are to be removed: before anything is restored.
-    pub tidy_secs: Option<u64>,
+    pub prune_secs: Option<u64>,
 }
 
 /// Lists the steps of a boot, in order.
@@ -44,11 +44,11 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
             Limits { timeout_secs: 900, retries: 3 },
         ),
     ];
-    if let Some(limit_secs) = spec.tidy_secs {
+    if let Some(limit_secs) = spec.prune_secs {
         steps.push(step(
-            TIDY_STEP,
+            PRUNE_STEP,
             "Tidying old backups",
-            StepAction::Tidy { limit_secs },
+            StepAction::Prune { limit_secs },
             Limits { timeout_secs: limit_secs, retries: 0 },
         ));
     }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn old_backups_are_removed_before_anything_of_the_user_s_is_there() {
         let plan =
-            boot_plan(&BootSpec { snapshot: Some("5f1c"), tidy_secs: Some(180), ..BootSpec::default() });
+            boot_plan(&BootSpec { snapshot: Some("5f1c"), prune_secs: Some(180), ..BootSpec::default() });
         let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(names, ["user", "programs", "tidy", "restore", "terminal", "cloudcli", "caddy"]);
     }

@@ -35,11 +35,11 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Snapshot => snapshot(draft),
         Command::Reboot => reboot(draft, context),
         Command::Retain(rule) => retain(draft, rule, context),
-        Command::BeginTidying { generation, strays } => {
-            repository_lock::begin_tidying(draft, generation, strays, context);
+        Command::BeginPrune { generation, strays } => {
+            repository_lock::begin_prune(draft, generation, strays, context);
         }
-        Command::EndTidying { generation, report } => {
-            repository_lock::end_tidying(draft, generation, &report, context);
+        Command::EndPrune { generation, report } => {
+            repository_lock::end_prune(draft, generation, &report, context);
         }
         Command::TakeLock { by } => repository_lock::take(draft, by, context),
         Command::ReleaseLock { by } => repository_lock::end(draft, &by),

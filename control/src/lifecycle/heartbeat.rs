@@ -17,8 +17,8 @@ const LINE_EVERY: Duration = Duration::from_mins(10);
 
 /// Takes in what a machine says of itself.
 pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
-    if heard.past_tidying {
-        repository_lock::tidying_is_over(draft);
+    if heard.past_prune {
+        repository_lock::prune_is_over(draft);
     }
     let says_frozen = matches!(heard.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
     draft.record.thaw_requested &= says_frozen;

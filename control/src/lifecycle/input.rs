@@ -11,7 +11,7 @@ use ebbtide_api::backups::Retention;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::PortAccess;
-use ebbtide_api::vm::{DrainPhase, Heartbeat, Receipt, TidyReport};
+use ebbtide_api::vm::{DrainPhase, Heartbeat, PruneReport, Receipt};
 use ebbtide_api::why::{BackupEstimate, Verdict};
 use ebbtide_api::workspace::{BootStep, Hold, StepState};
 use ebbtide_api::{Duration, Generation, Timestamp};
@@ -94,18 +94,18 @@ pub enum Command {
     /// Reset the machine; its files stay.
     Reboot,
     /// A machine begins to remove what it was told to.
-    BeginTidying {
+    BeginPrune {
         /// Which machine.
         generation: Generation,
         /// Old snapshots of machines that are proved and that no list names.
         strays: Vec<String>,
     },
     /// It is done with that.
-    EndTidying {
+    EndPrune {
         /// Which machine.
         generation: Generation,
         /// What came of it.
-        report: TidyReport,
+        report: PruneReport,
     },
     /// Take or renew the exclusive right to change the repository.
     TakeLock {
@@ -159,8 +159,8 @@ impl Command {
             Self::ReleaseHold { .. } => "workspace.release_hold",
             Self::Snapshot => "workspace.snapshot",
             Self::Reboot => "workspace.reboot",
-            Self::BeginTidying { .. } => "workspace.begin_tidying",
-            Self::EndTidying { .. } => "workspace.end_tidying",
+            Self::BeginPrune { .. } => "workspace.begin_tidying",
+            Self::EndPrune { .. } => "workspace.end_tidying",
             Self::TakeLock { .. } => "workspace.take_grant",
             Self::ReleaseLock { .. } => "workspace.end_grant",
             Self::ObjectsCounted { .. } => "workspace.crowded",
@@ -189,8 +189,8 @@ impl Command {
 pub struct Heard {
     /// The boot plan is through.
     pub ready: bool,
-    /// The boot plan is past the step that tidies.
-    pub past_tidying: bool,
+    /// The boot plan is past the step that prunes.
+    pub past_prune: bool,
     /// The boot progress counter.
     pub boot_progress: u64,
     /// A boot step has failed for good.
@@ -224,7 +224,7 @@ impl From<&Heartbeat> for Heard {
         };
         Self {
             ready: heartbeat.ready,
-            past_tidying: is_past_tidying(&heartbeat.boot),
+            past_prune: is_past_prune(&heartbeat.boot),
             boot_progress: heartbeat.boot_progress,
             boot_failure: heartbeat.boot_failure.as_deref().map(cut),
             idle,
@@ -238,9 +238,9 @@ impl From<&Heartbeat> for Heard {
     }
 }
 
-/// Whether the step that tidies is over, or a later one has begun.
-fn is_past_tidying(boot: &[BootStep]) -> bool {
-    let Some(place) = boot.iter().position(|step| step.name == ebbtide_vm_init::TIDY_STEP) else {
+/// Whether the step that prunes is over, or a later one has begun.
+fn is_past_prune(boot: &[BootStep]) -> bool {
+    let Some(place) = boot.iter().position(|step| step.name == ebbtide_vm_init::PRUNE_STEP) else {
         return false;
     };
     boot.iter().skip(place).enumerate().any(|(after, step)| match step.state {
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tidying_is_past_once_its_step_is_over_or_a_later_one_has_begun() {
+    fn a_prune_is_past_once_its_step_is_over_or_a_later_one_has_begun() {
         use StepState::{Done, Failed, Pending, Running, Skipped};
         let check = |steps: &[(&str, StepState)], past: bool| {
             let step = |(name, state): &(&str, StepState)| BootStep {
@@ -346,7 +346,7 @@ mod tests {
             };
             let boot = steps.iter().map(step).collect();
             assert_eq!(
-                Heard::from(&Heartbeat { boot, ..Heartbeat::default() }).past_tidying,
+                Heard::from(&Heartbeat { boot, ..Heartbeat::default() }).past_prune,
                 past,
                 "{steps:?}"
             );

@@ -2,16 +2,16 @@
 //!
 //! An owner's grant is given only while no machine exists, and no machine is begun while one is in force: between them
 //! nobody reads half of what somebody else deletes. It ends by itself, so that a client that dies keeps no workspace
-//! asleep. A machine's grant, its *tidying*, is given once, before it restores anything, for snapshots that were named
+//! asleep. A machine's grant, its *prune*, is given once, before it restores anything, for snapshots that were named
 //! when its generation began; it cannot be prolonged, and is over when the machine is ready.
 
 use super::draft::{Context, Draft};
-use crate::record::{DesiredState, Phase, Recalled, Record, RepositoryLock, Tidying, plus};
-use crate::retention::{STRAYS_AT_ONCE, TIDIED_AT_ONCE, put_back};
+use crate::record::{DesiredState, Phase, Prune, Recalled, Record, RepositoryLock, plus};
+use crate::retention::{PRUNED_AT_ONCE, STRAYS_AT_ONCE, put_back};
 use crate::text::cut;
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::text::time;
-use ebbtide_api::vm::TidyReport;
+use ebbtide_api::vm::PruneReport;
 use ebbtide_api::{ErrorCode, EventCode, Generation};
 
 /// Takes the grant, or moves its end on. Renewed only past half of its time, so that most uses write nothing.
@@ -57,30 +57,30 @@ pub(super) fn end(draft: &mut Draft, by: &str) {
     }
 }
 
-/// A machine begins to tidy, or goes on after its agent was started anew: the time that it has runs from the first call.
-pub(super) fn begin_tidying(
+/// A machine begins to prune, or goes on after its agent was started anew: the time that it has runs from the first call.
+pub(super) fn begin_prune(
     draft: &mut Draft,
     generation: Generation,
     mut strays: Vec<String>,
     context: &Context<'_>,
 ) {
     let until = plus(context.now, context.policy.tidy_limit);
-    let is_new = draft.record.tidying.as_ref().is_some_and(|tidying| tidying.until.is_none());
+    let is_new = draft.record.prune.as_ref().is_some_and(|prune| prune.until.is_none());
     strays.retain(|name| !is_listed(&draft.record, name));
-    if let Some(tidying) = draft.record.tidying.as_mut().filter(|_| generation == draft.record.generation) {
-        tidying.until.get_or_insert(until);
+    if let Some(prune) = draft.record.prune.as_mut().filter(|_| generation == draft.record.generation) {
+        prune.until.get_or_insert(until);
         if is_new {
-            strays.truncate(TIDIED_AT_ONCE.saturating_sub(tidying.snapshots.len()).max(STRAYS_AT_ONCE));
-            tidying.strays = strays;
+            strays.truncate(PRUNED_AT_ONCE.saturating_sub(prune.snapshots.len()).max(STRAYS_AT_ONCE));
+            prune.strays = strays;
         }
     }
-    if !draft.record.may_tidy(generation, context.now) {
+    if !draft.record.may_prune(generation, context.now) {
         return draft.refuse(ErrorCode::DeletionRefused, "there is nothing that this machine may remove now");
     }
     if is_new {
-        draft.record.tidy_again_at = Some(plus(context.now, context.policy.tidy_again));
-        let named = |tidying: &Tidying| tidying.snapshots.len().saturating_add(tidying.strays.len());
-        let count = draft.record.tidying.as_ref().map_or(0, named);
+        draft.record.prune_again_at = Some(plus(context.now, context.policy.tidy_again));
+        let named = |prune: &Prune| prune.snapshots.len().saturating_add(prune.strays.len());
+        let count = draft.record.prune.as_ref().map_or(0, named);
         let sentence = format!("the machine removes old backups first: {count} snapshots");
         draft.note(EventCode::RemovingOldBackups, sentence);
     }
@@ -95,31 +95,31 @@ fn is_listed(record: &Record, name: &str) -> bool {
     lists.chain(used).any(|known| known == name)
 }
 
-/// The boot has gone past the step that tidies, whatever came of it: from here on the user's own files may run.
-pub(super) fn tidying_is_over(draft: &mut Draft) {
-    let Some(tidying) = draft.record.tidying.as_mut().filter(|tidying| !tidying.ended) else { return };
-    tidying.ended = true;
-    if tidying.until.is_some() {
+/// The boot has gone past the step that prunes, whatever came of it: from here on the user's own files may run.
+pub(super) fn prune_is_over(draft: &mut Draft) {
+    let Some(prune) = draft.record.prune.as_mut().filter(|prune| !prune.ended) else { return };
+    prune.ended = true;
+    if prune.until.is_some() {
         let sentence = "the machine did not say what became of old backups; a later wake goes on";
         draft.note(EventCode::OldBackupsUnknown, sentence);
     }
 }
 
 /// A machine is done with that.
-pub(super) fn end_tidying(
+pub(super) fn end_prune(
     draft: &mut Draft,
     generation: Generation,
-    report: &TidyReport,
+    report: &PruneReport,
     context: &Context<'_>,
 ) {
     if generation != draft.record.generation {
         return draft.refuse(ErrorCode::StaleGeneration, "this machine's time is over");
     }
-    let Some(tidying) = draft.record.tidying.as_mut().filter(|tidying| !tidying.ended) else { return };
-    tidying.ended = true;
-    let has_begun = tidying.until.is_some();
+    let Some(prune) = draft.record.prune.as_mut().filter(|prune| !prune.ended) else { return };
+    prune.ended = true;
+    let has_begun = prune.until.is_some();
     let boots = matches!(draft.record.phase, Phase::Provisioning { .. } | Phase::Booting { .. });
-    let TidyReport { complete, snapshots, packs, bytes, reason, .. } = report;
+    let PruneReport { complete, snapshots, packs, bytes, reason, .. } = report;
     // One that was refused, or is over long since, has removed nothing.
     if !has_begun || !boots {
         if let Some(reason) = reason {
@@ -130,8 +130,8 @@ pub(super) fn end_tidying(
     }
     draft.record.object_count_warned = None;
     if *complete {
-        draft.record.tidied_at = Some(context.now);
-        draft.record.tidy_again_at = None;
+        draft.record.pruned_at = Some(context.now);
+        draft.record.prune_again_at = None;
         let sentence =
             format!("old backups are removed: {snapshots} snapshots, {packs} packs of {bytes} bytes");
         draft.note(EventCode::OldBackupsRemoved, sentence);
@@ -174,7 +174,7 @@ pub(super) fn forget(draft: &mut Draft, snapshot: &str) {
     } else {
         return;
     }
-    // A tidying says once what it removed.
+    // A prune says once what it removed.
     if !is_due {
         let sentence = format!("the snapshot {snapshot} was removed from the backups");
         draft.note(EventCode::SnapshotRemoved, sentence);

@@ -346,9 +346,9 @@ pub(super) fn wake(draft: &mut Draft, context: &Context<'_>) -> bool {
         record.warnings_given = 0;
         record.data_loss_note = None;
         rescue_image::choose_start(draft, context);
-        // A workspace of a version that tidied nothing waits as a new one does.
-        draft.record.tidied_at.get_or_insert(context.now);
-        draft.record.tidying = crate::retention::order(&draft.record, context.policy, context.now);
+        // A workspace of a version that pruned nothing waits as a new one does.
+        draft.record.pruned_at.get_or_insert(context.now);
+        draft.record.prune = crate::retention::order(&draft.record, context.policy, context.now);
     })
 }
 

@@ -1,6 +1,6 @@
-//! Rights to remove from the repository: the owner's grant, which is its lock, and what a fresh machine may tidy away.
+//! Rights to remove from the repository: the owner's grant, which is its lock, and what a fresh machine may prune.
 //!
-//! Who may use them when is decided by the record (`Record::live_lock`, `Record::may_tidy`).
+//! Who may use them when is decided by the record (`Record::live_lock`, `Record::may_prune`).
 
 use ebbtide_api::Timestamp;
 use ebbtide_api::backups::SnapshotSummary;
@@ -18,9 +18,9 @@ pub struct RepositoryLock {
     pub until: Timestamp,
 }
 
-/// What a machine may remove from the repository before it is ready: the named snapshots, and what nothing needs then.
+/// What a machine may forget and prune, as restic calls it: what it may remove from the repository before it is ready: the named snapshots, and what nothing needs then.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tidying {
+pub struct Prune {
     /// Ids of the snapshots that are due.
     pub snapshots: Vec<String>,
     /// Ids of those that no list names: proved by a later receipt of their machine, and old. Found as the machine begins.
@@ -34,7 +34,7 @@ pub struct Tidying {
     pub ended: bool,
 }
 
-impl Tidying {
+impl Prune {
     /// Whether it may remove this snapshot. What an owner's change has saved since stays.
     pub fn removes(&self, name: &str, kept: &[SnapshotSummary]) -> bool {
         let is_named = self.snapshots.iter().chain(&self.strays).any(|known| known == name);

@@ -76,7 +76,7 @@ pub fn boot_plan(record: &Record, policy: &Policy) -> BootPlan {
         repo: record.spec.repo.as_deref(),
         branch: record.spec.branch.as_deref(),
         snapshot: record.restore.as_deref(),
-        tidy_secs: record.tidying.as_ref().map(|_| policy.tidy_limit.as_secs()),
+        prune_secs: record.prune.as_ref().map(|_| policy.tidy_limit.as_secs()),
     })
 }
 

@@ -6,7 +6,7 @@
 use super::{Boot, Reporter, Success};
 use crate::control_plane::api_client::CallError;
 use crate::sleep::backup_process::{BackupProcessError, News, Order};
-use ebbtide_api::vm::{BeginTidy, TidyOrder, TidyReport};
+use ebbtide_api::vm::{BeginPrune, PruneOrder, PruneReport};
 use serde::Deserialize;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -23,17 +23,17 @@ struct Outcome {
 }
 
 impl Boot {
-    pub(super) fn tidy(&self, limit: Duration, reporter: &Reporter<'_>) -> Success {
+    pub(super) fn prune(&self, limit: Duration, reporter: &Reporter<'_>) -> Success {
         let generation = self.backup_processes.api_client().generation();
-        let begun: Result<TidyOrder, CallError> =
-            self.backup_processes.api_client().post("/v1/vm/tidy", &BeginTidy { generation });
+        let begun: Result<PruneOrder, CallError> =
+            self.backup_processes.api_client().post("/v1/vm/tidy", &BeginPrune { generation });
         let nothing =
-            TidyReport { generation, complete: true, snapshots: 0, packs: 0, bytes: 0, reason: None };
+            PruneReport { generation, complete: true, snapshots: 0, packs: 0, bytes: 0, reason: None };
         let snapshots = match begun {
-            Ok(TidyOrder { snapshots }) => snapshots,
+            Ok(PruneOrder { snapshots }) => snapshots,
             Err(error) => {
                 // Whatever became of the call: from here on this machine removes nothing.
-                self.end(&TidyReport { complete: false, reason: Some(error.to_string()), ..nothing });
+                self.end(&PruneReport { complete: false, reason: Some(error.to_string()), ..nothing });
                 return self.left(&format!("old backups are left as they are: {error}"));
             }
         };
@@ -48,7 +48,7 @@ impl Boot {
         let complete = outcome.is_some();
         let Outcome { snapshots, packs, bytes } = outcome.unwrap_or_default();
         let reason = ended.as_ref().err().map(ToString::to_string);
-        self.end(&TidyReport { generation, complete, snapshots, packs, bytes, reason });
+        self.end(&PruneReport { generation, complete, snapshots, packs, bytes, reason });
         match ended {
             Ok(_) => Success::Done(Some(format!("{snapshots} snapshots and {packs} packs, {bytes} bytes"))),
             Err(error) => self.left(&format!("old backups were not removed, or not all: {error}")),
@@ -82,7 +82,7 @@ impl Boot {
         })
     }
 
-    fn end(&self, report: &TidyReport) {
+    fn end(&self, report: &PruneReport) {
         let tell = || -> Result<serde_json::Value, CallError> {
             self.backup_processes.api_client().post("/v1/vm/tidied", report)
         };
@@ -93,7 +93,7 @@ impl Boot {
         }
         if let Err(error) = ended {
             // The right to remove ends with the next heartbeat, which says that this step is over.
-            tracing::warn!(%error, "the control plane does not know that old backups are tidied");
+            tracing::warn!(%error, "the control plane does not know that old backups are removed");
         }
     }
 

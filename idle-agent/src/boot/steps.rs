@@ -44,7 +44,7 @@ impl Boot {
             StepAction::Clone { url, branch, directory, user } => {
                 self.clone_repository(url, branch.as_deref(), Path::new(directory), user, limit, reporter)
             }
-            StepAction::Tidy { limit_secs } => Ok(self.tidy(Duration::from_secs(*limit_secs), reporter)),
+            StepAction::Prune { limit_secs } => Ok(self.prune(Duration::from_secs(*limit_secs), reporter)),
             StepAction::Restore { snapshot } => self.restore(snapshot, reporter),
             StepAction::StartCaddy => self.start_caddy(),
             StepAction::StartTerminal { user, directory } => self.start_terminal(user, directory, limit),

@@ -245,7 +245,7 @@ fn name_of(action: &StepAction) -> &'static str {
         StepAction::StartCaddy => "caddy",
         StepAction::StartTerminal { .. } => "terminal",
         StepAction::StartCloudCli { .. } => "cloudcli",
-        StepAction::Tidy { .. } => "tidy",
+        StepAction::Prune { .. } => "tidy",
         StepAction::Unknown => "unknown",
     }
 }

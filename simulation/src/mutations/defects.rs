@@ -267,7 +267,7 @@ pub const DEFECTS: &[Defect] = &[
         file: "retention.rs",
         old: "record.due.iter().filter(safe)",
         new: "record.due.iter().filter(|known| safe(known) || !safe(known))",
-        caught_by: Test("lifecycle::tests::repository_lock::what_a_wake_restores_is_never_tidied"),
+        caught_by: Test("lifecycle::tests::repository_lock::what_a_wake_restores_is_never_pruned"),
     },
     Defect {
         name: "a machine removes backups after it is ready",
@@ -275,15 +275,15 @@ pub const DEFECTS: &[Defect] = &[
         old: "let boots = matches!(self.phase, Phase::Provisioning { .. } | Phase::Booting { .. });",
         new: "let boots = self.phase.may_have_machine();",
         caught_by: Test(
-            "lifecycle::tests::repository_lock::a_machine_tidies_once_before_it_is_ready_and_never_after",
+            "lifecycle::tests::repository_lock::a_machine_prunes_once_before_it_is_ready_and_never_after",
         ),
     },
     Defect {
-        name: "a tidying has no end",
+        name: "a prune has no end",
         file: "record.rs",
         old: "begun.is_some_and(|until| now < until)",
         new: "begun.is_some_and(|until| now < until || now >= until)",
-        caught_by: Test("lifecycle::tests::repository_lock::a_tidying_that_hangs_is_over_when_its_time_is"),
+        caught_by: Test("lifecycle::tests::repository_lock::a_prune_that_hangs_is_over_when_its_time_is"),
     },
     Defect {
         name: "what no call is left for is begun all the same",

@@ -4,7 +4,7 @@
 //! object compares it with its record.
 
 use crate::r2::visibility::{Lineage, Mark, Reach};
-use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, TidyReport};
+use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, PruneReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::money::PriceQuote;
@@ -138,12 +138,12 @@ pub enum BackupCall {
     Forget { snapshot: String, mark: Option<Mark> },
     /// → [`Held`]: indexes of these generations, as far as these times, are shown to everybody from here on.
     Vouch { reach: Vec<(u32, i64)> },
-    /// → [`TidyOrder`]: a machine begins to remove what it was told to, and these where no list names them.
-    BeginTidying { generation: Generation, strays: Vec<String> },
+    /// → [`PruneOrder`]: a machine begins to remove what it was told to, and these where no list names them.
+    BeginPrune { generation: Generation, strays: Vec<String> },
     /// → [`Held`]: it may remove an object now, of these the named snapshot, and has added so many bytes.
-    Tidy { generation: Generation, forgets: Option<String>, bytes: u64 },
+    Prune { generation: Generation, forgets: Option<String>, bytes: u64 },
     /// → [`Held`]: it is done.
-    EndTidying { report: TidyReport },
+    EndPrune { report: PruneReport },
     /// → [`Held`]: so many objects of a kind were listed.
     Crowded { objects: u32 },
     /// → [`Held`]: a snapshot was brought back.

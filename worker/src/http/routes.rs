@@ -308,11 +308,11 @@ pub const ROUTES: &[Route] = &[
     post("/v1/vm/tidy", "beginTidying", "Lets a machine remove old backups, once, before it is ready.")
         .body(Content::Object)
         .answer(200, Content::Object, "The snapshots that are to go.")
-        .machine(to!(repository::begin_tidying)),
+        .machine(to!(repository::begin_prune)),
     post("/v1/vm/tidied", "endTidying", "Ends that.")
         .body(Content::Object)
         .answer(200, Content::Object, "How full the repository is.")
-        .machine(to!(repository::end_tidying)),
+        .machine(to!(repository::end_prune)),
     get("/v1/vm/backup/{path*}", "readBackup", "Reads the machine's own backups (restic REST protocol).")
         .parameters(&[RANGE])
         .answer(200, Content::Bytes, CONTENT)

@@ -2,7 +2,7 @@
 
 use super::*;
 use ebbtide_api::backups::Retention;
-use ebbtide_api::vm::TidyReport;
+use ebbtide_api::vm::PruneReport;
 
 const OWNER: &str = "owner";
 
@@ -138,7 +138,7 @@ fn a_wake_that_is_taken_back_while_it_waits_for_its_money_stays_asleep() {
 }
 
 /// A workspace of which this many snapshots are due, in the boot of its next machine.
-fn tidying(due: usize) -> World {
+fn prune(due: usize) -> World {
     let mut world = asleep();
     let known = world.record.snapshots[0].clone();
     world.record.due = (0..due)
@@ -151,16 +151,16 @@ fn tidying(due: usize) -> World {
 
 fn begin(world: &mut World) -> Option<ErrorCode> {
     let generation = world.record.generation;
-    world.ask(Command::BeginTidying { generation, strays: Vec::new() });
+    world.ask(Command::BeginPrune { generation, strays: Vec::new() });
     world.refusal.clone().map(|refusal| refusal.code)
 }
 
-fn may_tidy(world: &World) -> bool {
-    world.record.may_tidy(world.record.generation, at(world.now))
+fn may_prune(world: &World) -> bool {
+    world.record.may_prune(world.record.generation, at(world.now))
 }
 
-fn done(world: &World) -> TidyReport {
-    TidyReport {
+fn done(world: &World) -> PruneReport {
+    PruneReport {
         generation: world.record.generation,
         complete: true,
         snapshots: 30,
@@ -171,72 +171,72 @@ fn done(world: &World) -> TidyReport {
 }
 
 #[test]
-fn a_machine_tidies_once_before_it_is_ready_and_never_after() {
-    let mut world = tidying(30);
-    assert!(!may_tidy(&world), "it has not begun");
+fn a_machine_prunes_once_before_it_is_ready_and_never_after() {
+    let mut world = prune(30);
+    assert!(!may_prune(&world), "it has not begun");
     assert_eq!(begin(&mut world), None);
-    assert!(may_tidy(&world));
-    assert!(!world.record.may_tidy(Generation(1), at(world.now)), "another generation");
-    let until = world.record.tidying.clone().unwrap().until;
+    assert!(may_prune(&world));
+    assert!(!world.record.may_prune(Generation(1), at(world.now)), "another generation");
+    let until = world.record.prune.clone().unwrap().until;
     world.now += 10;
     // An agent that was started anew goes on in the same time.
     assert_eq!(begin(&mut world), None);
-    assert_eq!(world.record.tidying.clone().unwrap().until, until);
+    assert_eq!(world.record.prune.clone().unwrap().until, until);
     let report = done(&world);
-    world.ask(Command::EndTidying { generation: report.generation, report });
-    assert!(!may_tidy(&world));
-    assert_eq!(world.record.tidied_at, Some(at(world.now)));
+    world.ask(Command::EndPrune { generation: report.generation, report });
+    assert!(!may_prune(&world));
+    assert_eq!(world.record.pruned_at, Some(at(world.now)));
     assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused));
 
-    let mut world = tidying(30);
+    let mut world = prune(30);
     begin(&mut world);
     world.input(Input::Heard(Heard { ready: true, ..Heard::default() })).state(State::Running);
-    assert!(!may_tidy(&world), "it is ready");
+    assert!(!may_prune(&world), "it is ready");
     assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused));
 }
 
 #[test]
-fn a_tidying_that_hangs_is_over_when_its_time_is() {
-    let mut world = tidying(30);
+fn a_prune_that_hangs_is_over_when_its_time_is() {
+    let mut world = prune(30);
     begin(&mut world);
     world.now += i64::try_from(world.policy.tidy_limit.as_secs()).unwrap();
-    assert!(!may_tidy(&world));
+    assert!(!may_prune(&world));
     assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused));
 }
 
 #[test]
 fn one_that_came_to_no_end_is_not_tried_at_every_wake() {
-    let mut world = tidying(30);
+    let mut world = prune(30);
     begin(&mut world);
     let (record, now) = (world.record.clone(), world.now);
     assert_eq!(crate::retention::order(&record, &world.policy, at(now + 24 * 3600 - 1)), None);
     assert!(crate::retention::order(&record, &world.policy, at(now + 24 * 3600)).is_some());
-    let report = TidyReport { complete: false, ..done(&world) };
-    world.ask(Command::EndTidying { generation: report.generation, report });
+    let report = PruneReport { complete: false, ..done(&world) };
+    world.ask(Command::EndPrune { generation: report.generation, report });
     assert_eq!(crate::retention::order(&world.record, &world.policy, at(now + 60)), None);
-    let mut world = tidying(30);
+    let mut world = prune(30);
     begin(&mut world);
     let report = done(&world);
-    world.ask(Command::EndTidying { generation: report.generation, report });
+    world.ask(Command::EndPrune { generation: report.generation, report });
     assert!(crate::retention::order(&world.record, &world.policy, at(now + 60)).is_some(), "more are due");
 }
 
 #[test]
 fn few_snapshots_wait_for_a_week_and_many_do_not() {
-    assert_eq!(tidying(0).record.tidying, None);
-    assert_eq!(tidying(19).record.tidying, None);
-    assert_eq!(tidying(20).record.tidying.unwrap().snapshots.len(), 20);
-    assert_eq!(tidying(400).record.tidying.unwrap().snapshots.len(), crate::retention::TIDIED_AT_ONCE);
+    assert_eq!(prune(0).record.prune, None);
+    assert_eq!(prune(19).record.prune, None);
+    assert_eq!(prune(20).record.prune.unwrap().snapshots.len(), 20);
+    assert_eq!(prune(400).record.prune.unwrap().snapshots.len(), crate::retention::PRUNED_AT_ONCE);
     let mut world = asleep();
     let due = SnapshotSummary { snapshot: "e".repeat(64), ..world.record.snapshots[0].clone() };
     world.record.due.push(due);
     world.now += 7 * 24 * 3600;
     world.ask(Command::Wake { snapshot: None });
-    assert_eq!(world.record.tidying.unwrap().snapshots, ["e".repeat(64)]);
+    assert_eq!(world.record.prune.unwrap().snapshots, ["e".repeat(64)]);
 }
 
 #[test]
-fn what_a_wake_restores_is_never_tidied() {
+fn what_a_wake_restores_is_never_pruned() {
     let mut world = asleep();
     let (newest, mut due) = (world.record.snapshots[0].clone(), world.record.snapshots[0].clone());
     // A record that was damaged or written by a mistake of ours.
@@ -245,13 +245,13 @@ fn what_a_wake_restores_is_never_tidied() {
     world.record.due.push(due);
     world.ask(Command::Wake { snapshot: None });
     assert_eq!(world.record.restore, Some(newest.snapshot));
-    assert_eq!(world.record.tidying.unwrap().snapshots, ["e".repeat(64)]);
+    assert_eq!(world.record.prune.unwrap().snapshots, ["e".repeat(64)]);
 }
 
 #[test]
-fn what_is_tidied_can_be_brought_back() {
-    let mut world = tidying(30);
-    let id = world.record.tidying.clone().unwrap().snapshots[3].clone();
+fn what_is_pruned_can_be_brought_back() {
+    let mut world = prune(30);
+    let id = world.record.prune.clone().unwrap().snapshots[3].clone();
     world.ask(Command::Forget { snapshot: id.clone() });
     assert!(!world.record.due.iter().any(|known| known.snapshot == id));
     world.ask(Command::Recall { snapshot: id.clone() });
@@ -280,12 +280,12 @@ fn what_was_brought_back_is_not_removed_at_once_again_and_in_the_end_is() {
 
 #[test]
 fn a_looser_rule_saves_what_is_due_also_from_a_machine_that_removes_it_already() {
-    let mut world = tidying(30);
+    let mut world = prune(30);
     begin(&mut world);
     let removes = |world: &World, name: &str| {
-        world.record.tidying.clone().unwrap().removes(name, &world.record.snapshots)
+        world.record.prune.clone().unwrap().removes(name, &world.record.snapshots)
     };
-    let name = world.record.tidying.clone().unwrap().snapshots[3].clone();
+    let name = world.record.prune.clone().unwrap().snapshots[3].clone();
     assert!(removes(&world, &name));
     world.ask(Command::Retain(Retention { keep_last: 100, hourly: 0, daily: 0, weekly: 0 }));
     assert!(world.record.due.is_empty());
@@ -303,40 +303,40 @@ fn a_wake_of_an_older_snapshot_removes_nothing() {
         .map(|number| SnapshotSummary { snapshot: format!("{number:064}"), ..newest.clone() })
         .collect();
     world.ask(Command::Wake { snapshot: Some(older.snapshot.clone()) }).state(State::Provisioning);
-    assert_eq!((&world.record.restore, &world.record.tidying), (&Some(older.snapshot), &None));
+    assert_eq!((&world.record.restore, &world.record.prune), (&Some(older.snapshot), &None));
 }
 
 #[test]
-fn a_boot_that_went_on_closes_a_tidying_that_never_began_or_whose_end_was_lost() {
+fn a_boot_that_went_on_closes_a_prune_that_never_began_or_whose_end_was_lost() {
     for has_begun in [false, true] {
-        let mut world = tidying(30);
+        let mut world = prune(30);
         if has_begun {
             assert_eq!(begin(&mut world), None);
         }
         world.hear(Heard { boot_progress: 1, ..Heard::default() });
-        assert_eq!(may_tidy(&world), has_begun, "the step runs still");
-        world.hear(Heard { boot_progress: 2, past_tidying: true, ..Heard::default() }).state(State::Booting);
-        assert!(!may_tidy(&world));
+        assert_eq!(may_prune(&world), has_begun, "the step runs still");
+        world.hear(Heard { boot_progress: 2, past_prune: true, ..Heard::default() }).state(State::Booting);
+        assert!(!may_prune(&world));
         assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused), "it was begun {has_begun}");
     }
 }
 
 #[test]
-fn only_a_machine_that_has_begun_and_still_boots_has_tidied() {
-    let mut world = tidying(30);
-    let (before, report) = (world.record.tidied_at, done(&world));
+fn only_a_machine_that_has_begun_and_still_boots_has_pruned() {
+    let mut world = prune(30);
+    let (before, report) = (world.record.pruned_at, done(&world));
     world.now += 60;
-    world.ask(Command::EndTidying { generation: report.generation, report });
-    assert_eq!(world.record.tidied_at, before);
+    world.ask(Command::EndPrune { generation: report.generation, report });
+    assert_eq!(world.record.pruned_at, before);
     assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused), "its time is over all the same");
 
-    let mut world = tidying(30);
+    let mut world = prune(30);
     begin(&mut world);
-    let (before, report) = (world.record.tidied_at, done(&world));
+    let (before, report) = (world.record.pruned_at, done(&world));
     world.now += 60;
     world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
-    world.ask(Command::EndTidying { generation: report.generation, report });
-    assert_eq!(world.record.tidied_at, before);
+    world.ask(Command::EndPrune { generation: report.generation, report });
+    assert_eq!(world.record.pruned_at, before);
 }
 
 #[test]
@@ -354,29 +354,29 @@ fn a_rule_that_a_later_version_wrote_is_read_as_far_as_it_is_known() {
 
 #[test]
 fn why_nothing_was_removed_is_told() {
-    let mut world = tidying(30);
+    let mut world = prune(30);
     begin(&mut world);
     let reason = Some("the tree aa is damaged".to_owned());
-    let report = TidyReport { complete: false, reason, ..done(&world) };
-    world.ask(Command::EndTidying { generation: report.generation, report });
+    let report = PruneReport { complete: false, reason, ..done(&world) };
+    world.ask(Command::EndPrune { generation: report.generation, report });
     assert!(world.notes.iter().any(|note| note.contains("the tree aa is damaged")), "{:?}", world.notes);
 }
 
 #[test]
 fn strays_go_with_what_is_due_and_never_what_a_list_names() {
-    let mut world = tidying(30);
+    let mut world = prune(30);
     let newest = world.record.snapshots[0].snapshot.clone();
     let due = world.record.due[0].snapshot.clone();
     let generation = world.record.generation;
     let strays = vec![newest, "f".repeat(64), due];
-    world.ask(Command::BeginTidying { generation, strays });
-    assert_eq!(world.record.tidying.clone().unwrap().strays, ["f".repeat(64)]);
+    world.ask(Command::BeginPrune { generation, strays });
+    assert_eq!(world.record.prune.clone().unwrap().strays, ["f".repeat(64)]);
     // Named once, as the machine begins.
-    world.ask(Command::BeginTidying { generation, strays: vec!["a".repeat(64)] });
-    assert_eq!(world.record.tidying.clone().unwrap().strays, ["f".repeat(64)]);
+    world.ask(Command::BeginPrune { generation, strays: vec!["a".repeat(64)] });
+    assert_eq!(world.record.prune.clone().unwrap().strays, ["f".repeat(64)]);
     // Whoever has much that is due gets rid of them all the same.
-    let mut world = tidying(400);
+    let mut world = prune(400);
     let strays = (0..90).map(|number| format!("f{number:063}")).collect();
-    world.ask(Command::BeginTidying { generation, strays });
-    assert_eq!(world.record.tidying.unwrap().strays.len(), crate::retention::STRAYS_AT_ONCE);
+    world.ask(Command::BeginPrune { generation, strays });
+    assert_eq!(world.record.prune.unwrap().strays.len(), crate::retention::STRAYS_AT_ONCE);
 }

@@ -9,10 +9,10 @@ use super::{Inner, now, refuse};
 use crate::durable_objects::rpc::{Admitted, Ancestors, BackupCall, Held};
 use ebbtide_api::ErrorCode;
 use ebbtide_api::backups::SnapshotSummary;
-use ebbtide_api::vm::TidyOrder;
+use ebbtide_api::vm::PruneOrder;
 use ebbtide_api::workspace::State;
 use ebbtide_control::lifecycle::{Command, Input};
-use ebbtide_control::record::{Record, Tidying};
+use ebbtide_control::record::{Prune, Record};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use worker::{Response, Result};
@@ -70,9 +70,9 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
         BackupCall::Forget { snapshot, mark } => {
             // What it proved stays proved: the indexes of its generation are needed by others.
             let is_known = |list: &[SnapshotSummary]| list.iter().any(|known| known.snapshot == snapshot);
-            let removes = |tidying: &Tidying| tidying.removes(&snapshot, &[]);
-            let is_tidied = record.tidying.as_ref().is_some_and(removes);
-            let is_proved = is_tidied || is_known(&record.snapshots) || is_known(&record.due);
+            let removes = |prune: &Prune| prune.removes(&snapshot, &[]);
+            let is_pruned = record.prune.as_ref().is_some_and(removes);
+            let is_proved = is_pruned || is_known(&record.snapshots) || is_known(&record.due);
             if let Some(mark) = mark.filter(|_| is_proved)
                 && let Some(generation) = mark.generation
             {
@@ -86,28 +86,28 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             }
             held(inner)
         }
-        BackupCall::BeginTidying { generation, strays } => {
-            let command = Command::BeginTidying { generation, strays: strays.clone() };
+        BackupCall::BeginPrune { generation, strays } => {
+            let command = Command::BeginPrune { generation, strays: strays.clone() };
             let settled = inner.decide(Input::Ask(command)).await?;
             inner.run_on(settled.effect);
             if let Some(refusal) = settled.refusal {
                 return refuse(refusal.code, &refusal.message);
             }
             let due: BTreeSet<&str> = settled.record.due.iter().map(|one| one.snapshot.as_str()).collect();
-            let tidying = settled.record.tidying.clone().unwrap_or_default();
+            let prune = settled.record.prune.clone().unwrap_or_default();
             // An agent that was started anew is told what is left.
-            let due = tidying.snapshots.into_iter().filter(|name| due.contains(name.as_str()));
-            let strays = tidying.strays.into_iter().filter(|name| strays.contains(name));
-            Response::from_json(&TidyOrder { snapshots: due.chain(strays).collect() })
+            let due = prune.snapshots.into_iter().filter(|name| due.contains(name.as_str()));
+            let strays = prune.strays.into_iter().filter(|name| strays.contains(name));
+            Response::from_json(&PruneOrder { snapshots: due.chain(strays).collect() })
         }
-        BackupCall::Tidy { generation, forgets, bytes } => {
+        BackupCall::Prune { generation, forgets, bytes } => {
             if generation != record.generation {
                 return refuse(ErrorCode::StaleGeneration, "this machine's time is over");
             }
             let is_named = |name: &String| {
-                record.tidying.as_ref().is_some_and(|tidying| tidying.removes(name, &record.snapshots))
+                record.prune.as_ref().is_some_and(|prune| prune.removes(name, &record.snapshots))
             };
-            if !record.may_tidy(generation, now()) {
+            if !record.may_prune(generation, now()) {
                 return refuse(ErrorCode::DeletionRefused, "a machine deletes nothing now");
             }
             if !forgets.as_ref().is_none_or(is_named) {
@@ -119,8 +119,8 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             }
             held(inner)
         }
-        BackupCall::EndTidying { report } => {
-            let command = Command::EndTidying { generation: report.generation, report };
+        BackupCall::EndPrune { report } => {
+            let command = Command::EndPrune { generation: report.generation, report };
             let settled = inner.decide(Input::Ask(command)).await?;
             inner.run_on(settled.effect);
             match settled.refusal {

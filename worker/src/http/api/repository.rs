@@ -2,17 +2,17 @@
 //!
 //! Every write is create-only and streams from the request into the bucket, which checks its SHA-256; nothing is
 //! buffered. `config` and `keys/` close once the repository is made. An owner changes and deletes under a grant, while no
-//! machine exists; a machine deletes nothing, but what it was told to before it is ready (`tidy`). Objects of one workspace
+//! machine exists; a machine deletes nothing, but what it was told to before it is ready (`prune`). Objects of one workspace
 //! are all that a path can name.
 //! `sight` says what a reader is shown, `read` shows it, `write` adds, `delete` moves to where it can be taken back.
 
 mod delete;
+mod prune;
 mod read;
 mod sight;
-mod tidy;
 mod write;
 
-pub use tidy::{begin as begin_tidying, end as end_tidying};
+pub use prune::{begin as begin_prune, end as end_prune};
 
 use crate::actor::Actor;
 use crate::app::App;
@@ -50,7 +50,7 @@ pub async fn machine(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Respon
         Method::Get | Method::Head => {
             let sight = match as_of {
                 None => Sight::Machine(claims.generation),
-                Some(AsOf::Verified) => Sight::Tidying(claims.generation),
+                Some(AsOf::Verified) => Sight::Prune(claims.generation),
                 Some(as_of) => Sight::AsOf(as_of),
             };
             repository.read(&place, &sight, request).await

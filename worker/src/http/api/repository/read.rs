@@ -22,7 +22,7 @@ impl Repository<'_> {
         let view = match (kind, sight) {
             (None, Sight::Everything | Sight::Machine(_)) => None,
             // Packs are shown to everybody, and whoever removes reads many.
-            (Some(Kind::Data), Sight::AsOf(AsOf::Verified) | Sight::Tidying(_)) => None,
+            (Some(Kind::Data), Sight::AsOf(AsOf::Verified) | Sight::Prune(_)) => None,
             _ => self.view(sight).await?,
         };
         let shown = |object: &Object| view.as_deref().is_none_or(|view| view.shows(kind, mark(object)));

@@ -32,9 +32,9 @@ pub enum Sight {
     Machine(Generation),
     /// As it was when a receipt was accepted.
     AsOf(AsOf),
-    /// What is verified, as a machine of that generation reads it that tidies: before it is ready nobody adds to it, and
+    /// What is verified, as a machine of that generation reads it that prunes: before it is ready nobody adds to it, and
     /// what it removes stays proved, so that this stays as it is meanwhile.
-    Tidying(Generation),
+    Prune(Generation),
 }
 
 /// How far a repository is proved.
@@ -60,7 +60,7 @@ impl Repository<'_> {
             Sight::Machine(generation) => format!("g{generation}"),
             Sight::AsOf(AsOf::Latest) => "latest".to_owned(),
             Sight::AsOf(AsOf::Verified) => "verified".to_owned(),
-            Sight::Tidying(generation) => format!("verified/g{generation}"),
+            Sight::Prune(generation) => format!("verified/g{generation}"),
             Sight::AsOf(AsOf::Snapshot(name)) => name.hex().to_owned(),
         };
         let key = format!("{}/{}/{seen}", self.tenant, self.workspace);
@@ -132,16 +132,16 @@ impl Repository<'_> {
 
     /// The view, and whether it will be the same for a while.
     async fn resolve(&self, sight: &Sight) -> ApiResult<(View, bool)> {
-        if let Sight::AsOf(AsOf::Verified) | Sight::Tidying(_) = sight {
+        if let Sight::AsOf(AsOf::Verified) | Sight::Prune(_) = sight {
             let config = self.storage.head(&self.key("config")).await?.as_ref().map(mark);
             let Reached { reach, all_known, .. } = self.reach().await?;
             // Otherwise never kept: what is not in it is removed by whoever prunes, and a receipt may be a moment old.
-            let lasting = matches!(sight, Sight::Tidying(_)) && all_known && config.is_some();
+            let lasting = matches!(sight, Sight::Prune(_)) && all_known && config.is_some();
             return Ok((View::as_far_as(reach, config), lasting));
         }
         let generation = match sight {
             Sight::Machine(generation) => Some(*generation),
-            Sight::Everything | Sight::AsOf(_) | Sight::Tidying(_) => None,
+            Sight::Everything | Sight::AsOf(_) | Sight::Prune(_) => None,
         };
         let ancestors: Ancestors = self.ask(BackupCall::Ancestors { generation }).await?;
         let snapshot = match sight {
@@ -150,7 +150,7 @@ impl Repository<'_> {
                 ApiError::new(ErrorCode::NotFound, format!("there is no snapshot {}", name.hex()))
                     .hint("GET /v1/workspaces/{id}/snapshots lists them.")
             })?),
-            Sight::Machine(_) | Sight::Everything | Sight::AsOf(AsOf::Verified) | Sight::Tidying(_) => None,
+            Sight::Machine(_) | Sight::Everything | Sight::AsOf(AsOf::Verified) | Sight::Prune(_) => None,
         };
         let vouched = ancestors.vouched.clone();
         let (lineage, all_known) = self.lineage(ancestors).await?;

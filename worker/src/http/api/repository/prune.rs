@@ -1,4 +1,4 @@
-//! A machine's tidying: before it restores anything it removes the snapshots that it was told to, and what nothing needs
+//! A machine's prune: before it restores anything it removes the snapshots that it was told to, and what nothing needs
 //! then. As an owner's deletions, these can be taken back for some days.
 //!
 //! Who may, and for how long, is the object's to say, for each object anew. An index that loses an entry is *replaced*: the
@@ -14,10 +14,10 @@ use crate::http::response;
 use crate::r2::bucket::{Marked, mark};
 use crate::r2::restic_paths::{Kind, Name, Place};
 use crate::r2::visibility::{Mark, View};
-use ebbtide_api::vm::{BeginTidy, TidyOrder, TidyReport};
+use ebbtide_api::vm::{BeginPrune, PruneOrder, PruneReport};
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::record::minus;
-use ebbtide_control::retention::TIDIED_AT_ONCE;
+use ebbtide_control::retention::PRUNED_AT_ONCE;
 use ebbtide_control::tokens::VmClaims;
 use std::collections::BTreeSet;
 use worker::{Request, Response};
@@ -25,7 +25,7 @@ use worker::{Request, Response};
 /// A machine begins.
 pub async fn begin(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
     let app = &incoming.app;
-    let BeginTidy { generation } = incoming.json().await?;
+    let BeginPrune { generation } = incoming.json().await?;
     same(generation, claims.generation)?;
     let repository =
         Repository { app, storage: app.r2()?, tenant: &claims.tenant, workspace: &claims.workspace };
@@ -41,15 +41,15 @@ pub async fn begin(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response
         return Err(ApiError::new(ErrorCode::DeletionRefused, message).hint(hint));
     }
     let strays = strays(&snapshots, &verified, &listed, since);
-    let order: TidyOrder = repository.ask(BackupCall::BeginTidying { generation, strays }).await?;
+    let order: PruneOrder = repository.ask(BackupCall::BeginPrune { generation, strays }).await?;
     response::json(200, &order)
 }
 
 /// A machine is done.
 pub async fn end(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
-    let report: TidyReport = incoming.json().await?;
+    let report: PruneReport = incoming.json().await?;
     same(report.generation, claims.generation)?;
-    let call = Call::Backups { ask: BackupCall::EndTidying { report } };
+    let call = Call::Backups { ask: BackupCall::EndPrune { report } };
     let held: Held = incoming.app.workspace(&claims.tenant, &claims.workspace).ask(call).await?;
     response::json(200, &held)
 }
@@ -69,7 +69,7 @@ fn unproved<'a>(snapshots: &'a [(String, Mark)], view: &View, since_ms: i64) -> 
 }
 
 /// Snapshots of machines that are proved, old and in no list: further passes over a file that changed, receipts that were
-/// lost before a later one came, and what the list of the due had no room for. The oldest first, as many as one tidying takes.
+/// lost before a later one came, and what the list of the due had no room for. The oldest first, as many as one prune takes.
 fn strays(
     snapshots: &[(String, Mark)],
     verified: &View,
@@ -82,7 +82,7 @@ fn strays(
     };
     let mut found: Vec<&(String, Mark)> = snapshots.iter().filter(is_stray).collect();
     found.sort_by_key(|(_, mark)| mark.at_ms);
-    found.into_iter().take(TIDIED_AT_ONCE).map(|(name, _)| name.clone()).collect()
+    found.into_iter().take(PRUNED_AT_ONCE).map(|(name, _)| name.clone()).collect()
 }
 
 impl Repository<'_> {
@@ -98,7 +98,7 @@ impl Repository<'_> {
             }
         };
         let forgets = (kind == Kind::Snapshots).then(|| name.hex().to_owned());
-        let _: Held = self.ask(BackupCall::Tidy { generation, forgets, bytes: 0 }).await?;
+        let _: Held = self.ask(BackupCall::Prune { generation, forgets, bytes: 0 }).await?;
         self.discard(kind, name).await?;
         Ok(response::nothing(200))
     }
@@ -116,7 +116,7 @@ impl Repository<'_> {
         };
         let Some(new) = self.new_object(place, request).await? else { return Err(missing()) };
         let bytes = new.length;
-        let _: Held = self.ask(BackupCall::Tidy { generation, forgets: None, bytes }).await?;
+        let _: Held = self.ask(BackupCall::Prune { generation, forgets: None, bytes }).await?;
         let replaced = self.storage.head(&self.key(&format!("index/{}", old.hex()))).await?;
         let marked = replaced.as_ref().map(|object| Marked::Moved(mark(object)));
         match marked {
@@ -135,7 +135,7 @@ mod tests {
     use crate::r2::visibility::Reach;
 
     #[test]
-    fn a_young_snapshot_that_no_receipt_proves_stops_a_tidying_and_an_old_one_does_not() {
+    fn a_young_snapshot_that_no_receipt_proves_stops_a_prune_and_an_old_one_does_not() {
         let at = |generation, at_ms| Mark { generation, at_ms };
         let verified = View::as_far_as(Reach::from([(1, 10), (2, 30)]), None);
         let check = |mark: Mark, since_ms: i64, wanted: bool| {
