@@ -100,8 +100,8 @@ pub struct SnapshotList {
     #[serde(default)]
     pub retention: Retention,
     /// How many are kept no longer, and go when the workspace wakes next or later.
-    #[serde(default)]
-    pub due: u32,
+    #[serde(default, rename = "due")]
+    pub expired: u32,
     /// What its owner should do about it before backups stop.
     #[serde(default)]
     pub warning: Option<String>,

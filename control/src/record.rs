@@ -129,8 +129,8 @@ pub struct Record {
     #[serde(default)]
     pub snapshots: Vec<SnapshotSummary>,
     /// Verified snapshots that the rule keeps no longer, oldest first; a machine removes them when it wakes.
-    #[serde(default)]
-    pub due: Vec<SnapshotSummary>,
+    #[serde(default, rename = "due")]
+    pub expired: Vec<SnapshotSummary>,
     /// What the machine of this generation may remove before it is ready. Stays while it lives.
     #[serde(default, rename = "tidying")]
     pub prune: Option<Prune>,
@@ -198,8 +198,8 @@ impl Record {
     pub const SNAPSHOTS_KEPT: usize = 350;
     /// How many that were brought back are kept against the rule.
     pub const RECALLED_KEPT: usize = 180;
-    /// How many it lists that are due to be removed, and that were: four days of snapshots every 15 minutes.
-    pub const DUE_KEPT: usize = 400;
+    /// How many expired ones it lists, and that were: four days of snapshots every 15 minutes.
+    pub const EXPIRED_KEPT: usize = 400;
 
     /// A workspace that was just asked for; its first machine is generation 1.
     pub fn new(new: NewWorkspace, now: Timestamp) -> Self {
@@ -240,7 +240,7 @@ impl Record {
             thaw_requested: false,
             final_snapshot: None,
             snapshots: Vec::new(),
-            due: Vec::new(),
+            expired: Vec::new(),
             prune: None,
             prune_again_at: None,
             object_count_warned: None,

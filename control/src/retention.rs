@@ -4,7 +4,7 @@
 //! clock. Times are those of verification, by the control plane's clock: a machine whose clock is wrong moves nothing.
 //! Only snapshots that the control plane has verified itself are ever named, and old ones of the same machine that a later
 //! receipt proves (passes over a file that changed, receipts that were lost); what an owner's restic wrote stays. What is
-//! no longer kept becomes *due*, and goes with a *prune* in the boot of a later machine. See `lifecycle::repository_lock` for who may
+//! no longer kept *expires*, and goes with a *prune* in the boot of a later machine. See `lifecycle::repository_lock` for who may
 //! carry it out.
 
 use crate::policy::Policy;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Snapshots that one prune removes at most, the oldest first: each costs a handful of calls.
 pub const PRUNED_AT_ONCE: usize = 150;
 
-/// Of those that no list names it removes so many at least, however many are due.
+/// Of those that no list names it removes so many at least, however many have expired.
 pub const STRAYS_AT_ONCE: usize = 50;
 
 const HOUR: i64 = 3_600;
@@ -56,7 +56,7 @@ pub fn kept(list: &[SnapshotSummary], rule: &Retention, pinned: &BTreeSet<&str>)
         .collect()
 }
 
-/// Moves what is no longer kept from the list that wakes choose from to what is due.
+/// Moves what is no longer kept from the list that wakes choose from to what has expired.
 pub fn thin(record: &mut Record, policy: &Policy, now: Timestamp) {
     let rule = record.spec.retention.unwrap_or(policy.retention);
     record.recalled.retain(|recalled| now < recalled.until);
@@ -69,21 +69,21 @@ pub fn thin(record: &mut Record, policy: &Policy, now: Timestamp) {
         std::mem::take(&mut record.snapshots).into_iter().partition(|_| keep.next().unwrap_or(true));
     record.snapshots = stays;
     goes.extend(record.snapshots.drain(record.snapshots.len().min(Record::SNAPSHOTS_KEPT)..));
-    record.due.append(&mut goes);
-    record.due.sort_by_key(|snapshot| snapshot.verified_at);
-    bound_due(record);
+    record.expired.append(&mut goes);
+    record.expired.sort_by_key(|snapshot| snapshot.verified_at);
+    bound_expired(record);
 }
 
-/// What the list of the due has no room for is found in storage when a machine prunes, for a later receipt of its machine
+/// What the list of the expired has no room for is found in storage when a machine prunes, for a later receipt of its machine
 /// proves it: so the newest of each machine's stays in a list.
-fn bound_due(record: &mut Record) {
-    let mut surplus = record.due.len().saturating_sub(Record::DUE_KEPT);
+fn bound_expired(record: &mut Record) {
+    let mut surplus = record.expired.len().saturating_sub(Record::EXPIRED_KEPT);
     let mut newest: BTreeMap<Generation, Timestamp> = BTreeMap::new();
-    for known in record.due.iter().chain(&record.snapshots) {
+    for known in record.expired.iter().chain(&record.snapshots) {
         let latest = newest.entry(known.generation).or_insert(known.verified_at);
         *latest = known.verified_at.max(*latest);
     }
-    record.due.retain(|known| {
+    record.expired.retain(|known| {
         let is_newest = newest.get(&known.generation).is_some_and(|latest| known.verified_at >= *latest);
         let goes = surplus > 0 && !is_newest;
         surplus = surplus.saturating_sub(usize::from(goes));
@@ -91,11 +91,11 @@ fn bound_due(record: &mut Record) {
     });
 }
 
-/// Moves back what is due and kept by another rule, then thins by that.
+/// Moves back what has expired and kept by another rule, then thins by that.
 pub fn keep_by(record: &mut Record, rule: Retention, policy: &Policy, now: Timestamp) {
     record.spec.retention = Some(rule);
-    for known in std::mem::take(&mut record.due) {
-        // What is due is never the newest, whatever a clock said.
+    for known in std::mem::take(&mut record.expired) {
+        // What has expired is never the newest, whatever a clock said.
         let least = record.snapshots.len().min(1);
         put_back(&mut record.snapshots, known, least);
     }
@@ -111,19 +111,19 @@ pub fn put_back(list: &mut Vec<SnapshotSummary>, snapshot: SnapshotSummary, leas
 /// What the machine of a new generation prunes before it restores; `None` where it is not worth its while yet.
 pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Prune> {
     let restores = record.salvage_image_id.is_none() && record.restore.is_some();
-    if !restores || record.spec.persistence == Persistence::None || record.due.is_empty() {
+    if !restores || record.spec.persistence == Persistence::None || record.expired.is_empty() {
         return None;
     }
     if record.prune_again_at.is_some_and(|at| now < at) {
         return None;
     }
-    // Whoever goes back to an older one may find the newer ones bad, and need those that are due.
+    // Whoever goes back to an older one may find the newer ones bad, and need those that have expired.
     let newest = record.snapshots.first().map(|known| &known.snapshot);
     if record.restore.as_ref() != newest {
         return None;
     }
     let last = record.pruned_at.unwrap_or(now);
-    let many = record.due.len() >= usize::try_from(policy.tidy_least).unwrap_or(usize::MAX);
+    let many = record.expired.len() >= usize::try_from(policy.tidy_least).unwrap_or(usize::MAX);
     if !many && now < plus(last, policy.tidy_every) {
         return None;
     }
@@ -131,7 +131,7 @@ pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Prune> 
         let name = &snapshot.snapshot;
         record.restore.as_ref() != Some(name) && !record.snapshots.iter().any(|known| known.snapshot == *name)
     };
-    let oldest = record.due.iter().filter(safe).take(PRUNED_AT_ONCE);
+    let oldest = record.expired.iter().filter(safe).take(PRUNED_AT_ONCE);
     let snapshots: Vec<String> = oldest.map(|snapshot| snapshot.snapshot.clone()).collect();
     (!snapshots.is_empty()).then_some(Prune { snapshots, strays: Vec::new(), until: None, ended: false })
 }

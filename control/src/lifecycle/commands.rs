@@ -105,9 +105,9 @@ fn snapshot(draft: &mut Draft) {
 
 fn retain(draft: &mut Draft, rule: Retention, context: &Context<'_>) {
     crate::retention::keep_by(&mut draft.record, rule, context.policy, context.now);
-    let due = draft.record.due.len();
+    let expired = draft.record.expired.len();
     let sentence =
-        format!("other snapshots are kept from now on; {due} are due to be removed at a later wake");
+        format!("other snapshots are kept from now on; {expired} are due to be removed at a later wake");
     draft.note(EventCode::RetentionChanged, sentence);
 }
 

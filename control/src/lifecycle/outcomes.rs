@@ -227,7 +227,7 @@ fn purged(draft: &mut Draft, context: &Context<'_>) {
     if let Phase::Deleted { purged, .. } = &mut draft.record.phase {
         *purged = true;
         draft.record.snapshots.clear();
-        draft.record.due.clear();
+        draft.record.expired.clear();
         draft.note(EventCode::KeysShredded, "its keys are shredded");
         rescue_image::give_over_all(draft, context.now);
     }

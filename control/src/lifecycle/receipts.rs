@@ -76,7 +76,7 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
         partial,
     };
     draft.record.snapshots.retain(|known| known.snapshot != summary.snapshot);
-    draft.record.due.retain(|known| known.snapshot != summary.snapshot);
+    draft.record.expired.retain(|known| known.snapshot != summary.snapshot);
     draft.record.snapshots.insert(0, summary);
     crate::retention::thin(&mut draft.record, context.policy, context.now);
     if partial {

@@ -88,7 +88,7 @@ pub(super) fn begin_prune(
 
 /// Whether a list names the snapshot, or something stands on it.
 fn is_listed(record: &Record, name: &str) -> bool {
-    let lists = record.snapshots.iter().chain(&record.due).chain(&record.forgotten);
+    let lists = record.snapshots.iter().chain(&record.expired).chain(&record.forgotten);
     let lists = lists.map(|known| &known.snapshot).chain(record.recalled.iter().map(|known| &known.snapshot));
     let used =
         [&record.restore, &record.restore_snapshot_chosen, &record.final_snapshot].into_iter().flatten();
@@ -165,17 +165,17 @@ pub fn object_count_warning(objects: u32) -> String {
 
 /// Takes a snapshot from the list that wakes choose from.
 pub(super) fn forget(draft: &mut Draft, snapshot: &str) {
-    let Record { snapshots, due, forgotten, .. } = &mut draft.record;
-    let was_due = remove(due, snapshot);
-    let is_due = was_due.is_some();
-    if let Some(summary) = remove(snapshots, snapshot).or(was_due) {
+    let Record { snapshots, expired, forgotten, .. } = &mut draft.record;
+    let was_expired = remove(expired, snapshot);
+    let is_expired = was_expired.is_some();
+    if let Some(summary) = remove(snapshots, snapshot).or(was_expired) {
         forgotten.insert(0, summary);
-        forgotten.truncate(Record::DUE_KEPT);
+        forgotten.truncate(Record::EXPIRED_KEPT);
     } else {
         return;
     }
     // A prune says once what it removed.
-    if !is_due {
+    if !is_expired {
         let sentence = format!("the snapshot {snapshot} was removed from the backups");
         draft.note(EventCode::SnapshotRemoved, sentence);
     }

@@ -21,7 +21,7 @@ pub struct RepositoryLock {
 /// What a machine may forget and prune, as restic calls it: what it may remove from the repository before it is ready: the named snapshots, and what nothing needs then.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prune {
-    /// Ids of the snapshots that are due.
+    /// Ids of the expired snapshots.
     pub snapshots: Vec<String>,
     /// Ids of those that no list names: proved by a later receipt of their machine, and old. Found as the machine begins.
     #[serde(default)]

@@ -148,18 +148,18 @@ fn taking_one_snapshot_after_another_keeps_what_the_rule_keeps_of_all() {
 }
 
 #[test]
-fn a_list_of_the_due_that_is_full_keeps_the_newest_of_each_machine_which_proves_the_others() {
+fn a_list_of_the_expired_that_is_full_keeps_the_newest_of_each_machine_which_proves_the_others() {
     let mut record = crate::lifecycle::a_record();
-    let count = Record::DUE_KEPT + 50;
+    let count = Record::EXPIRED_KEPT + 50;
     // The abandoned branch is the oldest of all.
-    record.due = (0..count)
+    record.expired = (0..count)
         .map(|number| {
             let generation = Generation(if number < 10 { 1 } else { 2 });
             SnapshotSummary { generation, ..snapshot(number, i64::try_from(number).unwrap(), false) }
         })
         .collect();
-    bound_due(&mut record);
-    assert_eq!(record.due.len(), Record::DUE_KEPT);
-    assert_eq!(record.due[0].snapshot, "s9");
-    assert_eq!(record.due[1].snapshot, "s51");
+    bound_expired(&mut record);
+    assert_eq!(record.expired.len(), Record::EXPIRED_KEPT);
+    assert_eq!(record.expired[0].snapshot, "s9");
+    assert_eq!(record.expired[1].snapshot, "s51");
 }

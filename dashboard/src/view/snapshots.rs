@@ -54,7 +54,7 @@ pub fn snapshots(list: &SnapshotList, now: Timestamp) -> Option<SnapshotsView> {
             text::bytes(list.stored_bytes),
             text::bytes(list.quota_bytes)
         ),
-        rule: rule(&list.retention, list.due),
+        rule: rule(&list.retention, list.expired),
         warning: list.warning.as_deref().map(|warning| text::pieces(&sentence(warning), now)),
         rows: list.snapshots.iter().take(SHOWN).map(|each| snapshot(each, now)).collect(),
         more: (hidden > 0).then(|| format!("{hidden} older ones are not listed here.")),
@@ -72,7 +72,7 @@ fn snapshot(summary: &SnapshotSummary, now: Timestamp) -> SnapshotView {
 }
 
 /// `Kept: the newest 10, one an hour for 24 hours, …`
-fn rule(retention: &Retention, due: u32) -> String {
+fn rule(retention: &Retention, expired: u32) -> String {
     let Retention { keep_last, hourly, daily, weekly } = *retention;
     let each =
         |count: u32, each: &str, unit: &str| (count > 0).then(|| format!("one {each} for {count}{unit}"));
@@ -83,10 +83,10 @@ fn rule(retention: &Retention, due: u32) -> String {
         each(weekly, "a week", " weeks"),
     ];
     let kept = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    match due {
+    match expired {
         0 => format!("Kept: {kept}."),
         1 => format!("Kept: {kept}. 1 older backup will be removed at the next wake."),
-        due => format!("Kept: {kept}. {due} older backups will be removed at the next wake."),
+        expired => format!("Kept: {kept}. {expired} older backups will be removed at the next wake."),
     }
 }
 

@@ -542,7 +542,7 @@ fn backups(workspace: &Workspace) -> SnapshotList {
         stored_bytes: 402_000_000,
         quota_bytes: 200_000_000_000,
         retention: Retention::default(),
-        due: 1,
+        expired: 1,
         warning: None,
     }
 }

@@ -265,8 +265,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "what a wake restores is removed before it",
         file: "retention.rs",
-        old: "record.due.iter().filter(safe)",
-        new: "record.due.iter().filter(|known| safe(known) || !safe(known))",
+        old: "record.expired.iter().filter(safe)",
+        new: "record.expired.iter().filter(|known| safe(known) || !safe(known))",
         caught_by: Test("lifecycle::tests::repository_lock::what_a_wake_restores_is_never_pruned"),
     },
     Defect {

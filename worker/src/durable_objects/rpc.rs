@@ -162,7 +162,7 @@ pub struct Ancestors {
     /// Verified snapshots, newest first.
     pub verified: Vec<String>,
     /// Verified snapshots that the rule keeps no longer.
-    pub due: Vec<String>,
+    pub expired: Vec<String>,
     /// What snapshots proved that are gone.
     pub proved: Reach,
     /// What a prune vouched for.

@@ -44,10 +44,10 @@ pub async fn purge(app: &App) -> ApiResult<usize> {
     let before = minus(app.now(), app.config.policy.undo);
     let page = storage.list(TRASH, None).await?;
     let keys = page.objects().into_iter().map(|object| object.key()).filter(|key| is_due(key, before));
-    let due: Vec<String> = keys.take(1_000).collect();
-    let count = due.len();
+    let expired: Vec<String> = keys.take(1_000).collect();
+    let count = expired.len();
     if count > 0 {
-        storage.delete(due).await?;
+        storage.delete(expired).await?;
         let count = count.to_string();
         log::write(Level::Info, "deleted backups are gone for good", &[("objects", &count)]);
     }

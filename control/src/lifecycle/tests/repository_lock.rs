@@ -137,11 +137,11 @@ fn a_wake_that_is_taken_back_while_it_waits_for_its_money_stays_asleep() {
     assert_eq!((world.record.generation, world.wake_at), (Generation(1), None));
 }
 
-/// A workspace of which this many snapshots are due, in the boot of its next machine.
-fn prune(due: usize) -> World {
+/// A workspace of which this many snapshots are expired, in the boot of its next machine.
+fn prune(expired: usize) -> World {
     let mut world = asleep();
     let known = world.record.snapshots[0].clone();
-    world.record.due = (0..due)
+    world.record.expired = (0..expired)
         .map(|number| SnapshotSummary { snapshot: format!("{number:064}"), ..known.clone() })
         .collect();
     world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
@@ -218,7 +218,10 @@ fn one_that_came_to_no_end_is_not_tried_at_every_wake() {
     begin(&mut world);
     let report = done(&world);
     world.ask(Command::EndPrune { generation: report.generation, report });
-    assert!(crate::retention::order(&world.record, &world.policy, at(now + 60)).is_some(), "more are due");
+    assert!(
+        crate::retention::order(&world.record, &world.policy, at(now + 60)).is_some(),
+        "more are expired"
+    );
 }
 
 #[test]
@@ -228,8 +231,8 @@ fn few_snapshots_wait_for_a_week_and_many_do_not() {
     assert_eq!(prune(20).record.prune.unwrap().snapshots.len(), 20);
     assert_eq!(prune(400).record.prune.unwrap().snapshots.len(), crate::retention::PRUNED_AT_ONCE);
     let mut world = asleep();
-    let due = SnapshotSummary { snapshot: "e".repeat(64), ..world.record.snapshots[0].clone() };
-    world.record.due.push(due);
+    let expired = SnapshotSummary { snapshot: "e".repeat(64), ..world.record.snapshots[0].clone() };
+    world.record.expired.push(expired);
     world.now += 7 * 24 * 3600;
     world.ask(Command::Wake { snapshot: None });
     assert_eq!(world.record.prune.unwrap().snapshots, ["e".repeat(64)]);
@@ -238,11 +241,11 @@ fn few_snapshots_wait_for_a_week_and_many_do_not() {
 #[test]
 fn what_a_wake_restores_is_never_pruned() {
     let mut world = asleep();
-    let (newest, mut due) = (world.record.snapshots[0].clone(), world.record.snapshots[0].clone());
+    let (newest, mut expired) = (world.record.snapshots[0].clone(), world.record.snapshots[0].clone());
     // A record that was damaged or written by a mistake of ours.
-    world.record.due = vec![newest.clone(); 30];
-    due.snapshot = "e".repeat(64);
-    world.record.due.push(due);
+    world.record.expired = vec![newest.clone(); 30];
+    expired.snapshot = "e".repeat(64);
+    world.record.expired.push(expired);
     world.ask(Command::Wake { snapshot: None });
     assert_eq!(world.record.restore, Some(newest.snapshot));
     assert_eq!(world.record.prune.unwrap().snapshots, ["e".repeat(64)]);
@@ -253,7 +256,7 @@ fn what_is_pruned_can_be_brought_back() {
     let mut world = prune(30);
     let id = world.record.prune.clone().unwrap().snapshots[3].clone();
     world.ask(Command::Forget { snapshot: id.clone() });
-    assert!(!world.record.due.iter().any(|known| known.snapshot == id));
+    assert!(!world.record.expired.iter().any(|known| known.snapshot == id));
     world.ask(Command::Recall { snapshot: id.clone() });
     assert!(world.record.snapshots.iter().any(|known| known.snapshot == id));
 }
@@ -266,7 +269,7 @@ fn what_was_brought_back_is_not_removed_at_once_again_and_in_the_end_is() {
     let nothing_but_the_newest = Retention { keep_last: 1, hourly: 0, daily: 0, weekly: 0 };
     let retain = |world: &mut World| {
         world.ask(Command::Retain(nothing_but_the_newest));
-        world.record.due.iter().any(|known| known.snapshot == old.snapshot)
+        world.record.expired.iter().any(|known| known.snapshot == old.snapshot)
     };
     assert!(retain(&mut world));
     world.ask(Command::Forget { snapshot: old.snapshot.clone() });
@@ -288,7 +291,7 @@ fn a_looser_rule_saves_what_is_due_also_from_a_machine_that_removes_it_already()
     let name = world.record.prune.clone().unwrap().snapshots[3].clone();
     assert!(removes(&world, &name));
     world.ask(Command::Retain(Retention { keep_last: 100, hourly: 0, daily: 0, weekly: 0 }));
-    assert!(world.record.due.is_empty());
+    assert!(world.record.expired.is_empty());
     assert!(world.record.snapshots.iter().any(|known| known.snapshot == name));
     assert!(!removes(&world, &name), "a change came too late for nothing");
 }
@@ -299,7 +302,7 @@ fn a_wake_of_an_older_snapshot_removes_nothing() {
     let newest = world.record.snapshots[0].clone();
     let older = SnapshotSummary { snapshot: "e".repeat(64), ..newest.clone() };
     world.record.snapshots.push(older.clone());
-    world.record.due = (0..30)
+    world.record.expired = (0..30)
         .map(|number| SnapshotSummary { snapshot: format!("{number:064}"), ..newest.clone() })
         .collect();
     world.ask(Command::Wake { snapshot: Some(older.snapshot.clone()) }).state(State::Provisioning);
@@ -363,18 +366,18 @@ fn why_nothing_was_removed_is_told() {
 }
 
 #[test]
-fn strays_go_with_what_is_due_and_never_what_a_list_names() {
+fn strays_go_with_what_has_expired_and_never_what_a_list_names() {
     let mut world = prune(30);
     let newest = world.record.snapshots[0].snapshot.clone();
-    let due = world.record.due[0].snapshot.clone();
+    let expired = world.record.expired[0].snapshot.clone();
     let generation = world.record.generation;
-    let strays = vec![newest, "f".repeat(64), due];
+    let strays = vec![newest, "f".repeat(64), expired];
     world.ask(Command::BeginPrune { generation, strays });
     assert_eq!(world.record.prune.clone().unwrap().strays, ["f".repeat(64)]);
     // Named once, as the machine begins.
     world.ask(Command::BeginPrune { generation, strays: vec!["a".repeat(64)] });
     assert_eq!(world.record.prune.clone().unwrap().strays, ["f".repeat(64)]);
-    // Whoever has much that is due gets rid of them all the same.
+    // Whoever has much that is expired gets rid of them all the same.
     let mut world = prune(400);
     let strays = (0..90).map(|number| format!("f{number:063}")).collect();
     world.ask(Command::BeginPrune { generation, strays });

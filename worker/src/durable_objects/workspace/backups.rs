@@ -72,7 +72,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             let is_known = |list: &[SnapshotSummary]| list.iter().any(|known| known.snapshot == snapshot);
             let removes = |prune: &Prune| prune.removes(&snapshot, &[]);
             let is_pruned = record.prune.as_ref().is_some_and(removes);
-            let is_proved = is_pruned || is_known(&record.snapshots) || is_known(&record.due);
+            let is_proved = is_pruned || is_known(&record.snapshots) || is_known(&record.expired);
             if let Some(mark) = mark.filter(|_| is_proved)
                 && let Some(generation) = mark.generation
             {
@@ -93,12 +93,13 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             if let Some(refusal) = settled.refusal {
                 return refuse(refusal.code, &refusal.message);
             }
-            let due: BTreeSet<&str> = settled.record.due.iter().map(|one| one.snapshot.as_str()).collect();
+            let expired: BTreeSet<&str> =
+                settled.record.expired.iter().map(|one| one.snapshot.as_str()).collect();
             let prune = settled.record.prune.clone().unwrap_or_default();
             // An agent that was started anew is told what is left.
-            let due = prune.snapshots.into_iter().filter(|name| due.contains(name.as_str()));
+            let named = prune.snapshots.into_iter().filter(|name| expired.contains(name.as_str()));
             let strays = prune.strays.into_iter().filter(|name| strays.contains(name));
-            Response::from_json(&PruneOrder { snapshots: due.chain(strays).collect() })
+            Response::from_json(&PruneOrder { snapshots: named.chain(strays).collect() })
         }
         BackupCall::Prune { generation, forgets, bytes } => {
             if generation != record.generation {
@@ -178,6 +179,6 @@ fn ancestors(inner: &Inner, record: &Record) -> Result<Response> {
     let Ancestry { lineage, unknown } = store.ancestry()?;
     let (proved, vouched) = store.reaches()?;
     let names = |list: &[SnapshotSummary]| list.iter().map(|known| known.snapshot.clone()).collect();
-    let (verified, due) = (names(&record.snapshots), names(&record.due));
-    Response::from_json(&Ancestors { lineage, unknown, verified, due, proved, vouched })
+    let (verified, expired) = (names(&record.snapshots), names(&record.expired));
+    Response::from_json(&Ancestors { lineage, unknown, verified, expired, proved, vouched })
 }

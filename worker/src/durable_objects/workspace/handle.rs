@@ -49,7 +49,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
                 stored_bytes,
                 quota_bytes,
                 retention: record.spec.retention.unwrap_or(config.policy.retention),
-                due: u32::try_from(record.due.len()).unwrap_or(u32::MAX),
+                expired: u32::try_from(record.expired.len()).unwrap_or(u32::MAX),
                 warning: record.object_count_warned.map(object_count_warning),
                 snapshots: record.snapshots,
             })

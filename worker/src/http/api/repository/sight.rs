@@ -92,7 +92,7 @@ impl Repository<'_> {
     /// How far the repository is proved, and every snapshot that is there.
     pub(super) async fn reach(&self) -> ApiResult<Reached> {
         let ancestors: Ancestors = self.ask(BackupCall::Ancestors { generation: None }).await?;
-        let listed: BTreeSet<String> = ancestors.verified.iter().chain(&ancestors.due).cloned().collect();
+        let listed: BTreeSet<String> = ancestors.verified.iter().chain(&ancestors.expired).cloned().collect();
         let proved = ancestors.proved.clone();
         let (lineage, all_known) = self.lineage(ancestors).await?;
         let snapshots = self.snapshots().await?;
