@@ -18,7 +18,7 @@ pub use effect::Effect;
 pub use money::{MachineMoney, Warm};
 pub use parts::{BackupLimit, Dns, InFlight, OldImage, Pause, PendingReceipt, Server};
 pub use phase::{DesiredState, DrainReason, Phase, RescueStep, ServerStatus};
-pub use rights::{Prune, Recalled, RepositoryLock};
+pub use rights::{Prune, RepositoryLock, Unforgotten};
 pub use spec::{NewWorkspace, Spec};
 
 pub use crate::placement::Placement;
@@ -147,8 +147,8 @@ pub struct Record {
     #[serde(default)]
     pub forgotten: Vec<SnapshotSummary>,
     /// Those of them that were brought back lately: no rule removes these at once again.
-    #[serde(default)]
-    pub recalled: Vec<Recalled>,
+    #[serde(default, rename = "recalled")]
+    pub unforgotten: Vec<Unforgotten>,
     /// The owner's exclusive right to change the repository; machines wait for its end.
     #[serde(default, rename = "grant")]
     pub lock: Option<RepositoryLock>,
@@ -197,7 +197,7 @@ impl Record {
     /// How many verified snapshots the record lists: more than any rule that is accepted keeps, with those brought back.
     pub const SNAPSHOTS_KEPT: usize = 350;
     /// How many that were brought back are kept against the rule.
-    pub const RECALLED_KEPT: usize = 180;
+    pub const UNFORGOTTEN_KEPT: usize = 180;
     /// How many expired ones it lists, and that were: four days of snapshots every 15 minutes.
     pub const EXPIRED_KEPT: usize = 400;
 
@@ -246,7 +246,7 @@ impl Record {
             object_count_warned: None,
             pruned_at: Some(now),
             forgotten: Vec::new(),
-            recalled: Vec::new(),
+            unforgotten: Vec::new(),
             lock: None,
             snapshots_wanted: 0,
             holds: Vec::new(),

@@ -59,10 +59,10 @@ pub fn kept(list: &[SnapshotSummary], rule: &Retention, pinned: &BTreeSet<&str>)
 /// Moves what is no longer kept from the list that wakes choose from to what has expired.
 pub fn thin(record: &mut Record, policy: &Policy, now: Timestamp) {
     let rule = record.spec.retention.unwrap_or(policy.retention);
-    record.recalled.retain(|recalled| now < recalled.until);
+    record.unforgotten.retain(|unforgotten| now < unforgotten.until);
     let pinned =
         [&record.restore, &record.restore_snapshot_chosen, &record.final_snapshot].into_iter().flatten();
-    let pinned = pinned.chain(record.recalled.iter().map(|recalled| &recalled.snapshot));
+    let pinned = pinned.chain(record.unforgotten.iter().map(|unforgotten| &unforgotten.snapshot));
     let pinned: BTreeSet<&str> = pinned.map(String::as_str).collect();
     let mut keep = kept(&record.snapshots, &rule, &pinned).into_iter();
     let (stays, mut goes): (Vec<_>, Vec<_>) =

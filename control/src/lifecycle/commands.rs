@@ -45,7 +45,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::ReleaseLock { by } => repository_lock::end(draft, &by),
         Command::ObjectsCounted { objects } => repository_lock::object_count(draft, objects, context),
         Command::Forget { snapshot } => repository_lock::forget(draft, &snapshot),
-        Command::Recall { snapshot } => repository_lock::recall(draft, &snapshot, context),
+        Command::Unforget { snapshot } => repository_lock::unforget(draft, &snapshot, context),
         Command::SetPublic { port, access } => set_public(draft, port, access),
     }
     draft.record.holds.retain(|hold| hold.ends_at > context.now);

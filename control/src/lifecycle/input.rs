@@ -130,7 +130,7 @@ pub enum Command {
     /// The labels of its machine are not what they should be: they are written anew.
     Relabel,
     /// It was brought back.
-    Recall {
+    Unforget {
         /// Which.
         snapshot: String,
     },
@@ -165,7 +165,7 @@ impl Command {
             Self::ReleaseLock { .. } => "workspace.end_grant",
             Self::ObjectsCounted { .. } => "workspace.crowded",
             Self::Forget { .. } => "workspace.forget",
-            Self::Recall { .. } => "workspace.recall",
+            Self::Unforget { .. } => "workspace.recall",
             Self::Relabel => "workspace.relabel",
             Self::SetPublic { access: PortAccess::Public, .. } => "workspace.open_port",
             Self::SetPublic { access: PortAccess::Owner, .. } => "workspace.close_port",

@@ -6,7 +6,7 @@
 //! when its generation began; it cannot be prolonged, and is over when the machine is ready.
 
 use super::draft::{Context, Draft};
-use crate::record::{DesiredState, Phase, Prune, Recalled, Record, RepositoryLock, plus};
+use crate::record::{DesiredState, Phase, Prune, Record, RepositoryLock, Unforgotten, plus};
 use crate::retention::{PRUNED_AT_ONCE, STRAYS_AT_ONCE, put_back};
 use crate::text::cut;
 use ebbtide_api::backups::SnapshotSummary;
@@ -89,7 +89,8 @@ pub(super) fn begin_prune(
 /// Whether a list names the snapshot, or something stands on it.
 fn is_listed(record: &Record, name: &str) -> bool {
     let lists = record.snapshots.iter().chain(&record.expired).chain(&record.forgotten);
-    let lists = lists.map(|known| &known.snapshot).chain(record.recalled.iter().map(|known| &known.snapshot));
+    let lists =
+        lists.map(|known| &known.snapshot).chain(record.unforgotten.iter().map(|known| &known.snapshot));
     let used =
         [&record.restore, &record.restore_snapshot_chosen, &record.final_snapshot].into_iter().flatten();
     lists.chain(used).any(|known| known == name)
@@ -182,12 +183,12 @@ pub(super) fn forget(draft: &mut Draft, snapshot: &str) {
 }
 
 /// Puts it back among those that wakes choose from; no rule removes it at once again.
-pub(super) fn recall(draft: &mut Draft, snapshot: &str, context: &Context<'_>) {
-    let Record { snapshots, forgotten, recalled, .. } = &mut draft.record;
+pub(super) fn unforget(draft: &mut Draft, snapshot: &str, context: &Context<'_>) {
+    let Record { snapshots, forgotten, unforgotten, .. } = &mut draft.record;
     let until = plus(context.now, context.policy.undo);
-    recalled.retain(|known| known.snapshot != snapshot && context.now < known.until);
-    recalled.push(Recalled { snapshot: snapshot.to_owned(), until });
-    recalled.drain(..recalled.len().saturating_sub(Record::RECALLED_KEPT));
+    unforgotten.retain(|known| known.snapshot != snapshot && context.now < known.until);
+    unforgotten.push(Unforgotten { snapshot: snapshot.to_owned(), until });
+    unforgotten.drain(..unforgotten.len().saturating_sub(Record::UNFORGOTTEN_KEPT));
     if let Some(summary) = remove(forgotten, snapshot) {
         put_back(snapshots, summary, 0);
         let sentence = format!("the snapshot {snapshot} is back among the backups");

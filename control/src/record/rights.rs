@@ -44,7 +44,7 @@ impl Prune {
 
 /// A snapshot that was brought back after its deletion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recalled {
+pub struct Unforgotten {
     /// Its id.
     pub snapshot: String,
     /// Until when no rule removes it again.

@@ -147,7 +147,7 @@ pub enum BackupCall {
     /// → [`Held`]: so many objects of a kind were listed.
     Crowded { objects: u32 },
     /// → [`Held`]: a snapshot was brought back.
-    Recall { snapshot: String },
+    Unforget { snapshot: String },
     /// → [`Held`].
     Look,
 }

@@ -82,7 +82,7 @@ fn a_snapshot_that_was_removed_is_woken_no_more_until_it_is_brought_back() {
     assert_eq!(world.record.snapshots, [newer]);
     world.ask(Command::Wake { snapshot: Some(id.clone()) });
     assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::NotFound);
-    world.ask(Command::Recall { snapshot: id.clone() });
+    world.ask(Command::Unforget { snapshot: id.clone() });
     let listed: Vec<_> = world.record.snapshots.iter().map(|known| known.snapshot.clone()).collect();
     assert_eq!(listed, ["d".repeat(64), id]);
     assert!(world.record.forgotten.is_empty());
@@ -257,7 +257,7 @@ fn what_is_pruned_can_be_brought_back() {
     let id = world.record.prune.clone().unwrap().snapshots[3].clone();
     world.ask(Command::Forget { snapshot: id.clone() });
     assert!(!world.record.expired.iter().any(|known| known.snapshot == id));
-    world.ask(Command::Recall { snapshot: id.clone() });
+    world.ask(Command::Unforget { snapshot: id.clone() });
     assert!(world.record.snapshots.iter().any(|known| known.snapshot == id));
 }
 
@@ -273,12 +273,12 @@ fn what_was_brought_back_is_not_removed_at_once_again_and_in_the_end_is() {
     };
     assert!(retain(&mut world));
     world.ask(Command::Forget { snapshot: old.snapshot.clone() });
-    world.ask(Command::Recall { snapshot: old.snapshot.clone() });
+    world.ask(Command::Unforget { snapshot: old.snapshot.clone() });
     world.now += i64::try_from(world.policy.undo.as_secs()).unwrap() - 1;
     assert!(!retain(&mut world), "it goes again");
     world.now += 1;
     assert!(retain(&mut world), "it stays for ever");
-    assert!(world.record.recalled.is_empty());
+    assert!(world.record.unforgotten.is_empty());
 }
 
 #[test]

@@ -130,7 +130,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             }
         }
         BackupCall::Crowded { objects } => tell(inner, Command::ObjectsCounted { objects }).await,
-        BackupCall::Recall { snapshot } => tell(inner, Command::Recall { snapshot }).await,
+        BackupCall::Unforget { snapshot } => tell(inner, Command::Unforget { snapshot }).await,
         BackupCall::Return { bytes } => {
             store.save_stored_bytes(store.stored_bytes()?.minus(bytes))?;
             held(inner)

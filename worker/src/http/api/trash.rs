@@ -54,7 +54,7 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
                 bytes = bytes.saturating_add(size);
             }
             if let Some((Kind::Snapshots, name)) = place {
-                ask(BackupCall::Recall { snapshot: name.hex().to_owned() }).await?;
+                ask(BackupCall::Unforget { snapshot: name.hex().to_owned() }).await?;
             }
             back.push(key);
         }
