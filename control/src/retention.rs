@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const PRUNED_AT_ONCE: usize = 150;
 
 /// Of those that no list names it removes so many at least, however many have expired.
-pub const STRAYS_AT_ONCE: usize = 50;
+pub const ORPHANS_AT_ONCE: usize = 50;
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -133,7 +133,7 @@ pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Prune> 
     };
     let oldest = record.expired.iter().filter(safe).take(PRUNED_AT_ONCE);
     let snapshots: Vec<String> = oldest.map(|snapshot| snapshot.snapshot.clone()).collect();
-    (!snapshots.is_empty()).then_some(Prune { snapshots, strays: Vec::new(), until: None, ended: false })
+    (!snapshots.is_empty()).then_some(Prune { snapshots, orphans: Vec::new(), until: None, ended: false })
 }
 
 fn whole(count: u32) -> usize {

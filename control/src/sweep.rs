@@ -190,7 +190,7 @@ impl Judged {
 
 /// Whether the index has to be doubted: it is empty, or knows fewer than half of many resources on one page.
 pub fn index_in_doubt(index_is_empty: bool, on_page: usize, without_row: usize) -> bool {
-    /// Below this, a few strays are just that.
+    /// Below this, a few orphans are just that.
     const MANY: usize = 10;
     index_is_empty || (without_row >= MANY && without_row.saturating_mul(2) > on_page)
 }

@@ -35,8 +35,8 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Snapshot => snapshot(draft),
         Command::Reboot => reboot(draft, context),
         Command::Retain(rule) => retain(draft, rule, context),
-        Command::BeginPrune { generation, strays } => {
-            repository_lock::begin_prune(draft, generation, strays, context);
+        Command::BeginPrune { generation, orphans } => {
+            repository_lock::begin_prune(draft, generation, orphans, context);
         }
         Command::EndPrune { generation, report } => {
             repository_lock::end_prune(draft, generation, &report, context);

@@ -98,7 +98,7 @@ pub enum Command {
         /// Which machine.
         generation: Generation,
         /// Old snapshots of machines that are proved and that no list names.
-        strays: Vec<String>,
+        orphans: Vec<String>,
     },
     /// It is done with that.
     EndPrune {

@@ -7,7 +7,7 @@
 
 use super::draft::{Context, Draft};
 use crate::record::{DesiredState, Phase, Prune, Record, RepositoryLock, Unforgotten, plus};
-use crate::retention::{PRUNED_AT_ONCE, STRAYS_AT_ONCE, put_back};
+use crate::retention::{ORPHANS_AT_ONCE, PRUNED_AT_ONCE, put_back};
 use crate::text::cut;
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::text::time;
@@ -61,17 +61,17 @@ pub(super) fn end(draft: &mut Draft, by: &str) {
 pub(super) fn begin_prune(
     draft: &mut Draft,
     generation: Generation,
-    mut strays: Vec<String>,
+    mut orphans: Vec<String>,
     context: &Context<'_>,
 ) {
     let until = plus(context.now, context.policy.tidy_limit);
     let is_new = draft.record.prune.as_ref().is_some_and(|prune| prune.until.is_none());
-    strays.retain(|name| !is_listed(&draft.record, name));
+    orphans.retain(|name| !is_listed(&draft.record, name));
     if let Some(prune) = draft.record.prune.as_mut().filter(|_| generation == draft.record.generation) {
         prune.until.get_or_insert(until);
         if is_new {
-            strays.truncate(PRUNED_AT_ONCE.saturating_sub(prune.snapshots.len()).max(STRAYS_AT_ONCE));
-            prune.strays = strays;
+            orphans.truncate(PRUNED_AT_ONCE.saturating_sub(prune.snapshots.len()).max(ORPHANS_AT_ONCE));
+            prune.orphans = orphans;
         }
     }
     if !draft.record.may_prune(generation, context.now) {
@@ -79,7 +79,7 @@ pub(super) fn begin_prune(
     }
     if is_new {
         draft.record.prune_again_at = Some(plus(context.now, context.policy.tidy_again));
-        let named = |prune: &Prune| prune.snapshots.len().saturating_add(prune.strays.len());
+        let named = |prune: &Prune| prune.snapshots.len().saturating_add(prune.orphans.len());
         let count = draft.record.prune.as_ref().map_or(0, named);
         let sentence = format!("the machine removes old backups first: {count} snapshots");
         draft.note(EventCode::RemovingOldBackups, sentence);

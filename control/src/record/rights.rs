@@ -24,8 +24,8 @@ pub struct Prune {
     /// Ids of the expired snapshots.
     pub snapshots: Vec<String>,
     /// Ids of those that no list names: proved by a later receipt of their machine, and old. Found as the machine begins.
-    #[serde(default)]
-    pub strays: Vec<String>,
+    #[serde(default, rename = "strays")]
+    pub orphans: Vec<String>,
     /// When its time is over; `None` until the machine begins, which it does once.
     #[serde(default)]
     pub until: Option<Timestamp>,
@@ -37,7 +37,7 @@ pub struct Prune {
 impl Prune {
     /// Whether it may remove this snapshot. What an owner's change has saved since stays.
     pub fn removes(&self, name: &str, kept: &[SnapshotSummary]) -> bool {
-        let is_named = self.snapshots.iter().chain(&self.strays).any(|known| known == name);
+        let is_named = self.snapshots.iter().chain(&self.orphans).any(|known| known == name);
         is_named && !kept.iter().any(|known| known.snapshot == name)
     }
 }

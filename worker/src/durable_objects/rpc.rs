@@ -139,7 +139,7 @@ pub enum BackupCall {
     /// → [`Held`]: indexes of these generations, as far as these times, are shown to everybody from here on.
     Vouch { reach: Vec<(u32, i64)> },
     /// → [`PruneOrder`]: a machine begins to remove what it was told to, and these where no list names them.
-    BeginPrune { generation: Generation, strays: Vec<String> },
+    BeginPrune { generation: Generation, orphans: Vec<String> },
     /// → [`Held`]: it may remove an object now, of these the named snapshot, and has added so many bytes.
     Prune { generation: Generation, forgets: Option<String>, bytes: u64 },
     /// → [`Held`]: it is done.

@@ -151,7 +151,7 @@ fn prune(expired: usize) -> World {
 
 fn begin(world: &mut World) -> Option<ErrorCode> {
     let generation = world.record.generation;
-    world.ask(Command::BeginPrune { generation, strays: Vec::new() });
+    world.ask(Command::BeginPrune { generation, orphans: Vec::new() });
     world.refusal.clone().map(|refusal| refusal.code)
 }
 
@@ -366,20 +366,20 @@ fn why_nothing_was_removed_is_told() {
 }
 
 #[test]
-fn strays_go_with_what_has_expired_and_never_what_a_list_names() {
+fn orphans_go_with_what_has_expired_and_never_what_a_list_names() {
     let mut world = prune(30);
     let newest = world.record.snapshots[0].snapshot.clone();
     let expired = world.record.expired[0].snapshot.clone();
     let generation = world.record.generation;
-    let strays = vec![newest, "f".repeat(64), expired];
-    world.ask(Command::BeginPrune { generation, strays });
-    assert_eq!(world.record.prune.clone().unwrap().strays, ["f".repeat(64)]);
+    let orphans = vec![newest, "f".repeat(64), expired];
+    world.ask(Command::BeginPrune { generation, orphans });
+    assert_eq!(world.record.prune.clone().unwrap().orphans, ["f".repeat(64)]);
     // Named once, as the machine begins.
-    world.ask(Command::BeginPrune { generation, strays: vec!["a".repeat(64)] });
-    assert_eq!(world.record.prune.clone().unwrap().strays, ["f".repeat(64)]);
+    world.ask(Command::BeginPrune { generation, orphans: vec!["a".repeat(64)] });
+    assert_eq!(world.record.prune.clone().unwrap().orphans, ["f".repeat(64)]);
     // Whoever has much that is expired gets rid of them all the same.
     let mut world = prune(400);
-    let strays = (0..90).map(|number| format!("f{number:063}")).collect();
-    world.ask(Command::BeginPrune { generation, strays });
-    assert_eq!(world.record.prune.unwrap().strays.len(), crate::retention::STRAYS_AT_ONCE);
+    let orphans = (0..90).map(|number| format!("f{number:063}")).collect();
+    world.ask(Command::BeginPrune { generation, orphans });
+    assert_eq!(world.record.prune.unwrap().orphans.len(), crate::retention::ORPHANS_AT_ONCE);
 }

@@ -86,8 +86,8 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             }
             held(inner)
         }
-        BackupCall::BeginPrune { generation, strays } => {
-            let command = Command::BeginPrune { generation, strays: strays.clone() };
+        BackupCall::BeginPrune { generation, orphans } => {
+            let command = Command::BeginPrune { generation, orphans: orphans.clone() };
             let settled = inner.decide(Input::Ask(command)).await?;
             inner.run_on(settled.effect);
             if let Some(refusal) = settled.refusal {
@@ -98,8 +98,8 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             let prune = settled.record.prune.clone().unwrap_or_default();
             // An agent that was started anew is told what is left.
             let named = prune.snapshots.into_iter().filter(|name| expired.contains(name.as_str()));
-            let strays = prune.strays.into_iter().filter(|name| strays.contains(name));
-            Response::from_json(&PruneOrder { snapshots: named.chain(strays).collect() })
+            let orphans = prune.orphans.into_iter().filter(|name| orphans.contains(name));
+            Response::from_json(&PruneOrder { snapshots: named.chain(orphans).collect() })
         }
         BackupCall::Prune { generation, forgets, bytes } => {
             if generation != record.generation {

@@ -40,8 +40,8 @@ pub async fn begin(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response
         );
         return Err(ApiError::new(ErrorCode::DeletionRefused, message).hint(hint));
     }
-    let strays = strays(&snapshots, &verified, &listed, since);
-    let order: PruneOrder = repository.ask(BackupCall::BeginPrune { generation, strays }).await?;
+    let orphans = orphans(&snapshots, &verified, &listed, since);
+    let order: PruneOrder = repository.ask(BackupCall::BeginPrune { generation, orphans }).await?;
     response::json(200, &order)
 }
 
@@ -70,17 +70,17 @@ fn unproved<'a>(snapshots: &'a [(String, Mark)], view: &View, since_ms: i64) -> 
 
 /// Snapshots of machines that are proved, old and in no list: further passes over a file that changed, receipts that were
 /// lost before a later one came, and what the list of the expired had no room for. The oldest first, as many as one prune takes.
-fn strays(
+fn orphans(
     snapshots: &[(String, Mark)],
     verified: &View,
     listed: &BTreeSet<String>,
     since_ms: i64,
 ) -> Vec<String> {
-    let is_stray = |(name, mark): &&(String, Mark)| {
+    let is_orphan = |(name, mark): &&(String, Mark)| {
         let old = mark.generation.is_some() && mark.at_ms <= since_ms;
         old && verified.shows(Some(Kind::Snapshots), *mark) && !listed.contains(name)
     };
-    let mut found: Vec<&(String, Mark)> = snapshots.iter().filter(is_stray).collect();
+    let mut found: Vec<&(String, Mark)> = snapshots.iter().filter(is_orphan).collect();
     found.sort_by_key(|(_, mark)| mark.at_ms);
     found.into_iter().take(PRUNED_AT_ONCE).map(|(name, _)| name.clone()).collect()
 }
@@ -159,7 +159,7 @@ mod tests {
         let at = |name: &str, generation, at_ms| (name.to_owned(), Mark { generation, at_ms });
         let snapshots = [
             at("later", Some(2), 12),
-            at("stray", Some(1), 9),
+            at("orphan", Some(1), 9),
             at("listed", Some(1), 10),
             at("unproved", Some(1), 11),
             at("nobody's", Some(3), 1),
@@ -167,6 +167,6 @@ mod tests {
             at("owner's", None, 1),
         ];
         let listed = BTreeSet::from(["listed".to_owned()]);
-        assert_eq!(strays(&snapshots, &verified, &listed, 20), ["stray", "later"]);
+        assert_eq!(orphans(&snapshots, &verified, &listed, 20), ["orphan", "later"]);
     }
 }
