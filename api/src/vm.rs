@@ -274,7 +274,8 @@ pub enum DrainPhase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instruction {
     /// What the control plane wants of the machine now.
-    pub wish: Wish,
+    #[serde(rename = "wish")]
+    pub desired: DesiredMachineState,
     /// A fresh VM token, where the old one is about to expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_token: Option<String>,
@@ -313,7 +314,7 @@ pub struct VmHold {
 /// What the control plane wants of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wish {
+pub enum DesiredMachineState {
     /// Work on.
     Run,
     /// Back up and report drained; a lease or a person may still stop it before the freeze.

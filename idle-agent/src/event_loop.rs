@@ -24,7 +24,9 @@ use crate::sleep::freezer::{Freezer, NotFrozen};
 use crate::sleep::snapshot_schedule::Schedule;
 use crate::sleep::terminals::tell_terminals;
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::vm::{DrainPhase, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy, Wish};
+use ebbtide_api::vm::{
+    DesiredMachineState, DrainPhase, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy,
+};
 use ebbtide_api::why::Verdict;
 use jobs::Jobs;
 use std::path::{Path, PathBuf};
@@ -123,7 +125,7 @@ impl EventLoop {
         let now = Moment::now();
         let frozen = if parts.freezer.found_frozen() { FoundFrozen::Yes } else { FoundFrozen::No };
         if frozen == FoundFrozen::Yes {
-            tracing::warn!("found frozen; waiting for the control plane's wish");
+            tracing::warn!("found frozen; waiting for what the control plane wants");
             lock(&parts.access.door).closed = true;
         }
         let snapshot_file = parts.state.join("snapshots.json");
@@ -223,12 +225,12 @@ impl EventLoop {
         }
         self.schedule.want(instruction.snapshots_wanted);
         let is_ready = self.status.read(|facts| facts.ready);
-        match instruction.wish {
-            Wish::Drain | Wish::DrainNow if !is_ready => {
+        match instruction.desired {
+            DesiredMachineState::Drain | DesiredMachineState::DrainNow if !is_ready => {
                 // A backup of a machine that is half restored would stand for the whole.
                 self.trouble("nothing is backed up before the machine has finished starting");
             }
-            wish => self.drain_step(drain::Event::Wish(wish)),
+            desired => self.drain_step(drain::Event::Desired(desired)),
         }
     }
 

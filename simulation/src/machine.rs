@@ -2,7 +2,7 @@
 //! that machines fail. It plays the idle-agent's side of the protocol and nothing of the control plane's.
 
 use super::faults::{Dice, Kind};
-use ebbtide_api::vm::{DrainPhase, Instruction, Pack, Receipt, Unreadable, Wish};
+use ebbtide_api::vm::{DesiredMachineState, DrainPhase, Instruction, Pack, Receipt, Unreadable};
 use ebbtide_control::lifecycle::Heard;
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ pub struct Machine {
     /// The work of the last snapshot, and its receipt.
     pub snapshot: Option<(Receipt, u64)>,
     pub phase: Option<DrainPhase>,
-    pub wish: Wish,
+    pub desired: DesiredMachineState,
     /// When it stops working for good.
     pub works_until_ms: i64,
     pub last_work_ms: i64,
@@ -169,7 +169,7 @@ impl Machine {
     /// Moves a drain on; a frozen machine delivers its final receipt again and again until it is gone.
     fn drain(&mut self, now_ms: i64, dice: &mut Dice, packs: &mut Packs) -> Option<Says> {
         let stuck = self.trouble == Trouble::CannotUpload && now_ms >= self.trouble_at_ms;
-        if self.wish == Wish::Run {
+        if self.desired == DesiredMachineState::Run {
             if self.ready && !stuck && self.rng.u32(..100) < 6 {
                 self.take_snapshot(dice, packs);
                 // The mistake of an agent that believes it is draining: it may end nothing.
@@ -202,9 +202,9 @@ impl Machine {
 
     /// Takes what the control plane wants.
     pub fn told(&mut self, instruction: &Instruction) {
-        self.wish = instruction.wish;
+        self.desired = instruction.desired;
         self.open |= instruction.open;
-        if self.wish == Wish::Run {
+        if self.desired == DesiredMachineState::Run {
             self.phase = None;
         }
     }

@@ -678,8 +678,8 @@ fn silence_does_not_take_a_drain_back() {
     world.at(400).state(State::Silent);
     let context = Context { now: at(400), policy: &world.policy, last_seen_at: None };
     assert_eq!(
-        crate::view::machine::instruction(&world.record, &context).wish,
-        ebbtide_api::vm::Wish::DrainNow
+        crate::view::machine::instruction(&world.record, &context).desired,
+        ebbtide_api::vm::DesiredMachineState::DrainNow
     );
 }
 

@@ -8,7 +8,8 @@ use crate::secret::SecretText;
 use crate::tokens::{EnrolmentClaims, TokenError, TokenKeys, VmClaims};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{
-    BootPlan, Enrolled, IngressPlan, Instruction, NamedSecret, Repository, VmHold, VmPolicy, Wish,
+    BootPlan, DesiredMachineState, Enrolled, IngressPlan, Instruction, NamedSecret, Repository, VmHold,
+    VmPolicy,
 };
 use ebbtide_vm_init::{BootSpec, Disk, EnrolmentToken, MachineSpec, UserDataError};
 
@@ -135,14 +136,16 @@ pub fn enrolled(
 pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
     let secs_until = |at: Timestamp| u64::try_from(at.duration_since(context.now).as_secs()).unwrap_or(0);
     Instruction {
-        wish: match &record.phase {
-            _ if record.thaw_requested => Wish::Run,
+        desired: match &record.phase {
+            _ if record.thaw_requested => DesiredMachineState::Run,
             // Silence does not take a drain back: a machine that reconnects goes on where it was.
             Phase::Draining { reason, .. } | Phase::Silent { draining: Some(reason), .. } => match reason {
-                DrainReason::Idle => Wish::Drain,
-                DrainReason::Asked | DrainReason::Lifetime | DrainReason::Salvage => Wish::DrainNow,
+                DrainReason::Idle => DesiredMachineState::Drain,
+                DrainReason::Asked | DrainReason::Lifetime | DrainReason::Salvage => {
+                    DesiredMachineState::DrainNow
+                }
             },
-            _ => Wish::Run,
+            _ => DesiredMachineState::Run,
         },
         vm_token: None,
         // Nobody works on a machine that only salvages.

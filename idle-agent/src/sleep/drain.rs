@@ -6,7 +6,7 @@
 //! Must never back up for the last time, or deliver the last receipt, where it was not seen that nothing runs.
 
 use crate::os::clock::Moment;
-use ebbtide_api::vm::{DrainPhase, Receipt, ReceiptStatus, Wish};
+use ebbtide_api::vm::{DesiredMachineState, DrainPhase, Receipt, ReceiptStatus};
 use std::time::Duration;
 
 /// Waits between attempts of a backup or a delivery that fail: doubled from the first up to the second.
@@ -21,8 +21,8 @@ const CHECK_AGAIN: Duration = Duration::from_millis(700);
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The control plane's wish, each time it is heard.
-    Wish(Wish),
+    /// What the control plane wants of the machine, each time it says so.
+    Desired(DesiredMachineState),
     /// Time passed.
     Tick,
     /// The backup that was asked for is complete.
@@ -133,7 +133,7 @@ fn doubled(failures: u32, longest: Duration) -> Duration {
 #[derive(Debug)]
 pub struct Drain {
     stage: Stage,
-    wish: Wish,
+    desired: DesiredMachineState,
 }
 
 impl Drain {
@@ -143,7 +143,7 @@ impl Drain {
             FoundFrozen::Yes => Stage::FoundFrozen,
             FoundFrozen::No => Stage::Off,
         };
-        Self { stage, wish: Wish::Run }
+        Self { stage, desired: DesiredMachineState::Run }
     }
 
     /// The phase that people and the control plane see.
@@ -158,8 +158,8 @@ impl Drain {
 
     /// Takes in an event; `idle` says whether the verdict of now is idle.
     pub fn step(&mut self, now: Moment, event: Event, idle: Stirring) -> Vec<Action> {
-        if let Event::Wish(wish) = event {
-            self.wish = wish;
+        if let Event::Desired(desired) = event {
+            self.desired = desired;
         }
         let stage = std::mem::replace(&mut self.stage, Stage::Off);
         let (next, actions) = self.next(stage, now, event, idle);
@@ -168,14 +168,18 @@ impl Drain {
     }
 
     fn next(&self, stage: Stage, now: Moment, event: Event, idle: Stirring) -> (Stage, Vec<Action>) {
-        let may_freeze = self.wish == Wish::DrainNow || idle == Stirring::No;
+        let may_freeze = self.desired == DesiredMachineState::DrainNow || idle == Stirring::No;
         match (stage, event) {
-            (Stage::Off, Event::Wish(Wish::Drain | Wish::DrainNow)) => {
+            (Stage::Off, Event::Desired(DesiredMachineState::Drain | DesiredMachineState::DrainNow)) => {
                 (Stage::Bulk(Job::FIRST), vec![Action::Notice, Action::Backup])
             }
-            (Stage::Bulk(Job::Runs { .. }), Event::Wish(Wish::Run)) => (Stage::Off, vec![Action::StopBackup]),
-            (Stage::Bulk(_) | Stage::Stirred, Event::Wish(Wish::Run)) => (Stage::Off, vec![]),
-            (Stage::Bulk(_), Event::BackedUp(_)) | (Stage::Stirred, Event::Tick | Event::Wish(_)) => {
+            (Stage::Bulk(Job::Runs { .. }), Event::Desired(DesiredMachineState::Run)) => {
+                (Stage::Off, vec![Action::StopBackup])
+            }
+            (Stage::Bulk(_) | Stage::Stirred, Event::Desired(DesiredMachineState::Run)) => {
+                (Stage::Off, vec![])
+            }
+            (Stage::Bulk(_), Event::BackedUp(_)) | (Stage::Stirred, Event::Tick | Event::Desired(_)) => {
                 if may_freeze {
                     (Stage::Freezing(Job::FIRST, Job::FIRST, Refusals::NONE), vec![Action::Freeze])
                 } else {
@@ -183,9 +187,9 @@ impl Drain {
                 }
             }
             (Stage::Bulk(job), Event::BackupFailed) => (Stage::Bulk(job.failed(now)), vec![]),
-            (Stage::FoundFrozen, Event::Wish(wish)) => match wish {
-                Wish::Run => (Stage::Off, vec![Action::Thaw]),
-                Wish::Drain | Wish::DrainNow => {
+            (Stage::FoundFrozen, Event::Desired(desired)) => match desired {
+                DesiredMachineState::Run => (Stage::Off, vec![Action::Thaw]),
+                DesiredMachineState::Drain | DesiredMachineState::DrainNow => {
                     (Stage::Freezing(Job::FIRST, Job::FIRST, Refusals::NONE), vec![Action::Freeze])
                 }
             },
@@ -201,12 +205,13 @@ impl Drain {
                 (Stage::Freezing(Job::FIRST.failed(now), Job::FIRST, refusals), vec![])
             }
             // Not verified yet, so nothing is lost by going on; the control plane has decided so.
-            (Stage::Last(Job::Runs { .. }, _), Event::Wish(Wish::Run)) => {
+            (Stage::Last(Job::Runs { .. }, _), Event::Desired(DesiredMachineState::Run)) => {
                 (Stage::Off, vec![Action::StopBackup, Action::Thaw])
             }
-            (Stage::Freezing(..) | Stage::Last(..) | Stage::Deliver(..), Event::Wish(Wish::Run)) => {
-                (Stage::Off, vec![Action::Thaw])
-            }
+            (
+                Stage::Freezing(..) | Stage::Last(..) | Stage::Deliver(..),
+                Event::Desired(DesiredMachineState::Run),
+            ) => (Stage::Off, vec![Action::Thaw]),
             (Stage::Last(_, refusals), Event::BackedUp(receipt)) => {
                 (Stage::Deliver(receipt.clone(), Job::FIRST, refusals), vec![Action::Deliver(receipt)])
             }

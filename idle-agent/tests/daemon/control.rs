@@ -6,7 +6,8 @@ use crate::repository::Server;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::vm::{
-    DeliverReceipt, Enrol, Enrolled, Heartbeat, Instruction, NamedSecret, ReceiptAnswer, ReceiptStatus, Wish,
+    DeliverReceipt, DesiredMachineState, Enrol, Enrolled, Heartbeat, Instruction, NamedSecret, ReceiptAnswer,
+    ReceiptStatus,
 };
 use ed25519_compact::{PublicKey, Signature};
 use std::collections::{BTreeMap, VecDeque};
@@ -63,7 +64,7 @@ impl Control {
             token: enrolled.vm_token.clone(),
             enrolled,
             instruction: Instruction {
-                wish: Wish::Run,
+                desired: DesiredMachineState::Run,
                 vm_token: None,
                 policy: None,
                 holds: vec![],

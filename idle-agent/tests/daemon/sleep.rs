@@ -3,7 +3,7 @@
 use crate::control::Fault;
 use crate::machine::{Machine, WORKSPACE, policy, processes_of, state_of, wait_until};
 use crate::repository::Action;
-use ebbtide_api::vm::{DrainPhase, ReceiptStatus, StepAction, VmHold, VmPolicy, Wish};
+use ebbtide_api::vm::{DesiredMachineState, DrainPhase, ReceiptStatus, StepAction, VmHold, VmPolicy};
 use ebbtide_api::why::{Verdict, Why};
 use std::os::unix::fs::chown;
 
@@ -28,8 +28,8 @@ fn impatient() -> VmPolicy {
     VmPolicy { idle_timeout_secs: 2, heartbeat_secs: 1, ..policy() }
 }
 
-fn wish(machine: &Machine, wish: Wish) {
-    machine.control.instruct(|instruction| instruction.wish = wish);
+fn desired(machine: &Machine, desired: DesiredMachineState) {
+    machine.control.instruct(|instruction| instruction.desired = desired);
 }
 
 #[track_caller]
@@ -109,7 +109,7 @@ fn a_drain_freezes_backs_up_and_delivers_until_verified_and_a_wake_has_the_same_
     let sleeper = (machine.uid >= 1_000_000).then(|| machine.user_process("sleep", &["600"]));
     machine.control.state().answers =
         [ReceiptStatus::Checking, ReceiptStatus::Checking, ReceiptStatus::Verified].into();
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     phase(&machine, Some(DrainPhase::Done));
     let (snapshot, drained) = {
         let state = machine.control.state();
@@ -139,7 +139,7 @@ fn a_drain_freezes_backs_up_and_delivers_until_verified_and_a_wake_has_the_same_
         step.action = StepAction::Restore { snapshot: snapshot.snapshot };
         state.enrolled.boot_plan.steps.push(step);
         state.machine_key = None;
-        state.instruction.wish = Wish::Run;
+        state.instruction.desired = DesiredMachineState::Run;
         state.heartbeats.clear();
     }
     machine.boot();
@@ -157,19 +157,19 @@ fn a_wish_to_run_before_the_freeze_goes_on_and_one_after_it_thaws() {
     let machine = ready(policy());
     let mut sleeper = machine.user_process("sleep", &["600"]);
     machine.control.repository().fault("POST", "data/", Action::Hang, 1000);
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     phase(&machine, Some(DrainPhase::Snapshot));
-    wish(&machine, Wish::Run);
+    desired(&machine, DesiredMachineState::Run);
     phase(&machine, None);
     machine.control.repository().heal();
     machine.control.state().answers = [ReceiptStatus::Checking].into();
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     phase(&machine, Some(DrainPhase::Frozen));
     machine.control.wait_for("the receipt", |state| (!state.drained.is_empty()).then_some(()));
     if machine.uid >= 1_000_000 {
         assert_eq!(state_of(sleeper.id()), 'T');
     }
-    wish(&machine, Wish::Run);
+    desired(&machine, DesiredMachineState::Run);
     phase(&machine, None);
     wait_until("it runs again", || state_of(sleeper.id()) == 'S');
     sleeper.kill().unwrap();
@@ -182,7 +182,7 @@ fn a_drain_waits_for_what_stirs_unless_it_must() {
     verdict(&machine, Verdict::Idle);
     assert!(machine.ebb(&["hold", "1h", "not yet"]).status.success());
     verdict(&machine, Verdict::Held);
-    wish(&machine, Wish::Drain);
+    desired(&machine, DesiredMachineState::Drain);
     phase(&machine, Some(DrainPhase::Snapshot));
     machine.control.wait_for("the bulk", |state| {
         let last = state.heartbeats.last()?;
@@ -197,7 +197,7 @@ fn a_drain_waits_for_what_stirs_unless_it_must() {
 fn a_failing_backup_says_what_it_waits_for_and_goes_on_when_it_can() {
     let machine = ready(policy());
     machine.control.repository().fault("POST", "data/", Action::Status(507), 1000);
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     let trouble = machine.control.heard("the trouble", |heartbeat| heartbeat.backup_trouble.is_some());
     assert!(trouble.backup_trouble.unwrap().contains("takes no more data"));
     assert_eq!(trouble.drain, Some(DrainPhase::Snapshot), "nothing is frozen before the bulk is stored");
@@ -210,7 +210,7 @@ fn a_refused_receipt_brings_another_backup_and_a_control_plane_that_is_away_is_w
     let machine = ready(policy());
     machine.control.state().answers = [ReceiptStatus::Refused, ReceiptStatus::Verified].into();
     machine.control.fault("/v1/vm/drained", &[Fault::Cut, Fault::Status(500), Fault::LandedThenCut]);
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     phase(&machine, Some(DrainPhase::Done));
     assert!(machine.control.state().drained.len() >= 2);
 }
@@ -221,7 +221,7 @@ fn what_is_frozen_is_stopped_although_that_cannot_be_noted() {
     // Stands for a disk that is full.
     std::fs::create_dir(machine.path("run/frozen.json.new")).unwrap();
     let mut sleeper = machine.user_process("sleep", &["600"]);
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     phase(&machine, Some(DrainPhase::Done));
     if machine.uid >= 1_000_000 {
         assert_eq!(state_of(sleeper.id()), 'T');
@@ -237,7 +237,7 @@ fn where_nobody_knows_whom_to_stop_nothing_is_called_frozen() {
     let passwd = std::fs::read_to_string(machine.path("etc/passwd")).unwrap();
     let others: Vec<&str> = passwd.lines().filter(|line| !line.starts_with("ebb:")).collect();
     std::fs::write(machine.path("etc/passwd"), others.join("\n")).unwrap();
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     machine.control.state().heartbeats.clear();
     machine.start();
     let said = machine.control.heard("the trouble", |heartbeat| {
@@ -262,7 +262,7 @@ fn killed_in_every_phase_of_the_drain_it_still_ends_where_it_should() {
             DrainPhase::Frozen => machine.control.state().answers = [ReceiptStatus::Checking].into(),
             DrainPhase::Notice | DrainPhase::Done => {}
         }
-        wish(&machine, Wish::DrainNow);
+        desired(&machine, DesiredMachineState::DrainNow);
         phase(&machine, Some(at));
         machine.kill();
         machine.control.repository().heal();
@@ -287,10 +287,10 @@ fn killed_while_frozen_and_wanted_again_it_thaws() {
     let mut machine = ready(policy());
     let mut sleeper = machine.user_process("sleep", &["600"]);
     machine.control.state().answers = [ReceiptStatus::Checking].into();
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     phase(&machine, Some(DrainPhase::Frozen));
     machine.kill();
-    wish(&machine, Wish::Run);
+    desired(&machine, DesiredMachineState::Run);
     machine.control.state().heartbeats.clear();
     machine.start();
     phase(&machine, None);
@@ -340,7 +340,7 @@ fn snapshots_are_taken_when_asked_for_and_by_the_clock_while_something_changes()
 #[test]
 fn nothing_is_backed_up_before_the_machine_is_ready() {
     let mut machine = Machine::new(|_| vec![StepAction::Unknown]);
-    wish(&machine, Wish::DrainNow);
+    desired(&machine, DesiredMachineState::DrainNow);
     machine.start();
     let heartbeat = machine.control.heard("the trouble", |heartbeat| heartbeat.backup_trouble.is_some());
     assert!(heartbeat.backup_trouble.unwrap().contains("finished starting"));

@@ -7,7 +7,7 @@ use crate::invariants::{Broken, Promise};
 use crate::machine::{Machine, Says, Trouble};
 use crate::object::Taken;
 use crate::{EPOCH_MS, MINUTE_MS, ODDS, at};
-use ebbtide_api::vm::{DrainPhase, Wish};
+use ebbtide_api::vm::{DesiredMachineState, DrainPhase};
 use ebbtide_cloud_sim::model::{Activity, MachineFault, Request};
 use ebbtide_control::lifecycle::{Command, Context, Input};
 use ebbtide_control::record::{DesiredState, Phase};
@@ -67,7 +67,7 @@ impl Walk {
             work: salvages.and_then(|image| self.images.get(&image).copied()).unwrap_or(0),
             snapshot: None,
             phase: None,
-            wish: Wish::Run,
+            desired: DesiredMachineState::Run,
             works_until_ms: now + rng.i64(1..150) * MINUTE_MS,
             last_work_ms: now,
             idle_after_ms: 10 * MINUTE_MS,

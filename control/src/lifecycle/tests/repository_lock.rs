@@ -282,7 +282,7 @@ fn what_was_brought_back_is_not_removed_at_once_again_and_in_the_end_is() {
 }
 
 #[test]
-fn a_looser_rule_saves_what_is_due_also_from_a_machine_that_removes_it_already() {
+fn a_looser_rule_saves_what_has_expired_also_from_a_machine_that_removes_it_already() {
     let mut world = prune(30);
     begin(&mut world);
     let removes = |world: &World, name: &str| {

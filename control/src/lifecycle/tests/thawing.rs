@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::view;
-use ebbtide_api::vm::Wish;
+use ebbtide_api::vm::DesiredMachineState;
 
 const NAMED: &str = "1 paths could not be backed up, /home/ebb/secret among them";
 
@@ -22,9 +22,9 @@ impl World {
         self.hear(Heard { ready: true, drain, ..Heard::default() })
     }
 
-    fn wish(&self) -> Wish {
+    fn desired(&self) -> DesiredMachineState {
         let context = Context { now: at(self.now), policy: &self.policy, last_seen_at: None };
-        view::machine::instruction(&self.record, &context).wish
+        view::machine::instruction(&self.record, &context).desired
     }
 
     fn waiting_for(&self) -> String {
@@ -61,13 +61,13 @@ fn a_frozen_machine_whose_backup_is_not_whole_is_given_back_and_sleeps_once_it_i
         "no machine begins"
     );
     world.ask(Command::Wake { snapshot: None }).state(State::Running);
-    assert_eq!(world.wish(), Wish::Run);
+    assert_eq!(world.desired(), DesiredMachineState::Run);
     // What was on its way meanwhile is a backup, and ends nothing.
     world.deliver_at_once(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 }).state(State::Running);
     assert_eq!(world.record.final_snapshot, None);
     world.says(None).ask(Command::Sleep).state(State::Draining);
-    assert_eq!(world.wish(), Wish::DrainNow);
+    assert_eq!(world.desired(), DesiredMachineState::DrainNow);
     world.refused(Receipt { snapshot: "c".repeat(64), ..receipt() });
     world.destroyed().state(State::Asleep);
 }
@@ -80,12 +80,16 @@ fn a_freeze_that_is_to_end_proves_nothing_for_the_next_sleep() {
     world.ask(Command::Sleep).state(State::Draining);
     // It has not heard yet that it was to go on, or it has and thaws at this moment.
     world.says(Some(DrainPhase::Frozen));
-    assert_eq!(world.wish(), Wish::Run, "what it is told after this is the same, whatever it heard");
+    assert_eq!(
+        world.desired(),
+        DesiredMachineState::Run,
+        "what it is told after this is the same, whatever it heard"
+    );
     world.deliver_at_once(receipt(), true);
     assert_eq!(world.refusal.clone().unwrap().code, ErrorCode::WrongState);
     assert_eq!(world.record.pending, None);
     world.says(None);
-    assert_eq!(world.wish(), Wish::DrainNow);
+    assert_eq!(world.desired(), DesiredMachineState::DrainNow);
     world.refused(receipt()).state(State::Destroying);
 }
 
@@ -95,7 +99,7 @@ fn a_receipt_that_is_being_checked_is_waited_for() {
     let mut world = World::draining();
     world.refused(partial(1)).deliver(receipt(), true);
     world.ask(Command::Wake { snapshot: None }).state(State::Draining);
-    assert_eq!(world.wish(), Wish::DrainNow);
+    assert_eq!(world.desired(), DesiredMachineState::DrainNow);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 }).state(State::Destroying);
     // Refused as well: then it is given back.
     let mut world = World::draining();
@@ -122,7 +126,7 @@ fn past_its_lifetime_nothing_is_given_back_and_the_hard_end_stands() {
     world.now += end.duration_since(at(world.now)).as_secs();
     world.heard = Some(world.now);
     world.ask(Command::Wake { snapshot: None }).state(State::Draining);
-    assert_eq!(world.wish(), Wish::DrainNow);
+    assert_eq!(world.desired(), DesiredMachineState::DrainNow);
     assert_eq!(world.waiting_for(), NAMED);
     assert_eq!(world.record.hard_end_at(&world.policy), hard_end);
     let ceiling = i64::try_from(world.policy.drain_ceiling.as_secs()).unwrap();

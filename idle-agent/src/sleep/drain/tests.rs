@@ -56,23 +56,23 @@ fn show(drain: &Drain, actions: &[Action]) -> String {
 
 use Event::{Answered, BackedUp, BackupFailed, Frozen, NotDelivered, NotFrozen, Tick};
 
-fn wish(wish: Wish) -> Event {
-    Event::Wish(wish)
+fn desired(desired: DesiredMachineState) -> Event {
+    Event::Desired(desired)
 }
 
 #[test]
 fn the_straight_way_ends_with_a_verified_receipt() {
     let mut drain = Drain::new(FoundFrozen::No);
     let events = vec![
-        wish(Wish::Run),
-        wish(Wish::Drain),
-        wish(Wish::Drain),
+        desired(DesiredMachineState::Run),
+        desired(DesiredMachineState::Drain),
+        desired(DesiredMachineState::Drain),
         BackedUp(receipt()),
         BackedUp(receipt()),
         Answered(ReceiptStatus::Checking),
         Tick,
         Answered(ReceiptStatus::Verified),
-        wish(Wish::Drain),
+        desired(DesiredMachineState::Drain),
         Tick,
     ];
     assert_eq!(
@@ -89,7 +89,12 @@ fn a_wish_to_run_stops_it_before_the_freeze() {
         walk(
             &mut drain,
             Stirring::No,
-            vec![wish(Wish::Drain), wish(Wish::Run), BackedUp(receipt()), wish(Wish::Drain)]
+            vec![
+                desired(DesiredMachineState::Drain),
+                desired(DesiredMachineState::Run),
+                BackedUp(receipt()),
+                desired(DesiredMachineState::Drain)
+            ]
         ),
         "snapshot[notice,backup] -[stop] -[] snapshot[notice,backup]"
     );
@@ -102,20 +107,28 @@ fn what_stirs_during_the_bulk_keeps_it_from_freezing_unless_it_must() {
         walk(
             &mut drain,
             Stirring::Yes,
-            vec![wish(Wish::Drain), BackedUp(receipt()), Tick, wish(Wish::Drain)]
+            vec![
+                desired(DesiredMachineState::Drain),
+                BackedUp(receipt()),
+                Tick,
+                desired(DesiredMachineState::Drain)
+            ]
         ),
         "snapshot[notice,backup] snapshot[] snapshot[] snapshot[]"
     );
-    assert_eq!(walk(&mut drain, Stirring::Yes, vec![wish(Wish::DrainNow)]), "frozen[freeze,backup]");
+    assert_eq!(
+        walk(&mut drain, Stirring::Yes, vec![desired(DesiredMachineState::DrainNow)]),
+        "frozen[freeze,backup]"
+    );
     let mut drain = Drain::new(FoundFrozen::No);
-    walk(&mut drain, Stirring::Yes, vec![wish(Wish::Drain), BackedUp(receipt())]);
+    walk(&mut drain, Stirring::Yes, vec![desired(DesiredMachineState::Drain), BackedUp(receipt())]);
     assert_eq!(walk(&mut drain, Stirring::No, vec![Tick]), "frozen[freeze,backup]");
 }
 
 #[test]
 fn a_failing_backup_is_retried_for_ever_at_a_falling_rate() {
     let mut drain = Drain::new(FoundFrozen::No);
-    drain.step(Moment(0), wish(Wish::DrainNow), Stirring::Yes);
+    drain.step(Moment(0), desired(DesiredMachineState::DrainNow), Stirring::Yes);
     let mut tries = Vec::new();
     drain.step(Moment(0), BackupFailed, Stirring::Yes);
     for second in 0..400 {
@@ -131,7 +144,11 @@ fn a_failing_backup_is_retried_for_ever_at_a_falling_rate() {
 #[test]
 fn a_refused_receipt_brings_another_backup_and_a_lost_one_the_same_again() {
     let mut drain = Drain::new(FoundFrozen::No);
-    walk(&mut drain, Stirring::No, vec![wish(Wish::DrainNow), BackedUp(receipt()), BackedUp(receipt())]);
+    walk(
+        &mut drain,
+        Stirring::No,
+        vec![desired(DesiredMachineState::DrainNow), BackedUp(receipt()), BackedUp(receipt())],
+    );
     assert_eq!(
         walk(
             &mut drain,
@@ -145,7 +162,7 @@ fn a_refused_receipt_brings_another_backup_and_a_lost_one_the_same_again() {
 #[test]
 fn receipts_that_are_refused_again_and_again_bring_backups_at_a_falling_rate() {
     let mut drain = Drain::new(FoundFrozen::No);
-    walk(&mut drain, Stirring::No, vec![wish(Wish::DrainNow), BackedUp(receipt())]);
+    walk(&mut drain, Stirring::No, vec![desired(DesiredMachineState::DrainNow), BackedUp(receipt())]);
     let mut backups = Vec::new();
     for second in 2..1200 {
         let actions = step(&mut drain, Moment(second * 1000), Tick, Stirring::No);
@@ -163,16 +180,23 @@ fn receipts_that_are_refused_again_and_again_bring_backups_at_a_falling_rate() {
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
     assert_eq!(drain.phase(), Some(DrainPhase::Frozen));
     let now = Moment(1_200_000);
-    assert_eq!(drain.step(now, wish(Wish::Run), Stirring::No), [Action::Thaw], "a wait keeps nobody out");
+    assert_eq!(
+        drain.step(now, desired(DesiredMachineState::Run), Stirring::No),
+        [Action::Thaw],
+        "a wait keeps nobody out"
+    );
 }
 
 #[test]
 fn found_frozen_it_waits_for_the_wish_and_thaws_or_goes_on() {
     let mut drain = Drain::new(FoundFrozen::Yes);
-    assert_eq!(walk(&mut drain, Stirring::Yes, vec![Tick, wish(Wish::Run)]), "frozen[] -[thaw]");
+    assert_eq!(
+        walk(&mut drain, Stirring::Yes, vec![Tick, desired(DesiredMachineState::Run)]),
+        "frozen[] -[thaw]"
+    );
     let mut drain = Drain::new(FoundFrozen::Yes);
     assert_eq!(
-        walk(&mut drain, Stirring::Yes, vec![Tick, wish(Wish::Drain)]),
+        walk(&mut drain, Stirring::Yes, vec![Tick, desired(DesiredMachineState::Drain)]),
         "frozen[] frozen[freeze,backup]"
     );
 }
@@ -180,23 +204,23 @@ fn found_frozen_it_waits_for_the_wish_and_thaws_or_goes_on() {
 #[test]
 fn the_control_plane_can_still_change_its_mind_until_the_receipt_is_verified() {
     let mut drain = Drain::new(FoundFrozen::No);
-    walk(&mut drain, Stirring::No, vec![wish(Wish::DrainNow), BackedUp(receipt())]);
-    assert_eq!(walk(&mut drain, Stirring::No, vec![wish(Wish::Run)]), "-[stop,thaw]");
+    walk(&mut drain, Stirring::No, vec![desired(DesiredMachineState::DrainNow), BackedUp(receipt())]);
+    assert_eq!(walk(&mut drain, Stirring::No, vec![desired(DesiredMachineState::Run)]), "-[stop,thaw]");
     let mut drain = Drain::new(FoundFrozen::No);
     let done = vec![
-        wish(Wish::DrainNow),
+        desired(DesiredMachineState::DrainNow),
         BackedUp(receipt()),
         BackedUp(receipt()),
         Answered(ReceiptStatus::Verified),
     ];
     walk(&mut drain, Stirring::No, done);
-    assert_eq!(walk(&mut drain, Stirring::No, vec![wish(Wish::Run)]), "done[]");
+    assert_eq!(walk(&mut drain, Stirring::No, vec![desired(DesiredMachineState::Run)]), "done[]");
 }
 
 #[test]
 fn a_freeze_without_proof_is_tried_again_and_nothing_goes_on_meanwhile() {
     let mut drain = Drain::new(FoundFrozen::No);
-    walk(&mut drain, Stirring::No, vec![wish(Wish::DrainNow)]);
+    walk(&mut drain, Stirring::No, vec![desired(DesiredMachineState::DrainNow)]);
     assert_eq!(drain.step(Moment(0), BackedUp(receipt()), Stirring::No), [Action::Freeze]);
     assert_eq!(drain.step(Moment(0), NotFrozen, Stirring::No), []);
     assert_eq!(drain.phase(), Some(DrainPhase::Snapshot), "not frozen is not said to be");
@@ -216,9 +240,9 @@ fn a_freeze_without_proof_is_tried_again_and_nothing_goes_on_meanwhile() {
 #[test]
 fn a_freeze_that_fails_is_taken_back_by_a_wish_to_run() {
     let mut drain = Drain::new(FoundFrozen::Yes);
-    assert_eq!(drain.step(Moment(0), wish(Wish::Drain), Stirring::No), [Action::Freeze]);
+    assert_eq!(drain.step(Moment(0), desired(DesiredMachineState::Drain), Stirring::No), [Action::Freeze]);
     drain.step(Moment(0), NotFrozen, Stirring::No);
-    assert_eq!(drain.step(Moment(1), wish(Wish::Run), Stirring::No), [Action::Thaw]);
+    assert_eq!(drain.step(Moment(1), desired(DesiredMachineState::Run), Stirring::No), [Action::Thaw]);
     assert_eq!(drain.phase(), None);
 }
 
@@ -226,7 +250,7 @@ fn a_freeze_that_fails_is_taken_back_by_a_wish_to_run() {
 fn what_runs_before_the_receipt_is_delivered_brings_another_freeze_and_backup() {
     let mut drain = Drain::new(FoundFrozen::No);
     let events = vec![
-        wish(Wish::DrainNow),
+        desired(DesiredMachineState::DrainNow),
         BackedUp(receipt()),
         BackedUp(receipt()),
         NotFrozen,
