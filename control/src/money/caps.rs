@@ -120,7 +120,7 @@ pub struct Demand {
     pub amount: Amount,
 }
 
-/// Why a wish exceeds a cap, and what to do.
+/// Why a demand exceeds a cap, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Name of the cap in the policy.
@@ -150,17 +150,11 @@ impl Caps {
         }
     }
 
-    /// The first cap that a wish would exceed; `None` where it fits.
-    pub fn refuse(&self, standing: &CapUsage, wish: Demand) -> Option<Refusal> {
+    /// The first cap that a demand would exceed; `None` where it fits.
+    pub fn refuse(&self, usage: &CapUsage, demand: Demand) -> Option<Refusal> {
         let counted = [
-            ("max_workspaces", "workspaces exist", standing.workspaces, wish.workspaces, self.workspaces),
-            (
-                "max_machines",
-                "machines run or are asked for",
-                standing.machines,
-                wish.machines,
-                self.machines,
-            ),
+            ("max_workspaces", "workspaces exist", usage.workspaces, demand.workspaces, self.workspaces),
+            ("max_machines", "machines run or are asked for", usage.machines, demand.machines, self.machines),
         ];
         for (cap, what, used, more, most) in counted {
             if let Some(most) = most.filter(|most| more > 0 && used.saturating_add(more) > *most) {
@@ -174,15 +168,15 @@ impl Caps {
             }
         }
         [Period::Day, Period::Month].into_iter().find_map(|period| {
-            let (most, used) = (self.amount(period)?, standing.of(period));
-            let fits = used.committed().plus(wish.amount) <= most;
-            (!fits && wish.amount > Amount(0)).then(|| self.too_dear(period, most, standing, wish.amount))
+            let (most, used) = (self.amount(period)?, usage.of(period));
+            let fits = used.committed().plus(demand.amount) <= most;
+            (!fits && demand.amount > Amount(0)).then(|| self.too_dear(period, most, usage, demand.amount))
         })
     }
 
-    fn too_dear(&self, period: Period, most: Amount, standing: &CapUsage, wish: Amount) -> Refusal {
-        let (cap, used) = (period.cap(), standing.of(period));
-        let money = |amount: Amount| money(&amount.to_string(), &standing.currency);
+    fn too_dear(&self, period: Period, most: Amount, usage: &CapUsage, demand: Amount) -> Refusal {
+        let (cap, used) = (period.cap(), usage.of(period));
+        let money = |amount: Amount| money(&amount.to_string(), &usage.currency);
         Refusal {
             cap,
             message: format!(
@@ -191,7 +185,7 @@ impl Caps {
                 money(most),
                 money(used.spent),
                 money(used.reserved),
-                money(wish)
+                money(demand)
             ),
             hint: format!(
                 "Choose a shorter lifetime or a smaller size, end a workspace, or raise {cap} in the \
@@ -254,7 +248,7 @@ mod tests {
         }
     }
 
-    fn standing(workspaces: u64, machines: u64, day: (u64, u64), month: (u64, u64)) -> CapUsage {
+    fn usage(workspaces: u64, machines: u64, day: (u64, u64), month: (u64, u64)) -> CapUsage {
         let spent = |(spent, reserved)| Spent { spent: Amount(spent), reserved: Amount(reserved) };
         CapUsage { workspaces, machines, day: spent(day), month: spent(month), currency: "EUR".into() }
     }
@@ -263,50 +257,42 @@ mod tests {
         Demand { workspaces: 1, machines: 1, amount: Amount(amount) }
     }
 
-    fn check(standing: &CapUsage, wish: Demand, wanted: Option<&str>) {
-        let refusal = caps().refuse(standing, wish);
-        assert_eq!(refusal.as_ref().map(|refusal| refusal.cap), wanted, "{standing:?} {refusal:?}");
+    fn check(usage: &CapUsage, demand: Demand, wanted: Option<&str>) {
+        let refusal = caps().refuse(usage, demand);
+        assert_eq!(refusal.as_ref().map(|refusal| refusal.cap), wanted, "{usage:?} {refusal:?}");
     }
 
     #[test]
     fn what_fits_exactly_is_granted_and_a_millionth_more_is_not() {
-        check(&standing(2, 1, (400_000, 400_000), (0, 0)), spawn(200_000), None);
-        check(&standing(2, 1, (400_000, 400_000), (0, 0)), spawn(200_001), Some("spend_per_day"));
-        check(&standing(2, 1, (0, 0), (4_900_000, 0)), spawn(200_000), Some("spend_per_month"));
-        check(&standing(3, 1, (0, 0), (0, 0)), spawn(1), Some("max_workspaces"));
-        check(&standing(2, 2, (0, 0), (0, 0)), spawn(1), Some("max_machines"));
+        check(&usage(2, 1, (400_000, 400_000), (0, 0)), spawn(200_000), None);
+        check(&usage(2, 1, (400_000, 400_000), (0, 0)), spawn(200_001), Some("spend_per_day"));
+        check(&usage(2, 1, (0, 0), (4_900_000, 0)), spawn(200_000), Some("spend_per_month"));
+        check(&usage(3, 1, (0, 0), (0, 0)), spawn(1), Some("max_workspaces"));
+        check(&usage(2, 2, (0, 0), (0, 0)), spawn(1), Some("max_machines"));
     }
 
     #[test]
     fn a_wake_needs_no_workspace_and_an_extension_no_machine() {
-        check(
-            &standing(3, 1, (0, 0), (0, 0)),
-            Demand { workspaces: 0, machines: 1, amount: Amount(1) },
-            None,
-        );
-        check(
-            &standing(3, 2, (0, 0), (0, 0)),
-            Demand { workspaces: 0, machines: 0, amount: Amount(1) },
-            None,
-        );
+        check(&usage(3, 1, (0, 0), (0, 0)), Demand { workspaces: 0, machines: 1, amount: Amount(1) }, None);
+        check(&usage(3, 2, (0, 0), (0, 0)), Demand { workspaces: 0, machines: 0, amount: Amount(1) }, None);
         let dear = Demand { workspaces: 0, machines: 0, amount: Amount(100_001) };
-        check(&standing(3, 2, (900_000, 0), (0, 0)), dear, Some("spend_per_day"));
+        check(&usage(3, 2, (900_000, 0), (0, 0)), dear, Some("spend_per_day"));
     }
 
     #[test]
     fn no_cap_refuses_nothing() {
-        let all = standing(1_000_000, 1_000_000, (u64::MAX, 1), (u64::MAX, 1));
+        let all = usage(1_000_000, 1_000_000, (u64::MAX, 1), (u64::MAX, 1));
         assert_eq!(Caps::default().refuse(&all, spawn(u64::MAX)), None);
     }
 
     #[test]
     fn a_refusal_says_which_cap_how_much_is_used_and_what_to_do() {
-        let refusal = caps().refuse(&standing(1, 1, (400_000, 500_000), (0, 0)), spawn(190_000)).unwrap();
+        let refusal = caps().refuse(&usage(1, 1, (400_000, 500_000), (0, 0)), spawn(190_000)).unwrap();
         insta::assert_snapshot!(format!("{}\n{}", refusal.message, refusal.hint), @r"
         daily cap €1.00: €0.40 spent, €0.50 reserved, this needs €0.19
         Choose a shorter lifetime or a smaller size, end a workspace, or raise spend_per_day in the installation's POLICY.
         ");
-        let refusal = caps().refuse(&standing(1, 2, (0, 0), (0, 0)), spawn(1)).unwrap();
+        let refusal = caps().refuse(&usage(1, 2, (0, 0), (0, 0)), spawn(1)).unwrap();
         insta::assert_snapshot!(format!("{}\n{}", refusal.message, refusal.hint), @r"
         the cap max_machines is reached: 2 of 2 machines run or are asked for
         Put a workspace to sleep, or raise max_machines in the installation's POLICY.
@@ -369,7 +355,7 @@ mod tests {
                         machine.ended_at = Some(moment(*ends_ms));
                     }
                 }
-                let standing_of = |period: Period| {
+                let usage_of = |period: Period| {
                     let start = Day::of(period.start(now));
                     let mut spent = Spent::default();
                     for (machine, reserved, _) in &machines {
@@ -383,14 +369,14 @@ mod tests {
                     }
                     spent
                 };
-                let standing = CapUsage {
-                    day: standing_of(Period::Day),
-                    month: standing_of(Period::Month),
+                let usage = CapUsage {
+                    day: usage_of(Period::Day),
+                    month: usage_of(Period::Month),
                     ..CapUsage::default()
                 };
                 let hours = 1 + random(30);
-                let wish = Demand { workspaces: 1, machines: 1, amount: Amount(hours) };
-                if caps.refuse(&standing, wish).is_none() {
+                let demand = Demand { workspaces: 1, machines: 1, amount: Amount(hours) };
+                if caps.refuse(&usage, demand).is_none() {
                     let life = i64::try_from(random(hours)).unwrap() * HOUR + 1;
                     let machine = Machine { started_at: now, ended_at: None, gross: tariff, net: tariff };
                     machines.push((machine, hours, now_ms + life));

@@ -18,7 +18,7 @@ use worker::D1PreparedStatement;
 
 /// How a tenant stands at ?1, with the day since ?2 and the month since ?3; machines of workspace ?5 are not counted.
 /// Numbers arrive as doubles, whose division is not that of hours. An hour that began before the period is not its own.
-const STANDING: &str = "WITH clock AS MATERIALIZED ( \
+const USAGE: &str = "WITH clock AS MATERIALIZED ( \
       SELECT CAST(?1 AS INTEGER) AS now, CAST(?2 AS INTEGER) AS day, CAST(?3 AS INTEGER) AS month), \
     bills AS ( \
       SELECT workspace, ended_at, reserved_micros, hourly_micros, monthly_micros, currency, \
@@ -27,7 +27,7 @@ const STANDING: &str = "WITH clock AS MATERIALIZED ( \
         (MAX(0, day - COALESCE(started_at, now)) + 3599999) / 3600000 AS before_day, \
         (MAX(0, month - COALESCE(started_at, now)) + 3599999) / 3600000 AS before_month \
       FROM machines, clock WHERE tenant = ?4 AND (ended_at IS NULL OR ended_at > month)), \
-    standing AS ( \
+    usage AS ( \
       SELECT COUNT(DISTINCT CASE WHEN ended_at IS NULL AND workspace <> ?5 THEN workspace END) AS machines, \
         COALESCE(SUM(MAX(0, hours - before_day) * hourly_micros), 0) AS day_spent, \
         COALESCE(SUM(MIN(COALESCE(monthly_micros, 9007199254740991), \
@@ -67,11 +67,11 @@ pub struct Reserved {
     /// Whether it stands, made now or before.
     pub stands: bool,
     /// How the tenant stands after it.
-    pub standing: CapUsage,
+    pub usage: CapUsage,
 }
 
 #[derive(Deserialize)]
-struct StandingRow {
+struct UsageRow {
     machines: f64,
     workspaces: f64,
     day_spent: f64,
@@ -82,9 +82,9 @@ struct StandingRow {
 }
 
 impl Reservation<'_> {
-    /// ?1 to ?5 of [`STANDING`].
-    fn standing(&self) -> Vec<JsValue> {
-        standing_values(self.now, self.tenant, self.workspace.as_str())
+    /// ?1 to ?5 of [`USAGE`].
+    fn usage(&self) -> Vec<JsValue> {
+        usage_values(self.now, self.tenant, self.workspace.as_str())
     }
 
     /// In order of [`COLUMNS`].
@@ -109,7 +109,7 @@ impl Reservation<'_> {
     }
 }
 
-fn standing_values(now: Timestamp, tenant: &TenantId, without: &str) -> Vec<JsValue> {
+fn usage_values(now: Timestamp, tenant: &TenantId, without: &str) -> Vec<JsValue> {
     vec![
         millis(now),
         millis(Period::Day.start(now)),
@@ -130,7 +130,7 @@ impl Index {
     /// The index does not answer; both may be recorded or neither.
     pub async fn reserve_new(
         &self,
-        wish: &Reservation<'_>,
+        reservation: &Reservation<'_>,
         caps: &Caps,
         intent: &Intent<'_>,
         note: &AuditNote<'_>,
@@ -162,7 +162,7 @@ impl Index {
             text(note.from),
         ];
         let line = self.statement(&format!("{line} {where_reserved}"), &values)?;
-        self.reserve(wish, caps, vec![row, line]).await
+        self.reserve(reservation, caps, vec![row, line]).await
     }
 
     /// Reserves another machine of a workspace. Repeatable: a reservation that stands is left as it is and counts as
@@ -170,39 +170,43 @@ impl Index {
     ///
     /// # Errors
     /// The index does not answer; it may be recorded or not.
-    pub async fn reserve_next(&self, wish: &Reservation<'_>, caps: &Caps) -> ApiResult<Reserved> {
+    pub async fn reserve_next(&self, reservation: &Reservation<'_>, caps: &Caps) -> ApiResult<Reserved> {
         let caps = Caps { workspaces: None, ..*caps };
         let renew = "UPDATE machines SET reserved_at = ?3 WHERE workspace = ?1 AND generation = ?2 \
             AND started_at IS NULL AND ended_at IS NULL AND reserved_at < ?3";
-        let values = [text(wish.workspace.as_str()), number(wish.generation.0.into()), millis(wish.now)];
+        let values = [
+            text(reservation.workspace.as_str()),
+            number(reservation.generation.0.into()),
+            millis(reservation.now),
+        ];
         let renew = self.statement(renew, &values)?;
-        self.reserve(wish, &caps, vec![renew]).await
+        self.reserve(reservation, &caps, vec![renew]).await
     }
 
     async fn reserve(
         &self,
-        wish: &Reservation<'_>,
+        reservation: &Reservation<'_>,
         caps: &Caps,
         with_it: Vec<D1PreparedStatement>,
     ) -> ApiResult<Reserved> {
         // ?6 to ?17 are the columns, ?18 to ?21 the caps.
         let columns: Vec<String> = (6..18).map(|n| format!("?{n}")).collect();
         let sql = format!(
-            "{STANDING} INSERT INTO machines ({COLUMNS}) SELECT {} FROM standing \
+            "{USAGE} INSERT INTO machines ({COLUMNS}) SELECT {} FROM usage \
              WHERE (?18 IS NULL OR workspaces < ?18) AND (?19 IS NULL OR machines < ?19) \
              AND (?20 IS NULL OR ?10 = 0 OR day_spent + reserved + ?10 <= ?20) \
              AND (?21 IS NULL OR ?10 = 0 OR month_spent + reserved + ?10 <= ?21) \
              ON CONFLICT (workspace, generation) DO NOTHING",
             columns.join(", ")
         );
-        let mut values = wish.standing();
-        values.extend(wish.values());
+        let mut values = reservation.usage();
+        values.extend(reservation.values());
         let micros = |most: Option<Amount>| cap(most.map(|most| most.0));
         values.extend([cap(caps.workspaces), cap(caps.machines), micros(caps.day), micros(caps.month)]);
         let mut statements = vec![self.statement(&sql, &values)?];
         statements.extend(with_it);
-        let generation = number(wish.generation.0.into());
-        self.changed(statements, wish.standing(), generation).await
+        let generation = number(reservation.generation.0.into());
+        self.changed(statements, reservation.usage(), generation).await
     }
 
     /// Raises what a machine reserves, where the caps allow it; lowers it in any case. `stands` says whether that much is
@@ -210,19 +214,19 @@ impl Index {
     ///
     /// # Errors
     /// The index does not answer; it may be raised or not.
-    pub async fn raise(&self, wish: &Reservation<'_>, caps: &Caps) -> ApiResult<Reserved> {
+    pub async fn raise(&self, reservation: &Reservation<'_>, caps: &Caps) -> ApiResult<Reserved> {
         let sql = format!(
-            "{STANDING} UPDATE machines SET reserved_micros = ?7 WHERE workspace = ?5 AND generation = ?6 \
-             AND ended_at IS NULL AND (?7 <= reserved_micros OR EXISTS (SELECT 1 FROM standing WHERE \
+            "{USAGE} UPDATE machines SET reserved_micros = ?7 WHERE workspace = ?5 AND generation = ?6 \
+             AND ended_at IS NULL AND (?7 <= reserved_micros OR EXISTS (SELECT 1 FROM usage WHERE \
              (?8 IS NULL OR day_spent + reserved + ?7 - machines.reserved_micros <= ?8) \
              AND (?9 IS NULL OR month_spent + reserved + ?7 - machines.reserved_micros <= ?9)))"
         );
-        let generation = || number(wish.generation.0.into());
-        let mut values = wish.standing();
-        values.extend([generation(), number(wish.worst.amount.0)]);
+        let generation = || number(reservation.generation.0.into());
+        let mut values = reservation.usage();
+        values.extend([generation(), number(reservation.worst.amount.0)]);
         values.extend([caps.day, caps.month].map(|most| cap(most.map(|most| most.0))));
         let mut found =
-            self.changed(vec![self.statement(&sql, &values)?], wish.standing(), generation()).await?;
+            self.changed(vec![self.statement(&sql, &values)?], reservation.usage(), generation()).await?;
         found.stands = found.made || !found.stands;
         Ok(found)
     }
@@ -235,20 +239,20 @@ impl Index {
         generation: JsValue,
     ) -> ApiResult<Reserved> {
         let sql = format!(
-            "{STANDING} SELECT *, EXISTS (SELECT 1 FROM machines WHERE workspace = ?5 AND generation = ?6) \
-             AS stands FROM standing"
+            "{USAGE} SELECT *, EXISTS (SELECT 1 FROM machines WHERE workspace = ?5 AND generation = ?6) \
+             AS stands FROM usage"
         );
         values.push(generation);
         statements.push(self.statement(&sql, &values)?);
         self.calls.count(Binding::D1);
         let results = self.db.batch(statements).await.map_err(ApiError::index)?;
         let made = results.first().map(super::changes).transpose()?.unwrap_or(0) > 0;
-        let rows: Vec<StandingRow> = match results.last() {
+        let rows: Vec<UsageRow> = match results.last() {
             Some(result) => result.results().map_err(ApiError::index)?,
             None => Vec::new(),
         };
         let row = rows.into_iter().next().ok_or_else(|| ApiError::internal("the caps were not read"))?;
-        Ok(Reserved { made, stands: row.stands > 0.0, standing: standing(row) })
+        Ok(Reserved { made, stands: row.stands > 0.0, usage: usage(row) })
     }
 
     /// Gives back what was reserved for a machine that was never started.
@@ -264,10 +268,10 @@ impl Index {
     ///
     /// # Errors
     /// The index does not answer.
-    pub async fn standing(&self, tenant: &TenantId, now: Timestamp) -> ApiResult<CapUsage> {
-        let sql = format!("{STANDING} SELECT *, 0 AS stands FROM standing");
-        let row: Option<StandingRow> = self.row(&sql, &standing_values(now, tenant, "")).await?;
-        Ok(row.map(standing).unwrap_or_default())
+    pub async fn usage(&self, tenant: &TenantId, now: Timestamp) -> ApiResult<CapUsage> {
+        let sql = format!("{USAGE} SELECT *, 0 AS stands FROM usage");
+        let row: Option<UsageRow> = self.row(&sql, &usage_values(now, tenant, "")).await?;
+        Ok(row.map(usage).unwrap_or_default())
     }
 
     /// What a tenant has spent, as a machine's alarm asks.
@@ -275,7 +279,7 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn spending(&self, tenant: &TenantId, now: Timestamp) -> ApiResult<Spending> {
-        let CapUsage { day, month, currency, .. } = self.standing(tenant, now).await?;
+        let CapUsage { day, month, currency, .. } = self.usage(tenant, now).await?;
         Ok(Spending { day: day.spent, month: month.spent, currency })
     }
 }
@@ -285,7 +289,7 @@ pub(super) fn count(value: f64) -> u64 {
     value as u64
 }
 
-fn standing(row: StandingRow) -> CapUsage {
+fn usage(row: UsageRow) -> CapUsage {
     let reserved = Amount(count(row.reserved));
     CapUsage {
         workspaces: count(row.workspaces),

@@ -35,7 +35,7 @@ pub async fn new_workspace(
     note: &AuditNote<'_>,
 ) -> ApiResult<()> {
     let caps = Caps::of(&app.config.policy);
-    let wish = Reservation {
+    let reservation = Reservation {
         workspace: intent.id,
         generation: Generation(1),
         tenant: intent.tenant,
@@ -44,8 +44,8 @@ pub async fn new_workspace(
         placement: &spec.placement,
         now: intent.now,
     };
-    let found = app.d1()?.reserve_new(&wish, &caps, intent, note).await?;
-    granted(app, &found, Demand { workspaces: 1, machines: 1, amount: wish.worst.amount })
+    let found = app.d1()?.reserve_new(&reservation, &caps, intent, note).await?;
+    granted(app, &found, Demand { workspaces: 1, machines: 1, amount: reservation.worst.amount })
 }
 
 /// A machine that may be started.
@@ -92,7 +92,7 @@ async fn begin(
     };
     let offers = catalog::offers(app).await;
     let quote = offers.and_then(|offers| catalog::quote(&offers, &terms.placements));
-    let wish = Reservation {
+    let reservation = Reservation {
         workspace: id,
         generation,
         tenant,
@@ -101,8 +101,8 @@ async fn begin(
         placement,
         now: app.now(),
     };
-    let found = app.d1()?.reserve_next(&wish, &Caps::of(&app.config.policy)).await?;
-    granted(app, &found, Demand { workspaces: 0, machines: 1, amount: wish.worst.amount })?;
+    let found = app.d1()?.reserve_next(&reservation, &Caps::of(&app.config.policy)).await?;
+    granted(app, &found, Demand { workspaces: 0, machines: 1, amount: reservation.worst.amount })?;
     Ok(PendingReservation { made: found.made.then_some(generation), quote })
 }
 
@@ -162,7 +162,7 @@ pub async fn lifetime(
     // A lifetime that is over already ends now.
     let awake = app.now().duration_since(terms.woke_at).as_secs();
     let lifetime = lifetime.max(Duration::from_secs(u64::try_from(awake).unwrap_or(0)));
-    let wish = |worst| Reservation {
+    let reservation = |worst| Reservation {
         workspace: id,
         generation,
         tenant: &actor.tenant,
@@ -178,7 +178,7 @@ pub async fn lifetime(
     };
     let wanted = worst(app, quote.as_ref(), lifetime)?;
     let more = wanted.amount.minus(before.amount);
-    let found = app.d1()?.raise(&wish(wanted.clone()), &Caps::of(policy)).await?;
+    let found = app.d1()?.raise(&reservation(wanted.clone()), &Caps::of(policy)).await?;
     granted(app, &found, Demand { workspaces: 0, machines: 0, amount: more })?;
     let worst_case = quote.is_some().then(|| wanted.into());
     Ok(Extension { worst_case, before: Some((generation, before)) })
@@ -188,7 +188,7 @@ pub async fn lifetime(
 pub async fn take_back(app: &App, actor: &Actor, id: &WorkspaceId, before: Option<(Generation, Worst)>) {
     let Some((generation, worst)) = before else { return };
     let placement = Placement { size: String::new(), location: String::new() };
-    let wish = Reservation {
+    let reservation = Reservation {
         workspace: id,
         generation,
         tenant: &actor.tenant,
@@ -199,7 +199,7 @@ pub async fn take_back(app: &App, actor: &Actor, id: &WorkspaceId, before: Optio
     };
     // It was within the caps before, and the object's next change says the same.
     let lowered = match app.d1() {
-        Ok(index) => index.raise(&wish, &<_>::default()).await,
+        Ok(index) => index.raise(&reservation, &<_>::default()).await,
         Err(error) => Err(error),
     };
     if let Err(error) = lowered {
@@ -224,11 +224,11 @@ fn worst(app: &App, quote: Option<&PriceQuote>, lifetime: Duration) -> ApiResult
     }
 }
 
-fn granted(app: &App, found: &Found, wish: Demand) -> ApiResult<()> {
+fn granted(app: &App, found: &Found, demand: Demand) -> ApiResult<()> {
     if found.stands {
         return Ok(());
     }
-    let refusal = Caps::of(&app.config.policy).refuse(&found.standing, wish);
+    let refusal = Caps::of(&app.config.policy).refuse(&found.usage, demand);
     let (message, hint) = match refusal {
         Some(refusal) => (refusal.message, refusal.hint),
         // What was used a moment ago has been given back since.

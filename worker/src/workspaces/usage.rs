@@ -64,8 +64,8 @@ pub async fn usage(app: &App, actor: &Actor, days: Days) -> ApiResult<Usage> {
             .hint("Ask for fewer days at a time."));
     }
     let names: BTreeMap<String, String> = index.names(&actor.tenant).await?.into_iter().collect();
-    let standing = index.standing(&actor.tenant, now).await?;
-    let caps = stands(&standing, &Caps::of(&app.config.policy));
+    let usage = index.usage(&actor.tenant, now).await?;
+    let caps = stands(&usage, &Caps::of(&app.config.policy));
     Ok(add_up(&machines, &names, days, now, caps))
 }
 
@@ -74,22 +74,22 @@ pub async fn usage(app: &App, actor: &Actor, days: Days) -> ApiResult<Usage> {
 /// # Errors
 /// The index does not answer.
 pub async fn caps(app: &App, actor: &Actor) -> ApiResult<UsageCaps> {
-    let standing = app.d1()?.standing(&actor.tenant, app.now()).await?;
-    Ok(stands(&standing, &Caps::of(&app.config.policy)))
+    let usage = app.d1()?.usage(&actor.tenant, app.now()).await?;
+    Ok(stands(&usage, &Caps::of(&app.config.policy)))
 }
 
-fn stands(standing: &CapUsage, caps: &Caps) -> UsageCaps {
+fn stands(usage: &CapUsage, caps: &Caps) -> UsageCaps {
     let spending = |spent: Spent, cap: Option<Amount>| UsageSpending {
         spent: spent.spent.to_string(),
         reserved: spent.reserved.to_string(),
         cap: cap.map(|cap| cap.to_string()),
     };
     UsageCaps {
-        workspaces: UsageCount { used: standing.workspaces, cap: caps.workspaces },
-        machines: UsageCount { used: standing.machines, cap: caps.machines },
-        day: spending(standing.day, caps.day),
-        month: spending(standing.month, caps.month),
-        currency: Some(standing.currency.clone()).filter(|currency| !currency.is_empty()),
+        workspaces: UsageCount { used: usage.workspaces, cap: caps.workspaces },
+        machines: UsageCount { used: usage.machines, cap: caps.machines },
+        day: spending(usage.day, caps.day),
+        month: spending(usage.month, caps.month),
+        currency: Some(usage.currency.clone()).filter(|currency| !currency.is_empty()),
     }
 }
 
