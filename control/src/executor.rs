@@ -178,18 +178,20 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
                 // The name is ours by construction: either the listing lags behind or somebody else uses it.
                 None => Err(put_off(format!("the server {} to show in the listing ({error})", spec.name))),
             },
-            CreateServer::Capacity { error, .. } => Ok(EffectOutcome::NoRoom { message: said(&error) }),
+            CreateServer::Capacity { error, .. } => {
+                Ok(EffectOutcome::NoRoom { message: vendor_message(&error) })
+            }
             CreateServer::LimitExceeded(error) => Ok(EffectOutcome::Refused(failure(
                 FailureCode::Limit,
-                format!("the provider's limit for this project is reached: {}", said(&error)),
+                format!("the provider's limit for this project is reached: {}", vendor_message(&error)),
                 Hint::RaiseTheLimit,
             ))),
             CreateServer::Invalid(error) if self.is_without_image(record).await? => {
-                Ok(EffectOutcome::ImageImpossible { message: said(&error) })
+                Ok(EffectOutcome::ImageImpossible { message: vendor_message(&error) })
             }
             CreateServer::Invalid(error) => Ok(EffectOutcome::Refused(failure(
                 FailureCode::Refused,
-                format!("the provider refuses this server: {}", said(&error)),
+                format!("the provider refuses this server: {}", vendor_message(&error)),
                 Hint::ChooseOffered,
             ))),
         }
@@ -300,7 +302,9 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             CreateImage::Started { image, .. } => Ok(EffectOutcome::ImageStarted { image: image.id.0 }),
             CreateImage::Gone => Ok(EffectOutcome::Gone),
             CreateImage::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
-            CreateImage::LimitExceeded(error) => Ok(EffectOutcome::ImageImpossible { message: said(&error) }),
+            CreateImage::LimitExceeded(error) => {
+                Ok(EffectOutcome::ImageImpossible { message: vendor_message(&error) })
+            }
         }
     }
 
@@ -432,7 +436,7 @@ fn adopt(server: hetzner::Server, record: &Record) -> Server {
     }
 }
 
-fn said(error: &VendorError) -> String {
+fn vendor_message(error: &VendorError) -> String {
     error.to_string()
 }
 

@@ -201,7 +201,7 @@ impl Machine {
     }
 
     /// Takes what the control plane wants.
-    pub fn told(&mut self, instruction: &Instruction) {
+    pub fn instruct(&mut self, instruction: &Instruction) {
         self.desired = instruction.desired;
         self.open |= instruction.open;
         if self.desired == DesiredMachineState::Run {

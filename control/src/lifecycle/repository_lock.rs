@@ -150,7 +150,7 @@ pub(super) fn object_count(draft: &mut Draft, objects: u32, context: &Context<'_
         return;
     }
     let step = (context.policy.crowded_objects / 4).max(1);
-    if draft.record.object_count_warned.is_none_or(|told| objects / step > told / step) {
+    if draft.record.object_count_warned.is_none_or(|warned| objects / step > warned / step) {
         draft.record.object_count_warned = Some(objects);
         draft.note(EventCode::TooManyObjects, object_count_warning(objects));
     }

@@ -20,8 +20,8 @@ pub(super) fn rescue(draft: &mut Draft, because: Reason, context: &Context<'_>) 
     // What a salvage machine holds is in the image that it was made from.
     if draft.record.salvage_image_id.is_some() {
         let message = because.sentence.clone();
-        let told = Failure { code: FailureCode::SalvageFailed, message, hint: String::new() };
-        return destroy(draft, Some(told), because, now);
+        let failure = Failure { code: FailureCode::SalvageFailed, message, hint: String::new() };
+        return destroy(draft, Some(failure), because, now);
     }
     if draft.record.spec.rescue_image == RescueChoice::Refuse {
         return give_up_rescue(draft, "rescue images are refused, as was chosen at its creation", context);

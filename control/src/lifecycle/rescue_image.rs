@@ -115,8 +115,8 @@ pub(super) fn tend(draft: &mut Draft, context: &Context<'_>) {
         );
         draft.note(EventCode::RescueImageExpired, lost.clone());
         draft.record.data_loss_note = Some(lost.clone());
-        if let Phase::Failed { failure: told } = &mut draft.record.phase {
-            *told = failure(FailureCode::WorkLost, lost, Hint::WakeRestores);
+        if let Phase::Failed { failure: shown } = &mut draft.record.phase {
+            *shown = failure(FailureCode::WorkLost, lost, Hint::WakeRestores);
         }
         give_over(draft, now);
     } else if !draft.record.rescue_image_warned && now >= warns_at(expires_at, context) {

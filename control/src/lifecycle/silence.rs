@@ -107,7 +107,7 @@ pub(super) fn answered(draft: &mut Draft, seen: ServerStatus, context: &Context<
 pub(super) fn looked(draft: &mut Draft, peers: Peers, context: &Context<'_>) {
     let now = context.now;
     let ours = peers.fault_is_ours(context.policy);
-    let told_before = draft.record.silence_from.is_some();
+    let noted_before = draft.record.silence_from.is_some();
     let Phase::Silent { looked_at, status, ask_at, .. } = &mut draft.record.phase else { return };
     *looked_at = Some(now);
     if ours {
@@ -115,7 +115,7 @@ pub(super) fn looked(draft: &mut Draft, peers: Peers, context: &Context<'_>) {
         *status = None;
         *ask_at = plus(now, context.policy.silence_question);
         draft.record.silence_from = Some(now);
-        if !told_before {
+        if !noted_before {
             let Peers { silent, awake } = peers;
             let sentence = format!(
                 "{silent} other workspaces fell silent with it and {awake} are heard of: the fault is not this \

@@ -306,7 +306,7 @@ mod tests {
             spend_per_month: Some(Amount::whole(10)),
             ..Policy::default()
         };
-        let told = |day, month| {
+        let warnings = |day, month| {
             let spending = Spending { day: Amount(day), month: Amount(month), currency: "EUR".into() };
             let name = |alert: &Alert| match alert {
                 Alert::Warn(period, _) => format!("warn {period:?}"),
@@ -314,11 +314,11 @@ mod tests {
             };
             alerts(&spending, &policy).iter().map(name).collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(told(849_999, 0), "");
-        assert_eq!(told(850_000, 0), "warn Day");
-        assert_eq!(told(1_000_000, 8_500_000), "warn Day, warn Month");
-        assert_eq!(told(1_000_001, 8_500_000), "exceeded Day, warn Month");
-        assert_eq!(told(900_000, 10_000_001), "exceeded Month, warn Day");
+        assert_eq!(warnings(849_999, 0), "");
+        assert_eq!(warnings(850_000, 0), "warn Day");
+        assert_eq!(warnings(1_000_000, 8_500_000), "warn Day, warn Month");
+        assert_eq!(warnings(1_000_001, 8_500_000), "exceeded Day, warn Month");
+        assert_eq!(warnings(900_000, 10_000_001), "exceeded Month, warn Day");
     }
 
     #[test]

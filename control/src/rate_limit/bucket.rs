@@ -1,6 +1,6 @@
 //! One provider's limit as a token bucket with floors below which the less urgent may not take.
 //!
-//! Two counts, of which the lower holds: our own, which every grant lowers, and the provider's, as its headers last told
+//! Two counts, of which the lower holds: our own, which every grant lowers, and the provider's, as its headers last said
 //! it, which others who use the same project lower too. Both refill by the clock that is given, forwards only.
 
 use super::{Seen, Urgency};
@@ -20,7 +20,7 @@ const KEPT_FOR_ENDS: u32 = 180;
 /// Kept at least, for tiny limits: one whole deletion.
 const KEPT_MIN: f64 = 4.0;
 /// And of the provider's count.
-const TOLD_FLOOR: f64 = 2.0;
+const REPORTED_FLOOR: f64 = 2.0;
 /// Longest pause after a refusal that is believed; the documented windows are an hour at most, and refill evenly.
 const PAUSE_MAX_MS: i64 = 15 * 60_000;
 /// Those who wait are given turns one after another, no further ahead than this.
@@ -48,9 +48,11 @@ pub(super) struct Bucket {
     window_ms: u64,
     /// Calls that may be made by our own count.
     own: f64,
-    /// By the provider's, as last told.
-    told: f64,
-    told_at_ms: i64,
+    /// By the provider's, as last reported.
+    #[serde(rename = "told")]
+    reported: f64,
+    #[serde(rename = "told_at_ms")]
+    reported_at_ms: i64,
     at_ms: i64,
     /// The provider has refused: nothing before this.
     paused_until_ms: i64,
@@ -87,14 +89,14 @@ impl Bucket {
             limit,
             window_ms,
             own: 0.0,
-            told: 0.0,
-            told_at_ms: 0,
+            reported: 0.0,
+            reported_at_ms: 0,
             at_ms,
             paused_until_ms: 0,
             turn_ms: 0,
         };
         bucket.own = bucket.capacity();
-        bucket.told = bucket.capacity();
+        bucket.reported = bucket.capacity();
         bucket
     }
 
@@ -114,16 +116,16 @@ impl Bucket {
 
     /// Calls that may be made.
     fn left(&self) -> f64 {
-        self.own.min(self.told)
+        self.own.min(self.reported)
     }
 
     /// What the urgency must leave of the provider's count: just enough that what ends a machine, which needs less, is
     /// served first. A refusal may be a mistake, or over, and only the next call finds out.
-    fn told_floor(urgency: Urgency) -> f64 {
+    fn reported_floor(urgency: Urgency) -> f64 {
         match urgency {
             Urgency::End => 0.0,
-            Urgency::Begin => TOLD_FLOOR,
-            Urgency::Look => TOLD_FLOOR * 2.0,
+            Urgency::Begin => REPORTED_FLOOR,
+            Urgency::Look => REPORTED_FLOOR * 2.0,
         }
     }
 
@@ -144,7 +146,7 @@ impl Bucket {
         // A clock that steps back refills nothing, and does not stop the refilling either.
         self.at_ms = now_ms;
         self.own = (self.own + elapsed * self.rate()).min(self.capacity());
-        self.told = (self.told + elapsed * self.rate()).min(self.capacity());
+        self.reported = (self.reported + elapsed * self.rate()).min(self.capacity());
         self.paused_until_ms = self.paused_until_ms.min(now_ms.saturating_add(PAUSE_MAX_MS));
         self.turn_ms = self.turn_ms.min(now_ms.saturating_add(QUEUE_MAX_MS));
     }
@@ -159,7 +161,7 @@ impl Bucket {
         // More than the bucket can ever hold above the floor is granted when it is full.
         let missing = |left: f64, floor: f64| (f64::from(calls) + floor).min(self.capacity()) - left;
         let of_own = missing(self.own, self.floor(urgency));
-        let missing = missing(self.told, Self::told_floor(urgency)).max(of_own).max(0.0);
+        let missing = missing(self.reported, Self::reported_floor(urgency)).max(of_own).max(0.0);
         #[allow(clippy::cast_possible_truncation)] // bounded by the window
         let refilled_ms = now_ms.saturating_add((missing / self.rate()).ceil() as i64);
         let free_ms = refilled_ms.max(self.paused_until_ms);
@@ -168,7 +170,7 @@ impl Bucket {
 
     pub(super) fn take(&mut self, calls: u32) {
         self.own = (self.own - f64::from(calls)).max(0.0);
-        self.told = (self.told - f64::from(calls)).max(0.0);
+        self.reported = (self.reported - f64::from(calls)).max(0.0);
     }
 
     /// Gives turns to those who wait for our own count, one after another, so that they do not all come back at once. Ends
@@ -218,20 +220,20 @@ impl Bucket {
         self.learn_limit(seen);
         let unused = f64::from(seen.granted) - f64::from(seen.sent);
         self.own = (self.own + unused).clamp(0.0, self.capacity());
-        self.told = (self.told + unused).clamp(0.0, self.capacity());
+        self.reported = (self.reported + unused).clamp(0.0, self.capacity());
         let Some(at) = seen.at else { return };
         if let Some(remaining) = seen.remaining {
             #[allow(clippy::cast_precision_loss)] // seconds to minutes
             let since_ms = now.as_millisecond().saturating_sub(at.as_millisecond()).max(0) as f64;
-            let told = (f64::from(remaining) + since_ms * self.rate()).min(self.capacity());
-            // What was told before what we know already can only be worse news.
-            let is_news = at.as_millisecond() >= self.told_at_ms;
-            self.told = if is_news { told } else { self.told.min(told) };
-            self.told_at_ms = self.told_at_ms.max(at.as_millisecond());
+            let reported = (f64::from(remaining) + since_ms * self.rate()).min(self.capacity());
+            // What was reported before what we know already can only be worse news.
+            let is_news = at.as_millisecond() >= self.reported_at_ms;
+            self.reported = if is_news { reported } else { self.reported.min(reported) };
+            self.reported_at_ms = self.reported_at_ms.max(at.as_millisecond());
         }
         if seen.refused {
             // The provider's reset is when its bucket is full again; the pause is what it asks for, or one call's refill.
-            self.told = 0.0;
+            self.reported = 0.0;
             let pause_ms = match seen.retry_after_secs {
                 Some(seconds) => i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(PAUSE_MAX_MS),
                 #[allow(clippy::cast_possible_truncation)] // bounded by the window

@@ -108,14 +108,14 @@ fn waiting_for(record: &Record, now: Timestamp) -> Option<String> {
     }
     match &record.phase {
         Phase::Draining { trouble, .. } => {
-            let said = trouble.as_ref().or(record.receipt_problem.as_ref());
-            let said = said.map_or("the backup", String::as_str);
+            let obstacle = trouble.as_ref().or(record.receipt_problem.as_ref());
+            let obstacle = obstacle.map_or("the backup", String::as_str);
             let then = if record.may_thaw(now) {
                 "; wake the workspace to mend that, or delete it with discard"
             } else {
                 ""
             };
-            Some(format!("{said}{then}"))
+            Some(format!("{obstacle}{then}"))
         }
         Phase::Silent { .. } => Some("a sign of life from the machine".to_owned()),
         Phase::Provisioning { .. } => Some("the provider to create the server".to_owned()),

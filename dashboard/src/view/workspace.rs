@@ -167,10 +167,13 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         state: state(workspace.state),
         since: text::passed(workspace.since, now),
         because: because(workspace, now),
-        waiting_for: workspace.waiting_for.as_deref().map(|what| said(&format!("waiting for {what}"), now)),
+        waiting_for: workspace
+            .waiting_for
+            .as_deref()
+            .map(|what| as_sentence(&format!("waiting for {what}"), now)),
         failure: workspace.failure.as_ref().map(|failure| FailureView {
-            message: said(&failure.message, now),
-            hint: said(&Hint::page_form(&failure.hint), now),
+            message: as_sentence(&failure.message, now),
+            hint: as_sentence(&Hint::page_form(&failure.hint), now),
             code: failure.code.to_string(),
         }),
         log: None,
@@ -218,11 +221,11 @@ impl WorkspaceView {
 
 /// Why it is as it is, in the one line that API and machine give too.
 pub(super) fn because(workspace: &Workspace, now: Timestamp) -> Sentence {
-    said(&workspace.line, now)
+    as_sentence(&workspace.line, now)
 }
 
 /// What a machine or the control plane said, as a sentence.
-fn said(clause: &str, now: Timestamp) -> Sentence {
+fn as_sentence(clause: &str, now: Timestamp) -> Sentence {
     text::pieces(&sentence(clause), now)
 }
 
@@ -323,7 +326,7 @@ fn history(events: &[Event], now: Timestamp) -> Vec<EventView> {
             tone: state(event.state).tone,
             entered: before.is_none_or(|before| before.state != event.state).then(|| state(event.state).word),
             after: before.and_then(|before| after(before.at, event.at)),
-            because: said(&event.because, now),
+            because: as_sentence(&event.because, now),
         })
         .collect();
     lines.reverse();

@@ -204,10 +204,10 @@ impl Observer for Seams<'_> {
         }
         let Decided { before, next, notes, refusal, .. } = decided;
         let said = std::mem::take(&mut object.said);
-        let told = !notes.is_empty() || refusal.is_some() || next.state() != before.state();
+        let is_news = !notes.is_empty() || refusal.is_some() || next.state() != before.state();
         let routine = said.starts_with("heard") || said == "alarm";
         let begun = next.attempts != before.attempts;
-        if told || (begun && routine) || said.starts_with("owner") || said.starts_with("receipt") {
+        if is_news || (begun && routine) || said.starts_with("owner") || said.starts_with("receipt") {
             let mut line = format!("{said}: {}", before.state());
             if next.state() != before.state() {
                 let _infallible = write!(line, " → {}", next.state());

@@ -139,7 +139,7 @@ impl Walk {
         let context = Context { now: at(self.now()), policy: &self.object.policy, last_seen_at: None };
         let instruction = machine::instruction(&self.object.record, &context);
         if let Some(machine) = self.machines.get_mut(&server_id) {
-            machine.told(&instruction);
+            machine.instruct(&instruction);
         }
         self.mends(server_id)
     }

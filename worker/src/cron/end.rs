@@ -16,13 +16,13 @@ pub const CALLS: u32 = 4;
 /// What became of it.
 pub enum Outcome {
     /// For the report.
-    Told(String),
+    Reported(String),
     /// The limit is reached: it waits for the next run, and so does everything after it.
     Full,
 }
 
-fn told(text: impl Into<String>) -> Result<Outcome, Trouble> {
-    Ok(Outcome::Told(text.into()))
+fn reported(text: impl Into<String>) -> Result<Outcome, Trouble> {
+    Ok(Outcome::Reported(text.into()))
 }
 
 /// Ends one machine, or takes the next step towards it.
@@ -37,14 +37,16 @@ pub async fn server(
     subject: &Subject,
 ) -> Result<Outcome, Trouble> {
     if let Err(instead) = sweeper.may_end() {
-        return told(instead);
+        return reported(instead);
     }
     if sweeper.limit_left == 0 {
         return Ok(Outcome::Full);
     }
     match sweeper.hetzner.server(judged.id).await.outcome? {
-        Lookup::Gone => return told("it is gone"),
-        Lookup::Found(again) if !is_same(judged, &again) => return told("it changed since it was listed"),
+        Lookup::Gone => return reported("it is gone"),
+        Lookup::Found(again) if !is_same(judged, &again) => {
+            return reported("it changed since it was listed");
+        }
         Lookup::Found(_) => {}
     }
     match first {
@@ -52,18 +54,18 @@ pub async fn server(
         First::Image | First::ImageIfPossible => {
             match image(sweeper, judged, first, because, subject).await? {
                 Imaging::Taken | Imaging::Without => {}
-                Imaging::Take | Imaging::Asked => return told("its image is being taken"),
-                Imaging::Stays(why) => return told(why),
+                Imaging::Take | Imaging::Asked => return reported("its image is being taken"),
+                Imaging::Stays(why) => return reported(why),
             }
         }
     }
     match sweeper.hetzner.delete_server(judged.id).await.outcome? {
-        DeleteServer::Gone => told("it is gone"),
-        DeleteServer::Locked(error) => told(format!("it is locked ({error})")),
+        DeleteServer::Gone => reported("it is gone"),
+        DeleteServer::Locked(error) => reported(format!("it is locked ({error})")),
         DeleteServer::Deleting(_) => {
             sweeper.limit_left = sweeper.limit_left.saturating_sub(1);
             sweeper.acted("sweep.server.end", subject, because);
-            told("ended")
+            reported("ended")
         }
     }
 }

@@ -86,7 +86,7 @@ async fn one(
         Verdict::End(first) => {
             match end::server(sweeper, server, first, &judged.because, &subject).await {
                 Ok(Outcome::Full) => return Ok(false),
-                Ok(Outcome::Told(done)) => done,
+                Ok(Outcome::Reported(done)) => done,
                 // Told, and passed by: one that cannot be ended must not stop those behind it.
                 Err(Trouble(error)) => format!("it could not be ended: {error}"),
             }

@@ -114,7 +114,7 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
         (Verdict::End(first), ..) => {
             match end::server(sweeper, server, first, &judged.because, &subject).await {
                 Ok(Outcome::Full) => return false,
-                Ok(Outcome::Told(done)) => done,
+                Ok(Outcome::Reported(done)) => done,
                 Err(Trouble(error)) => format!("it could not be ended: {error}"),
             }
         }
@@ -122,11 +122,11 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
             "it stays".to_owned()
         }
     };
-    told(sweeper, &subject.what, &judged, &done);
+    log_outcome(sweeper, &subject.what, &judged, &done);
     true
 }
 
-fn told(sweeper: &Sweeper<'_>, what: &str, judged: &Judged, done: &str) {
+fn log_outcome(sweeper: &Sweeper<'_>, what: &str, judged: &Judged, done: &str) {
     let fields = [
         ("request.id", sweeper.app.request_id.as_str()),
         ("subject", what),

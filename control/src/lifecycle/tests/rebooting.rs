@@ -68,8 +68,8 @@ fn a_running_machine_is_reset_once_however_often_it_is_asked_for_and_may_take_it
     world.input(Input::Enrolled { machine_key: "key".into() });
     world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
     assert_eq!(world.effect, None);
-    let told: Vec<_> = world.notes.iter().filter(|note| note.contains("reboot")).collect();
-    assert_eq!(told.len(), 2, "{told:?}");
+    let notes: Vec<_> = world.notes.iter().filter(|note| note.contains("reboot")).collect();
+    assert_eq!(notes.len(), 2, "{notes:?}");
     world.now = 230;
     asked(&mut world);
     world.ends(Effect::Reboot, EffectOutcome::Done);

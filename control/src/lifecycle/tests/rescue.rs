@@ -63,8 +63,11 @@ fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     let mut world = salvaging();
     assert!(world.record.because.starts_with("salvaging the rescue image 9"), "{}", world.record.because);
     let context = Context { now: at(world.now), policy: &world.policy, last_seen_at: None };
-    let told = crate::view::machine::instruction(&world.record, &context);
-    assert_eq!((told.desired, told.open), (ebbtide_api::vm::DesiredMachineState::DrainNow, false));
+    let instruction = crate::view::machine::instruction(&world.record, &context);
+    assert_eq!(
+        (instruction.desired, instruction.open),
+        (ebbtide_api::vm::DesiredMachineState::DrainNow, false)
+    );
     verified(&mut world);
     world.destroyed().state(State::Asleep);
     world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);

@@ -106,10 +106,10 @@ pub(super) fn site(config: &Config) -> Site<'_> {
 /// The sentence is for whoever waits, the cause for the log.
 impl From<ApiError> for StoreError {
     fn from(error: ApiError) -> Self {
-        let told = Self::new(error.message());
+        let failure = Self::new(error.message());
         match error.logged_cause() {
-            Some(cause) => told.because(cause.to_owned()),
-            None => told,
+            Some(cause) => failure.because(cause.to_owned()),
+            None => failure,
         }
     }
 }

@@ -114,7 +114,8 @@ impl Inner {
         heartbeat: Heartbeat,
     ) -> Result<Option<Instruction>> {
         let Some(stored) = self.load()? else { return Ok(None) };
-        if !is_live(&stored.record, generation) || heartbeat.generation.is_some_and(|said| said != generation)
+        if !is_live(&stored.record, generation)
+            || heartbeat.generation.is_some_and(|stated| stated != generation)
         {
             return Ok(None);
         }

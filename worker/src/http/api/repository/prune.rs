@@ -54,8 +54,8 @@ pub async fn end(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> 
     response::json(200, &held)
 }
 
-fn same(said: Generation, claimed: Generation) -> ApiResult<()> {
-    if said == claimed {
+fn same(stated: Generation, claimed: Generation) -> ApiResult<()> {
+    if stated == claimed {
         return Ok(());
     }
     Err(ApiError::new(ErrorCode::StaleGeneration, "the body names another generation than the token"))
