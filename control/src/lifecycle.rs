@@ -33,7 +33,7 @@ mod transitions;
 
 pub(crate) use draft::failure;
 pub use draft::{Context, Decision, Note, Refusal};
-pub use input::{Command, EffectOutcome, Heard, Input, Peers};
+pub use input::{Command, EffectOutcome, HeartbeatSummary, Input, Peers};
 pub use repository_lock::object_count_warning;
 #[cfg(test)]
 pub(crate) use tests::new_record as a_record;
@@ -83,7 +83,7 @@ fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {
     match input {
         Input::Tick { due_at } => deadlines::tick(draft, due_at, context),
         Input::Ask(command) => commands::ask(draft, command, context),
-        Input::Heard(heard) => heartbeat::hear(draft, heard, context),
+        Input::Heartbeat(heartbeat) => heartbeat::take_in(draft, heartbeat, context),
         Input::Enrolled { machine_key } => heartbeat::enrol(draft, machine_key, context),
         Input::Delivered { receipt, last } => receipts::deliver(draft, receipt, last),
         Input::Finished { attempt_id, outcome } => outcomes::finish(draft, attempt_id, outcome, context),

@@ -4,8 +4,8 @@
 //! clock. Times are those of verification, by the control plane's clock: a machine whose clock is wrong moves nothing.
 //! Only snapshots that the control plane has verified itself are ever named, and old ones of the same machine that a later
 //! receipt proves (passes over a file that changed, receipts that were lost); what an owner's restic wrote stays. What is
-//! no longer kept *expires*, and goes with a *prune* in the boot of a later machine. See `lifecycle::repository_lock` for who may
-//! carry it out.
+//! no longer kept *expires*, and goes with a *prune* in the boot of a later machine. See `lifecycle::repository_lock` for
+//! who may carry it out.
 
 use crate::policy::Policy;
 use crate::record::{Prune, Record, plus};
@@ -74,8 +74,8 @@ pub fn thin(record: &mut Record, policy: &Policy, now: Timestamp) {
     bound_expired(record);
 }
 
-/// What the list of the expired has no room for is found in storage when a machine prunes, for a later receipt of its machine
-/// proves it: so the newest of each machine's stays in a list.
+/// What the list of the expired has no room for is found in storage when a machine prunes, for a later receipt of its
+/// machine proves it: so the newest of each machine's stays in a list.
 fn bound_expired(record: &mut Record) {
     let mut surplus = record.expired.len().saturating_sub(Record::EXPIRED_KEPT);
     let mut newest: BTreeMap<Generation, Timestamp> = BTreeMap::new();

@@ -3,7 +3,7 @@
 
 use super::faults::{Dice, Kind};
 use ebbtide_api::vm::{DesiredMachineState, DrainPhase, Instruction, Pack, Receipt, Unreadable};
-use ebbtide_control::lifecycle::Heard;
+use ebbtide_control::lifecycle::HeartbeatSummary;
 use std::collections::BTreeMap;
 
 /// What storage holds, and how much work each snapshot restores.
@@ -96,7 +96,7 @@ pub struct Machine {
 /// What a machine wants to say.
 pub enum Says {
     Enrol,
-    Heartbeat(Heard),
+    Heartbeat(HeartbeatSummary),
     Deliver {
         receipt: Receipt,
         last: bool,
@@ -147,10 +147,10 @@ impl Machine {
         Says::Heartbeat(self.heartbeat(now_ms))
     }
 
-    fn heartbeat(&self, now_ms: i64) -> Heard {
+    fn heartbeat(&self, now_ms: i64) -> HeartbeatSummary {
         let quiet = now_ms - self.last_work_ms;
         let idle = self.ready && quiet >= self.idle_after_ms;
-        Heard {
+        HeartbeatSummary {
             ready: self.ready,
             past_prune: self.steps > 1,
             boot_progress: self.steps,

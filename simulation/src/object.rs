@@ -28,7 +28,7 @@ pub struct Object {
     pub alarm_due_ms: Option<i64>,
     /// The runtime has given the alarm up.
     pub alarm_lost: bool,
-    pub heard_ms: Option<(u32, i64)>,
+    pub last_seen_ms: Option<(u32, i64)>,
     /// Outcomes that are known later: when, of which attempt.
     pub late: Vec<(i64, u64, EffectOutcome)>,
     /// Nothing of what it began last has come to its end, because it was evicted.
@@ -111,7 +111,7 @@ impl Object {
             }
         });
         if let Some(Cut::Evicted { remembers: false }) = cut {
-            self.heard_ms = None;
+            self.last_seen_ms = None;
         }
         self.crashed |= matches!(cut, Some(Cut::Evicted { .. }));
         taken
@@ -123,17 +123,17 @@ fn said(input: &Input) -> String {
     match input {
         Input::Tick { .. } => "alarm".to_owned(),
         Input::Ask(command) => format!("owner asks {command:?}"),
-        Input::Heard(heard) => {
+        Input::Heartbeat(heartbeat) => {
             let mut line = "heard".to_owned();
             for (name, holds) in [
-                (" ready", heard.ready),
-                (" idle", heard.idle.is_some()),
-                (" busy", heard.busy.is_some()),
-                (" boot failed", heard.boot_failure.is_some()),
+                (" ready", heartbeat.ready),
+                (" idle", heartbeat.idle.is_some()),
+                (" busy", heartbeat.busy.is_some()),
+                (" boot failed", heartbeat.boot_failure.is_some()),
             ] {
                 line.push_str(if holds { name } else { "" });
             }
-            if let Some(drain) = heard.drain {
+            if let Some(drain) = heartbeat.drain {
                 let _infallible = write!(line, " {drain:?}");
             }
             line

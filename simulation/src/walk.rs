@@ -113,7 +113,7 @@ impl Walk {
                 alarm_ms: None,
                 alarm_due_ms: None,
                 alarm_lost: false,
-                heard_ms: None,
+                last_seen_ms: None,
                 late: Vec::new(),
                 crashed: false,
                 refused: false,

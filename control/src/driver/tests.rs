@@ -220,11 +220,12 @@ fn an_answer_that_does_not_come_in_time_may_have_landed() {
 #[test]
 fn a_later_time_is_left_to_the_standing_alarm_and_heartbeats_write_nothing() {
     let (memory, policy) = (Memory::new(running(), Some(30)), Policy::default());
-    let heard = || Input::Heard(crate::lifecycle::Heard { ready: true, ..Default::default() });
-    memory.take(heard(), &policy).unwrap();
+    let heartbeat =
+        || Input::Heartbeat(crate::lifecycle::HeartbeatSummary { ready: true, ..Default::default() });
+    memory.take(heartbeat(), &policy).unwrap();
     memory.steps();
     memory.now.set(20);
-    memory.take(heard(), &policy).unwrap();
+    memory.take(heartbeat(), &policy).unwrap();
     assert_eq!(memory.steps(), Vec::<String>::new());
 }
 

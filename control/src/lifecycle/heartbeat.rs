@@ -2,7 +2,7 @@
 //! a boot that failed).
 
 use super::draft::{Context, Draft, Reason, failure};
-use super::input::Heard;
+use super::input::HeartbeatSummary;
 use super::transitions::{destroy, drain_idle, ready};
 use super::{billing, receipts, repository_lock};
 use crate::backup_capacity;
@@ -16,11 +16,11 @@ use ebbtide_api::{Duration, ErrorCode, EventCode, FailureCode, Hint, Timestamp};
 const LINE_EVERY: Duration = Duration::from_mins(10);
 
 /// Takes in what a machine says of itself.
-pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
-    if heard.past_prune {
+pub(super) fn take_in(draft: &mut Draft, heartbeat: HeartbeatSummary, context: &Context<'_>) {
+    if heartbeat.past_prune {
         repository_lock::prune_is_over(draft);
     }
-    let says_frozen = matches!(heard.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
+    let says_frozen = matches!(heartbeat.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
     draft.record.thaw_requested &= says_frozen;
     let is_frozen = says_frozen && !draft.record.thaw_requested;
     if !is_frozen {
@@ -29,18 +29,18 @@ pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
     }
     match &mut draft.record.phase {
         Phase::Booting { progress, progress_at } => {
-            if heard.boot_progress > *progress {
-                *progress = heard.boot_progress;
+            if heartbeat.boot_progress > *progress {
+                *progress = heartbeat.boot_progress;
                 *progress_at = context.now;
             }
-            boots(draft, heard, context.now);
+            boots(draft, heartbeat, context.now);
         }
-        Phase::Running => runs(draft, &heard, context),
+        Phase::Running => runs(draft, &heartbeat, context),
         Phase::Draining { reason, trouble, frozen } => {
             *frozen = is_frozen;
-            *trouble = heard.backup_trouble;
+            *trouble = heartbeat.backup_trouble;
             let taken_back = *reason == DrainReason::Idle && !*frozen;
-            if taken_back && heard.busy.is_some() {
+            if taken_back && heartbeat.busy.is_some() {
                 draft.record.desired = DesiredState::Awake;
             }
         }
@@ -56,29 +56,29 @@ pub(super) fn hear(draft: &mut Draft, heard: Heard, context: &Context<'_>) {
     }
 }
 
-fn boots(draft: &mut Draft, heard: Heard, now: Timestamp) {
-    if let Some(message) = heard.boot_failure {
+fn boots(draft: &mut Draft, heartbeat: HeartbeatSummary, now: Timestamp) {
+    if let Some(message) = heartbeat.boot_failure {
         let failure = failure(FailureCode::BootFailed, message, Hint::CorrectAndRetry);
         let because = Reason::from(&failure);
         destroy(draft, Some(failure), because, now);
-    } else if heard.ready {
+    } else if heartbeat.ready {
         ready(draft, now);
     }
 }
 
-fn runs(draft: &mut Draft, heard: &Heard, context: &Context<'_>) {
-    keep_line(&mut draft.record, heard.line.as_ref(), context.now);
-    if let Some(estimate) = heard.estimate {
-        warn_of_size(draft, &estimate, heard.stored_bytes.unwrap_or(0), context);
+fn runs(draft: &mut Draft, heartbeat: &HeartbeatSummary, context: &Context<'_>) {
+    keep_line(&mut draft.record, heartbeat.line.as_ref(), context.now);
+    if let Some(estimate) = heartbeat.estimate {
+        warn_of_size(draft, &estimate, heartbeat.stored_bytes.unwrap_or(0), context);
     }
     let held = draft.record.holds.iter().any(|hold| hold.ends_at > context.now);
-    match &heard.idle {
+    match &heartbeat.idle {
         Some(because) if !held && draft.record.desired == DesiredState::Awake => {
             if !billing::keep_warm(draft, because, context) {
                 drain_idle(draft, Reason::new(EventCode::Idle, because), context.now);
             }
         }
-        Some(_) | None => billing::busy_again(draft, heard.busy.as_deref()),
+        Some(_) | None => billing::busy_again(draft, heartbeat.busy.as_deref()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can happen to a workspace: the one place where everything that the lifecycle takes in is named.
 //!
-//! What machines send is read here ([`Heard`] from a heartbeat); it is cut to a bounded length and believed no further.
+//! What machines send is read here ([`HeartbeatSummary`] from a heartbeat); it is cut to a bounded length and believed
+//! no further.
 
 use crate::money::caps::Spending;
 use crate::money::quote::PriceQuote;
@@ -28,7 +29,7 @@ pub enum Input {
     /// The owner asks for something.
     Ask(Command),
     /// The machine was heard of.
-    Heard(Heard),
+    Heartbeat(HeartbeatSummary),
     /// A machine key was shown with a valid enrolment token or signature for this generation.
     Enrolled {
         /// The public key, base64.
@@ -186,7 +187,7 @@ impl Command {
 
 /// What a heartbeat says, as far as the lifecycle goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct HeartbeatSummary {
     /// The boot plan is through.
     pub ready: bool,
     /// The boot plan is past the step that prunes.
@@ -211,7 +212,7 @@ pub struct Heard {
     pub stored_bytes: Option<u64>,
 }
 
-impl From<&Heartbeat> for Heard {
+impl From<&Heartbeat> for HeartbeatSummary {
     fn from(heartbeat: &Heartbeat) -> Self {
         let why = heartbeat.why.as_ref();
         let first = |otherwise: &str| {
@@ -346,7 +347,7 @@ mod tests {
             };
             let boot = steps.iter().map(step).collect();
             assert_eq!(
-                Heard::from(&Heartbeat { boot, ..Heartbeat::default() }).past_prune,
+                HeartbeatSummary::from(&Heartbeat { boot, ..Heartbeat::default() }).past_prune,
                 past,
                 "{steps:?}"
             );

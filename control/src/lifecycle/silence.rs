@@ -7,7 +7,7 @@
 use super::draft::{Context, Draft, Reason};
 use super::input::Peers;
 use super::rescue::rescue;
-use super::transitions::{discard, heard_again, saved};
+use super::transitions::{discard, saved, seen_again};
 use crate::policy::Policy;
 use crate::record::{DesiredState, DrainReason, Phase, Record, ServerStatus, minus, plus};
 use ebbtide_api::text::time;
@@ -21,8 +21,8 @@ pub(super) fn silent(
     context: &Context<'_>,
 ) -> bool {
     let (now, policy) = (context.now, context.policy);
-    if context.last_seen_at.is_some_and(|heard| heard > last_seen_at) {
-        return heard_again(draft, draining, now);
+    if context.last_seen_at.is_some_and(|seen_at| seen_at > last_seen_at) {
+        return seen_again(draft, draining, now);
     }
     if draft.record.desired == DesiredState::Discarded {
         return discard(draft, now);
@@ -51,11 +51,11 @@ pub(super) fn silent(
 
 /// Until when a silent machine is kept: its lifetime, its silence budget at least, never past the drain ceiling.
 pub(super) fn ends_at(record: &Record, last_seen_at: Timestamp, policy: &Policy) -> Timestamp {
-    let heard = [record.clocks_restarted_at, record.silence_from]
+    let counted_from = [record.clocks_restarted_at, record.silence_from]
         .into_iter()
         .flatten()
         .fold(last_seen_at, Timestamp::max);
-    plus(heard, policy.silence_budget).max(record.lifetime_ends_at()).min(record.drain_ends_at(policy))
+    plus(counted_from, policy.silence_budget).max(record.lifetime_ends_at()).min(record.drain_ends_at(policy))
 }
 
 /// From when on a look around tells who is silent together: those who fell silent at once are noticed within a heartbeat

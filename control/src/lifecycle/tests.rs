@@ -33,7 +33,7 @@ struct World {
     record: Record,
     policy: Policy,
     now: i64,
-    heard: Option<i64>,
+    last_seen: Option<i64>,
     effect: Option<(u64, Effect)>,
     wake_at: Option<Timestamp>,
     refusal: Option<Refusal>,
@@ -49,7 +49,7 @@ impl World {
             // Told apart: `money` has the tests of the paid hour.
             policy: Policy { use_paid_hour: false, ..Policy::default() },
             now: 0,
-            heard: None,
+            last_seen: None,
             effect: None,
             wake_at: None,
             refusal: None,
@@ -70,7 +70,7 @@ impl World {
     }
 
     fn input(&mut self, input: Input) -> &mut Self {
-        let last_seen_at = self.heard.map(at);
+        let last_seen_at = self.last_seen.map(at);
         let context = Context { now: at(self.now), policy: &self.policy, last_seen_at };
         let decision = decide(&self.record, input, &context);
         // Stored and loaded between any two decisions, as in production.
@@ -106,9 +106,9 @@ impl World {
         self.input(Input::Ask(command))
     }
 
-    fn hear(&mut self, heard: Heard) -> &mut Self {
-        self.heard = Some(self.now);
-        self.input(Input::Heard(heard))
+    fn heartbeat(&mut self, heartbeat: HeartbeatSummary) -> &mut Self {
+        self.last_seen = Some(self.now);
+        self.input(Input::Heartbeat(heartbeat))
     }
 
     /// Ends the effect that is in flight, which must be the expected one.
@@ -131,7 +131,7 @@ impl World {
     fn running() -> Self {
         let mut world = Self::booting();
         world.now = 60;
-        world.hear(Heard { ready: true, ..Heard::default() });
+        world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() });
         world.state(State::Running);
         world
     }
@@ -150,13 +150,17 @@ impl World {
     fn deliver(&mut self, receipt: Receipt, last: bool) -> &mut Self {
         // As the idle-agent does: it says that it is frozen before it takes its last backup.
         if last && self.record.state() == State::Draining {
-            self.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+            self.heartbeat(HeartbeatSummary {
+                ready: true,
+                drain: Some(DrainPhase::Frozen),
+                ..HeartbeatSummary::default()
+            });
         }
         self.deliver_at_once(receipt, last)
     }
 
     fn deliver_at_once(&mut self, receipt: Receipt, last: bool) -> &mut Self {
-        self.heard = Some(self.now);
+        self.last_seen = Some(self.now);
         self.input(Input::Delivered { receipt, last })
     }
 
@@ -378,12 +382,18 @@ fn a_boot_without_progress_fails_and_one_with_progress_does_not() {
     for step in 1..8 {
         world.now = step * 500;
         let boot_progress = u64::try_from(step).unwrap();
-        world.hear(Heard { boot_progress, ..Heard::default() }).state(State::Booting);
+        world
+            .heartbeat(HeartbeatSummary { boot_progress, ..HeartbeatSummary::default() })
+            .state(State::Booting);
     }
     world.now += 599;
-    world.hear(Heard { boot_progress: 7, ..Heard::default() }).state(State::Booting);
+    world
+        .heartbeat(HeartbeatSummary { boot_progress: 7, ..HeartbeatSummary::default() })
+        .state(State::Booting);
     world.now += 1;
-    world.hear(Heard { boot_progress: 7, ..Heard::default() }).state(State::Destroying);
+    world
+        .heartbeat(HeartbeatSummary { boot_progress: 7, ..HeartbeatSummary::default() })
+        .state(State::Destroying);
     world.destroyed().state(State::Failed);
 }
 
@@ -397,7 +407,7 @@ fn silence_starts_a_question_and_being_heard_ends_it() {
     world.at(400);
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
     world.now = 410;
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
 }
 
 #[test]
@@ -456,7 +466,7 @@ fn a_rescue_that_brings_nothing_ends_by_what_the_owner_chose() {
         let mut world = World::draining();
         world.record.spec.on_unsaved = on_unsaved;
         world.now = 26 * 3600;
-        world.heard = Some(world.now);
+        world.last_seen = Some(world.now);
         world.tick().state(State::Rescuing);
         world.now += 1801;
         world.tick().state(state);
@@ -466,13 +476,22 @@ fn a_rescue_that_brings_nothing_ends_by_what_the_owner_chose() {
 
 #[test]
 fn an_idle_verdict_drains_and_activity_before_the_freeze_takes_it_back() {
-    let idle = || Heard { ready: true, idle: Some("nothing for 30m".into()), ..Heard::default() };
-    let busy = |drain| Heard { ready: true, busy: Some("a build".into()), drain, ..Heard::default() };
+    let idle = || HeartbeatSummary {
+        ready: true,
+        idle: Some("nothing for 30m".into()),
+        ..HeartbeatSummary::default()
+    };
+    let busy = |drain| HeartbeatSummary {
+        ready: true,
+        busy: Some("a build".into()),
+        drain,
+        ..HeartbeatSummary::default()
+    };
     let mut world = World::running();
-    world.hear(idle()).state(State::Draining);
-    world.hear(busy(Some(DrainPhase::Snapshot))).state(State::Running);
-    world.hear(idle()).state(State::Draining);
-    world.hear(busy(Some(DrainPhase::Frozen))).state(State::Draining);
+    world.heartbeat(idle()).state(State::Draining);
+    world.heartbeat(busy(Some(DrainPhase::Snapshot))).state(State::Running);
+    world.heartbeat(idle()).state(State::Draining);
+    world.heartbeat(busy(Some(DrainPhase::Frozen))).state(State::Draining);
 }
 
 #[test]
@@ -480,20 +499,32 @@ fn a_hold_the_machine_has_not_heard_of_yet_outweighs_its_verdict() {
     let mut world = World::running();
     let hold = Hold { id: "h1".into(), reason: "training".into(), ends_at: at(7200) };
     world.ask(Command::TakeHold(hold));
-    world.hear(Heard { ready: true, idle: Some("quiet".into()), ..Heard::default() }).state(State::Running);
+    world
+        .heartbeat(HeartbeatSummary {
+            ready: true,
+            idle: Some("quiet".into()),
+            ..HeartbeatSummary::default()
+        })
+        .state(State::Running);
     world.ask(Command::ReleaseHold { id: "h1".into() });
-    world.hear(Heard { ready: true, idle: Some("quiet".into()), ..Heard::default() }).state(State::Draining);
+    world
+        .heartbeat(HeartbeatSummary {
+            ready: true,
+            idle: Some("quiet".into()),
+            ..HeartbeatSummary::default()
+        })
+        .state(State::Draining);
 }
 
 #[test]
 fn the_end_of_the_lifetime_is_announced_and_drains() {
     let mut world = World::running();
     for secs in [23 * 3600, 23 * 3600 + 2700, 23 * 3600 + 3300] {
-        world.heard = Some(secs);
+        world.last_seen = Some(secs);
         world.at(secs).state(State::Running);
     }
     assert_eq!(world.told(&EventCode::LifetimeEndsSoon), 3);
-    world.heard = Some(24 * 3600);
+    world.last_seen = Some(24 * 3600);
     world.at(24 * 3600).state(State::Draining);
 }
 
@@ -514,7 +545,7 @@ fn a_label_that_could_not_be_written_is_written_once_the_server_is_found_again()
     world.ask(Command::Change { idle_timeout: None, lifetime, worst_case: None });
     world.ends(Effect::UpdateLabels, EffectOutcome::Gone).state(State::Running);
     world.now += 5;
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick();
     world.ends(Effect::FindServer, EffectOutcome::Exists(server()));
     world.labelled();
@@ -538,7 +569,7 @@ fn one_false_not_found_deletes_no_living_machine() {
     world.ask(Command::Change { idle_timeout: None, lifetime, worst_case: None });
     world.ends(Effect::UpdateLabels, EffectOutcome::Gone).state(State::Running);
     world.now += 5;
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick();
     world.ends(Effect::FindServer, EffectOutcome::Exists(server())).state(State::Running);
     assert_eq!(world.record.data_loss_note, None);
@@ -561,7 +592,11 @@ fn wake_during_a_drain_takes_it_back_or_wakes_afterwards() {
     let mut world = World::draining();
     world.ask(Command::Wake { snapshot: None }).state(State::Running);
     world.ask(Command::Sleep).state(State::Draining);
-    world.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+    world.heartbeat(HeartbeatSummary {
+        ready: true,
+        drain: Some(DrainPhase::Frozen),
+        ..HeartbeatSummary::default()
+    });
     world.ask(Command::Wake { snapshot: None }).state(State::Draining);
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
@@ -603,7 +638,11 @@ fn a_wake_restores_the_newest_snapshot_and_not_what_the_last_wake_restored() {
     world.record.restore = Some("e".repeat(64));
     world.ask(Command::Wake { snapshot: None }).state(State::Running);
     world.ask(Command::Sleep);
-    world.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+    world.heartbeat(HeartbeatSummary {
+        ready: true,
+        drain: Some(DrainPhase::Frozen),
+        ..HeartbeatSummary::default()
+    });
     world.ask(Command::Wake { snapshot: None }).state(State::Draining);
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
@@ -632,11 +671,15 @@ fn a_final_receipt_of_a_drain_that_was_taken_back_ends_nothing_later() {
     let later = EffectOutcome::Later { waiting_for: "storage".into(), maybe_landed: false, not_before: None };
     world.ends(Effect::CheckReceipt, later);
     // Its agent has restarted and found nothing frozen.
-    world.hear(Heard { ready: true, drain: Some(DrainPhase::Snapshot), ..Heard::default() });
+    world.heartbeat(HeartbeatSummary {
+        ready: true,
+        drain: Some(DrainPhase::Snapshot),
+        ..HeartbeatSummary::default()
+    });
     world.ask(Command::Wake { snapshot: None }).state(State::Running);
     world.ask(Command::Sleep).state(State::Draining);
     world.now += 5;
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick();
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 }).state(State::Draining);
     assert_eq!(world.record.snapshots.len(), 1, "it stays a backup");
@@ -646,10 +689,10 @@ fn a_final_receipt_of_a_drain_that_was_taken_back_ends_nothing_later() {
 fn a_control_plane_that_slept_through_the_drain_gives_the_machine_its_time() {
     let mut world = World::running();
     world.now = 27 * 3600;
-    world.heard = Some(world.now - 15);
+    world.last_seen = Some(world.now - 15);
     world.input(Input::Tick { due_at: Some(at(24 * 3600)) }).state(State::Draining);
     world.now += 1199;
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick().state(State::Draining);
     world.now += 1;
     world.tick().state(State::Rescuing);
@@ -718,7 +761,7 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
     world.ends(Effect::Reboot, EffectOutcome::Done);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
     world.now = 460;
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Draining);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Draining);
     assert_eq!(world.record.final_snapshot, None);
 }
 

@@ -194,7 +194,7 @@ pub(super) fn rebooted_as_asked(draft: &mut Draft, because: Reason, now: Timesta
 }
 
 /// The machine is heard again, and goes on where it was.
-pub(super) fn heard_again(draft: &mut Draft, draining: Option<DrainReason>, now: Timestamp) -> bool {
+pub(super) fn seen_again(draft: &mut Draft, draining: Option<DrainReason>, now: Timestamp) -> bool {
     let phase = match draining {
         Some(reason) => Phase::Draining { reason, trouble: None, frozen: false },
         None => Phase::Running,

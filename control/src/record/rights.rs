@@ -18,7 +18,8 @@ pub struct RepositoryLock {
     pub until: Timestamp,
 }
 
-/// What a machine may forget and prune, as restic calls it: what it may remove from the repository before it is ready: the named snapshots, and what nothing needs then.
+/// What a machine may remove from the repository before it is ready: the named snapshots (restic's `forget`), and what
+/// nothing needs then (`prune`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prune {
     /// Ids of the expired snapshots.

@@ -13,7 +13,7 @@ use ebbtide_api::workspace::{Machine, RescueImage, Workspace, WorkspaceSummary};
 /// Shows a workspace: the record, and the last heartbeat of its machine where one was heard.
 pub fn workspace(
     record: &Record,
-    heard: Option<&Heartbeat>,
+    heartbeat: Option<&Heartbeat>,
     context: &Context<'_>,
     port_url: &str,
 ) -> Workspace {
@@ -25,11 +25,11 @@ pub fn workspace(
             | Phase::Draining { .. }
             | Phase::Rescuing { .. }
     );
-    let heard_now = heard.filter(|_| live);
+    let live_heartbeat = heartbeat.filter(|_| live);
     // The boot steps of a machine that failed are what its owner wants to read.
     let boot =
-        heard.filter(|_| live || matches!(record.phase, Phase::Failed { .. } | Phase::Destroying { .. }));
-    let why = heard_now
+        heartbeat.filter(|_| live || matches!(record.phase, Phase::Failed { .. } | Phase::Destroying { .. }));
+    let why = live_heartbeat
         .and_then(|heartbeat| heartbeat.why.clone())
         .map(|why| kept(why, &record.money, context.now));
     let awake = why.as_ref().filter(|_| matches!(record.phase, Phase::Running));
@@ -65,13 +65,13 @@ pub fn workspace(
             host: record.host.clone(),
         }),
         boot: boot.map(|heartbeat| heartbeat.boot.clone()).unwrap_or_default(),
-        ports: heard_now.map(|heartbeat| ports(record, heartbeat, port_url)).unwrap_or_default(),
+        ports: live_heartbeat.map(|heartbeat| ports(record, heartbeat, port_url)).unwrap_or_default(),
         why,
         heard_secs_ago: live
             .then_some(context.last_seen_at)
             .flatten()
             .map(|at| u64::try_from(context.now.duration_since(at).as_secs()).unwrap_or(0)),
-        backup: heard_now.and_then(|heartbeat| heartbeat.backup.clone()),
+        backup: live_heartbeat.and_then(|heartbeat| heartbeat.backup.clone()),
         last_backup: record.snapshots.first().cloned(),
         rescue_image: record.rescue_image.map(|id| RescueImage {
             id,

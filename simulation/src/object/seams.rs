@@ -99,8 +99,8 @@ impl Host for Seams<'_> {
     }
 
     fn last_seen_at(&self, record: &Record) -> Option<Timestamp> {
-        let heard = self.object.borrow().heard_ms;
-        heard.filter(|(generation, _)| *generation == record.generation.0).map(|(_, ms)| at(ms))
+        let last_seen = self.object.borrow().last_seen_ms;
+        last_seen.filter(|(generation, _)| *generation == record.generation.0).map(|(_, ms)| at(ms))
     }
 }
 

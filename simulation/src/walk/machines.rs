@@ -113,14 +113,14 @@ impl Walk {
                     machine.enrolled = true;
                 }
             }
-            Says::Heartbeat(heard) => {
-                let idle = heard.idle.is_some();
-                self.object.heard_ms = Some((generation, now));
-                let taken = self.decide(Input::Heard(heard))?;
+            Says::Heartbeat(heartbeat) => {
+                let idle = heartbeat.idle.is_some();
+                self.object.last_seen_ms = Some((generation, now));
+                let taken = self.decide(Input::Heartbeat(heartbeat))?;
                 self.keeps_no_idle_hour(server_id, idle, &taken)?;
             }
             Says::Deliver { receipt, last } => {
-                self.object.heard_ms = Some((generation, now));
+                self.object.last_seen_ms = Some((generation, now));
                 let taken = self.decide(Input::Delivered { receipt, last })?;
                 let record = &self.object.record;
                 let refused = record.pending.is_none() && record.receipt_problem.is_some();

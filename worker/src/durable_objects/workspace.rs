@@ -21,7 +21,7 @@ use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::driver::{Begun, Driver, Settled};
 use ebbtide_control::lifecycle::Input;
 use effects::Effects;
-use heartbeat::Heard;
+use heartbeat::LastHeartbeat;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use storage::{Store, Stored};
@@ -41,7 +41,7 @@ struct Inner {
     state: State,
     env: Env,
     store: Result<Store>,
-    heard: RefCell<Option<Heard>>,
+    last_heartbeat: RefCell<Option<LastHeartbeat>>,
     /// A minute, and how many messages the machine has sent in it.
     spoken: Cell<(i64, u32)>,
 }
@@ -50,7 +50,13 @@ impl DurableObject for WorkspaceObject {
     fn new(state: State, env: Env) -> Self {
         let store = Store::open(state.storage().sql());
         Self {
-            inner: Rc::new(Inner { state, env, store, heard: RefCell::new(None), spoken: Cell::new((0, 0)) }),
+            inner: Rc::new(Inner {
+                state,
+                env,
+                store,
+                last_heartbeat: RefCell::new(None),
+                spoken: Cell::new((0, 0)),
+            }),
         }
     }
 

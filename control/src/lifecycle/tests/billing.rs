@@ -18,12 +18,12 @@ fn quote(hourly: u64) -> PriceQuote {
     PriceQuote { currency: "EUR".into(), rates: vec![rate], image_gb_month: None }
 }
 
-fn idle() -> Heard {
-    Heard { idle: Some("nothing happens any more".into()), ..Heard::default() }
+fn idle() -> HeartbeatSummary {
+    HeartbeatSummary { idle: Some("nothing happens any more".into()), ..HeartbeatSummary::default() }
 }
 
-fn busy() -> Heard {
-    Heard { busy: Some("claude works".into()), ..Heard::default() }
+fn busy() -> HeartbeatSummary {
+    HeartbeatSummary { busy: Some("claude works".into()), ..HeartbeatSummary::default() }
 }
 
 /// A running workspace whose hour is worth something.
@@ -34,16 +34,16 @@ fn paid() -> World {
     world
 }
 
-fn hear_at(world: &mut World, secs: i64, heard: Heard) -> State {
+fn heartbeat_at(world: &mut World, secs: i64, heartbeat: HeartbeatSummary) -> State {
     world.now = secs;
-    world.hear(heard);
+    world.heartbeat(heartbeat);
     world.record.state()
 }
 
 #[test]
 fn an_idle_machine_is_kept_while_its_hour_is_paid_and_begins_to_go_before_it_ends() {
     let mut world = paid();
-    assert_eq!(hear_at(&mut world, 35 * MINUTE, idle()), State::Running);
+    assert_eq!(heartbeat_at(&mut world, 35 * MINUTE, idle()), State::Running);
     // 60 min - 5 min margin - 2 min for a drain of unknown length.
     let warm = world.record.money.warm.clone().unwrap();
     assert_eq!((warm.since, warm.until), (at(35 * MINUTE), at(53 * MINUTE)));
@@ -51,7 +51,7 @@ fn an_idle_machine_is_kept_while_its_hour_is_paid_and_begins_to_go_before_it_end
     let stored = world.record.clone();
     // Said again and again: nothing is written.
     for secs in (36 * MINUTE..53 * MINUTE).step_by(15) {
-        assert_eq!(hear_at(&mut world, secs, idle()), State::Running);
+        assert_eq!(heartbeat_at(&mut world, secs, idle()), State::Running);
         assert_eq!(world.record.money, stored.money);
         assert!(world.wake_at.unwrap() <= at(53 * MINUTE));
     }
@@ -64,29 +64,29 @@ fn an_idle_machine_is_kept_while_its_hour_is_paid_and_begins_to_go_before_it_end
 #[test]
 fn activity_within_the_paid_hour_keeps_the_machine_beyond_it() {
     let mut world = paid();
-    hear_at(&mut world, 35 * MINUTE, idle());
-    assert_eq!(hear_at(&mut world, 50 * MINUTE, busy()), State::Running);
+    heartbeat_at(&mut world, 35 * MINUTE, idle());
+    assert_eq!(heartbeat_at(&mut world, 50 * MINUTE, busy()), State::Running);
     assert_eq!(world.record.money.warm, None);
     assert!(world.notes.last().unwrap().contains("claude works"));
-    assert_eq!(hear_at(&mut world, 53 * MINUTE, busy()), State::Running);
+    assert_eq!(heartbeat_at(&mut world, 53 * MINUTE, busy()), State::Running);
     // Idle again at the end of the hour: no new hour is begun for it.
-    assert_eq!(hear_at(&mut world, 58 * MINUTE, idle()), State::Draining);
+    assert_eq!(heartbeat_at(&mut world, 58 * MINUTE, idle()), State::Draining);
 }
 
 #[test]
 fn a_hold_taken_meanwhile_ends_the_waiting_for_the_hour() {
     let mut world = paid();
-    hear_at(&mut world, 35 * MINUTE, idle());
+    heartbeat_at(&mut world, 35 * MINUTE, idle());
     let hold = Hold { id: "h".into(), reason: String::new(), ends_at: at(90 * MINUTE) };
     world.ask(Command::TakeHold(hold));
     assert_eq!(world.record.money.warm, None);
-    assert_eq!(hear_at(&mut world, 54 * MINUTE, idle()), State::Running);
+    assert_eq!(heartbeat_at(&mut world, 54 * MINUTE, idle()), State::Running);
 }
 
 #[test]
 fn the_owners_sleep_is_never_delayed() {
     let mut world = paid();
-    hear_at(&mut world, 35 * MINUTE, idle());
+    heartbeat_at(&mut world, 35 * MINUTE, idle());
     world.ask(Command::Sleep);
     assert_eq!(world.record.state(), State::Draining);
 }
@@ -94,21 +94,21 @@ fn the_owners_sleep_is_never_delayed() {
 #[test]
 fn an_hour_that_was_missed_is_not_waited_for_again() {
     let mut world = paid();
-    hear_at(&mut world, 35 * MINUTE, idle());
+    heartbeat_at(&mut world, 35 * MINUTE, idle());
     // The alarm was late by more than the rest of the hour.
-    assert_eq!(hear_at(&mut world, 65 * MINUTE, idle()), State::Draining);
+    assert_eq!(heartbeat_at(&mut world, 65 * MINUTE, idle()), State::Draining);
 }
 
 #[test]
 fn a_long_drain_begins_earlier() {
     let mut world = paid();
     world.record.money.last_drain_secs = Some(10 * 60);
-    hear_at(&mut world, 20 * MINUTE, idle());
+    heartbeat_at(&mut world, 20 * MINUTE, idle());
     assert_eq!(world.record.money.warm.as_ref().unwrap().until, at(40 * MINUTE));
     // And one that takes for ever does not end the machine at once.
     let mut world = paid();
     world.record.money.last_drain_secs = Some(100_000);
-    assert_eq!(hear_at(&mut world, 20 * MINUTE, idle()), State::Running);
+    assert_eq!(heartbeat_at(&mut world, 20 * MINUTE, idle()), State::Running);
     assert_eq!(world.record.money.warm.as_ref().unwrap().until, at(25 * MINUTE));
 }
 
@@ -116,7 +116,7 @@ fn a_long_drain_begins_earlier() {
 fn without_the_policy_idle_means_now() {
     let mut world = paid();
     world.policy.use_paid_hour = false;
-    assert_eq!(hear_at(&mut world, 5 * MINUTE, idle()), State::Draining);
+    assert_eq!(heartbeat_at(&mut world, 5 * MINUTE, idle()), State::Draining);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_wake_costs_what_was_reserved_for_it() {
 }
 
 fn spends(world: &mut World, secs: i64, day: u64) {
-    world.heard = Some(secs);
+    world.last_seen = Some(secs);
     world.at(secs);
     let spending = Spending { day: Amount(day), month: Amount(day), currency: "EUR".into() };
     world.ends(Effect::CheckSpending, EffectOutcome::Spending(spending));
@@ -184,7 +184,7 @@ fn spending_is_looked_at_once_an_hour_and_warned_of_once() {
     let mut world = World::running();
     world.record.since = at(0);
     let hour = 60 * MINUTE;
-    world.heard = Some(hour - 1);
+    world.last_seen = Some(hour - 1);
     world.at(hour - 1);
     assert_eq!(world.effect, None);
     spends(&mut world, hour, 8_600_000);
@@ -212,7 +212,7 @@ fn an_exceeded_cap_drains_and_never_cuts() {
 fn spending_that_nobody_can_count_stops_nothing() {
     let mut world = World::running();
     world.record.since = at(0);
-    world.heard = Some(60 * MINUTE);
+    world.last_seen = Some(60 * MINUTE);
     world.at(60 * MINUTE).ends(Effect::CheckSpending, EffectOutcome::Done);
     assert_eq!(world.record.state(), State::Running);
     world.input(Input::Tick { due_at: None });
@@ -224,7 +224,11 @@ fn spending_that_nobody_can_count_stops_nothing() {
 #[test]
 fn a_reservation_that_is_heard_of_after_its_attempt_was_given_up_begins_no_machine() {
     let mut world = World::draining();
-    world.hear(Heard { ready: true, drain: Some(DrainPhase::Frozen), ..Heard::default() });
+    world.heartbeat(HeartbeatSummary {
+        ready: true,
+        drain: Some(DrainPhase::Frozen),
+        ..HeartbeatSummary::default()
+    });
     world.ask(Command::Wake { snapshot: None });
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });

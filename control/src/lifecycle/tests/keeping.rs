@@ -7,7 +7,7 @@ fn unkept() -> World {
     let mut world = World::booting();
     world.record.spec.persistence = Persistence::None;
     world.now = 60;
-    world.hear(Heard { ready: true, ..Heard::default() });
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() });
     world
 }
 
@@ -17,7 +17,7 @@ fn who_chose_no_backups_is_told_before_anything_is_deleted() {
     assert!(world.record.because.contains("nothing in it is backed up"), "{}", world.record.because);
     for left in [60, 15, 5] {
         world.now = 24 * 3600 - left * 60;
-        world.hear(Heard { ready: true, ..Heard::default() });
+        world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() });
     }
     let warnings: Vec<&String> =
         world.notes.iter().filter(|note| note.starts_with("the lifetime ends in")).collect();
@@ -29,10 +29,14 @@ fn who_chose_no_backups_is_told_before_anything_is_deleted() {
 fn what_is_not_persisted_never_drains_however_it_ends() {
     let mut world = unkept();
     world.now = 24 * 3600 - 1;
-    world.hear(Heard { ready: true, ..Heard::default() });
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() });
     world.at(24 * 3600).state(State::Destroying);
     let mut world = unkept();
-    world.hear(Heard { ready: true, idle: Some("nothing".into()), ..Heard::default() });
+    world.heartbeat(HeartbeatSummary {
+        ready: true,
+        idle: Some("nothing".into()),
+        ..HeartbeatSummary::default()
+    });
     assert_ne!(world.record.state(), State::Draining);
     let mut world = unkept();
     world.ask(Command::Snapshot);
@@ -40,9 +44,14 @@ fn what_is_not_persisted_never_drains_however_it_ends() {
     assert_eq!(world.record.snapshots_wanted, 0);
 }
 
-fn heard(new_gb: u64, secs: u64) -> Heard {
+fn estimates(new_gb: u64, secs: u64) -> HeartbeatSummary {
     let estimate = BackupEstimate { bytes: 0, new_bytes: new_gb * 1_000_000_000, secs, at_least: false };
-    Heard { ready: true, estimate: Some(estimate), stored_bytes: Some(150_000_000_000), ..Heard::default() }
+    HeartbeatSummary {
+        ready: true,
+        estimate: Some(estimate),
+        stored_bytes: Some(150_000_000_000),
+        ..HeartbeatSummary::default()
+    }
 }
 
 #[test]
@@ -50,13 +59,13 @@ fn a_backup_that_would_not_fit_is_told_once_and_hours_before_it_is_due() {
     let mut world = World::running();
     let before = world.notes.len();
     for new_gb in [10, 60, 61, 62] {
-        world.hear(heard(new_gb, 60));
+        world.heartbeat(estimates(new_gb, 60));
     }
     assert_eq!(world.notes.len(), before + 1, "{:?}", world.notes);
     assert!(world.notes.last().unwrap().contains(".ebbignore"), "{:?}", world.notes);
-    world.hear(heard(1, 2 * 3600));
+    world.heartbeat(estimates(1, 2 * 3600));
     assert!(world.notes.last().unwrap().contains("a machine is given 2h"), "{:?}", world.notes);
-    world.hear(heard(1, 60));
+    world.heartbeat(estimates(1, 60));
     assert_eq!(world.notes.last().unwrap(), "the next backup fits again");
     assert_eq!(world.notes.len(), before + 3);
     assert_eq!(world.record.backup_exceeds, None);
@@ -67,6 +76,6 @@ fn a_backup_that_would_not_fit_is_told_once_and_hours_before_it_is_due() {
 fn an_estimate_of_a_workspace_that_keeps_nothing_is_no_warning() {
     let mut world = unkept();
     let before = world.notes.len();
-    world.hear(heard(500, 60));
+    world.heartbeat(estimates(500, 60));
     assert_eq!(world.notes.len(), before);
 }

@@ -17,7 +17,7 @@ fn it_is_refused_by_name_where_it_would_lose_a_last_backup_or_makes_no_sense() {
     let rescuing = || {
         let mut world = World::draining();
         world.now = 200_000;
-        world.heard = Some(200_000);
+        world.last_seen = Some(200_000);
         world.tick().state(State::Rescuing);
         world
     };
@@ -66,7 +66,7 @@ fn a_running_machine_is_reset_once_however_often_it_is_asked_for_and_may_take_it
     world.at(185).state(State::Running);
     world.now = 220;
     world.input(Input::Enrolled { machine_key: "key".into() });
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
     assert_eq!(world.effect, None);
     let notes: Vec<_> = world.notes.iter().filter(|note| note.contains("reboot")).collect();
     assert_eq!(notes.len(), 2, "{notes:?}");
@@ -96,7 +96,7 @@ fn a_silent_machine_is_reset_at_its_owners_word_without_a_look_at_the_others() {
     world.ends(Effect::AskServer, EffectOutcome::Status(ServerStatus::Alive));
     world.ends(Effect::Reboot, EffectOutcome::Done).state(State::Silent);
     world.now = 240;
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
     assert_eq!(world.effect, None);
 }
 
@@ -110,7 +110,7 @@ fn a_reset_that_was_refused_is_tried_again_and_one_whose_wish_is_over_is_not() {
     asked(&mut world);
     world.ends(Effect::Reboot, later(false));
     world.now = 65;
-    world.hear(Heard { ready: true, ..Heard::default() });
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() });
     assert!(matches!(world.effect, Some((_, Effect::Reboot))), "{:?}", world.effect);
     world.ask(Command::Sleep).state(State::Draining);
     world.ends(Effect::Reboot, later(false));
@@ -125,7 +125,7 @@ fn a_reset_that_may_have_happened_is_not_repeated_on_a_machine_that_may_be_back(
     world.ends(Effect::Reboot, later(true)).state(State::Running);
     assert!(!world.record.is_reboot_asked());
     world.now = 120;
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
     assert_eq!(world.effect, None);
     assert_eq!(world.told(&EventCode::RebootUnconfirmed), 1, "{:?}", world.notes);
 }
@@ -138,7 +138,9 @@ fn a_reset_that_cannot_be_had_is_given_up_and_the_machine_is_looked_after_again(
         let Some((_, Effect::Reboot)) = world.effect else { break };
         world.ends(Effect::Reboot, later(false));
         world.now += 60;
-        world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+        world
+            .heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() })
+            .state(State::Running);
     }
     assert!(!world.record.is_reboot_asked());
     assert_eq!(world.record.pause, None);

@@ -190,7 +190,9 @@ fn a_machine_prunes_once_before_it_is_ready_and_never_after() {
 
     let mut world = prune(30);
     begin(&mut world);
-    world.input(Input::Heard(Heard { ready: true, ..Heard::default() })).state(State::Running);
+    world
+        .input(Input::Heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }))
+        .state(State::Running);
     assert!(!may_prune(&world), "it is ready");
     assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused));
 }
@@ -316,9 +318,11 @@ fn a_boot_that_went_on_closes_a_prune_that_never_began_or_whose_end_was_lost() {
         if has_begun {
             assert_eq!(begin(&mut world), None);
         }
-        world.hear(Heard { boot_progress: 1, ..Heard::default() });
+        world.heartbeat(HeartbeatSummary { boot_progress: 1, ..HeartbeatSummary::default() });
         assert_eq!(may_prune(&world), has_begun, "the step runs still");
-        world.hear(Heard { boot_progress: 2, past_prune: true, ..Heard::default() }).state(State::Booting);
+        world
+            .heartbeat(HeartbeatSummary { boot_progress: 2, past_prune: true, ..HeartbeatSummary::default() })
+            .state(State::Booting);
         assert!(!may_prune(&world));
         assert_eq!(begin(&mut world), Some(ErrorCode::DeletionRefused), "it was begun {has_begun}");
     }
@@ -337,7 +341,7 @@ fn only_a_machine_that_has_begun_and_still_boots_has_pruned() {
     begin(&mut world);
     let (before, report) = (world.record.pruned_at, done(&world));
     world.now += 60;
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
     world.ask(Command::EndPrune { generation: report.generation, report });
     assert_eq!(world.record.pruned_at, before);
 }

@@ -42,7 +42,7 @@ fn salvaging() -> World {
     assert_eq!(world.effect, None, "nobody visits it: it gets no names");
     world.input(Input::Enrolled { machine_key: "new".into() });
     assert_eq!(world.refusal, None);
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Draining);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Draining);
     world
 }
 
@@ -78,7 +78,7 @@ fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     world.ends(Effect::EnsureDns, EffectOutcome::Done);
     world.ends(Effect::DeleteImage { image: 9 }, EffectOutcome::Done);
     assert!(world.record.old_images.is_empty());
-    world.hear(Heard { ready: true, ..Heard::default() }).state(State::Running);
+    world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
     insta::assert_snapshot!(world.history());
 }
 
@@ -98,11 +98,11 @@ fn an_image_is_passed_to_deletion_only_once_the_salvage_is_verified() {
 
 #[test]
 fn a_salvage_that_fails_keeps_the_image_and_says_what_can_be_done() {
-    let boot = Heard { boot_failure: Some("no disk".into()), ..Heard::default() };
+    let boot = HeartbeatSummary { boot_failure: Some("no disk".into()), ..HeartbeatSummary::default() };
     let mut world = rescued();
     world.ask(Command::Retry).state(State::Provisioning);
     world.ends(Effect::EnsureServer, EffectOutcome::Exists(server()));
-    world.hear(boot);
+    world.heartbeat(boot);
     world.destroyed().state(State::Failed);
     let failure = failure_of(&world);
     assert_eq!(failure.code, FailureCode::SalvageFailed);
@@ -111,7 +111,7 @@ fn a_salvage_that_fails_keeps_the_image_and_says_what_can_be_done() {
 
     let mut world = salvaging();
     world.now += 26 * HOUR + 1;
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick();
     world.destroyed().state(State::Failed);
     assert_eq!(failure_of(&world).code, FailureCode::SalvageFailed);
@@ -237,7 +237,7 @@ fn whoever_refuses_images_gets_none_and_on_unsaved_decides() {
         world.record.spec.rescue_image = RescueChoice::Refuse;
         world.record.spec.on_unsaved = on_unsaved;
         world.now = 26 * HOUR;
-        world.heard = Some(world.now);
+        world.last_seen = Some(world.now);
         world.tick().state(state);
         assert_eq!(world.record.data_loss_note.is_some(), on_unsaved == OnUnsaved::Destroy);
     }
@@ -251,21 +251,21 @@ fn a_machine_that_is_held_past_its_end_is_told_daily_and_its_label_moves_on() {
     let told = |world: &World| world.told(&EventCode::KeptUnsaved);
     world.now = 26 * HOUR;
     for day in 1..4 {
-        world.heard = Some(world.now);
+        world.last_seen = Some(world.now);
         world.tick().state(State::Draining);
         assert_eq!(told(&world), day);
         world.labelled();
         assert_eq!(world.record.hard_end_at(&world.policy), at(world.now + DAY));
         for _ in 0..3 {
             world.now += 6 * HOUR;
-            world.heard = Some(world.now);
+            world.last_seen = Some(world.now);
             world.tick();
         }
         assert_eq!(told(&world), day, "once a day");
         world.now += 6 * HOUR;
     }
     // What is held is not given up: a backup that comes through at last ends it.
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick();
     world.labelled();
     verified(&mut world);
@@ -463,7 +463,7 @@ fn past_its_end(change: impl FnOnce(&mut Spec)) -> World {
     change(&mut world.record.spec);
     world.record.phase = Phase::Draining { reason: DrainReason::Lifetime, trouble: None, frozen: false };
     world.now = 26 * HOUR;
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick();
     world
 }

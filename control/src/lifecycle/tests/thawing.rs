@@ -19,7 +19,7 @@ impl World {
     }
 
     fn says(&mut self, drain: Option<DrainPhase>) -> &mut Self {
-        self.hear(Heard { ready: true, drain, ..Heard::default() })
+        self.heartbeat(HeartbeatSummary { ready: true, drain, ..HeartbeatSummary::default() })
     }
 
     fn desired(&self) -> DesiredMachineState {
@@ -124,13 +124,13 @@ fn past_its_lifetime_nothing_is_given_back_and_the_hard_end_stands() {
     let end = world.record.lifetime_ends_at();
     let hard_end = world.record.hard_end_at(&world.policy);
     world.now += end.duration_since(at(world.now)).as_secs();
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.ask(Command::Wake { snapshot: None }).state(State::Draining);
     assert_eq!(world.desired(), DesiredMachineState::DrainNow);
     assert_eq!(world.waiting_for(), NAMED);
     assert_eq!(world.record.hard_end_at(&world.policy), hard_end);
     let ceiling = i64::try_from(world.policy.drain_ceiling.as_secs()).unwrap();
     world.now += ceiling;
-    world.heard = Some(world.now);
+    world.last_seen = Some(world.now);
     world.tick().state(State::Rescuing);
 }

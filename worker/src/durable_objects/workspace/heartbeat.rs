@@ -7,8 +7,8 @@ use ebbtide_control::record::Record;
 use serde::{Deserialize, Serialize};
 use worker::Result;
 
-/// What was last heard of a machine.
-pub(super) struct Heard {
+/// The last heartbeat of a machine, or its last other sign of life.
+pub(super) struct LastHeartbeat {
     pub(super) generation: Generation,
     pub(super) at: Timestamp,
     /// As it came, log lines taken out.
@@ -21,22 +21,23 @@ pub(super) struct Heard {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Attachment {
     pub(super) generation: u32,
-    pub(super) heard_ms: i64,
+    #[serde(rename = "heard_ms")]
+    pub(super) last_seen_ms: i64,
 }
 
 impl Inner {
     /// When the machine of the current generation was last heard of.
     pub(super) fn last_seen_at(&self, record: &Record) -> Option<Timestamp> {
         let in_memory = self
-            .heard
+            .last_heartbeat
             .borrow()
             .as_ref()
-            .filter(|heard| heard.generation == record.generation)
-            .map(|heard| heard.at);
+            .filter(|last| last.generation == record.generation)
+            .map(|last| last.at);
         let attached = self.state.get_websockets().into_iter().filter_map(|socket| {
             let attachment: Attachment = socket.deserialize_attachment().ok().flatten()?;
             let current = attachment.generation == record.generation.0;
-            current.then(|| Timestamp::from_millisecond(attachment.heard_ms).ok()).flatten()
+            current.then(|| Timestamp::from_millisecond(attachment.last_seen_ms).ok()).flatten()
         });
         attached.chain(in_memory).max()
     }
@@ -44,12 +45,12 @@ impl Inner {
     /// The last heartbeat of the current generation.
     pub(super) fn last_heartbeat(&self, record: &Record) -> Option<Heartbeat> {
         let remembered = self
-            .heard
+            .last_heartbeat
             .borrow()
             .as_ref()
-            .filter(|heard| heard.generation == record.generation)
-            .map(|heard| heard.heartbeat.clone());
-        remembered.or_else(|| self.store().ok()?.heard().ok().flatten())
+            .filter(|last| last.generation == record.generation)
+            .map(|last| last.heartbeat.clone());
+        remembered.or_else(|| self.store().ok()?.last_heartbeat().ok().flatten())
     }
 
     /// Takes note of a heartbeat. Writes a row only where a person would see a difference.
@@ -59,31 +60,31 @@ impl Inner {
     pub(super) fn remember(&self, generation: Generation, mut heartbeat: Heartbeat) -> Result<()> {
         let log = std::mem::take(&mut heartbeat.log);
         self.store()?.add_log(&log)?;
-        let remembered = self.heard.borrow_mut().take().filter(|heard| heard.generation == generation);
+        let remembered = self.last_heartbeat.borrow_mut().take().filter(|last| last.generation == generation);
         // After hibernation only the row is left to compare with: reading it costs less than writing it again.
-        let stored = match remembered.and_then(|heard| heard.stored) {
+        let stored = match remembered.and_then(|last| last.stored) {
             Some(stored) => Some(stored),
-            None => self.store()?.heard()?,
+            None => self.store()?.last_heartbeat()?,
         };
         let stored = match stored {
             Some(stored) if !differs(&stored, &heartbeat) => Some(stored),
             _ => {
-                self.store()?.save_heard(&heartbeat)?;
+                self.store()?.save_last_heartbeat(&heartbeat)?;
                 Some(heartbeat.clone())
             }
         };
-        *self.heard.borrow_mut() = Some(Heard { generation, at: now(), heartbeat, stored });
+        *self.last_heartbeat.borrow_mut() = Some(LastHeartbeat { generation, at: now(), heartbeat, stored });
         Ok(())
     }
 
     /// Counts any sign of life of the machine.
     pub(super) fn touch(&self, generation: Generation) {
-        let mut slot = self.heard.borrow_mut();
-        match slot.as_mut().filter(|heard| heard.generation == generation) {
-            Some(heard) => heard.at = now(),
+        let mut slot = self.last_heartbeat.borrow_mut();
+        match slot.as_mut().filter(|last| last.generation == generation) {
+            Some(last) => last.at = now(),
             None => {
                 let heartbeat = Heartbeat::default();
-                *slot = Some(Heard { generation, at: now(), heartbeat, stored: None });
+                *slot = Some(LastHeartbeat { generation, at: now(), heartbeat, stored: None });
             }
         }
     }
@@ -93,7 +94,7 @@ impl Inner {
     /// # Errors
     /// What SQLite says.
     pub(super) fn forget_machine(&self) -> Result<()> {
-        *self.heard.borrow_mut() = None;
+        *self.last_heartbeat.borrow_mut() = None;
         self.store()?.clear_machine()
     }
 }

@@ -196,20 +196,20 @@ impl Store {
         Ok(())
     }
 
-    /// What was last heard, as far as it was worth a row.
+    /// The last heartbeat, as far as it was worth a row.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn heard(&self) -> Result<Option<Heartbeat>> {
+    pub fn last_heartbeat(&self) -> Result<Option<Heartbeat>> {
         let rows: Vec<JsonRow> = self.sql.exec("SELECT json FROM heard WHERE id = 1", None)?.to_array()?;
         rows.first().map(|row| serde_json::from_str(&row.json).map_err(parse_error)).transpose()
     }
 
-    /// Keeps what was heard.
+    /// Keeps it.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn save_heard(&self, heartbeat: &Heartbeat) -> Result<()> {
+    pub fn save_last_heartbeat(&self, heartbeat: &Heartbeat) -> Result<()> {
         let json = serde_json::to_string(heartbeat).map_err(parse_error)?;
         self.sql.exec("INSERT OR REPLACE INTO heard (id, json) VALUES (1, ?)", Some(vec![json.into()]))?;
         Ok(())

@@ -7,7 +7,7 @@ use super::{Inner, now, refuse};
 use crate::log::Level;
 use ebbtide_api::vm::{Heartbeat, Instruction};
 use ebbtide_api::{ErrorCode, Generation};
-use ebbtide_control::lifecycle::{Context, Heard, Input};
+use ebbtide_control::lifecycle::{Context, HeartbeatSummary, Input};
 use ebbtide_control::record::Record;
 use ebbtide_control::view::machine;
 use std::rc::Rc;
@@ -44,7 +44,7 @@ pub(super) async fn accept(inner: &Rc<Inner>, request: &Request) -> Result<Respo
         let _already_closed = old.close(Some(1000_u16), Some("replaced by a newer connection"));
     }
     inner.state.accept_web_socket(&pair.server);
-    let attachment = Attachment { generation: generation.0, heard_ms: now().as_millisecond() };
+    let attachment = Attachment { generation: generation.0, last_seen_ms: now().as_millisecond() };
     pair.server.serialize_attachment(&attachment)?;
     inner.touch(generation);
     if let Some(instruction) = inner.instruction(&stored.record) {
@@ -89,7 +89,7 @@ pub(super) async fn message(
     };
     match inner.heartbeat(generation, heartbeat).await? {
         Some(instruction) => {
-            let attachment = Attachment { generation: generation.0, heard_ms: now().as_millisecond() };
+            let attachment = Attachment { generation: generation.0, last_seen_ms: now().as_millisecond() };
             socket.serialize_attachment(&attachment)?;
             socket.send(&instruction)
         }
@@ -119,12 +119,12 @@ impl Inner {
         {
             return Ok(None);
         }
-        let mut heard = Heard::from(&heartbeat);
-        if heard.estimate.is_some() {
-            heard.stored_bytes = Some(self.store()?.stored_bytes()?.bytes);
+        let mut summary = HeartbeatSummary::from(&heartbeat);
+        if summary.estimate.is_some() {
+            summary.stored_bytes = Some(self.store()?.stored_bytes()?.bytes);
         }
         self.remember(generation, heartbeat)?;
-        let settled = self.decide(Input::Heard(heard)).await?;
+        let settled = self.decide(Input::Heartbeat(summary)).await?;
         self.run_on(settled.effect);
         Ok(self.instruction(&settled.record))
     }

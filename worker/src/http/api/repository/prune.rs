@@ -69,7 +69,8 @@ fn unproved<'a>(snapshots: &'a [(String, Mark)], view: &View, since_ms: i64) -> 
 }
 
 /// Snapshots of machines that are proved, old and in no list: further passes over a file that changed, receipts that were
-/// lost before a later one came, and what the list of the expired had no room for. The oldest first, as many as one prune takes.
+/// lost before a later one came, and what the list of the expired had no room for. The oldest first, as many as one prune
+/// takes.
 fn orphans(
     snapshots: &[(String, Mark)],
     verified: &View,
