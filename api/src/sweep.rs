@@ -109,7 +109,8 @@ pub enum SweepVerdict {
     /// Its workspace has to say first.
     Ask,
     /// Its workspace is told to look for itself.
-    Poke,
+    #[serde(rename = "poke")]
+    Nudge,
     /// It goes; what may hold work is imaged first.
     End,
 }

@@ -371,7 +371,7 @@ pub struct AwakeLine {
 
 impl Record {
     /// When the index should wonder why nothing has happened: the end of the phase, not the next look at it, so that
-    /// a healthy workspace is neither written to the index nor poked by the sweep.
+    /// a healthy workspace is neither written to the index nor nudged by the sweep.
     pub fn phase_ends_at(&self, policy: &crate::policy::Policy) -> Option<Timestamp> {
         match &self.phase {
             Phase::Requested => Some(self.since),

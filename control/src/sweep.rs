@@ -154,7 +154,7 @@ pub enum Verdict {
     /// Its object has to say first.
     Ask,
     /// Its object is told to look for itself.
-    Poke,
+    Nudge,
     /// Its object is told to write the labels anew.
     Relabel,
     /// It goes.
@@ -167,7 +167,7 @@ impl Verdict {
         match self {
             Self::Fine | Self::Leave => SweepVerdict::Leave,
             Self::Ask => SweepVerdict::Ask,
-            Self::Poke | Self::Relabel => SweepVerdict::Poke,
+            Self::Nudge | Self::Relabel => SweepVerdict::Nudge,
             Self::End(_) => SweepVerdict::End,
         }
     }
@@ -196,7 +196,7 @@ pub fn index_in_doubt(index_is_empty: bool, on_page: usize, without_row: usize) 
 }
 
 /// What the sweep does about a workspace that the index has a machine for, `found` being the servers that carry the
-/// workspace's label. It is never more than a poke: the object finds out for itself.
+/// workspace's label. It is never more than a nudge: the object finds out for itself.
 pub fn judge_record(row: &Row, since: Timestamp, found: usize, site: &Site<'_>) -> Judged {
     if !row.may_have_machine() || found > 0 {
         return Judged::new(Verdict::Fine, "it has its server, or needs none");
@@ -205,7 +205,7 @@ pub fn judge_record(row: &Row, since: Timestamp, found: usize, site: &Site<'_>) 
         return Judged::new(Verdict::Fine, "it came to this state a moment ago");
     }
     Judged::new(
-        Verdict::Poke,
+        Verdict::Nudge,
         format!("the index has it {} and the provider lists no server of it", row.state),
     )
 }

@@ -81,7 +81,7 @@ struct Walk {
     /// When something last went wrong.
     calm_since_ms: i64,
     state: (State, i64),
-    /// When the sweep last poked.
+    /// When the sweep last nudged.
     swept_ms: i64,
     over: (u64, u64),
     /// Since when the label of a living machine is at odds with the record.
@@ -197,13 +197,13 @@ impl Walk {
         let machines = self.machines.values().map(|machine| machine.next_ms);
         let late = self.object.late.iter().map(|(at_ms, ..)| *at_ms);
         let provider = self.outside.cloud.borrow().next_due_ms().map(|ms| ms - EPOCH_MS);
-        let alarm = self.object.alarm_ms.or_else(|| self.poke_ms());
+        let alarm = self.object.alarm_ms.or_else(|| self.nudge_ms());
         let all = machines.chain(spells).chain(late).chain(command).chain(provider).chain(alarm);
         all.min().map(|next| next.max(now))
     }
 
     /// When the sweep finds an object whose alarm was lost.
-    fn poke_ms(&self) -> Option<i64> {
+    fn nudge_ms(&self) -> Option<i64> {
         let due = self.object.alarm_due_ms.filter(|_| self.object.alarm_lost)?;
         let policy = &self.object.policy;
         let overdue_ms = policy.sweep_overdue.as_secs() as i64 * 1000;
@@ -251,8 +251,8 @@ impl Walk {
 
     fn alarm(&mut self) -> Result<(), Broken> {
         let now = self.now();
-        let fires = self.object.alarm_ms.or_else(|| self.poke_ms());
-        let poked = self.object.alarm_ms.is_none() && self.object.alarm_lost;
+        let fires = self.object.alarm_ms.or_else(|| self.nudge_ms());
+        let nudged = self.object.alarm_ms.is_none() && self.object.alarm_lost;
         // One that the object has given up as lost may fire all the same, for nothing.
         if fires.is_none_or(|fires| fires > now) {
             return Ok(());
@@ -261,7 +261,7 @@ impl Walk {
             (self.object.alarm_ms, self.object.alarm_lost) = (Some(until), false);
             return Ok(());
         }
-        if poked {
+        if nudged {
             self.swept_ms = now;
             self.object.trace.note(now, || "the sweep pokes it".to_owned());
         }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// The alarm fired, or somebody poked the object.
+    /// The alarm fired, or somebody nudged the object.
     Tick {
         /// When the alarm was due, where it was one.
         due_at: Option<Timestamp>,

@@ -34,11 +34,11 @@ pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Si
             Judged::new(Verdict::End(First::Nothing), "its workspace is purged")
         }
         Asked::Known(fate) if row.is_none() => Judged::new(
-            Verdict::Poke,
+            Verdict::Nudge,
             format!("its workspace is {} and the index has no row of it", fate.state),
         ),
         Asked::Known(fate) if fate.state != State::Deleted => Judged::new(
-            Verdict::Poke,
+            Verdict::Nudge,
             format!("its workspace is {} and the index has it deleted", fate.state),
         ),
         Asked::Known(fate) => Judged::new(Verdict::Fine, format!("its workspace is {}", fate.state)),

@@ -68,7 +68,7 @@ fn judge_owned(
                     format!("has it {} at machine {}", row.state, row.generation)
                 });
                 return Judged::new(
-                    Verdict::Poke,
+                    Verdict::Nudge,
                     format!("its workspace is {} and the index {known}", fate.state),
                 );
             }
@@ -181,7 +181,7 @@ fn judge_live(server: &Server, owner: &ResourceOwner, fate: &Fate, site: &Site<'
     if site.is_past(hard_end, site.policy.enforcement_latency()) && is_stale {
         Judged::new(Verdict::End(fate.first(First::ImageIfPossible)), because)
     } else {
-        Judged::new(Verdict::Poke, because)
+        Judged::new(Verdict::Nudge, because)
     }
 }
 

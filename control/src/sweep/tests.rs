@@ -215,7 +215,7 @@ fn a_restored_index_destroys_nothing() {
         // It is told to write its row anew, and that is all.
         let knows = row.as_ref().is_some_and(|row| row.may_have_machine() && row.generation == Generation(3));
         let case = Case { row, asked: Asked::Known(fate()), ..case() };
-        check(&case, if knows { Verdict::Fine } else { Verdict::Poke }, "running");
+        check(&case, if knows { Verdict::Fine } else { Verdict::Nudge }, "running");
     }
     check(&Case { asked: Asked::Unknown, ..case() }, Verdict::Leave, "restored or lost");
 }
@@ -297,12 +297,12 @@ fn a_workspace_past_its_end_is_told_first() {
     let past = |hard_end| Fate { hard_end, ..fate() };
     let with = |server: Server, fate| Case { server, asked: Asked::Known(fate), ..case() };
     let (soon, late) = (ago(hours(1)), ago(hours(9)));
-    check(&with(labelled_until(soon), past(soon)), Verdict::Poke, "past its end");
+    check(&with(labelled_until(soon), past(soon)), Verdict::Nudge, "past its end");
     check(&with(labelled_until(late), past(late)), Verdict::End(First::ImageIfPossible), "past its end");
     let saved = Fate { saved: true, ..past(late) };
     check(&with(labelled_until(late), saved), Verdict::End(First::Nothing), "past its end");
     // Its label says otherwise: the object and the provider disagree, so nobody ends anything.
-    check(&with(server(), past(late)), Verdict::Poke, "past its end");
+    check(&with(server(), past(late)), Verdict::Nudge, "past its end");
     let holds = Fate { holds: true, ..past(late) };
     check(&with(labelled_until(late), holds), Verdict::Leave, "owner chose");
 }
@@ -327,12 +327,12 @@ fn a_server_that_changed_since_it_was_listed_is_another() {
 }
 
 #[test]
-fn a_row_without_a_server_is_poked_and_never_edited() {
+fn a_row_without_a_server_is_nudged_and_never_edited() {
     let policy = Policy::default();
     let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: false };
     let judge = |row: &Row, since, found| judge_record(row, since, found, &site).verdict;
     assert_eq!(judge(&row(), ago(hours(1)), 1), Verdict::Fine);
-    assert_eq!(judge(&row(), ago(hours(1)), 0), Verdict::Poke);
+    assert_eq!(judge(&row(), ago(hours(1)), 0), Verdict::Nudge);
     assert_eq!(judge(&row(), ago(Duration::from_mins(1)), 0), Verdict::Fine, "being created");
     assert_eq!(judge(&Row { state: State::Asleep, ..row() }, ago(hours(1)), 0), Verdict::Fine);
 }
@@ -448,9 +448,9 @@ fn stored_objects_go_only_when_purged_or_long_unknown() {
     assert_eq!(judge(Some(deleted.clone()), &Asked::NotYet, None), Verdict::Ask);
     assert_eq!(judge(None, &Asked::NotYet, None), Verdict::Ask);
     assert_eq!(judge(Some(deleted.clone()), &undoable, old), Verdict::Fine);
-    assert_eq!(judge(None, &undoable, old), Verdict::Poke, "a lost index deletes no backup");
+    assert_eq!(judge(None, &undoable, old), Verdict::Nudge, "a lost index deletes no backup");
     let alive = Asked::Known(asleep());
-    assert_eq!(judge(Some(deleted.clone()), &alive, old), Verdict::Poke, "a restored row is mended");
+    assert_eq!(judge(Some(deleted.clone()), &alive, old), Verdict::Nudge, "a restored row is mended");
     assert_eq!(judge(Some(deleted.clone()), &purged, None), ended);
     assert_eq!(judge(None, &Asked::Unknown, old), ended);
     assert_eq!(judge(None, &Asked::Unknown, Some(ago(hours(24)))), Verdict::Leave);
@@ -498,10 +498,10 @@ fn a_workspace_without_a_row_is_told_to_write_it() {
         let judge = |row: Option<&Row>, fate: Fate| {
             judge_leftover(row, &Asked::Known(fate), &Below::default(), &site).verdict
         };
-        assert_eq!(judge(None, asleep()), Verdict::Poke);
-        assert_eq!(judge(None, fate()), Verdict::Poke);
+        assert_eq!(judge(None, asleep()), Verdict::Nudge);
+        assert_eq!(judge(None, fate()), Verdict::Nudge);
         let deleted = Row { state: State::Deleted, ..row() };
-        assert_eq!(judge(Some(&deleted), asleep()), Verdict::Poke, "a restored row is wrong");
+        assert_eq!(judge(Some(&deleted), asleep()), Verdict::Nudge, "a restored row is wrong");
         assert_eq!(judge(Some(&deleted), Fate { state: State::Deleted, ..asleep() }), Verdict::Fine);
     }
 }

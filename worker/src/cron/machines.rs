@@ -1,4 +1,4 @@
-//! Workspaces that the index has a machine for while the provider lists none: they are poked, never edited.
+//! Workspaces that the index has a machine for while the provider lists none: they are nudged, never edited.
 
 use super::turn::{Ended, Subject, Sweeper, Trouble};
 use crate::d1::WithMachine;
@@ -15,7 +15,7 @@ const AT_ONCE: usize = 50;
 const ROWS: usize = 5 * AT_ONCE;
 /// Where so many are missing and none is there, the listing is doubted rather than all of them.
 const MANY: usize = 5;
-/// Calls for a stretch: the rows, up to two pages, and one poke.
+/// Calls for a stretch: the rows, up to two pages, and one nudge.
 const STRETCH: u32 = 4;
 
 /// Walks on through the index.
@@ -57,12 +57,12 @@ async fn stretch(
     let count = |with: &WithMachine| found.get(with.row.id.as_str()).copied().unwrap_or(0);
     let judged: Vec<Judged> =
         with.iter().map(|with| judge_record(&with.row, with.since, count(with), &site)).collect();
-    let missing = judged.iter().filter(|judged| judged.verdict == Verdict::Poke).count();
+    let missing = judged.iter().filter(|judged| judged.verdict == Verdict::Nudge).count();
     if missing >= MANY && found.is_empty() {
         return Err(Doubt::Empty { expected: missing }.into());
     }
     for (with, judged) in with.iter().zip(&judged) {
-        if judged.verdict == Verdict::Poke {
+        if judged.verdict == Verdict::Nudge {
             if !sweeper.has(1) {
                 return Ok(false);
             }
@@ -72,7 +72,7 @@ async fn stretch(
                 workspace: Some(with.row.id.clone()),
                 generation: Some(with.row.generation),
             };
-            let done = sweeper.tell(&with.tenant, &with.row.id, Call::Poke).await;
+            let done = sweeper.tell(&with.tenant, &with.row.id, Call::Nudge).await;
             sweeper.found(state, &subject, judged, done);
         }
         state.seen = state.seen.saturating_add(1);

@@ -148,7 +148,7 @@ async fn one(
     };
     let done = match judged.verdict {
         Verdict::Fine => return Ok(true),
-        Verdict::Leave | Verdict::Ask | Verdict::Poke | Verdict::Relabel => String::new(),
+        Verdict::Leave | Verdict::Ask | Verdict::Nudge | Verdict::Relabel => String::new(),
         Verdict::End(_) => match sweeper.may_end() {
             Err(instead) => instead.to_owned(),
             Ok(()) if sweeper.limit_left == 0 || !sweeper.has(2) => return Ok(false),

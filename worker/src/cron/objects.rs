@@ -140,7 +140,7 @@ async fn one(
         Verdict::Fine => return Ok(true),
         Verdict::Leave | Verdict::Ask | Verdict::Relabel => String::new(),
         // Whatever it finds, it writes its row.
-        Verdict::Poke => sweeper.tell(found.tenant, found.workspace, Call::Poke).await,
+        Verdict::Nudge => sweeper.tell(found.tenant, found.workspace, Call::Nudge).await,
         Verdict::End(_) => match sweeper.may_end() {
             Err(instead) => instead.to_owned(),
             Ok(()) if sweeper.limit_left == 0 || !sweeper.has(1) => return Ok(false),

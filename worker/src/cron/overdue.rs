@@ -13,19 +13,19 @@ use serde_json::Value;
 
 /// And again after so long: its row may lag behind an object that is well.
 const AGAIN: Duration = Duration::from_mins(30);
-/// Workspaces poked in a run.
-const POKES_MAX: u64 = 10;
+/// Workspaces nudged in a run.
+const NUDGES_MAX: u64 = 10;
 /// How long answers of requests with an Idempotency-Key are kept.
 const KEYS_KEPT: Duration = Duration::from_hours(48);
 
-/// Pokes workspaces that overslept, longest ago first.
+/// Nudges workspaces that overslept, longest ago first.
 ///
 /// # Errors
 /// The index does not answer.
 pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<Ended, Trouble> {
     let index = sweeper.index()?;
     let late = sweeper.app.config.policy.sweep_overdue;
-    let overdue = index.overdue(minus(sweeper.now, late), POKES_MAX).await?;
+    let overdue = index.overdue(minus(sweeper.now, late), NUDGES_MAX).await?;
     let count = u64::try_from(overdue.len()).unwrap_or(u64::MAX);
     state.seen = state.seen.saturating_add(count);
     for Overdue { id, tenant, unconfirmed } in overdue {
@@ -33,14 +33,14 @@ pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<En
             return Ok(Ended::Turn);
         }
         let because = format!("its deadline passed more than {late} ago");
-        let judged = Judged { verdict: Verdict::Poke, because };
+        let judged = Judged { verdict: Verdict::Nudge, because };
         let subject = Subject {
             what: format!("workspace {id}"),
             tenant: Some(tenant.clone()),
             workspace: Some(id.clone()),
             generation: None,
         };
-        let done = match sweeper.app.workspace(&tenant, &id).ask::<Value>(Call::Poke).await {
+        let done = match sweeper.app.workspace(&tenant, &id).ask::<Value>(Call::Nudge).await {
             Ok(_) => "its workspace was told".to_owned(),
             Err(error) if error.code() == ErrorCode::NotFound && unconfirmed => {
                 // The intent was recorded and the object never called: nothing else exists of it.
@@ -54,7 +54,7 @@ pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<En
         index.postpone(&id, plus(sweeper.now, AGAIN)).await?;
         sweeper.found(state, &subject, &judged, done);
     }
-    let is_all = count < POKES_MAX;
+    let is_all = count < NUDGES_MAX;
     Ok(if is_all { Ended::Round } else { Ended::Turn })
 }
 

@@ -80,7 +80,7 @@ async fn one(
     let done = match judged.verdict {
         Verdict::Fine => return Ok(true),
         Verdict::Leave | Verdict::Ask => String::new(),
-        Verdict::Poke => tell(sweeper, &subject, Call::Poke).await,
+        Verdict::Nudge => tell(sweeper, &subject, Call::Nudge).await,
         Verdict::Relabel => tell(sweeper, &subject, Call::relabel()).await,
         Verdict::End(_) if !sweeper.has(end::CALLS) => return Ok(false),
         Verdict::End(first) => {

@@ -107,7 +107,7 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
         };
     }
     let done = match (judged.verdict, &subject.tenant, &subject.workspace) {
-        (Verdict::Poke, Some(tenant), Some(workspace)) => sweeper.tell(tenant, workspace, Call::Poke).await,
+        (Verdict::Nudge, Some(tenant), Some(workspace)) => sweeper.tell(tenant, workspace, Call::Nudge).await,
         (Verdict::Relabel, Some(tenant), Some(workspace)) => {
             sweeper.tell(tenant, workspace, Call::relabel()).await
         }
@@ -118,7 +118,7 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
                 Err(Trouble(error)) => format!("it could not be ended: {error}"),
             }
         }
-        (Verdict::Poke | Verdict::Relabel | Verdict::Fine | Verdict::Leave | Verdict::Ask, ..) => {
+        (Verdict::Nudge | Verdict::Relabel | Verdict::Fine | Verdict::Leave | Verdict::Ask, ..) => {
             "it stays".to_owned()
         }
     };

@@ -94,7 +94,7 @@ impl Index {
             id: String,
             tenant: String,
         }
-        // A poke brings both in line with the object, which is the truth. An intent has its own part of the sweep. At
+        // A nudge brings both in line with the object, which is the truth. An intent has its own part of the sweep. At
         // random, so that those which cannot be mended keep no other from it.
         let sql = "SELECT id, tenant FROM workspaces WHERE generation > 0 \
             AND (state IN ('asleep', 'failed', 'deleted')) = EXISTS (SELECT 1 FROM machines \

@@ -48,7 +48,7 @@ pub enum Call {
     /// About the repository; each says what it answers.
     Backups { ask: BackupCall },
     /// Look again: what the sweep does to an object that overslept.
-    Poke,
+    Nudge,
     /// → [`ebbtide_control::sweep::Fate`], or `null` from an object that holds nothing and stays so. The sweep asks by id
     /// alone, for it may know no tenant.
     Fate,

@@ -73,7 +73,7 @@ impl DurableObject for WorkspaceObject {
 
     async fn alarm(&self) -> Result<Response> {
         // The alarm is gone once it fires. Whatever happens below, somebody wakes us again: an error is retried by
-        // the runtime, and the sweep pokes an object that overslept.
+        // the runtime, and the sweep nudges an object that overslept.
         let settled = self.inner.wake().await?;
         self.inner.drive(settled.effect).await?;
         Response::ok("")

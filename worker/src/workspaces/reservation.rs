@@ -258,7 +258,7 @@ async fn account(app: &App) -> ApiResult<()> {
     }
     for (tenant, id) in index.out_of_account(MENDED_MAX).await? {
         let fields = [("workspace.id", id.as_str())];
-        match app.workspace(&tenant, &id).ask::<Value>(Call::Poke).await {
+        match app.workspace(&tenant, &id).ask::<Value>(Call::Nudge).await {
             Ok(_) => log::write(Level::Info, "a workspace's account was mended", &fields),
             Err(error) => error.log(Level::Warn, "a workspace's account could not be mended", &fields),
         }

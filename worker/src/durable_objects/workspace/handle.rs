@@ -66,7 +66,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
             None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
         },
         Call::Receipt { deliver, ends } => receipt(inner, &record, *deliver, ends).await,
-        Call::Poke => {
+        Call::Nudge => {
             let settled = inner.wake().await?;
             // Whatever came of it: a row that was never written, or was lost, may be what brought the sweep here.
             let config = inner.config()?;
