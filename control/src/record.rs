@@ -269,9 +269,9 @@ impl Record {
         self.phase.state()
     }
 
-    /// The grant in force.
+    /// The repository's lock, while it is in force.
     pub fn live_lock(&self, now: Timestamp) -> Option<&RepositoryLock> {
-        self.lock.as_ref().filter(|grant| grant.until > now)
+        self.lock.as_ref().filter(|lock| lock.until > now)
     }
 
     /// Whether a machine of this generation may remove from the repository now: before it is ready, in the time that

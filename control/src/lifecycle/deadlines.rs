@@ -37,10 +37,10 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
         Phase::Rescuing { started_at, .. } => Some(record.rescue_ends_at(*started_at, policy)),
         Phase::Destroying { .. } => Some(plus(context.now, policy.retry_cap)),
         Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
-        // A wake that waits for the end of a grant.
+        // A wake that waits for the end of a repository lock.
         Phase::Asleep | Phase::Failed { .. } => {
-            let grant = record.live_lock(context.now).filter(|_| record.desired == DesiredState::Awake);
-            grant.map(|grant| grant.until)
+            let lock = record.live_lock(context.now).filter(|_| record.desired == DesiredState::Awake);
+            lock.map(|lock| lock.until)
         }
     };
     // What is over and could not be acted on (a held machine, a purge that waits) is looked at again soon and not at once:

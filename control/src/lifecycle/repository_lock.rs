@@ -1,8 +1,8 @@
-//! Grants: the exclusive right to change a repository, and what follows for the list of verified snapshots.
+//! The repository's lock: the exclusive right to change a repository, and what follows for the list of verified snapshots.
 //!
-//! An owner's grant is given only while no machine exists, and no machine is begun while one is in force: between them
+//! An owner's lock is given only while no machine exists, and no machine is begun while one is in force: between them
 //! nobody reads half of what somebody else deletes. It ends by itself, so that a client that dies keeps no workspace
-//! asleep. A machine's grant, its *prune*, is given once, before it restores anything, for snapshots that were named
+//! asleep. A machine's right to *prune* is given once, before it restores anything, for snapshots that were named
 //! when its generation began; it cannot be prolonged, and is over when the machine is ready.
 
 use super::draft::{Context, Draft};
@@ -14,13 +14,13 @@ use ebbtide_api::text::time;
 use ebbtide_api::vm::PruneReport;
 use ebbtide_api::{ErrorCode, EventCode, Generation};
 
-/// Takes the grant, or moves its end on. Renewed only past half of its time, so that most uses write nothing.
+/// Takes the lock, or moves its end on. Renewed only past half of its time, so that most uses write nothing.
 pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
     let (now, policy) = (context.now, context.policy);
     let state = draft.record.state();
     let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
     if !rests || draft.record.desired != DesiredState::Asleep {
-        let held = draft.record.live_lock(now).is_some_and(|grant| grant.by == by);
+        let held = draft.record.live_lock(now).is_some_and(|lock| lock.by == by);
         // Whoever waits for a wake waits for the work that was begun before it.
         if !(rests && held && draft.record.desired == DesiredState::Awake) {
             let message = format!("the backups are changed only while no machine exists; it is {state}");
@@ -29,13 +29,13 @@ pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
     }
     let until = plus(now, policy.grant_idle);
     match draft.record.live_lock(now) {
-        Some(grant) if grant.by != by => {
-            let message = format!("{} works on the backups, until {} at least", grant.by, time(grant.until));
+        Some(lock) if lock.by != by => {
+            let message = format!("{} works on the backups, until {} at least", lock.by, time(lock.until));
             draft.refuse(ErrorCode::WrongState, message);
         }
-        Some(grant) => {
-            let since = grant.since;
-            let left = grant.until.duration_since(now).as_secs();
+        Some(lock) => {
+            let since = lock.since;
+            let left = lock.until.duration_since(now).as_secs();
             if left.saturating_mul(2) < i64::try_from(policy.grant_idle.as_secs()).unwrap_or(i64::MAX) {
                 draft.record.lock = Some(RepositoryLock { by, since, until });
             }
@@ -48,9 +48,9 @@ pub(super) fn take(draft: &mut Draft, by: String, context: &Context<'_>) {
     }
 }
 
-/// Gives the grant back.
+/// Gives the lock back.
 pub(super) fn end(draft: &mut Draft, by: &str) {
-    if draft.record.lock.take_if(|grant| grant.by == by).is_some() {
+    if draft.record.lock.take_if(|lock| lock.by == by).is_some() {
         // Who works on them may have made room; the next list says how much is left.
         draft.record.object_count_warned = None;
         draft.note(EventCode::BackupsUnlocked, format!("{by} is done with the backups"));

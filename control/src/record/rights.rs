@@ -1,4 +1,4 @@
-//! Rights to remove from the repository: the owner's grant, which is its lock, and what a fresh machine may prune.
+//! Rights to remove from the repository: the owner's, which is its lock, and what a fresh machine may prune.
 //!
 //! Who may use them when is decided by the record (`Record::live_lock`, `Record::may_prune`).
 

@@ -122,7 +122,7 @@ fn waiting_for(record: &Record, now: Timestamp) -> Option<String> {
         Phase::Rescuing { .. } => Some("the rescue image".to_owned()),
         Phase::Destroying { .. } => Some("the provider to delete the server and its names".to_owned()),
         Phase::Asleep | Phase::Failed { .. } if record.desired == DesiredState::Awake => {
-            record.lock.as_ref().map(|grant| format!("{} to finish work on the backups", grant.by))
+            record.lock.as_ref().map(|lock| format!("{} to finish work on the backups", lock.by))
         }
         _ => None,
     }

@@ -221,7 +221,7 @@ fn a_wake_that_is_refused_gives_its_reservation_back() {
 
 /// What was reserved for a wake may be gone when the wait is over: the sweep gives it back, and others take it.
 #[test]
-fn a_wake_that_waited_for_a_grant_is_refused_where_the_cap_was_reached_meanwhile() {
+fn a_wake_that_waited_for_a_lock_is_refused_where_the_cap_was_reached_meanwhile() {
     SYSTEM.run(|stack| {
         nothing_reserved(stack)?;
         let id = booting(stack, &placed(CHEAP))?.id.to_string();

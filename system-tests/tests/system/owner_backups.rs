@@ -237,7 +237,7 @@ fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<
     ensure!(stored(&stack, &id)? + 1_000_000 < before, "{} of {before} bytes are left", stored(&stack, &id)?);
     restic.run(&["check", "--read-data"])?;
     Restic::of_kit(&kit).run(&["--no-lock", "check", "--read-data"])?;
-    // The lock is gone, and the grant with it: a wake goes on at once, and finds everything as of its receipt.
+    // The lock file is gone, and the lock with it: a wake goes on at once, and finds everything as of its receipt.
     stack.api.act(&id, "wake")?;
     stack.api.wait_for(&id, State::Running, LIMIT)?;
     let file = stack.machine_of(&id)?.shell("ebb", "cat /workspaces/ebbtide/file")?;

@@ -126,9 +126,9 @@ pub enum BackupCall {
     PlaceBase { generation: u32, base: Mark },
     /// → [`Admitted`]: reserves bytes for a machine's object.
     Admit { generation: Generation, bytes: u64 },
-    /// → [`Held`]: takes or renews the grant, and reserves bytes for the owner's object.
-    Grant { by: String, bytes: u64 },
-    /// → [`Held`]: gives the grant back.
+    /// → [`Held`]: takes or renews the repository's lock, and reserves bytes for the owner's object.
+    TakeLock { by: String, bytes: u64 },
+    /// → [`Held`]: gives the lock back.
     ReleaseLock { by: String },
     /// → [`Held`]: so many bytes are not there, or not any more.
     Return { bytes: u64 },
@@ -187,7 +187,7 @@ pub struct Held {
     pub bytes: u64,
     /// Bytes that it may hold.
     pub quota: u64,
-    /// When the grant in force was given, in milliseconds since 1970.
+    /// When the lock in force was taken, in milliseconds since 1970.
     #[serde(default)]
-    pub granted_ms: Option<i64>,
+    pub locked_ms: Option<i64>,
 }

@@ -1,4 +1,4 @@
-//! Grants against wakes, and the list of snapshots while the owner removes and brings back.
+//! The repository's lock against wakes, and the list of snapshots while the owner removes and brings back.
 
 use super::*;
 use ebbtide_api::backups::Retention;
@@ -20,7 +20,7 @@ fn take(world: &mut World, by: &str) -> Option<ErrorCode> {
 }
 
 #[test]
-fn a_grant_is_refused_while_a_machine_may_exist() {
+fn a_lock_is_refused_while_a_machine_may_exist() {
     for mut world in [World::new(), World::booting(), World::running(), World::draining()] {
         assert_eq!(take(&mut world, OWNER), Some(ErrorCode::DeletionRefused));
         assert_eq!(world.record.lock, None);
@@ -28,7 +28,7 @@ fn a_grant_is_refused_while_a_machine_may_exist() {
 }
 
 #[test]
-fn a_wake_waits_for_the_end_of_a_grant_and_then_goes_on_by_itself() {
+fn a_wake_waits_for_the_end_of_a_lock_and_then_goes_on_by_itself() {
     let mut world = asleep();
     assert_eq!(take(&mut world, OWNER), None);
     world.ask(Command::Wake { snapshot: None }).state(State::Asleep);
@@ -55,7 +55,7 @@ fn a_client_that_died_keeps_no_workspace_asleep() {
 }
 
 #[test]
-fn use_renews_a_grant_past_half_of_its_time_and_is_exclusive() {
+fn use_renews_a_lock_past_half_of_its_time_and_is_exclusive() {
     let mut world = asleep();
     take(&mut world, OWNER);
     let first = world.record.lock.clone();

@@ -236,7 +236,7 @@ fn deletions_are_taken_back_within_their_days_and_the_newest_verified_snapshot_f
 }
 
 #[test]
-fn many_deletions_are_taken_back_a_slice_at_a_time_and_then_the_grant_ends() {
+fn many_deletions_are_taken_back_a_slice_at_a_time_and_then_the_lock_ends() {
     SMALL.run(|stack| {
         let id = booting(stack, &json!({}))?;
         let machine = Machine::ready(stack, &id, 1)?;
@@ -266,7 +266,7 @@ fn many_deletions_are_taken_back_a_slice_at_a_time_and_then_the_grant_ends() {
         for pack in &packs {
             stack.api.raw("GET", &path(pack), &[], None)?.expect(200)?;
         }
-        // No lock stands, so nobody has the grant any more: a wake waits for nothing.
+        // No lock file stands, so nobody has the lock any more: a wake waits for nothing.
         stack.api.act(&id, "wake")?;
         let woken = stack.api.get(&id)?;
         ensure!(woken.state != State::Asleep, "{}", ebbtide_system_tests::api::shown(&woken));

@@ -1,5 +1,5 @@
 //! What the object decides about its repository, one small call for each object that is written: whether the machine's
-//! generation lives, whether the quota has room, who holds the grant.
+//! generation lives, whether the quota has room, who holds the lock.
 //!
 //! The objects themselves never pass here. Bytes are reserved before an upload and given back where it fails, so that
 //! uploads at the same time cannot pass the quota together.
@@ -52,9 +52,9 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             let counted = stored.counted_at().map(|at| now().duration_since(at).as_secs());
             let count = !fits && counted.is_none_or(|ago| ago >= COUNT_EVERY_SECS);
             let bytes = if fits { stored.bytes.saturating_add(bytes) } else { stored.bytes };
-            Response::from_json(&Admitted { held: Held { bytes, quota, granted_ms: None }, fits, count })
+            Response::from_json(&Admitted { held: Held { bytes, quota, locked_ms: None }, fits, count })
         }
-        BackupCall::Grant { by, bytes } => {
+        BackupCall::TakeLock { by, bytes } => {
             let settled = inner.decide(Input::Ask(Command::TakeLock { by })).await?;
             inner.run_on(settled.effect);
             if let Some(refusal) = settled.refusal {
@@ -63,8 +63,8 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
             if bytes > 0 {
                 store.save_stored_bytes(store.stored_bytes()?.plus(bytes))?;
             }
-            let granted_ms = settled.record.lock.as_ref().map(|grant| grant.since.as_millisecond());
-            Response::from_json(&Held { granted_ms, ..fill(inner)? })
+            let locked_ms = settled.record.lock.as_ref().map(|lock| lock.since.as_millisecond());
+            Response::from_json(&Held { locked_ms, ..fill(inner)? })
         }
         BackupCall::ReleaseLock { by } => tell(inner, Command::ReleaseLock { by }).await,
         BackupCall::Forget { snapshot, mark } => {
@@ -157,7 +157,7 @@ fn enter(inner: &Inner, record: &Record) -> Result<()> {
 /// # Errors
 /// What SQLite or the configuration says.
 pub(super) fn fill(inner: &Inner) -> Result<Held> {
-    Ok(Held { bytes: inner.store()?.stored_bytes()?.bytes, quota: quota(inner)?, granted_ms: None })
+    Ok(Held { bytes: inner.store()?.stored_bytes()?.bytes, quota: quota(inner)?, locked_ms: None })
 }
 
 fn held(inner: &Inner) -> Result<Response> {

@@ -1,7 +1,7 @@
 //! restic's REST protocol over the bucket, for machines and for owners.
 //!
 //! Every write is create-only and streams from the request into the bucket, which checks its SHA-256; nothing is
-//! buffered. `config` and `keys/` close once the repository is made. An owner changes and deletes under a grant, while no
+//! buffered. `config` and `keys/` close once the repository is made. An owner changes and deletes under the repository's lock, while no
 //! machine exists; a machine deletes nothing, but what it was told to before it is ready (`prune`). Objects of one workspace
 //! are all that a path can name.
 //! `sight` says what a reader is shown, `read` shows it, `write` adds, `delete` moves to where it can be taken back.

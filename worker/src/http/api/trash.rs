@@ -25,7 +25,7 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
     let object = app.workspace(tenant, &workspace);
     let ask = async |ask| object.ask::<Held>(Call::Backups { ask }).await;
     let by = actor.name.clone();
-    ask(BackupCall::Grant { by: by.clone(), bytes: 0 }).await?;
+    ask(BackupCall::TakeLock { by: by.clone(), bytes: 0 }).await?;
     let storage = app.r2()?;
     let mut turn = incoming.query("cursor").map_or_else(Turn::default, |text| Turn::parse(&text));
     let (mut back, mut bytes) = (Vec::new(), 0_u64);
@@ -74,7 +74,7 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
     let restored = u64::try_from(back.len()).unwrap_or(u64::MAX);
     if !back.is_empty() {
         storage.delete(back).await?;
-        ask(BackupCall::Grant { by: by.clone(), bytes }).await?;
+        ask(BackupCall::TakeLock { by: by.clone(), bytes }).await?;
         note(app, actor, "backups.undelete", workspace.as_str()).await;
     }
     let more = next.is_some();

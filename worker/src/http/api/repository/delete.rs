@@ -1,6 +1,7 @@
-//! An owner's deletions, under the grant: objects move to where they can be taken back for some days, locks go at once.
+//! An owner's deletions, under the repository's lock: objects move to where they can be taken back for some days, lock
+//! files go at once.
 //!
-//! The last lock that goes ends the grant: the repository's lock and the grant are one thing to whoever waits.
+//! The last lock file that goes ends it: restic's lock and ours are one thing to whoever waits.
 
 use super::{Repository, missing};
 use crate::actor::Actor;
@@ -15,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use worker::Response;
 
-/// Grants that an isolate remembers to have vouched under; all are forgotten when there are more, and vouched for again.
+/// Locks that an isolate remembers to have vouched under; all are forgotten when there are more, and vouched for again.
 const VOUCHED_MAX: usize = 100;
 
 thread_local! {
@@ -33,10 +34,10 @@ impl Repository<'_> {
             Place::Object(kind, name) => (*kind, name),
             Place::Root | Place::List(_) => return Err(missing()),
         };
-        let held: Held = self.ask(BackupCall::Grant { by: actor.name.clone(), bytes: 0 }).await?;
+        let held: Held = self.ask(BackupCall::TakeLock { by: actor.name.clone(), bytes: 0 }).await?;
         match kind {
             Kind::Locks => return self.unlock(name, actor).await,
-            Kind::Index | Kind::Data => self.vouch(held.granted_ms).await?,
+            Kind::Index | Kind::Data => self.vouch(held.locked_ms).await?,
             Kind::Snapshots | Kind::Keys => {}
         }
         self.discard(kind, name).await?;
@@ -47,10 +48,10 @@ impl Repository<'_> {
         Ok(response::nothing(200))
     }
 
-    /// Once for each grant, before the first index or pack goes: what is proved by now stays visible as a whole, for the
+    /// Once for each lock, before the first index or pack goes: what is proved by now stays visible as a whole, for the
     /// one that is deleted may be named or held by another branch from here on.
-    async fn vouch(&self, granted_ms: Option<i64>) -> ApiResult<()> {
-        let key = (format!("{}/{}", self.tenant, self.workspace), granted_ms);
+    async fn vouch(&self, locked_ms: Option<i64>) -> ApiResult<()> {
+        let key = (format!("{}/{}", self.tenant, self.workspace), locked_ms);
         if VOUCHED.with_borrow(|vouched| vouched.contains(&key)) {
             return Ok(());
         }

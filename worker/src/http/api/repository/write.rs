@@ -1,4 +1,4 @@
-//! Adds objects: a machine's within its generation and the quota, an owner's under the grant.
+//! Adds objects: a machine's within its generation and the quota, an owner's under the repository's lock.
 //!
 //! The object is asked once for each. Bytes are reserved there before the upload and given back where nothing was
 //! stored; a reservation that a crash leaves behind is corrected when the repository is counted.
@@ -63,7 +63,7 @@ impl Repository<'_> {
     ) -> ApiResult<Response> {
         let Some(new) = self.new_object(place, request).await? else { return Ok(response::nothing(200)) };
         let by = actor.name.clone();
-        let _: Held = self.ask(BackupCall::Grant { by, bytes: new.length }).await?;
+        let _: Held = self.ask(BackupCall::TakeLock { by, bytes: new.length }).await?;
         if matches!(place, Place::Object(Kind::Locks, _)) {
             self.place_bases().await?;
             note(self.app, actor, "backups.lock", self.workspace.as_str()).await;
