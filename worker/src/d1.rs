@@ -10,7 +10,7 @@ mod idempotency;
 mod keys;
 mod ledger;
 mod money;
-mod neighbours;
+mod peers;
 mod sweep;
 mod workspaces;
 

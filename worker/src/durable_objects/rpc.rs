@@ -145,7 +145,7 @@ pub enum BackupCall {
     /// → [`Held`]: it is done.
     EndPrune { report: PruneReport },
     /// → [`Held`]: so many objects of a kind were listed.
-    Crowded { objects: u32 },
+    ObjectsCounted { objects: u32 },
     /// → [`Held`]: a snapshot was brought back.
     Unforget { snapshot: String },
     /// → [`Held`].

@@ -129,7 +129,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall)
                 None => held(inner),
             }
         }
-        BackupCall::Crowded { objects } => tell(inner, Command::ObjectsCounted { objects }).await,
+        BackupCall::ObjectsCounted { objects } => tell(inner, Command::ObjectsCounted { objects }).await,
         BackupCall::Unforget { snapshot } => tell(inner, Command::Unforget { snapshot }).await,
         BackupCall::Return { bytes } => {
             store.save_stored_bytes(store.stored_bytes()?.minus(bytes))?;

@@ -4,12 +4,12 @@
 //! buffered. `config` and `keys/` close once the repository is made. An owner changes and deletes under the repository's lock, while no
 //! machine exists; a machine deletes nothing, but what it was told to before it is ready (`prune`). Objects of one workspace
 //! are all that a path can name.
-//! `sight` says what a reader is shown, `read` shows it, `write` adds, `delete` moves to where it can be taken back.
+//! `snapshot_isolation` says what a reader is shown, `read` shows it, `write` adds, `delete` moves to where it can be taken back.
 
 mod delete;
 mod prune;
 mod read;
-mod sight;
+mod snapshot_isolation;
 mod write;
 
 pub use prune::{begin as begin_prune, end as end_prune};
@@ -26,7 +26,7 @@ use ebbtide_api::keys::Scope;
 use ebbtide_api::{ErrorCode, TenantId, WorkspaceId};
 use ebbtide_control::tokens::VmClaims;
 use serde::de::DeserializeOwned;
-use sight::Sight;
+use snapshot_isolation::Isolation;
 use worker::{Method, Response};
 
 /// Pages of objects that one list may take: the calls of an invocation. At 1 000 a page and 8 MiB a pack this is 300 GB.
@@ -48,12 +48,12 @@ pub async fn machine(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Respon
     let (as_of, place) = place(incoming)?;
     match request.method() {
         Method::Get | Method::Head => {
-            let sight = match as_of {
-                None => Sight::Machine(claims.generation),
-                Some(AsOf::Verified) => Sight::Prune(claims.generation),
-                Some(as_of) => Sight::AsOf(as_of),
+            let isolation = match as_of {
+                None => Isolation::Machine(claims.generation),
+                Some(AsOf::Verified) => Isolation::Prune(claims.generation),
+                Some(as_of) => Isolation::AsOf(as_of),
             };
-            repository.read(&place, &sight, request).await
+            repository.read(&place, &isolation, request).await
         }
         Method::Post | Method::Put => match incoming.query("replaces") {
             Some(old) => repository.replace(&place, &old, claims.generation, request).await,
@@ -83,8 +83,8 @@ pub async fn owner(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     }
     match request.method() {
         Method::Get | Method::Head => {
-            let sight = as_of.map_or(Sight::Everything, Sight::AsOf);
-            repository.read(&place, &sight, request).await
+            let isolation = as_of.map_or(Isolation::Everything, Isolation::AsOf);
+            repository.read(&place, &isolation, request).await
         }
         Method::Post | Method::Put => repository.write_as_owner(&place, actor, request).await,
         Method::Delete => repository.delete(&place, actor).await,

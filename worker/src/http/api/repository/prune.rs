@@ -5,7 +5,7 @@
 //! new one takes the old one's mark, so that every reader is shown what it was shown before, less what is gone. Nothing
 //! is removed while a snapshot is there that nobody has verified and that may be somebody's only copy.
 
-use super::sight::Reached;
+use super::snapshot_isolation::Reached;
 use super::{Repository, missing};
 use crate::durable_objects::rpc::{BackupCall, Call, Held};
 use crate::error::{ApiError, ApiResult};

@@ -1,6 +1,6 @@
 //! Shows objects and lists of a repository, as far as the reader's view goes. Bodies are streams of the bucket.
 
-use super::sight::Sight;
+use super::snapshot_isolation::Isolation;
 use super::{PAGES_MAX, Repository, missing};
 use crate::durable_objects::rpc::{BackupCall, Held};
 use crate::error::{ApiError, ApiResult};
@@ -12,18 +12,23 @@ use ebbtide_api::ErrorCode;
 use worker::{Method, Object, Request, Response, ResponseBuilder};
 
 impl Repository<'_> {
-    pub(super) async fn read(&self, place: &Place, sight: &Sight, request: &Request) -> ApiResult<Response> {
+    pub(super) async fn read(
+        &self,
+        place: &Place,
+        isolation: &Isolation,
+        request: &Request,
+    ) -> ApiResult<Response> {
         let header = |name: &str| request.headers().get(name).ok().flatten();
         let kind = match place {
             Place::List(kind) | Place::Object(kind, _) => Some(*kind),
             Place::Root | Place::Config => None,
         };
         // The configuration is shown to everybody; so is, to `as-of` what does not exist, that it does not.
-        let view = match (kind, sight) {
-            (None, Sight::Everything | Sight::Machine(_)) => None,
+        let view = match (kind, isolation) {
+            (None, Isolation::Everything | Isolation::Machine(_)) => None,
             // Packs are shown to everybody, and whoever removes reads many.
-            (Some(Kind::Data), Sight::AsOf(AsOf::Verified) | Sight::Prune(_)) => None,
-            _ => self.view(sight).await?,
+            (Some(Kind::Data), Isolation::AsOf(AsOf::Verified) | Isolation::Prune(_)) => None,
+            _ => self.view(isolation).await?,
         };
         let shown = |object: &Object| view.as_deref().is_none_or(|view| view.shows(kind, mark(object)));
         if let Place::List(kind) = place {
@@ -107,7 +112,7 @@ impl Repository<'_> {
         if objects < self.app.config.policy.crowded_objects {
             return;
         }
-        if let Err(error) = self.ask::<Held>(BackupCall::Crowded { objects }).await {
+        if let Err(error) = self.ask::<Held>(BackupCall::ObjectsCounted { objects }).await {
             let fields = [("workspace.id", self.workspace.as_str())];
             error.log(Level::Warn, "nobody was told that the repository is crowded", &fields);
         }

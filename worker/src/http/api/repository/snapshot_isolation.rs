@@ -1,7 +1,7 @@
 //! What a reader of a repository is shown, resolved: where snapshots lie in storage, what generations stand on.
 //!
 //! A view changes rarely (when `latest` moves on, when a prune vouches for more), so an isolate keeps some for seconds. The
-//! rules are in `restic_view`.
+//! rules are in `r2::visibility`.
 
 use super::{PAGES_MAX, Repository};
 use crate::durable_objects::rpc::{Ancestors, BackupCall};
@@ -25,7 +25,7 @@ const BASES_MAX: usize = 8;
 
 /// How a repository is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sight {
+pub enum Isolation {
     /// Everything that is there, as its owner may.
     Everything,
     /// As a machine of that generation.
@@ -54,14 +54,14 @@ thread_local! {
 
 impl Repository<'_> {
     /// The view; `None` shows everything.
-    pub(super) async fn view(&self, sight: &Sight) -> ApiResult<Option<Rc<View>>> {
-        let seen = match sight {
-            Sight::Everything => return Ok(None),
-            Sight::Machine(generation) => format!("g{generation}"),
-            Sight::AsOf(AsOf::Latest) => "latest".to_owned(),
-            Sight::AsOf(AsOf::Verified) => "verified".to_owned(),
-            Sight::Prune(generation) => format!("verified/g{generation}"),
-            Sight::AsOf(AsOf::Snapshot(name)) => name.hex().to_owned(),
+    pub(super) async fn view(&self, isolation: &Isolation) -> ApiResult<Option<Rc<View>>> {
+        let seen = match isolation {
+            Isolation::Everything => return Ok(None),
+            Isolation::Machine(generation) => format!("g{generation}"),
+            Isolation::AsOf(AsOf::Latest) => "latest".to_owned(),
+            Isolation::AsOf(AsOf::Verified) => "verified".to_owned(),
+            Isolation::Prune(generation) => format!("verified/g{generation}"),
+            Isolation::AsOf(AsOf::Snapshot(name)) => name.hex().to_owned(),
         };
         let key = format!("{}/{}/{seen}", self.tenant, self.workspace);
         let now = self.app.now().as_millisecond();
@@ -69,7 +69,7 @@ impl Repository<'_> {
         if let Some((view, _)) = kept.filter(|(_, until)| *until > now) {
             return Ok(Some(view));
         }
-        let (view, lasting) = self.resolve(sight).await?;
+        let (view, lasting) = self.resolve(isolation).await?;
         let view = Rc::new(view);
         let until = now.saturating_add(LASTING_MS);
         if lasting {
@@ -131,26 +131,29 @@ impl Repository<'_> {
     }
 
     /// The view, and whether it will be the same for a while.
-    async fn resolve(&self, sight: &Sight) -> ApiResult<(View, bool)> {
-        if let Sight::AsOf(AsOf::Verified) | Sight::Prune(_) = sight {
+    async fn resolve(&self, isolation: &Isolation) -> ApiResult<(View, bool)> {
+        if let Isolation::AsOf(AsOf::Verified) | Isolation::Prune(_) = isolation {
             let config = self.storage.head(&self.key("config")).await?.as_ref().map(mark);
             let Reached { reach, all_known, .. } = self.reach().await?;
             // Otherwise never kept: what is not in it is removed by whoever prunes, and a receipt may be a moment old.
-            let lasting = matches!(sight, Sight::Prune(_)) && all_known && config.is_some();
+            let lasting = matches!(isolation, Isolation::Prune(_)) && all_known && config.is_some();
             return Ok((View::as_far_as(reach, config), lasting));
         }
-        let generation = match sight {
-            Sight::Machine(generation) => Some(*generation),
-            Sight::Everything | Sight::AsOf(_) | Sight::Prune(_) => None,
+        let generation = match isolation {
+            Isolation::Machine(generation) => Some(*generation),
+            Isolation::Everything | Isolation::AsOf(_) | Isolation::Prune(_) => None,
         };
         let ancestors: Ancestors = self.ask(BackupCall::Ancestors { generation }).await?;
-        let snapshot = match sight {
-            Sight::AsOf(AsOf::Latest) => Some(self.latest(&ancestors.verified).await?),
-            Sight::AsOf(AsOf::Snapshot(name)) => Some(self.lies(name.hex()).await?.ok_or_else(|| {
+        let snapshot = match isolation {
+            Isolation::AsOf(AsOf::Latest) => Some(self.latest(&ancestors.verified).await?),
+            Isolation::AsOf(AsOf::Snapshot(name)) => Some(self.lies(name.hex()).await?.ok_or_else(|| {
                 ApiError::new(ErrorCode::NotFound, format!("there is no snapshot {}", name.hex()))
                     .hint("GET /v1/workspaces/{id}/snapshots lists them.")
             })?),
-            Sight::Machine(_) | Sight::Everything | Sight::AsOf(AsOf::Verified) | Sight::Prune(_) => None,
+            Isolation::Machine(_)
+            | Isolation::Everything
+            | Isolation::AsOf(AsOf::Verified)
+            | Isolation::Prune(_) => None,
         };
         let vouched = ancestors.vouched.clone();
         let (lineage, all_known) = self.lineage(ancestors).await?;
