@@ -21,6 +21,7 @@ mod input;
 mod next_effect;
 mod outcomes;
 mod phases;
+mod reboot;
 mod receipts;
 mod repository_lock;
 mod rescue;

@@ -3,8 +3,8 @@
 
 use super::draft::{Context, Draft};
 use super::input::Command;
-use super::repository_lock;
-use crate::record::{DesiredState, DrainReason, Phase, Record};
+use super::{reboot, repository_lock};
+use crate::record::{DesiredState, DrainReason, Phase};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::PortAccess;
@@ -33,7 +33,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::TakeHold(hold) => take_hold(draft, hold),
         Command::ReleaseHold { id } => release_hold(draft, &id),
         Command::Snapshot => snapshot(draft),
-        Command::Reboot => reboot(draft, context),
+        Command::Reboot => reboot::ask(draft, context),
         Command::Retain(rule) => retain(draft, rule, context),
         Command::BeginPrune { generation, orphans } => {
             repository_lock::begin_prune(draft, generation, orphans, context);
@@ -162,42 +162,6 @@ fn wake(draft: &mut Draft, snapshot: Option<String>) {
                 draft.record.desired = DesiredState::Awake;
             }
         }
-    }
-}
-
-/// The provider's reset. It ends whatever runs and leaves the disk, so it is refused where that would cost more than
-/// running programs. Asked for again before it is done, it is still one reboot.
-fn reboot(draft: &mut Draft, context: &Context<'_>) {
-    if let Some(why_not) = why_not_reboot(&draft.record) {
-        draft.refuse(ErrorCode::WrongState, why_not);
-    } else if !draft.record.is_reboot_asked() {
-        draft.record.reboot_asked_at = Some(context.now);
-        if let Phase::Silent { status, ask_at, .. } = &mut draft.record.phase {
-            // What Hetzner said some time ago may be over: one that is off is switched on, one that runs is reset.
-            *status = None;
-            *ask_at = context.now;
-        }
-        let sentence = "its owner has it rebooted: what runs in it ends, its files stay";
-        draft.note(EventCode::RebootAsked, sentence);
-    }
-}
-
-fn why_not_reboot(record: &Record) -> Option<&'static str> {
-    if record.salvage_image_id.is_some() && record.phase.may_have_machine() {
-        return Some("its rescue image is being salvaged, and a reboot would cut that off");
-    }
-    match record.phase {
-        Phase::Running | Phase::Silent { draining: None, .. } => None,
-        Phase::Requested | Phase::Provisioning { .. } => Some("it has no machine yet that could be rebooted"),
-        Phase::Booting { .. } => Some("it is booting already; a boot that gets stuck ends by itself"),
-        Phase::Draining { .. } | Phase::Silent { draining: Some(_), .. } => {
-            Some("its last backup is under way, and a reboot would cut that off")
-        }
-        Phase::Rescuing { .. } => Some("an image is being taken of what is not backed up"),
-        Phase::Destroying { .. } => Some("its machine is being deleted"),
-        Phase::Asleep => Some("it is asleep and has no machine; wake it"),
-        Phase::Failed { .. } => Some("it has failed and has no machine; retry it"),
-        Phase::Deleted { .. } => Some("it is deleted and has no machine"),
     }
 }
 

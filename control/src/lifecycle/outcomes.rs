@@ -4,8 +4,9 @@
 
 use super::draft::{Context, Draft, Reason, failure};
 use super::input::EffectOutcome;
+use super::reboot::{self, Reset};
 use super::rescue::{give_up_rescue, image_written};
-use super::transitions::{destroy, leave_provisioning, rebooted_as_asked};
+use super::transitions::{destroy, leave_provisioning};
 use super::{billing, receipts, rescue_image, silence};
 use crate::record::{Dns, Effect, Pause, Phase, RescueStep, plus};
 use ebbtide_api::failure::Failure;
@@ -48,7 +49,7 @@ fn learn(draft: &mut Draft, effect: Effect, outcome: EffectOutcome, context: &Co
         Effect::FindServer => find_server(draft, outcome, context),
         Effect::AskServer => ask_server(draft, outcome, context),
         Effect::Reboot => {
-            gone_or_done(draft, outcome, context, |draft| rebooted(draft, Reset::Done, context))
+            gone_or_done(draft, outcome, context, |draft| reboot::done(draft, Reset::Done, context))
         }
         Effect::PowerOff => {
             gone_or_done(draft, outcome, context, |draft| rescue_step(draft, RescueStep::TakeImage))
@@ -266,11 +267,11 @@ pub(super) fn later(
     if effect == Effect::Reboot && landed {
         if draft.record.is_reboot_asked() {
             // Not again: the machine may be back, and its owner at work in it. They see what came of it and may ask anew.
-            return rebooted(draft, Reset::Perhaps, context);
+            return reboot::done(draft, Reset::Perhaps, context);
         }
         receipts::void_last_backup(&mut draft.record);
     }
-    if is_reboot_given_up(draft, &waiting_for, context) && effect == Effect::Reboot {
+    if reboot::is_given_up(draft, &waiting_for, context) && effect == Effect::Reboot {
         return;
     }
     let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
@@ -281,63 +282,6 @@ pub(super) fn later(
         draft.note(EventCode::Waiting, format!("waiting for {waiting_for}"));
     }
     draft.record.pause = Some(Pause { until, failures, waiting_for });
-}
-
-/// Lets go of an owner's wish that could not be met in time: while it waits, nothing else is done for the machine.
-fn is_reboot_given_up(draft: &mut Draft, waiting_for: &str, context: &Context<'_>) -> bool {
-    let asked_at = draft.record.reboot_asked_at;
-    let over = asked_at.is_some_and(|at| context.now >= plus(at, context.policy.reboot_grace));
-    if over {
-        draft.record.reboot_asked_at = None;
-        draft.record.pause = None;
-        let sentence = format!("it was not rebooted, for its time is over: it waited for {waiting_for}");
-        draft.note(EventCode::RebootGivenUp, sentence);
-    }
-    over
-}
-
-/// What is known of a reset.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reset {
-    /// The provider says that it is done.
-    Done,
-    /// Its answer was lost: it may be done.
-    Perhaps,
-}
-
-/// What is told of a reset whose answer was lost.
-const UNCONFIRMED: &str = "Hetzner was told to reboot it, as its owner asked, and did not say whether it did";
-
-/// Silence begins to count anew with a reboot; no other time is prolonged by one.
-fn rebooted(draft: &mut Draft, reset: Reset, context: &Context<'_>) {
-    let now = context.now;
-    receipts::void_last_backup(&mut draft.record);
-    let is_asked = draft.record.is_reboot_asked();
-    draft.record.reboot_asked_at = None;
-    if let Phase::Silent { rebooted_at, ask_at, .. } = &mut draft.record.phase {
-        *rebooted_at = Some(now);
-        *ask_at = plus(now, context.policy.reboot_grace);
-        draft.record.pause = None;
-        let (code, sentence) = match (is_asked, reset) {
-            (true, Reset::Done) => {
-                (EventCode::Rebooted, "it was rebooted, as its owner asked, and may come back")
-            }
-            (true, Reset::Perhaps) => (EventCode::RebootUnconfirmed, UNCONFIRMED),
-            (false, Reset::Done | Reset::Perhaps) => {
-                (EventCode::Rebooted, "the machine was dead to the provider too and has been rebooted once")
-            }
-        };
-        draft.note(code, sentence);
-    } else if is_asked && draft.record.phase == Phase::Running {
-        let because = match reset {
-            Reset::Done => {
-                let sentence = "it was rebooted, as its owner asked, and is coming back";
-                Reason::new(EventCode::Rebooted, sentence)
-            }
-            Reset::Perhaps => Reason::new(EventCode::RebootUnconfirmed, UNCONFIRMED),
-        };
-        rebooted_as_asked(draft, because, now);
-    }
 }
 
 /// Looks again soon; nothing has failed.
