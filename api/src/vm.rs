@@ -489,6 +489,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_renamed_is_sent_as_before_because_older_machines_read_it() {
+        let action = StepAction::Prune { limit_secs: 180 };
+        assert_eq!(serde_json::to_string(&action).unwrap(), r#"{"do":"tidy","limit_secs":180}"#);
+        let sent = r#"{"wish":"drain_now"}"#;
+        let instruction: Instruction = serde_json::from_str(sent).unwrap();
+        assert_eq!(instruction.desired, DesiredMachineState::DrainNow);
+        assert!(serde_json::to_string(&instruction).unwrap().starts_with(r#"{"wish":"drain_now","#));
+    }
+
+    #[test]
     fn an_empty_heartbeat_is_read() {
         assert_eq!(serde_json::from_str::<Heartbeat>("{}").unwrap(), Heartbeat::default());
     }

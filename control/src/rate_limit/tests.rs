@@ -322,3 +322,10 @@ fn every_effect_that_calls_a_provider_asks_and_ends_go_first() {
     assert_eq!(CallCost::of(Effect::AskServer).unwrap().urgency, Urgency::Look);
     assert_eq!(CallCost::of(Effect::CheckReceipt), None);
 }
+
+#[test]
+fn what_providers_reported_is_stored_in_its_first_words_because_it_outlives_versions() {
+    let stored = serde_json::to_value(RateLimiter::new(at(0))).unwrap().to_string();
+    assert!(stored.contains(r#""told":"#) && stored.contains(r#""told_at_ms":"#), "{stored}");
+    assert!(!stored.contains("reported"), "{stored}");
+}

@@ -51,3 +51,16 @@ pub struct Unforgotten {
     /// Until when no rule removes it again.
     pub until: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prune_is_stored_in_its_first_words_because_records_outlive_versions() {
+        let stored = r#"{"snapshots":["a"],"strays":["b"],"until":null,"ended":false}"#;
+        let prune: Prune = serde_json::from_str(stored).unwrap();
+        assert_eq!(prune.orphans, ["b"]);
+        assert_eq!(serde_json::to_string(&prune).unwrap(), stored);
+    }
+}
