@@ -100,6 +100,9 @@ error_codes! {
     CapacityUnavailable = "capacity_unavailable", 503,
         "Hetzner has sold out the size at that location.",
         "Choose another size or location, or try again later.";
+    RebootTooSoon = "reboot_too_soon", 429,
+        "The machine was rebooted several times in a row; the message says when it may be again.",
+        "Wait until then. If reboots do not help, let it sleep and wake it: it comes back on a new server.";
     RateLimited = "rate_limited", 429,
         "Too many failed sign-ins came from your address.",
         "Wait for the seconds given in Retry-After.";

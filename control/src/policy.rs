@@ -39,7 +39,8 @@ pub struct Policy {
     pub silence_after: Duration,
     /// How often the provider is asked about a silent machine.
     pub silence_question: Duration,
-    /// How long a machine may take to come back from a reboot, and how long its owner's wish for one is tried.
+    /// How long a machine may take to come back from a reboot, and how long its owner's wish for one is tried. An owner
+    /// may have three of them in three times as long.
     pub reboot_grace: Duration,
     /// How long a silent machine is kept at least, within its latest end.
     pub silence_budget: Duration,

@@ -112,6 +112,9 @@ pub struct Record {
     /// its time, and every move but falling silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot_asked_at: Option<Timestamp>,
+    /// When the owner asked for the last reboots of this machine, oldest first: too many in a row are refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner_reboots: Vec<Timestamp>,
     /// The receipt that is being checked.
     #[serde(default)]
     pub pending: Option<PendingReceipt>,
@@ -235,6 +238,7 @@ impl Record {
             clocks_restarted_at: None,
             awake_line: None,
             reboot_asked_at: None,
+            owner_reboots: Vec::new(),
             pending: None,
             receipt_problem: None,
             thaw_requested: false,

@@ -6,8 +6,14 @@
 use super::draft::{Context, Draft, Reason};
 use super::receipts;
 use super::transitions::rebooted_as_asked;
+use crate::policy::Policy;
 use crate::record::{Phase, Record, plus};
-use ebbtide_api::{ErrorCode, EventCode};
+use ebbtide_api::text::time;
+use ebbtide_api::{ErrorCode, EventCode, Timestamp};
+
+/// Reboots of one machine that its owner may have within as many times `reboot_grace`: whoever needs more has a fault that
+/// no reboot mends, and each ends what runs and costs calls that the clean-up needs.
+const IN_A_ROW: usize = 3;
 
 /// The provider's reset. It ends whatever runs and leaves the disk, so it is refused where that would cost more than
 /// running programs. Asked for again before it is done, it is still one reboot.
@@ -15,7 +21,17 @@ pub(super) fn ask(draft: &mut Draft, context: &Context<'_>) {
     if let Some(why_not) = why_not_reboot(&draft.record) {
         draft.refuse(ErrorCode::WrongState, why_not);
     } else if !draft.record.is_reboot_asked() {
+        if let Some(at) = too_soon_until(&draft.record.owner_reboots, context.policy, context.now) {
+            let message = format!(
+                "it was rebooted {IN_A_ROW} times in a row; the next may be asked for at {}",
+                time(at)
+            );
+            return draft.refuse(ErrorCode::RebootTooSoon, message);
+        }
         draft.record.reboot_asked_at = Some(context.now);
+        draft.record.owner_reboots.push(context.now);
+        let surplus = draft.record.owner_reboots.len().saturating_sub(IN_A_ROW);
+        draft.record.owner_reboots.drain(..surplus);
         if let Phase::Silent { status, ask_at, .. } = &mut draft.record.phase {
             // What Hetzner said some time ago may be over: one that is off is switched on, one that runs is reset.
             *status = None;
@@ -24,6 +40,13 @@ pub(super) fn ask(draft: &mut Draft, context: &Context<'_>) {
         let sentence = "its owner has it rebooted: what runs in it ends, its files stay";
         draft.note(EventCode::RebootAsked, sentence);
     }
+}
+
+/// Until when another would be one too many; `None` where it may be asked for now. `asked` has the oldest first.
+fn too_soon_until(asked: &[Timestamp], policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+    let oldest = *asked.iter().rev().nth(IN_A_ROW - 1)?;
+    let until = (0..IN_A_ROW).fold(oldest, |at, _| plus(at, policy.reboot_grace));
+    (now < until).then_some(until)
 }
 
 fn why_not_reboot(record: &Record) -> Option<&'static str> {

@@ -344,6 +344,7 @@ pub(super) fn wake(draft: &mut Draft, context: &Context<'_>) -> bool {
         record.receipt_problem = None;
         record.thaw_requested = false;
         record.warnings_given = 0;
+        record.owner_reboots.clear();
         record.data_loss_note = None;
         rescue_image::choose_start(draft, context);
         // A workspace of a version that pruned nothing waits as a new one does.

@@ -194,6 +194,15 @@ pub const DEFECTS: &[Defect] = &[
         caught_by: Walks("the living are left"),
     },
     Defect {
+        name: "an owner may reboot a machine without end",
+        file: "lifecycle/reboot.rs",
+        old: "(now < until).then_some(until)",
+        new: "(now < until && now > until).then_some(until)",
+        caught_by: Test(
+            "lifecycle::tests::rebooting::a_fourth_reboot_in_half_an_hour_is_refused_with_the_time_of_the_next",
+        ),
+    },
+    Defect {
         name: "a dead machine is rebooted again and again",
         file: "lifecycle/next_effect.rs",
         old: "} else if dead && rebooted_at.is_none() {",

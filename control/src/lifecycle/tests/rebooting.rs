@@ -171,3 +171,61 @@ fn a_last_backup_that_is_delivered_while_a_reset_is_under_way_ends_nothing() {
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 }).state(State::Draining);
     assert_eq!(world.record.final_snapshot, None);
 }
+
+/// A running machine that its owner has rebooted at these times, and that came back each time.
+fn rebooted_at(times: &[i64]) -> World {
+    let mut world = World::running();
+    for secs in times {
+        world.now = *secs;
+        world.last_seen = Some(*secs);
+        assert_eq!(asked(&mut world), None, "at {secs}");
+        world.ends(Effect::Reboot, EffectOutcome::Done).state(State::Running);
+    }
+    world
+}
+
+#[test]
+fn a_fourth_reboot_in_half_an_hour_is_refused_with_the_time_of_the_next() {
+    let mut world = rebooted_at(&[100, 200, 300]);
+    let next = 100 + 3 * i64::try_from(world.policy.reboot_grace.as_secs()).unwrap();
+    for secs in [310, next - 1] {
+        world.now = secs;
+        world.last_seen = Some(secs);
+        let refusal = asked(&mut world).unwrap();
+        let wanted = format!(
+            "it was rebooted 3 times in a row; the next may be asked for at {}",
+            ebbtide_api::text::time(at(next))
+        );
+        assert_eq!((refusal.code, refusal.message), (ErrorCode::RebootTooSoon, wanted));
+        assert_eq!((world.effect, world.record.reboot_asked_at), (None, None));
+    }
+    world.now = next;
+    world.last_seen = Some(next);
+    assert_eq!(asked(&mut world), None);
+    world.ends(Effect::Reboot, EffectOutcome::Done).state(State::Running);
+    let refusal = asked(&mut world).unwrap();
+    let then = ebbtide_api::text::time(at(next + 100));
+    assert!(refusal.message.ends_with(&then), "counted from the second now: {}", refusal.message);
+}
+
+#[test]
+fn reboots_that_are_spread_out_and_one_that_is_asked_for_twice_are_never_too_many() {
+    rebooted_at(&[100, 1_000, 1_900, 2_800, 3_700]);
+    let mut world = rebooted_at(&[100, 200]);
+    world.now = 300;
+    world.last_seen = Some(300);
+    assert_eq!((asked(&mut world), asked(&mut world), asked(&mut world)), (None, None, None));
+    assert_eq!(world.record.owner_reboots.len(), 3);
+}
+
+#[test]
+fn a_new_machine_may_be_rebooted_whatever_befell_the_last() {
+    let mut world = rebooted_at(&[100, 200, 300]);
+    world.ask(Command::Sleep).state(State::Draining);
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.destroyed().state(State::Asleep);
+    assert_eq!(world.record.owner_reboots.len(), 3);
+    world.ask(Command::Wake { snapshot: None });
+    assert!(world.record.owner_reboots.is_empty());
+}
