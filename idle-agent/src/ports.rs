@@ -1,9 +1,10 @@
 //! Ports that listen inside the workspace: found within a third of a second, told, and let through to.
 //!
 //! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks
-//! whether it speaks HTTP, `watch` remembers (pure).
+//! whether it speaks HTTP, unless that would do harm (`fragile`), `watch` remembers (pure).
 
 pub mod diag;
+mod fragile;
 pub(crate) mod owner;
 mod probe;
 pub(crate) mod table;
@@ -93,11 +94,21 @@ impl Loop {
                 return false;
             }
         };
-        let seen = self.watch.see(&listeners, Moment::now());
-        // Asked before the owner is looked for: the answer is what somebody waits for.
+        let mut seen = self.watch.see(&listeners, Moment::now());
         let mut news = seen.news;
-        for listener in &seen.ask {
-            let (listener, answers) = (*listener, answers.clone());
+        if !seen.seek.is_empty() {
+            let inodes: Vec<u64> = seen.seek.iter().map(|listener| listener.inode).collect();
+            let mut owners = owner::find(Path::new("/proc"), &inodes);
+            for listener in &seen.seek {
+                let found = self.watch.found(listener, owners.remove(&listener.inode).unwrap_or_default());
+                news |= found.news;
+                if found.ask {
+                    seen.ask.push(*listener);
+                }
+            }
+        }
+        for listener in seen.ask {
+            let answers = answers.clone();
             let asked = spawn("probe", move || {
                 // The agent ends when nobody hears the answer any more.
                 let _ = answers.send((listener, probe::ask(listener.reachable(), PATIENCE)));
@@ -105,13 +116,6 @@ impl Loop {
             if let Err(error) = asked {
                 tracing::warn!(%error, "cannot ask a port; it is asked again");
                 news |= self.watch.answered(&listener, Answer::Nothing, Moment::now());
-            }
-        }
-        if !seen.seek.is_empty() {
-            let inodes: Vec<u64> = seen.seek.iter().map(|listener| listener.inode).collect();
-            let mut owners = owner::find(Path::new("/proc"), &inodes);
-            for listener in &seen.seek {
-                news |= self.watch.found(listener, owners.remove(&listener.inode).unwrap_or_default());
             }
         }
         news

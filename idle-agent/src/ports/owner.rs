@@ -10,7 +10,12 @@ pub struct Owner {
     pub pids: Vec<u32>,
     /// What the first of them is called.
     pub name: String,
+    /// What it was called with.
+    pub arguments: Vec<String>,
 }
+
+/// Most arguments that are read.
+const ARGUMENTS: usize = 200;
 
 /// Finds the owners of these sockets. A process that ends meanwhile, or that we may not look at, is left out.
 pub fn find(proc: &Path, inodes: &[u64]) -> BTreeMap<u64, Owner> {
@@ -26,7 +31,9 @@ pub fn find(proc: &Path, inodes: &[u64]) -> BTreeMap<u64, Owner> {
     for owner in owners.values_mut() {
         owner.pids.sort_unstable();
         owner.pids.dedup();
-        owner.name = owner.pids.first().map(|pid| name_of(proc, *pid)).unwrap_or_default();
+        if let Some(pid) = owner.pids.first() {
+            (owner.name, owner.arguments) = called(proc, *pid);
+        }
     }
     owners
 }
@@ -45,11 +52,15 @@ fn socket_inode(link: &str) -> Option<u64> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-fn name_of(proc: &Path, pid: u32) -> String {
+fn called(proc: &Path, pid: u32) -> (String, Vec<String>) {
     let directory = proc.join(pid.to_string());
     let cmdline = std::fs::read(directory.join("cmdline")).unwrap_or_default();
     let comm = std::fs::read_to_string(directory.join("comm")).unwrap_or_default();
-    readable_name(&cmdline, comm.trim())
+    let arguments = cmdline.split(|byte| *byte == 0).take(ARGUMENTS);
+    (
+        readable_name(&cmdline, comm.trim()),
+        arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect(),
+    )
 }
 
 /// The last part of the program's path as it was called; what the kernel calls it where that is empty.

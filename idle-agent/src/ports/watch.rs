@@ -1,5 +1,6 @@
 //! What is known about ports between two looks at the table: pure, with `now` passed in.
 
+use super::fragile::is_fragile;
 use super::owner::Owner;
 use super::probe::Answer;
 use super::table::Listener;
@@ -19,7 +20,7 @@ pub struct Known {
     pub listener: Listener,
     /// Who holds it.
     pub owner: Owner,
-    /// What it answered; `None` while it is being asked.
+    /// What it answered; `None` while it is being asked, or nobody knows yet whose it is.
     pub answer: Option<Answer>,
     asked: u32,
     ask_at: Option<Moment>,
@@ -40,8 +41,17 @@ pub struct Seen {
     pub news: bool,
     /// Whose owners are to be found and given by [`Watch::found`].
     pub seek: Vec<Listener>,
-    /// These are to be asked whether they speak HTTP.
+    /// These are to be asked again whether they speak HTTP.
     pub ask: Vec<Listener>,
+}
+
+/// What follows from knowing who holds a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Whether there is something to tell.
+    pub news: bool,
+    /// Whether it is to be asked now whether it speaks HTTP.
+    pub ask: bool,
 }
 
 impl Watch {
@@ -67,13 +77,12 @@ impl Watch {
                         listener,
                         owner: Owner::default(),
                         answer: None,
-                        asked: 1,
+                        asked: 0,
                         ask_at: None,
                         sought: 0,
                     };
                     self.known.insert(port, known);
                     seen.news = true;
-                    seen.ask.push(listener);
                 }
                 Some(known) if known.ask_at.is_some_and(|at| now >= at) => {
                     known.ask_at = None;
@@ -92,10 +101,22 @@ impl Watch {
         seen
     }
 
-    /// Notes who holds a socket; true where that is news.
-    pub fn found(&mut self, listener: &Listener, owner: Owner) -> bool {
+    /// Notes who holds a socket. It is asked once that is known, for some must not be; what nobody here holds belongs to
+    /// whoever runs the machine, and is not asked at all.
+    pub fn found(&mut self, listener: &Listener, owner: Owner) -> Found {
         let known = self.known.get_mut(&listener.port).filter(|known| known.listener == *listener);
-        known.is_some_and(|known| std::mem::replace(&mut known.owner, owner) != known.owner)
+        let Some(known) = known else { return Found { news: false, ask: false } };
+        let news = std::mem::replace(&mut known.owner, owner) != known.owner;
+        let is_due = known.asked == 0 && known.answer.is_none() && !known.owner.pids.is_empty();
+        if !is_due {
+            return Found { news, ask: false };
+        }
+        if is_fragile(listener.port, &known.owner.name, &known.owner.arguments) {
+            known.answer = Some(Answer::NotAsked);
+            return Found { news: true, ask: false };
+        }
+        known.asked = 1;
+        Found { news, ask: true }
     }
 
     /// Notes what a port answered; true where that is news.
@@ -130,7 +151,7 @@ mod tests {
     }
 
     fn owner() -> Owner {
-        Owner { pids: vec![7], name: "node".into() }
+        Owner { pids: vec![7], name: "node".into(), arguments: vec![] }
     }
 
     #[test]
@@ -138,8 +159,9 @@ mod tests {
         let mut watch = Watch::new([22, 80]);
         let all = [listener(22, 1), listener(80, 2), listener(3000, 3)];
         let seen = watch.see(&all, Moment(0));
-        assert_eq!(seen, Seen { news: true, seek: vec![listener(3000, 3)], ask: vec![listener(3000, 3)] });
-        assert!(watch.found(&listener(3000, 3), owner()));
+        assert_eq!(seen, Seen { news: true, seek: vec![listener(3000, 3)], ask: vec![] });
+        assert_eq!(watch.found(&listener(3000, 3), owner()), Found { news: true, ask: true });
+        assert_eq!(watch.found(&listener(3000, 3), owner()), Found { news: false, ask: false }, "asked once");
         assert_eq!(watch.see(&all, Moment(300)), Seen::default());
         assert!(watch.answered(&listener(3000, 3), Answer::Http, Moment(301)));
         assert!(!watch.answered(&listener(3000, 3), Answer::Http, Moment(302)));
@@ -152,11 +174,27 @@ mod tests {
     fn a_server_that_restarts_between_two_looks_is_a_new_one() {
         let mut watch = Watch::new([]);
         watch.see(&[listener(3000, 3)], Moment(0));
+        watch.found(&listener(3000, 3), owner());
         let seen = watch.see(&[listener(3000, 4)], Moment(300));
-        assert_eq!((seen.news, seen.ask), (true, vec![listener(3000, 4)]));
+        assert_eq!((seen.news, seen.seek), (true, vec![listener(3000, 4)]));
+        assert!(!watch.found(&listener(3000, 3), owner()).ask);
+        assert!(watch.found(&listener(3000, 4), owner()).ask);
         let late = watch.answered(&listener(3000, 3), Answer::Http, Moment(301));
         assert!(!late, "the old one's answer comes too late");
         assert!(watch.ports().all(|known| known.answer.is_none()));
+    }
+
+    #[test]
+    fn a_debugger_is_never_asked_and_neither_is_what_nobody_here_holds() {
+        let mut watch = Watch::new([]);
+        let both = [listener(4000, 3), listener(4001, 4)];
+        watch.see(&both, Moment(0));
+        let dlv = Owner { pids: vec![7], name: "dlv".into(), arguments: vec![] };
+        assert_eq!(watch.found(&both[0], dlv), Found { news: true, ask: false });
+        assert!(!watch.found(&both[1], Owner::default()).ask);
+        let asked = (1..4000).filter(|second| !watch.see(&both, Moment(second * 1000)).ask.is_empty());
+        assert_eq!(asked.count(), 0);
+        assert_eq!(watch.ports().filter(|known| known.answer == Some(Answer::NotAsked)).count(), 1);
     }
 
     #[test]
@@ -173,7 +211,8 @@ mod tests {
         let one = listener(3000, 3);
         let mut asked = Vec::new();
         for second in 0..4000 {
-            if !watch.see(&[one], Moment(second * 1000)).ask.is_empty() {
+            let again = !watch.see(&[one], Moment(second * 1000)).ask.is_empty();
+            if again || watch.found(&one, owner()).ask {
                 asked.push(second);
                 watch.answered(&one, Answer::Nothing, Moment(second * 1000));
             }

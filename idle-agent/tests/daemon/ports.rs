@@ -270,6 +270,35 @@ fn a_port_that_speaks_something_else_is_named_and_not_let_through() {
 }
 
 #[test]
+fn a_debugger_that_waits_for_its_first_client_is_named_and_never_connected_to() {
+    use std::os::unix::process::CommandExt as _;
+    let mut machine = crate::machine::Machine::new(|_| vec![]);
+    machine.boot();
+    // A program of that name holds the socket and takes nobody in: who has connected stays to be seen.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
+    let mut debugger = std::process::Command::new("sleep").arg0("dlv").arg("600").spawn().unwrap();
+    drop(listener);
+    let named = |heartbeat: &ebbtide_api::vm::Heartbeat| {
+        heartbeat.ports.iter().any(|one| one.port == port && one.process == "dlv" && !one.http)
+    };
+    machine.control.heard("the port", named);
+    machine.control.state().heartbeats.clear();
+    machine.control.wait_for("more heartbeats", |state| (state.heartbeats.len() > 1).then_some(()));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!(":{port:04X}");
+    let connected = table.lines().filter(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        // 0A is the listener itself.
+        fields.next().is_some_and(|address| address.ends_with(&local)) && fields.nth(1) != Some("0A")
+    });
+    assert_eq!(connected.count(), 0, "{table}");
+    debugger.kill().unwrap();
+    debugger.wait().unwrap();
+}
+
+#[test]
 fn what_faces_the_internet_is_nobody_and_may_only_bind_low_ports() {
     let Some(house) = house() else { return };
     if house.machine.uid < 1_000_000 {
