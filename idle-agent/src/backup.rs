@@ -15,6 +15,7 @@ mod events;
 mod excludes;
 mod failure;
 mod include;
+mod mounts;
 mod outcome;
 mod prune;
 mod receipt;

@@ -18,6 +18,7 @@ use super::backend::Backend;
 use super::events::{Bars, Events, LibraryWarnings, Phase};
 use super::excludes::Excludes;
 use super::failure::Failure;
+use super::mounts::{self, Mounts};
 use super::outcome::Outcome;
 use super::receipt::{self, Proof};
 use super::repository;
@@ -45,6 +46,9 @@ pub struct Order {
     /// A directory to back up where it exists.
     #[arg(long)]
     pub optional: Vec<PathBuf>,
+    /// The kernel's list of mounts: what is mounted from elsewhere is left out.
+    #[arg(long, default_value = mounts::LIST)]
+    pub mounts: PathBuf,
     /// More exclude rules, read after the published ones.
     #[arg(long)]
     pub exclude_file: Option<PathBuf>,
@@ -71,7 +75,8 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
     events.phase(Phase::Scan);
     let created = order.init && repository::ensure(&backend, &key)?;
     let cache = access.cache()?;
-    let scope = Scope::new(&order.root, &order.include, &order.optional, excludes)?;
+    let scope =
+        Scope::new(&order.root, &order.include, &order.optional, excludes, Mounts::read(&order.mounts))?;
     let writer = Writer { backend: &backend, key: &key, cache: cache.path(), order, events };
     let mut changed = false;
     let mut passes = 0;

@@ -195,6 +195,7 @@ fn path_of(error: &ignore::Error) -> Option<&Path> {
 mod tests {
     use super::super::excludes::Excludes;
     use super::super::failure::show_path;
+    use super::super::mounts::Mounts;
     use super::super::rest::{Address, Rest, RetryBudget};
     use super::*;
     use std::time::Duration;
@@ -208,7 +209,8 @@ mod tests {
         let retry_budget = RetryBudget { stall: Duration::ZERO, renewal: Duration::ZERO };
         let backend = Backend::new(Rest::new(address, retry_budget));
         let includes: Vec<PathBuf> = includes.iter().map(PathBuf::from).collect();
-        let scope = Scope::new(root, &includes, &[], Excludes::parse(None).unwrap()).unwrap();
+        let excludes = Excludes::parse(None).unwrap();
+        let scope = Scope::new(root, &includes, &[], excludes, Mounts::default()).unwrap();
         Source::new(scope, backend, Events::new())
     }
 

@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 
 use super::failure::show_path;
 use super::include::Include;
+use super::mounts::Mounts;
 
 /// The file's name.
 pub const NAME: &str = ".ebbignore";
@@ -52,7 +53,7 @@ pub enum Said {
 
 impl OwnRules {
     /// Reads the files as they are now.
-    pub fn read(includes: &[Include]) -> Self {
+    pub fn read(includes: &[Include], mounts: &Mounts) -> Self {
         let mut rules = Self::default();
         for include in includes {
             rules.read_at(&include.shown, &include.real);
@@ -65,6 +66,9 @@ impl OwnRules {
             names.sort();
             for name in names {
                 let real = include.real.join(&name);
+                if mounts.foreign(&real).is_some() {
+                    continue;
+                }
                 if real.join(NAME).symlink_metadata().is_ok() && may_be_cloned(&real) {
                     rules.notices.push(format!(
                         "{} leaves nothing out: it may have come with the repository. Rules in {} count, as do those \
@@ -229,7 +233,7 @@ mod tests {
 
     fn read(root: &Path) -> OwnRules {
         let include = |shown: &str| Include { shown: shown.into(), real: root.join(&shown[1..]) };
-        OwnRules::read(&[include("/home/ebb"), include("/workspaces")])
+        OwnRules::read(&[include("/home/ebb"), include("/workspaces")], &Mounts::default())
     }
 
     #[track_caller]

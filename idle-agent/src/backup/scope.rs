@@ -15,6 +15,7 @@ use super::ebbignore::{OwnRules, Said};
 use super::excludes::Excludes;
 use super::failure::{Failure, show_path};
 use super::include::Include;
+use super::mounts::Mounts;
 use super::warnings::{PathWarnings, Weight};
 
 /// Entries that a run counts below directories that the owner's rules leave out; then it is "at least".
@@ -25,6 +26,15 @@ const WEIGHED: u64 = 50_000;
 pub enum LeftOut {
     Published(String),
     Own(String),
+    /// It is a mount of this kind, whose files are not on this machine: nothing may look at it.
+    Mount(String),
+}
+
+impl LeftOut {
+    /// What a receipt says of a mount.
+    pub fn mount_reason(kind: &str) -> String {
+        format!("a mount ({kind}) whose files are not on this machine")
+    }
 }
 
 /// What is told about a path that is left out: where it lies, how it is shown, whether it is a directory, and the rule.
@@ -38,6 +48,7 @@ pub struct Scope {
     absent: Vec<PathBuf>,
     excludes: Arc<Excludes>,
     own: Arc<OwnRules>,
+    mounts: Arc<Mounts>,
 }
 
 impl Scope {
@@ -51,6 +62,7 @@ impl Scope {
         wanted: &[PathBuf],
         optional: &[PathBuf],
         excludes: Excludes,
+        mounts: Mounts,
     ) -> Result<Self, Failure> {
         let mut includes: Vec<Include> = Vec::new();
         let mut absent = Vec::new();
@@ -69,8 +81,9 @@ impl Scope {
         if includes.is_empty() {
             return Err(Failure::local("read", root, "none of the directories to back up exists"));
         }
-        let own = Arc::new(OwnRules::read(&includes));
-        Ok(Self { root: root.to_path_buf(), includes, absent, excludes: Arc::new(excludes), own })
+        let own = Arc::new(OwnRules::read(&includes, &mounts));
+        let (excludes, mounts) = (Arc::new(excludes), Arc::new(mounts));
+        Ok(Self { root: root.to_path_buf(), includes, absent, excludes, own, mounts })
     }
 
     pub fn root(&self) -> &Path {
@@ -84,6 +97,11 @@ impl Scope {
     /// Includes that do not exist.
     pub fn absent(&self) -> &[PathBuf] {
         &self.absent
+    }
+
+    /// What is mounted.
+    pub fn mounts(&self) -> &Arc<Mounts> {
+        &self.mounts
     }
 
     /// What was wrong with the owner's rules.
@@ -104,7 +122,7 @@ impl Scope {
                     return true;
                 }
                 let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-                let left_out = scope.left_out(&shown, is_dir);
+                let left_out = scope.left_out(entry.path(), &shown, is_dir);
                 if let (Some(left_out), Some(told)) = (&left_out, &told) {
                     told(entry.path(), &shown, is_dir, left_out);
                 }
@@ -113,7 +131,11 @@ impl Scope {
             .build()
     }
 
-    fn left_out(&self, shown: &Path, is_dir: bool) -> Option<LeftOut> {
+    fn left_out(&self, real: &Path, shown: &Path, is_dir: bool) -> Option<LeftOut> {
+        // Before anything looks at it, and whatever the owner's rules say: it cannot be kept.
+        if let Some(kind) = self.mounts.foreign(real) {
+            return Some(LeftOut::Mount(kind.to_owned()));
+        }
         match self.own.judge(shown, is_dir) {
             Said::Keep => None,
             Said::Leave(rule) => Some(LeftOut::Own(rule)),
@@ -127,10 +149,12 @@ impl Scope {
     pub fn note_in(&self, path_warnings: &Arc<PathWarnings>) -> Told {
         let path_warnings = Arc::clone(path_warnings);
         let left = AtomicU64::new(WEIGHED);
+        let mounts = Arc::clone(&self.mounts);
         Arc::new(move |real, shown, is_dir, left_out| match left_out {
             LeftOut::Published(rule) => path_warnings.skip(shown, rule),
+            LeftOut::Mount(kind) => path_warnings.skip(shown, &LeftOut::mount_reason(kind)),
             LeftOut::Own(rule) => {
-                let weight = weigh(real, &left);
+                let weight = weigh(real, &left, &mounts);
                 path_warnings.exclude(shown, rule, weight);
                 if let Some(text) = missed(shown, is_dir, rule, weight) {
                     path_warnings.notice(text);
@@ -169,10 +193,15 @@ pub fn missed(shown: &Path, is_dir: bool, rule: &str, weight: Weight) -> Option<
     (is_dir && in_workspaces).then(|| format!("{rule} leaves out the whole of {path}"))
 }
 
-/// Counts the files at and below a path, as long as the budget lasts.
-pub fn weigh(real: &Path, budget: &AtomicU64) -> Weight {
+/// Counts the files at and below a path, as long as the budget lasts; what is mounted there from elsewhere is left alone.
+pub fn weigh(real: &Path, budget: &AtomicU64, mounts: &Arc<Mounts>) -> Weight {
     let mut weight = Weight::default();
-    let walk = WalkBuilder::new(real).standard_filters(false).follow_links(false).build();
+    let mounts = Arc::clone(mounts);
+    let walk = WalkBuilder::new(real)
+        .standard_filters(false)
+        .follow_links(false)
+        .filter_entry(move |entry| mounts.foreign(entry.path()).is_none())
+        .build();
     for entry in walk.flatten() {
         let spent =
             budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
@@ -228,10 +257,10 @@ mod tests {
 
     #[test]
     fn a_whole_workspace_or_its_history_is_left_out_but_said() {
-        let weigh = |history| Weight { history, ..Weight::default() };
-        let said = |path: &str| missed(Path::new(path), true, "`x` in /workspaces/.ebbignore", weigh(false));
+        let weight = |history| Weight { history, ..Weight::default() };
+        let said = |path: &str| missed(Path::new(path), true, "`x` in /workspaces/.ebbignore", weight(false));
         let holds =
-            missed(Path::new("/home/ebb/src"), true, "`s*` in /home/ebb/.ebbignore", weigh(true)).unwrap();
+            missed(Path::new("/home/ebb/src"), true, "`s*` in /home/ebb/.ebbignore", weight(true)).unwrap();
         assert!(holds.contains("the whole of /home/ebb/src, a repository with it"), "{holds}");
         assert_eq!(
             said("/workspaces/app").unwrap(),
@@ -248,10 +277,11 @@ mod tests {
         for name in ["a", "b", "c"] {
             std::fs::write(dir.path().join(name), "four").unwrap();
         }
-        let whole = weigh(dir.path(), &AtomicU64::new(100));
+        let weigh = |budget| weigh(dir.path(), &AtomicU64::new(budget), &Arc::default());
+        let whole = weigh(100);
         assert_eq!(whole, Weight { files: 3, bytes: 12, at_least: false, history: false });
         std::fs::create_dir(dir.path().join(".git")).unwrap();
-        assert!(weigh(dir.path(), &AtomicU64::new(100)).history);
-        assert!(weigh(dir.path(), &AtomicU64::new(2)).at_least);
+        assert!(weigh(100).history);
+        assert!(weigh(2).at_least);
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::excludes::Excludes;
 use super::failure::{Failure, show_path};
+use super::mounts::{self, Mounts};
 use super::scope::{LeftOut, Scope, missed, weigh};
 use crate::os::mutex::lock;
 
@@ -92,14 +93,15 @@ struct Left {
 /// # Errors
 /// `Local` when none of the includes exists.
 pub fn run(order: &Order) -> Result<Survey, Failure> {
-    let scope = Scope::new(&order.root, &order.include, &order.optional, Excludes::parse(None)?)?;
+    let mounts = Mounts::read(Path::new(mounts::LIST));
+    let scope = Scope::new(&order.root, &order.include, &order.optional, Excludes::parse(None)?, mounts)?;
     let ends = Instant::now() + Duration::from_secs(order.within_secs);
     let mut survey = Survey { notices: scope.notices().to_vec(), ..Survey::default() };
     let mut heaps: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
     let mut linked: HashSet<(u64, u64)> = HashSet::new();
     let left: Arc<Mutex<Left>> = Arc::default();
     for include in scope.includes() {
-        for entry in scope.walk(include, Some(listener(&left))) {
+        for entry in scope.walk(include, Some(listener(&left, scope.mounts()))) {
             if Instant::now() >= ends {
                 survey.at_least = true;
                 break;
@@ -147,15 +149,19 @@ pub fn run(order: &Order) -> Result<Survey, Failure> {
     Ok(survey)
 }
 
-fn listener(left: &Arc<Mutex<Left>>) -> super::scope::Told {
-    let left = Arc::clone(left);
+fn listener(left: &Arc<Mutex<Left>>, mounts: &Arc<Mounts>) -> super::scope::Told {
+    let (left, mounts) = (Arc::clone(left), Arc::clone(mounts));
     let budget = AtomicU64::new(WEIGHED);
     Arc::new(move |real: &Path, shown: &Path, is_dir, left_out: &LeftOut| {
-        let weight = weigh(real, &budget);
         let (rule, is_own) = match left_out {
             LeftOut::Own(rule) => (rule, true),
             LeftOut::Published(rule) => (rule, false),
+            LeftOut::Mount(kind) => {
+                let reason = LeftOut::mount_reason(kind);
+                return lock(&left).notices.push(format!("{} is left out: {reason}", show_path(shown)));
+            }
         };
+        let weight = weigh(real, &budget, &mounts);
         let heap = Heap {
             path: show_path(shown),
             files: weight.files,

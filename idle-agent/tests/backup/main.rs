@@ -146,6 +146,30 @@ impl Ended {
 }
 
 #[test]
+fn what_is_mounted_from_elsewhere_is_left_out_by_name_and_never_looked_at() {
+    let bench = Bench::planted();
+    // Nothing is mounted there: what the kernel lists is believed, and not looked up.
+    let mount = bench.root().join("workspaces/remote");
+    std::fs::create_dir_all(mount.join("deep")).unwrap();
+    std::fs::write(mount.join("deep/file"), "elsewhere").unwrap();
+    std::fs::write(mount.join(".ebbignore"), "*\n").unwrap();
+    let list = bench.path("mountinfo");
+    let line = format!("36 35 0:51 / {} rw - fuse.sshfs host: rw\n", mount.canonicalize().unwrap().display());
+    std::fs::write(&list, line).unwrap();
+    let done = ended(bench.backup_command().arg("--mounts").arg(&list)).done();
+    assert_eq!(done["partial"], false, "{done}");
+    let reason = "a mount (fuse.sshfs) whose files are not on this machine";
+    let skipped = done["skipped"].as_array().unwrap();
+    assert!(
+        skipped.contains(&serde_json::json!({ "path": "/workspaces/remote", "reason": reason })),
+        "{skipped:?}"
+    );
+    let target = bench.path("restored");
+    bench.restore_to(&target).done();
+    assert!(target.join("workspaces").exists() && !target.join("workspaces/remote").exists());
+}
+
+#[test]
 fn a_workspace_comes_back_byte_for_byte() {
     let bench = Bench::planted();
     let run = bench.backup();
