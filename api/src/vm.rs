@@ -1,7 +1,8 @@
 //! What a machine and the control plane say to each other under `/v1/vm/`.
 //!
 //! Machines of older workspaces speak older versions: new fields are optional, unknown ones are ignored by both
-//! sides, and nothing is renamed. No VM wall clock crosses the wire, only durations.
+//! sides, and nothing is renamed. No machine's wall clock crosses the wire, only durations; the control plane's does, so
+//! that a machine whose clock is wrong can tell a good access token from an expired one.
 
 use crate::backups::BackupProgress;
 use crate::ports::Port;
@@ -53,6 +54,9 @@ pub struct Enrolled {
     pub persistence: crate::backups::Persistence,
     /// How ports are named.
     pub ingress: IngressPlan,
+    /// The control plane's time, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_time_secs: Option<u64>,
 }
 
 /// One named secret value.
@@ -298,6 +302,9 @@ pub struct Instruction {
     /// Seconds until the lifetime ends.
     #[serde(default)]
     pub lifetime_ends_in_secs: Option<u64>,
+    /// The control plane's time, in seconds since 1970: the machine checks access tokens against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_time_secs: Option<u64>,
 }
 
 /// A hold taken through the API, as the machine counts it.

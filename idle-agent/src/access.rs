@@ -75,7 +75,7 @@ impl Access {
                 .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name));
             found.map(|header| header.value.as_str())
         });
-        let outcome = decide(&lock(&self.door), &request);
+        let outcome = decide(&lock(&self.door), &request, Moment::now());
         if let Outcome::Pass { port, .. } | Outcome::Enter { port, .. } = &outcome
             && lock(&self.visits).is_human(&request, *port, Moment::now())
         {

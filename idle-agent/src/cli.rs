@@ -127,6 +127,9 @@ enum Command {
         /// Where containers keep named volumes; backed up where it exists.
         #[arg(long, hide = true, default_values = VOLUMES)]
         volumes: Vec<PathBuf>,
+        /// Seconds after which a machine that was told to stop asks whether that still holds.
+        #[arg(long, hide = true, default_value_t = 300)]
+        ask_again_secs: u64,
         /// Where programs are looked for first.
         #[arg(long, hide = true)]
         programs_dir: Option<PathBuf>,
@@ -159,12 +162,20 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let socket = cli.run_dir.join("agent.sock");
     let (asked, json) = match cli.command.unwrap_or(Command::Why { json: false }) {
-        Command::Run { config, state_dir, etc_dir, restore_target, volumes, programs_dir } => {
+        Command::Run {
+            config,
+            state_dir,
+            etc_dir,
+            restore_target,
+            volumes,
+            ask_again_secs,
+            programs_dir,
+        } => {
             if let Some(directory) = programs_dir {
                 crate::os::command::look_first_in(directory);
             }
             let places = Places { config, state: state_dir, run: cli.run_dir, etc: etc_dir };
-            return run(places, restore_target, volumes);
+            return run(places, restore_target, volumes, std::time::Duration::from_secs(ask_again_secs));
         }
         Command::Backup(command) => return crate::backup::main(*command),
         Command::Hook => return hook(socket),
@@ -281,7 +292,12 @@ const HOOK_WITHIN: std::time::Duration = std::time::Duration::from_millis(900);
 /// and not a daemon that lives on 2 MB; it reads this when a process starts, so the process starts over once.
 const FRUGAL: &str = "MIMALLOC_ARENA_EAGER_COMMIT";
 
-fn run(places: Places, restore_target: PathBuf, volumes: Vec<PathBuf>) -> ExitCode {
+fn run(
+    places: Places,
+    restore_target: PathBuf,
+    volumes: Vec<PathBuf>,
+    ask_again: std::time::Duration,
+) -> ExitCode {
     if std::env::var_os(FRUGAL).is_none()
         && let Ok(program) = std::env::current_exe()
     {
@@ -296,7 +312,7 @@ fn run(places: Places, restore_target: PathBuf, volumes: Vec<PathBuf>) -> ExitCo
         .without_time()
         .with_target(false)
         .init();
-    match crate::daemon::run(places, restore_target, volumes) {
+    match crate::daemon::run(places, restore_target, volumes, ask_again) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

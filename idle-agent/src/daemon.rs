@@ -1,21 +1,19 @@
 //! `ebb-agent run`: puts the parts together and keeps them running. A machine that was told to stop stays parked over
-//! every restart and touches nothing.
+//! every restart and touches nothing; it asks now and then whether that still holds.
 
 use crate::access::Access;
-use crate::access::caddy::Caddy;
 use crate::boot::{self, Boot};
-use crate::cloudcli::start::CloudCli;
 use crate::config::{Config, Places};
 use crate::control_plane::api_client::{ApiClient, CallError};
-use crate::control_plane::enrol::enrol;
+use crate::control_plane::enrol::{enrol, is_taken_back};
 use crate::control_plane::machine_key::MachineKey;
 use crate::control_plane::status::Status;
 use crate::control_plane::websocket::{self, Listener};
 use crate::control_socket;
 use crate::event_loop::{Event, EventLoop, Parts};
-use crate::os::cgroups::Tree;
+use crate::os::clock::{Moment, ToldTime};
 use crate::os::mutex::{lock, spawn};
-use crate::os::users;
+use crate::os::{service, users};
 use crate::ports::{self, Servers};
 use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer::Freezer;
@@ -27,22 +25,25 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-/// The service that this program is on a machine (`vm_init::user_data`).
-const UNIT: &str = "ebbtide-agent.service";
-/// How often it is looked whether Caddy and CloudCLI still run.
+/// How often it is looked whether Caddy, CloudCLI and what else must stand still do.
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs the daemon. Returns only with an error: the configuration or the machine is unusable.
 ///
 /// # Errors
 /// The configuration cannot be read, or a directory, socket or thread cannot be made.
-pub fn run(places: Places, restore_target: PathBuf, volumes: Vec<PathBuf>) -> anyhow::Result<()> {
+pub fn run(
+    places: Places,
+    restore_target: PathBuf,
+    volumes: Vec<PathBuf>,
+    ask_again: Duration,
+) -> anyhow::Result<()> {
     let mut config = Config::read(&places.config)?;
     places.create().context("making the directories")?;
     let key = MachineKey::load_or_create(&places.state.join("machine.key")).context("the machine key")?;
     let api_client = Arc::new(ApiClient::new(config.clone(), key, places.clone()));
     if let Some(reason) = api_client.parked() {
-        park(&reason);
+        return park(&reason, &places, &api_client, ask_again);
     }
     let enrolled = match enrol(&mut config, &places, &api_client) {
         Ok(enrolled) => enrolled,
@@ -50,7 +51,7 @@ pub fn run(places: Places, restore_target: PathBuf, volumes: Vec<PathBuf>) -> an
             if !matches!(error, CallError::Fenced) {
                 api_client.park(&error.to_string());
             }
-            park(&error.to_string())
+            return park(&error.to_string(), &places, &api_client, ask_again);
         }
     };
     start(places, restore_target, volumes, api_client, enrolled)
@@ -69,7 +70,11 @@ fn start(
     status.keep_secret([enrolled.repository.password.as_str(), enrolled.vm_token.as_str()]);
 
     let access = Arc::new(Access::default());
-    lock(&access.door).set_plan(api_client.workspace(), &enrolled.ingress);
+    {
+        let mut door = lock(&access.door);
+        door.set_plan(api_client.workspace(), &enrolled.ingress);
+        door.time = enrolled.control_time_secs.map(|secs| ToldTime::new(secs, Moment::now()));
+    }
     access.serve(&places.access_socket()).context("the socket for Caddy")?;
 
     let servers = Servers::default();
@@ -106,7 +111,7 @@ fn start(
         policy: enrolled.policy,
         persistence: enrolled.persistence,
         state: places.state.clone(),
-        freezer: Freezer::new(&places.run, kept, Tree::of_service(UNIT)),
+        freezer: Freezer::new(&places.run, kept, service::tree()),
         include,
         events: events.clone(),
     });
@@ -119,6 +124,7 @@ fn start(
         listen_port: enrolled.ingress.listen_port,
         caddy: None,
         cloudcli: None,
+        unsettled: Vec::new(),
     };
     // Before the first instruction can come: it finds what an earlier life of the agent left.
     boot.resume();
@@ -131,18 +137,13 @@ fn start(
     again()
 }
 
-/// Works through the boot plan, then keeps Caddy and CloudCLI alive.
+/// Works through the boot plan, then looks after what must stand.
 fn see_to_boot(mut boot: Boot, events: &Sender<Event>) {
     boot.run();
     tell_user(&boot, events);
-    while boot.caddy.is_some() || boot.cloudcli.is_some() {
+    while boot.is_tended() {
         std::thread::sleep(TEND_EVERY);
-        if let Some(Err(error)) = boot.caddy.as_mut().map(Caddy::revive) {
-            boot.status.log(&error.to_string());
-        }
-        if let Some(news) = boot.cloudcli.as_mut().and_then(CloudCli::tend) {
-            boot.status.log(&news);
-        }
+        boot.tend();
     }
 }
 
@@ -161,7 +162,7 @@ struct Ear(Sender<Event>);
 impl Listener for Ear {
     fn instruction(&mut self, instruction: Instruction) {
         // The loop ends only with the whole agent.
-        let _ = self.0.send(Event::Instruction(Box::new(instruction)));
+        let _ = self.0.send(Event::Instruction(Box::new(instruction), Moment::now()));
     }
 
     fn fenced(&mut self) {
@@ -175,10 +176,15 @@ fn again() -> anyhow::Result<()> {
     Err(error).context("starting over")
 }
 
-/// Does nothing for ever: ending would only be restarted.
-fn park(reason: &str) -> ! {
-    tracing::error!(reason, "parked; this machine does nothing more until it is deleted");
+/// Does nothing: ending would only be restarted. Now and then it asks whether it is still to stop, for whoever told it so
+/// may have been wrong; then it starts over.
+fn park(reason: &str, places: &Places, api_client: &ApiClient, ask_again: Duration) -> anyhow::Result<()> {
+    tracing::error!(reason, "parked; this machine does nothing more until it is deleted or taken back");
     loop {
-        std::thread::park();
+        std::thread::sleep(ask_again);
+        if is_taken_back(places, api_client) {
+            tracing::warn!("the control plane has taken this machine back");
+            return again();
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The daemon's one loop: events in, the pure parts asked, their actions carried out. It waits for nothing but events
 //! and time; backups and deliveries run in threads of their own and come back as events.
 
+mod draining;
 mod jobs;
 mod receipt_parts;
 mod requests;
@@ -11,7 +12,7 @@ use crate::control_plane::status::{Status, Urgency};
 use crate::control_socket::{Reply, Request};
 use crate::idle::Idle;
 use crate::os::atomic_file;
-use crate::os::clock::Moment;
+use crate::os::clock::{Moment, ToldTime};
 use crate::os::mutex::lock;
 use crate::os::users::User;
 use crate::ports::Servers;
@@ -19,14 +20,12 @@ use crate::sleep::backup_estimate::estimator::SurveyResult;
 use crate::sleep::backup_estimate::{BackupEstimator, BackupStart};
 use crate::sleep::backup_process::{BackupProcessError, BackupProcesses};
 use crate::sleep::countdown::Countdown;
-use crate::sleep::drain::{self, Drain, FoundFrozen, Stirring};
-use crate::sleep::freezer::{Freezer, NotFrozen};
+use crate::sleep::drain::{self, Drain, FoundFrozen};
+use crate::sleep::freezer::Freezer;
 use crate::sleep::snapshot_schedule::Schedule;
 use crate::sleep::terminals::tell_terminals;
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::vm::{
-    DesiredMachineState, DrainPhase, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy,
-};
+use ebbtide_api::vm::{DesiredMachineState, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy};
 use ebbtide_api::why::Verdict;
 use jobs::Jobs;
 use std::path::{Path, PathBuf};
@@ -40,8 +39,8 @@ const DRAIN_TICK: Duration = Duration::from_millis(200);
 /// What the loop hears.
 #[derive(Debug)]
 pub enum Event {
-    /// From the control plane.
-    Instruction(Box<Instruction>),
+    /// From the control plane, heard at that moment.
+    Instruction(Box<Instruction>, Moment),
     /// A newer machine has taken over.
     Fenced,
     /// The boot plan has come far enough that the user exists.
@@ -184,7 +183,7 @@ impl EventLoop {
     fn take(&mut self, event: Event) {
         let now = Moment::now();
         match event {
-            Event::Instruction(instruction) => self.instruct(&instruction, now),
+            Event::Instruction(instruction, heard_at) => self.instruct(&instruction, heard_at, now),
             Event::User(user) => {
                 self.idle.set_user(Some(user.clone()).filter(|user| user.uid != 0));
                 self.user = Some(user);
@@ -212,7 +211,7 @@ impl EventLoop {
         }
     }
 
-    fn instruct(&mut self, instruction: &Instruction, now: Moment) {
+    fn instruct(&mut self, instruction: &Instruction, heard_at: Moment, now: Moment) {
         if let Some(policy) = &instruction.policy {
             self.idle.set_policy(policy.clone(), now);
             self.schedule.set_every(Duration::from_secs(policy.snapshot_every_secs));
@@ -222,6 +221,9 @@ impl EventLoop {
             let mut door = lock(&self.access.door);
             door.public_ports = instruction.public_ports.iter().copied().collect();
             door.open |= instruction.open;
+            if let Some(secs) = instruction.control_time_secs {
+                door.time = Some(ToldTime::new(secs, heard_at));
+            }
         }
         self.schedule.want(instruction.snapshots_wanted);
         let is_ready = self.status.read(|facts| facts.ready);
@@ -258,71 +260,6 @@ impl EventLoop {
             tell_terminals(self.user.as_ref(), &text);
         }
         self.status.update(urgency, |facts| facts.why = Some(why));
-    }
-
-    fn stirring(&self) -> Stirring {
-        let verdict = self.status.read(|facts| facts.why.as_ref().map(|why| why.verdict));
-        if verdict == Some(Verdict::Idle) { Stirring::No } else { Stirring::Yes }
-    }
-
-    fn drain_step(&mut self, event: drain::Event) {
-        let was_draining = self.drain.phase().is_some();
-        let actions = self.drain.step(Moment::now(), event, self.stirring());
-        for action in actions {
-            self.act(action);
-        }
-        if was_draining && self.drain.phase().is_none() {
-            self.idle.forget_sleep(Moment::now());
-        }
-        self.tell_phase();
-    }
-
-    fn act(&mut self, action: drain::Action) {
-        match action {
-            drain::Action::Notice => {
-                self.status.log("going to sleep: backing up");
-                let text =
-                    "This workspace goes to sleep and is being backed up. To stay: ebb hold 30m \"why\"";
-                tell_terminals(self.user.as_ref(), text);
-            }
-            drain::Action::Backup => match &mut self.running {
-                // A snapshot that runs already is the bulk.
-                Some(running) => running.purpose = Purpose::Drain,
-                None => self.back_up(Purpose::Drain),
-            },
-            drain::Action::StopBackup => {
-                self.running = None;
-                self.jobs.stop();
-                self.status.log("staying awake");
-            }
-            drain::Action::Freeze => {
-                lock(&self.access.door).closed = true;
-                let frozen = self.freezer.freeze(self.user.as_ref());
-                self.frozen(frozen.map(|count| {
-                    self.status
-                        .log(&format!("{count} processes or groups of them stand still for the last backup"));
-                    drain::Event::Frozen
-                }));
-            }
-            drain::Action::Thaw => {
-                self.freezer.thaw();
-                lock(&self.access.door).closed = false;
-                self.status.log("thawed; staying awake");
-            }
-            drain::Action::Deliver(receipt) => match self.freezer.prove(self.user.as_ref()) {
-                Ok(()) => self.jobs.deliver_last(receipt),
-                Err(error) => self.frozen(Err(error)),
-            },
-        }
-    }
-
-    /// Goes on with what became of a freeze.
-    fn frozen(&mut self, result: Result<drain::Event, NotFrozen>) {
-        let event = result.unwrap_or_else(|error| {
-            self.trouble(&format!("the workspace does not stand still, so its last backup waits: {error}"));
-            drain::Event::NotFrozen
-        });
-        self.drain_step(event);
     }
 
     fn backed_up(&mut self, number: u64, result: Result<Box<Receipt>, BackupProcessError>, now: Moment) {
@@ -415,19 +352,6 @@ impl EventLoop {
         if is_news {
             self.status.log(&text);
             self.status.update(Urgency::Now, |facts| facts.backup_trouble = Some(text));
-        }
-    }
-
-    fn tell_phase(&self) {
-        let phase = self.drain.phase();
-        if self.status.read(|facts| facts.drain != phase) {
-            tracing::info!(?phase, "drain");
-            self.status.update(Urgency::Now, |facts| {
-                facts.drain = phase;
-                if phase.is_none() || phase == Some(DrainPhase::Done) {
-                    facts.backup_trouble = None;
-                }
-            });
         }
     }
 }

@@ -129,6 +129,7 @@ pub fn enrolled(
             listen_port: site.ingress_port,
             access_keys: site.tokens.public_keys(),
         },
+        control_time_secs: u64::try_from(now.as_second()).ok(),
     })
 }
 
@@ -165,6 +166,7 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
         public_ports: record.public_ports.clone(),
         snapshots_wanted: record.snapshots_wanted,
         lifetime_ends_in_secs: Some(secs_until(record.lifetime_ends_at())),
+        control_time_secs: u64::try_from(context.now.as_second()).ok(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The decision about one request: pure, from the door's state and what the request says.
 
 use super::token::{Invalid, Keys};
+use crate::os::clock::{Moment, ToldTime};
 use ebbtide_api::WorkspaceId;
 use ebbtide_api::vm::{CLOUDCLI_PORT, IngressPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Query parameter and plain-http cookie that carry a token.
 const PARAMETER: &str = "ebb_access";
@@ -33,6 +35,8 @@ pub struct Door {
     pub open: bool,
     /// The last backup is being taken: nobody comes in any more.
     pub closed: bool,
+    /// The control plane's time, by which its tokens are checked; this machine's own until it is told.
+    pub time: Option<ToldTime>,
 }
 
 impl Door {
@@ -43,6 +47,12 @@ impl Door {
         self.port_host_template = plan.port_host_template.to_ascii_lowercase();
         self.port_url_template = plan.port_url_template.clone();
         self.keys = Keys::new(&plan.access_keys);
+    }
+
+    /// Seconds since 1970 at a moment.
+    fn unix_time(&self, at: Moment) -> u64 {
+        let own = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.time.map_or_else(own, |told| told.at(at))
     }
 
     /// Whether browsers come over https.
@@ -99,6 +109,8 @@ pub struct Request {
     pub fetch_site: String,
     /// `Sec-Fetch-Mode`.
     pub fetch_mode: String,
+    /// `Sec-Fetch-User`: `?1` where somebody clicked or typed.
+    pub fetch_user: String,
     /// `Accept`.
     pub accept: String,
     /// `Sec-WebSocket-Protocol`.
@@ -122,6 +134,7 @@ impl Request {
             origin_as_sent: header("Origin").map(str::to_owned),
             fetch_site: text("Sec-Fetch-Site"),
             fetch_mode: text("Sec-Fetch-Mode"),
+            fetch_user: text("Sec-Fetch-User"),
             accept: text("Accept"),
             websocket_protocol: text("Sec-WebSocket-Protocol"),
             cookie: text("Cookie"),
@@ -205,6 +218,8 @@ pub enum Refusal {
     SignInNeeded,
     /// A credential that has expired, or is none.
     SignInAgain,
+    /// A credential that is not good yet, by the time that this machine has.
+    NotYet,
     /// A credential for something else.
     NotYours,
     /// Another site tries to act through the visitor's browser.
@@ -222,7 +237,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::NoSuchHost | Self::NothingListens(_) => 404,
-            Self::SignInNeeded | Self::SignInAgain => 401,
+            Self::SignInNeeded | Self::SignInAgain | Self::NotYet => 401,
             Self::NotYours | Self::CrossSite => 403,
             Self::Starting | Self::GoingToSleep => 503,
         }
@@ -240,6 +255,12 @@ impl Refusal {
             Self::SignInAgain => (
                 "Sign in again",
                 "Your access has expired. Open this port again from the workspace's page in the dashboard.".to_owned(),
+            ),
+            Self::NotYet => (
+                "The clock of this workspace is behind",
+                "Your access is newer than the time that the workspace has. It is told the time within a minute: wait, and \
+                 load this page again."
+                    .to_owned(),
             ),
             Self::NotYours => (
                 "Not with this link",
@@ -274,14 +295,15 @@ impl Refusal {
     }
 }
 
-/// Decides about one request.
-pub fn decide(door: &Door, request: &Request) -> Outcome {
+/// Decides about one request at a moment.
+pub fn decide(door: &Door, request: &Request, at: Moment) -> Outcome {
+    let now = door.unix_time(at);
     let (Some(workspace), Some(port)) = (&door.workspace, door.port_of(request.hostname())) else {
         return Outcome::Refuse(Refusal::NoSuchHost);
     };
     let query_token = request.query_token();
     if !door.is_public(port) {
-        let good_for = match credential(door, request, workspace, port) {
+        let good_for = match credential(door, request, workspace, port, now) {
             Ok(good_for) => good_for,
             Err(refusal) => return Outcome::Refuse(refusal),
         };
@@ -291,7 +313,7 @@ pub fn decide(door: &Door, request: &Request) -> Outcome {
         if let Some(token) = query_token
             && request.is_navigation()
             && request.method == "GET"
-            && door.keys.check(token, workspace, port).is_ok()
+            && door.keys.check(token, workspace, port, now).is_ok()
         {
             let cookie = if door.is_https() {
                 format!("{COOKIE}={token}; Max-Age={good_for}; Path=/; HttpOnly; SameSite=Lax; Secure")
@@ -319,14 +341,20 @@ pub fn decide(door: &Door, request: &Request) -> Outcome {
 }
 
 /// Looks for a good credential in header, query and cookie; answers for how many seconds it is good.
-fn credential(door: &Door, request: &Request, workspace: &WorkspaceId, port: u16) -> Result<u64, Refusal> {
+fn credential(
+    door: &Door,
+    request: &Request,
+    workspace: &WorkspaceId,
+    port: u16,
+    now: u64,
+) -> Result<u64, Refusal> {
     let plain_cookie = (!door.is_https()).then_some(PARAMETER);
     let cookies = [Some(COOKIE), plain_cookie];
     let cookies = cookies.iter().flatten().flat_map(|name| request.cookies(name));
     let candidates = request.query_token().into_iter().chain(request.access_header.as_deref()).chain(cookies);
     let mut worst = None;
     for token in candidates.filter(|token| !token.is_empty()).take(8) {
-        match door.keys.check(token, workspace, port) {
+        match door.keys.check(token, workspace, port, now) {
             Ok(good_for) => return Ok(good_for),
             Err(invalid) => worst = worst.max(Some(invalid)),
         }
@@ -334,6 +362,7 @@ fn credential(door: &Door, request: &Request, workspace: &WorkspaceId, port: u16
     Err(match worst {
         None => Refusal::SignInNeeded,
         Some(Invalid::Unknown | Invalid::Expired) => Refusal::SignInAgain,
+        Some(Invalid::NotYet) => Refusal::NotYet,
         Some(Invalid::OtherPlace) => Refusal::NotYours,
     })
 }

@@ -7,20 +7,29 @@ use super::decide::Request;
 use crate::os::clock::Moment;
 use std::collections::BTreeMap;
 
-/// Parts of a path that only machines ask for.
-const MACHINE_PATHS: [&str; 12] = [
-    "ping",
-    "health",
-    "heartbeat",
-    "keepalive",
-    "keep-alive",
-    "livez",
-    "readyz",
-    "metrics",
-    "telemetry",
+/// Segments of a path that only machines ask for: whole ones, or people could not go to `/shopping`.
+const MACHINE_PATHS: [&str; 21] = [
+    "__ping",
+    "_health",
+    "_ping",
     "beacon",
-    "socket.io",
+    "health",
+    "health-check",
+    "healthcheck",
+    "healthz",
+    "heartbeat",
+    "keep-alive",
+    "keepalive",
+    "live",
+    "livez",
+    "metrics",
+    "ping",
     "poll",
+    "polling",
+    "readyz",
+    "socket.io",
+    "sockjs-node",
+    "telemetry",
 ];
 /// So many evenly spaced requests in a row are a rhythm.
 const RHYTHM: usize = 4;
@@ -40,12 +49,13 @@ impl Visits {
             return false;
         }
         let path = request.path().to_ascii_lowercase();
-        if MACHINE_PATHS.iter().any(|part| path.contains(part)) {
-            return false;
-        }
         let is_act = !matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
         let is_page = request.method == "GET" && request.is_navigation();
-        (is_act || is_page) && !self.has_rhythm((port, request.method.clone(), path), now)
+        // A browser says that somebody clicked or typed: then it was somebody, wherever they went.
+        let is_asked_for = is_page && request.fetch_user == "?1";
+        let is_machines = || path.split('/').any(|segment| MACHINE_PATHS.contains(&segment));
+        (is_asked_for || ((is_act || is_page) && !is_machines()))
+            && !self.has_rhythm((port, request.method.clone(), path), now)
     }
 
     fn has_rhythm(&mut self, key: (u16, String, String), now: Moment) -> bool {
@@ -86,6 +96,13 @@ mod tests {
         assert!(!human(&request("GET", "/api/state", "cors")));
         assert!(!human(&request("POST", "/api/heartbeat", "cors")));
         assert!(!human(&request("GET", "/healthz", "navigate")));
+        assert!(!human(&request("GET", "/api/health?probe=1", "navigate")));
+        for path in ["/shopping/cart", "/mapping", "/healthcare", "/apollo", "/typing-test", "/polls/3"] {
+            assert!(human(&request("GET", path, "navigate")), "{path}");
+            assert!(human(&request("POST", path, "cors")), "{path}");
+        }
+        let clicked = Request { fetch_user: "?1".into(), ..request("GET", "/metrics", "navigate") };
+        assert!(human(&clicked), "somebody looks at the metrics");
         let ping = Request {
             upgrade: "websocket".into(),
             websocket_protocol: "vite-ping".into(),

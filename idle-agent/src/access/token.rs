@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::WorkspaceId;
 use jwt_simple::prelude::{
-    Clock, Duration, Ed25519PublicKey, EdDSAPublicKeyLike as _, Token, UnixTimeStamp, VerificationOptions,
+    Duration, Ed25519PublicKey, EdDSAPublicKeyLike as _, Token, UnixTimeStamp, VerificationOptions,
 };
 use std::collections::{BTreeMap, HashSet};
 
@@ -32,6 +32,8 @@ pub enum Invalid {
     Unknown,
     /// It was one.
     Expired,
+    /// It will be one: it was signed later than it is by the clock that it is checked by.
+    NotYet,
     /// One of ours, for another workspace or port.
     OtherPlace,
 }
@@ -59,21 +61,12 @@ impl Keys {
         Self { by_id }
     }
 
-    /// Checks a token; answers how many seconds it stays good.
+    /// Checks a token at a time, in seconds since 1970; answers how many seconds it stays good.
     ///
     /// # Errors
     /// [`Invalid`].
-    pub fn check(&self, token: &str, workspace: &WorkspaceId, port: u16) -> Result<u64, Invalid> {
-        self.check_at(token, workspace, port, Clock::now_since_epoch())
-    }
-
-    fn check_at(
-        &self,
-        token: &str,
-        workspace: &WorkspaceId,
-        port: u16,
-        now: UnixTimeStamp,
-    ) -> Result<u64, Invalid> {
+    pub fn check(&self, token: &str, workspace: &WorkspaceId, port: u16, now: u64) -> Result<u64, Invalid> {
+        let now = Duration::from_secs(now);
         let metadata = Token::decode_metadata(token).map_err(|_| Invalid::Unknown)?;
         let key = metadata.key_id().and_then(|id| self.by_id.get(id)).ok_or(Invalid::Unknown)?;
         let options = VerificationOptions {
@@ -86,6 +79,9 @@ impl Keys {
         let claims = key.verify_token::<Scope>(token, Some(options)).map_err(|error| {
             match error.downcast_ref::<jwt_simple::JWTError>() {
                 Some(jwt_simple::JWTError::TokenHasExpired) => Invalid::Expired,
+                Some(jwt_simple::JWTError::ClockDrift | jwt_simple::JWTError::TokenNotValidYet) => {
+                    Invalid::NotYet
+                }
                 _ => Invalid::Unknown,
             }
         })?;
@@ -102,7 +98,12 @@ impl Keys {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use jwt_simple::prelude::{Claims, Ed25519KeyPair, EdDSAKeyPairLike as _};
+    use jwt_simple::prelude::{Claims, Clock, Ed25519KeyPair, EdDSAKeyPairLike as _};
+
+    /// Now, in seconds since 1970.
+    pub fn now() -> u64 {
+        Clock::now_since_epoch().as_secs()
+    }
 
     pub fn pair() -> Ed25519KeyPair {
         Ed25519KeyPair::generate().with_key_id("k1")
@@ -136,9 +137,10 @@ pub mod tests {
         let keys = Keys::new(&BTreeMap::from([("t1".to_owned(), KEY.to_owned())]));
         let workspace: WorkspaceId = "k3v7q2mzab".parse().unwrap();
         let at =
-            |secs: u64| keys.check_at(TOKEN, &workspace, 3000, Duration::from_secs(1_800_000_000 + secs));
+            |secs: i64| keys.check(TOKEN, &workspace, 3000, 1_800_000_000_u64.saturating_add_signed(secs));
         assert_eq!((at(1), at(300), at(330)), (Ok(299), Ok(0), Ok(0)));
         assert_eq!(at(331), Err(Invalid::Expired));
+        assert_eq!((at(-30), at(-31)), (Ok(330), Err(Invalid::NotYet)));
     }
 
     #[test]
@@ -146,7 +148,7 @@ pub mod tests {
         let (ours, theirs) = (pair(), pair());
         let keys = keys(&ours);
         let workspace: WorkspaceId = "k3v7q2mzab".parse().unwrap();
-        let check = |token: &str| keys.check(token, &workspace, 3000);
+        let check = |token: &str| keys.check(token, &workspace, 3000, now());
         assert!(
             check(&token(&ours, "k3v7q2mzab", Some(3000), "access", 60))
                 .is_ok_and(|left| (50..=60).contains(&left))

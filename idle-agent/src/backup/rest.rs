@@ -12,6 +12,7 @@ use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use ebbtide_api::error::{ErrorBody, ErrorCode};
 use rustic_core::BytesList;
 use url::Url;
 
@@ -238,12 +239,24 @@ fn agent() -> ureq::Agent {
     AGENT.get_or_init(new).clone()
 }
 
+/// Most bytes of an answer that are looked through for the control plane's own words.
+const ERROR_BYTES: u64 = 4096;
+
 /// Judges a status that the request itself has no use for.
 pub fn judge<T>(what: &str, answer: Answer) -> Attempt<T> {
     let status = answer.status().as_u16();
     match status {
         401 => Attempt::Unauthorized,
-        410 => Attempt::Failed(Failure::StaleGeneration),
+        410 => {
+            let text = beginning(answer, ERROR_BYTES);
+            let said: Option<ErrorBody> = serde_json::from_str(&text).ok();
+            if said.is_some_and(|said| said.code == ErrorCode::StaleGeneration) {
+                return Attempt::Failed(Failure::StaleGeneration);
+            }
+            // Not the control plane's words: somebody on the way, who may be gone later.
+            let text: String = text.chars().take(300).collect();
+            Attempt::Again { reason: format!("status {status}: {text}"), after: None }
+        }
         413 | 507 => Attempt::Failed(Failure::Quota { status, detail: detail(answer) }),
         408 | 425 | 429 | 500..=599 => {
             let after = answer
@@ -264,8 +277,12 @@ pub fn unanswered<T>(error: &ureq::Error) -> Attempt<T> {
 
 /// The first words of an error's body.
 fn detail(answer: Answer) -> String {
+    beginning(answer, 300)
+}
+
+fn beginning(answer: Answer, bytes: u64) -> String {
     let mut text = Vec::new();
-    let _ = answer.into_body().into_reader().take(300).read_to_end(&mut text);
+    let _ = answer.into_body().into_reader().take(bytes).read_to_end(&mut text);
     String::from_utf8_lossy(&text).trim().to_owned()
 }
 

@@ -1,7 +1,8 @@
 //! Calls to the control plane: who we are, the VM token and its renewal, and what an answer means.
 //!
-//! The token lives here and in one file under the run directory (for the backup child), nowhere else. A 410 means
-//! that a newer machine has taken over: it is remembered on disk and every later call is refused locally.
+//! The token lives here and in one file under the run directory (for the backup child), nowhere else. That a newer machine
+//! has taken over is remembered on disk, and every later call is refused locally. Only the control plane's own words mean
+//! that: whatever else is on the way (a firewall, a proxy) may answer with any status, and is waited out.
 
 use crate::config::{Config, Places};
 use crate::control_plane::machine_key::MachineKey;
@@ -10,7 +11,7 @@ use crate::os::mutex::lock;
 use crate::os::secret::Secret;
 use ebbtide_api::Generation;
 use ebbtide_api::error::{ErrorBody, ErrorCode};
-use ebbtide_api::vm::Enrolled;
+use ebbtide_api::vm::{Enrol, Enrolled};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,7 +26,7 @@ const LARGEST_ANSWER: u64 = 4 << 20;
 /// A call that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// 410: a newer machine has taken over, this one must stop.
+    /// The control plane says that a newer machine has taken over: this one must stop.
     #[error("a newer machine has taken over")]
     Fenced,
     /// Any other 4xx: the same request will be refused again.
@@ -38,7 +39,7 @@ pub enum CallError {
         /// In words.
         message: String,
     },
-    /// 429, 5xx, or an answer that cannot be read: again later.
+    /// 429, 5xx, or an answer that is not the control plane's: again later.
     #[error("the control plane is in trouble: {0}")]
     Troubled(String),
     /// No answer.
@@ -147,6 +148,17 @@ impl ApiClient {
         }
     }
 
+    /// Forgets that this generation was over: the control plane has said that it is not.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn unpark(&self) -> std::io::Result<()> {
+        match std::fs::remove_file(self.parked_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Enrols, or enrols again with the same key.
     ///
     /// # Errors
@@ -203,10 +215,22 @@ impl ApiClient {
         self.places.state.join("parked.json")
     }
 
+    /// Asks for an enrolment although this machine was told to stop: whether that still holds.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn ask_again(&self) -> Result<Enrolled, CallError> {
+        self.call("/v1/vm/enroll", None, &self.proof())
+    }
+
     fn enrol_at(&self, path: &str) -> Result<Enrolled, CallError> {
+        self.send(path, None, &self.proof())
+    }
+
+    /// Who we are, signed.
+    fn proof(&self) -> Enrol {
         let token = self.config.enrolment_token.expose();
-        let body = self.key.enrol(&self.config.workspace, self.config.generation, token);
-        self.send(path, None, &body)
+        self.key.enrol(&self.config.workspace, self.config.generation, token)
     }
 
     fn send<B: serde::Serialize, A: serde::de::DeserializeOwned>(
@@ -218,6 +242,19 @@ impl ApiClient {
         if self.is_fenced() {
             return Err(CallError::Fenced);
         }
+        let answer = self.call(path, token, body);
+        if matches!(answer, Err(CallError::Fenced)) {
+            self.fence();
+        }
+        answer
+    }
+
+    fn call<B: serde::Serialize, A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        token: Option<&Secret>,
+        body: &B,
+    ) -> Result<A, CallError> {
         let bytes = serde_json::to_vec(body).map_err(|error| CallError::Troubled(error.to_string()))?;
         let url = format!("{}{path}", self.control_url);
         let mut request = self.http.post(&url).header("content-type", "application/json");
@@ -237,11 +274,7 @@ impl ApiClient {
             return serde_json::from_slice(&text)
                 .map_err(|error| CallError::Troubled(format!("an answer that cannot be read: {error}")));
         }
-        let failure = failure(status, &text);
-        if matches!(failure, CallError::Fenced) {
-            self.fence();
-        }
-        Err(failure)
+        Err(failure(status, &text))
     }
 }
 
@@ -252,10 +285,11 @@ pub fn failure(status: u16, body: &[u8]) -> CallError {
         || String::from_utf8_lossy(body).chars().take(200).collect(),
         |error| format!("{} {}", error.message, error.hint),
     );
-    match status {
-        410 => CallError::Fenced,
-        429 | 500.. => CallError::Troubled(format!("status {status}: {message}")),
-        _ => CallError::Refused { status, code: error.map(|error| error.code), message },
+    let code = error.map(|error| error.code);
+    match (status, code) {
+        (410, Some(ErrorCode::StaleGeneration)) => CallError::Fenced,
+        (410 | 429 | 500.., _) => CallError::Troubled(format!("status {status}: {message}")),
+        (_, code) => CallError::Refused { status, code, message },
     }
 }
 
@@ -266,13 +300,17 @@ mod tests {
     #[test]
     fn statuses_mean_stop_refused_or_later() {
         let refused = br#"{"code":"enrolment_refused","message":"m.","hint":"h.","request_id":"r"}"#;
-        assert!(matches!(failure(410, b""), CallError::Fenced));
+        let stale = br#"{"code":"stale_generation","message":"m.","hint":"h.","request_id":"r"}"#;
+        assert!(matches!(failure(410, stale), CallError::Fenced));
+        for other in [&b""[..], b"<html>gone</html>", refused] {
+            assert!(failure(410, other).may_pass(), "somebody on the way says so");
+        }
         assert!(matches!(
             failure(403, refused),
             CallError::Refused { status: 403, code: Some(ErrorCode::EnrolmentRefused), .. }
         ));
         for (status, may_pass) in
-            [(400, false), (404, false), (429, true), (500, true), (503, true), (410, false)]
+            [(400, false), (404, false), (429, true), (500, true), (503, true), (410, true)]
         {
             assert_eq!(failure(status, b"text").may_pass(), may_pass, "{status}");
         }

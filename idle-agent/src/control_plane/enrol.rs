@@ -5,6 +5,7 @@ use crate::config::{Config, Places};
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::os::atomic_file;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use ebbtide_api::error::ErrorCode;
 use ebbtide_api::vm::{Enrolled, NamedSecret};
 use ebbtide_api::{Generation, WorkspaceId};
 use std::path::PathBuf;
@@ -31,13 +32,14 @@ pub fn backoff() -> impl Iterator<Item = Duration> {
 /// Enrols, however long it takes, or goes on with what an earlier life of the agent got since the machine started.
 ///
 /// # Errors
-/// Only [`CallError::Fenced`] and a 403: the control plane said no.
+/// Only [`CallError::Fenced`] and a refusal in the control plane's own words.
 pub fn enrol(config: &mut Config, places: &Places, api_client: &ApiClient) -> Result<Enrolled, CallError> {
     if let Some(kept) = atomic_file::read_json::<Kept>(&kept_file(places))
         .filter(|kept| kept.workspace == config.workspace && kept.generation == config.generation)
     {
         tracing::info!("going on with the enrolment of this start");
-        return Ok(kept.enrolled);
+        // What time it was is not what time it is.
+        return Ok(Enrolled { control_time_secs: None, ..kept.enrolled });
     }
     let mut waits = backoff();
     loop {
@@ -60,7 +62,27 @@ pub fn enrol(config: &mut Config, places: &Places, api_client: &ApiClient) -> Re
 
 /// Whether the control plane will never enrol this key for this generation.
 fn is_no(error: &CallError) -> bool {
-    matches!(error, CallError::Fenced | CallError::Refused { status: 403, .. })
+    matches!(error, CallError::Fenced | CallError::Refused { code: Some(ErrorCode::EnrolmentRefused), .. })
+}
+
+/// Whether the control plane takes a machine back that was told to stop: asks once, and where the answer is yes forgets
+/// that, and what was kept of an earlier enrolment.
+pub fn is_taken_back(places: &Places, api_client: &ApiClient) -> bool {
+    let asked = api_client.ask_again().map_err(|error| error.to_string());
+    let forget = |enrolled: Enrolled| {
+        drop(enrolled);
+        match std::fs::remove_file(kept_file(places)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => api_client.unpark(),
+        }
+    };
+    match asked.and_then(|enrolled| forget(enrolled).map_err(|error| error.to_string())) {
+        Ok(()) => true,
+        Err(reason) => {
+            tracing::info!(%reason, "still parked");
+            false
+        }
+    }
 }
 
 fn kept_file(places: &Places) -> PathBuf {

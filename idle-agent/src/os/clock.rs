@@ -30,6 +30,25 @@ impl Moment {
     }
 }
 
+/// A time that somebody with a better clock has told: theirs then, and ours since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToldTime {
+    secs: u64,
+    heard_at: Moment,
+}
+
+impl ToldTime {
+    /// It was so many seconds since 1970 when that was heard.
+    pub fn new(secs: u64, heard_at: Moment) -> Self {
+        Self { secs, heard_at }
+    }
+
+    /// Seconds since 1970 at a moment.
+    pub fn at(self, moment: Moment) -> u64 {
+        self.secs.saturating_add(moment.since(self.heard_at).as_secs())
+    }
+}
+
 /// Names this boot of the kernel: moments of another boot mean nothing.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()

@@ -200,6 +200,10 @@ fn serve(mut stream: TcpStream, shared: &(Mutex<State>, Condvar)) {
     let fault = take_fault(&mut shared.0.lock().unwrap(), &request);
     let (status, mut body) = match fault {
         Some(Action::Cut | Action::Hang) => (0, Vec::new()),
+        Some(Action::Status(410)) => {
+            let said = r#"{"code":"stale_generation","message":"Over.","hint":"Stop.","request_id":"r"}"#;
+            (410, said.into())
+        }
         Some(Action::Status(status)) => (status, b"as the test wants it".to_vec()),
         Some(Action::Busy(_)) => (429, b"later".to_vec()),
         Some(Action::LandedThen500) => {

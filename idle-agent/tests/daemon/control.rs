@@ -18,6 +18,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tungstenite::Message;
 
+/// How the control plane says that a machine's time is over.
+pub const STALE: &[u8] = br#"{"code":"stale_generation","message":"Over.","hint":"Stop.","request_id":"r"}"#;
+
 /// What happens to the next request of a path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
@@ -72,6 +75,7 @@ impl Control {
                 public_ports: vec![],
                 snapshots_wanted: 0,
                 lifetime_ends_in_secs: None,
+                control_time_secs: None,
             },
             version: 0,
             tokens: 0,
@@ -208,7 +212,7 @@ impl Control {
     fn call(&self, path: &str, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let mut state = self.state();
         if state.fenced {
-            return (410, b"{}".to_vec());
+            return (410, STALE.to_vec());
         }
         if matches!(path, "/v1/vm/enroll" | "/v1/vm/token") {
             return enrol(&mut state, body);

@@ -65,6 +65,37 @@ fn a_refused_enrolment_parks_for_good_and_says_why() {
 }
 
 #[test]
+fn a_no_of_somebody_on_the_way_is_waited_out() {
+    let mut machine = bare();
+    machine.control.fault("/v1/vm/enroll", &[Fault::Status(403), Fault::Status(410)]);
+    machine.control.fault("/v1/vm/connect", &[Fault::Status(403), Fault::Status(410)]);
+    machine.control.fault("/v1/vm/heartbeat", &[Fault::Status(410), Fault::Status(403)]);
+    machine.boot();
+    assert_eq!(count(&machine, "POST /v1/vm/enroll"), 3);
+    machine.control.wait_for("the socket is had", |state| {
+        (state.requests.iter().filter(|one| *one == "GET /v1/vm/connect").count() >= 3).then_some(())
+    });
+    assert!(!machine.agent_log().contains("parked"), "{}", machine.agent_log());
+}
+
+#[test]
+fn a_machine_that_was_told_to_stop_goes_on_once_the_control_plane_says_so() {
+    let mut machine = bare();
+    machine.extra = vec!["--ask-again-secs".into(), "1".into()];
+    machine.boot();
+    machine.control.state().fenced = true;
+    wait_until("it parks", || machine.agent_log().contains("parked; this machine"));
+    wait_until("it asks", || machine.agent_log().contains("still parked"));
+    let heartbeats = {
+        let mut state = machine.control.state();
+        state.fenced = false;
+        std::mem::take(&mut state.heartbeats).len()
+    };
+    machine.control.heard("it is back", |heartbeat| heartbeat.ready);
+    assert!(heartbeats > 0 && !machine.path("state/parked.json").exists());
+}
+
+#[test]
 fn a_newer_machine_ends_this_one_whatever_tells_it() {
     for early in [true, false] {
         let mut machine = bare();

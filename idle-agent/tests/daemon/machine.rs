@@ -94,6 +94,7 @@ impl Machine {
                 listen_port,
                 access_keys: BTreeMap::new(),
             },
+            control_time_secs: None,
         };
         let control = Control::start(enrolled, dir.path().join("git"));
         let machine = Self { control, dir, listen_port, uid, agent: None, extra: vec![] };

@@ -1,10 +1,12 @@
 //! The door, case by case.
 
-use super::super::token::tests::{keys, pair, token};
+use super::super::token::tests::{keys, now, pair, token};
 use super::*;
 use jwt_simple::prelude::Ed25519KeyPair;
 
 const WORKSPACE: &str = "k3v7q2mzab";
+/// The moment of every request.
+const AT: Moment = Moment(500_000);
 
 struct House {
     door: Door,
@@ -26,6 +28,7 @@ fn house(scheme: &str) -> House {
         ]),
         open: true,
         closed: false,
+        time: None,
     };
     House { door, pair }
 }
@@ -48,6 +51,7 @@ impl House {
         decide(
             &self.door,
             &Request::from_headers(|name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)),
+            AT,
         )
     }
 
@@ -251,4 +255,32 @@ fn nobody_comes_in_before_the_control_plane_has_heard_that_the_machine_is_ready(
     house.door.open = false;
     let token = house.token();
     assert_eq!(house.refusal("/", &[("X-Ebbtide-Access", &token)]), Refusal::Starting);
+}
+
+#[test]
+fn tokens_are_checked_by_the_control_planes_time_whatever_this_machine_takes_it_for() {
+    let mut house = house("http");
+    let good = house.token();
+    let ask = |house: &House| match house.ask("/", &[("X-Ebbtide-Access", &good)]) {
+        Outcome::Pass { .. } => None,
+        Outcome::Refuse(refusal) => Some(refusal),
+        other @ Outcome::Enter { .. } => panic!("{other:?}"),
+    };
+    assert_eq!(ask(&house), None, "its own clock is right");
+    // It was signed 1000 s ago and ends in 600 s. What counts is what was told, and what has passed since.
+    let told = |offset: i64, ago: u64| {
+        Some(ToldTime::new(now().saturating_add_signed(offset), Moment(AT.0 - ago * 1000)))
+    };
+    for (time, expected) in [
+        (told(0, 0), None),
+        (told(-1100, 0), Some(Refusal::NotYet)),
+        (told(-1100, 400), None),
+        (told(660, 0), Some(Refusal::SignInAgain)),
+        (told(300, 400), Some(Refusal::SignInAgain)),
+    ] {
+        house.door.time = time;
+        assert_eq!(ask(&house), expected, "{time:?}");
+    }
+    assert_eq!(Refusal::NotYet.status(), 401);
+    assert!(!Refusal::NotYet.words().1.contains("expired"));
 }
