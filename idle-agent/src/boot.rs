@@ -4,24 +4,30 @@
 //! go on with (pure), `steps` how each step is done, `command` runs programs, `git` understands git.
 
 mod git;
+mod packages;
 mod prune;
 mod record;
 mod steps;
 
 pub use steps::workspace_of;
 
+use crate::access::caddy::Caddy;
+use crate::cloudcli::start::CloudCli;
 use crate::config::Places;
 use crate::control_plane::status::{Status, Urgency};
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer;
-use ebbtide_api::vm::{BootPlan, NamedSecret, StepAction};
+use ebbtide_api::vm::{BootPlan, NamedSecret, PlannedStep, StepAction};
 use ebbtide_api::workspace::StepState;
 use record::Record;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The longest pause before a finished step that does not stand is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the steps need.
 pub struct Boot {
@@ -37,10 +43,22 @@ pub struct Boot {
     pub secrets: Vec<NamedSecret>,
     /// Where Caddy listens.
     pub listen_port: u16,
-    /// The running Caddy, once its step is through.
-    pub caddy: Option<crate::access::caddy::Caddy>,
+    /// Caddy, from its step on.
+    pub caddy: Option<Caddy>,
     /// CloudCLI, once its step is through.
-    pub cloudcli: Option<crate::cloudcli::start::CloudCli>,
+    pub cloudcli: Option<CloudCli>,
+    /// Steps that were finished and do not stand any more.
+    pub unsettled: Vec<Unsettled>,
+}
+
+/// A finished step that does not stand any more, and is tried again until it does.
+#[derive(Debug)]
+pub struct Unsettled {
+    place: usize,
+    failures: u32,
+    again_at: Moment,
+    /// Why, as it was told last.
+    reason: String,
 }
 
 /// Why a step did not succeed.
@@ -116,10 +134,15 @@ impl Reporter<'_> {
 impl Boot {
     /// Puts into the status how far an earlier life of the agent came: before the first heartbeat, and before [`Self::run`].
     pub fn resume(&self) {
-        let record = Record::resume(&self.plan, atomic_file::read_json(&self.record_file()));
+        // A record that is there and cannot be read may say that everything is done: nothing is restored over that.
+        let (stored, unreadable) = match atomic_file::read_json_or_error(&self.record_file()) {
+            Ok(stored) => (stored, None),
+            Err(error) => (None, Some(format!("the record of this machine's boot cannot be read: {error}"))),
+        };
+        let record = Record::resume(&self.plan, stored);
         self.status.update(Urgency::Now, |facts| {
-            facts.ready = record.is_ready();
-            facts.boot_failure = record.failure();
+            facts.ready = unreadable.is_none() && record.is_ready();
+            facts.boot_failure = unreadable.or_else(|| record.failure());
             facts.boot = record.steps;
         });
     }
@@ -143,64 +166,133 @@ impl Boot {
     fn pass(&mut self, place: usize) -> bool {
         let Some(planned) = self.plan.steps.get(place).cloned() else { return true };
         let before = self.status.read(|facts| facts.boot.get(place).map(|step| step.state));
-        let was_done = matches!(before, Some(StepState::Done | StepState::Skipped));
-        if was_done {
-            let is_once = matches!(
-                planned.action,
-                StepAction::Clone { .. } | StepAction::Restore { .. } | StepAction::Prune { .. }
-            );
-            // A frozen terminal does not answer, and nothing of the user's may start beside it.
-            let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })
-                && freezer::is_frozen(&self.places.run);
-            if !is_once && !is_frozen {
-                // What must stand on every start is looked after again, quietly: the boot itself is through.
-                let reporter =
-                    Reporter { status: &self.status.clone(), place: usize::MAX, begun: Moment::now() };
-                if let Err(error) = self.perform(&planned.action, limit(planned.timeout_secs), &reporter) {
-                    tracing::error!(step = %planned.name, error = %error.text, "a finished step does not stand any more");
-                }
+        if matches!(before, Some(StepState::Done | StepState::Skipped)) {
+            if let Err(error) = self.look_again(&planned) {
+                let reason = self.status.clean(&error.text);
+                self.status.log(&format!(
+                    "{}: it does not stand any more, and is tried again: {reason}",
+                    planned.title
+                ));
+                self.unsettled.push(Unsettled { place, failures: 1, again_at: Moment::now(), reason });
             }
             return true;
         }
+        self.work_through(place, &planned)
+    }
+
+    /// Looks after what must stand on every start, quietly: the boot itself is through.
+    fn look_again(&mut self, planned: &PlannedStep) -> Result<(), StepError> {
+        let is_once = matches!(
+            planned.action,
+            StepAction::Clone { .. } | StepAction::Restore { .. } | StepAction::Prune { .. }
+        );
+        // A frozen terminal does not answer, and nothing of the user's may start beside it.
+        let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })
+            && freezer::is_frozen(&self.places.run);
+        if is_once || is_frozen {
+            return Ok(());
+        }
+        let reporter = Reporter { status: &self.status.clone(), place: usize::MAX, begun: Moment::now() };
+        self.perform(&planned.action, limit(planned.timeout_secs), &reporter).map(drop)
+    }
+
+    /// Does a step for the first time; false where the boot ends here.
+    fn work_through(&mut self, place: usize, planned: &PlannedStep) -> bool {
         let begun = Moment::now();
-        self.set(place, StepState::Running, begun, None);
+        if let Err(error) = self.set(place, StepState::Running, begun, None) {
+            tracing::error!(%error, "cannot store how far the boot is");
+        }
         self.status.log(&format!("{}…", planned.title));
         let mut waits = backon::BackoffBuilder::build(
             backon::ExponentialBuilder::default().with_max_delay(Duration::from_secs(15)).without_max_times(),
         );
         let mut left = planned.retries;
+        let mut done: Option<Success> = None;
         loop {
             let status = Arc::clone(&self.status);
             let reporter = Reporter { status: &status, place, begun };
-            match self.perform(&planned.action, limit(planned.timeout_secs), &reporter) {
-                Ok(Success::Done(detail)) => {
-                    self.set(place, StepState::Done, begun, detail);
-                    return true;
+            let performed = match done.take() {
+                Some(success) => Ok(success),
+                None => self.perform(&planned.action, limit(planned.timeout_secs), &reporter),
+            };
+            let error = match performed.map(|success| (self.finish(place, begun, &success), success)) {
+                Ok((Ok(()), _)) => return true,
+                // A step that is not known to be done is done again at the next start: a restore over what was worked on
+                // since. So it is not done before that is stored.
+                Ok((Err(error), success)) => {
+                    done = Some(success);
+                    StepError::passing(format!("cannot store that it is done: {error}"))
                 }
-                Ok(Success::NothingToDo(detail)) => {
-                    self.set(place, StepState::Skipped, begun, Some(detail));
-                    return true;
-                }
-                Err(error) if error.retry == Retry::MayHelp && left > 0 => {
-                    left -= 1;
-                    self.status.log(&format!("{}: {}; trying again", planned.title, error.text));
-                    reporter.detail(&error.text);
-                    std::thread::sleep(waits.next().unwrap_or(Duration::from_secs(15)));
-                }
-                Err(error) => {
-                    let text = self.status.clean(&error.text);
-                    self.status.log(&format!("{} failed: {text}", planned.title));
-                    self.set(place, StepState::Failed, begun, Some(text.clone()));
-                    let failure = format!("{}: {text}", planned.title);
-                    self.status.update(Urgency::Now, |facts| facts.boot_failure = Some(failure));
-                    return false;
-                }
+                Err(error) => error,
+            };
+            if error.retry == Retry::Useless || left == 0 {
+                self.fail(place, planned, begun, &error);
+                return false;
             }
+            left -= 1;
+            self.status.log(&format!("{}: {}; trying again", planned.title, error.text));
+            reporter.detail(&error.text);
+            std::thread::sleep(waits.next().unwrap_or(Duration::from_secs(15)));
         }
     }
 
-    /// Changes a step's state, on disk first.
-    fn set(&self, place: usize, state: StepState, begun: Moment, detail: Option<String>) {
+    fn finish(&self, place: usize, begun: Moment, success: &Success) -> std::io::Result<()> {
+        match success {
+            Success::Done(detail) => self.set(place, StepState::Done, begun, detail.clone()),
+            Success::NothingToDo(detail) => self.set(place, StepState::Skipped, begun, Some(detail.clone())),
+        }
+    }
+
+    fn fail(&self, place: usize, planned: &PlannedStep, begun: Moment, error: &StepError) {
+        let text = self.status.clean(&error.text);
+        self.status.log(&format!("{} failed: {text}", planned.title));
+        if let Err(error) = self.set(place, StepState::Failed, begun, Some(text.clone())) {
+            tracing::error!(%error, "cannot store that the boot has failed");
+        }
+        let failure = format!("{}: {text}", planned.title);
+        self.status.update(Urgency::Now, |facts| facts.boot_failure = Some(failure));
+    }
+
+    /// Whether there is something to look after.
+    pub fn is_tended(&self) -> bool {
+        self.caddy.is_some() || self.cloudcli.is_some() || !self.unsettled.is_empty()
+    }
+
+    /// Looks after what must stand while the machine runs; to be called every few seconds.
+    pub fn tend(&mut self) {
+        if let Some(news) = self.caddy.as_mut().and_then(Caddy::tend) {
+            self.status.log(&news);
+        }
+        if let Some(news) = self.cloudcli.as_mut().and_then(CloudCli::tend) {
+            self.status.log(&news);
+        }
+        let now = Moment::now();
+        let due = |unsettled: &mut Unsettled| now >= unsettled.again_at;
+        for mut unsettled in self.unsettled.extract_if(.., due).collect::<Vec<_>>() {
+            let Some(planned) = self.plan.steps.get(unsettled.place).cloned() else { continue };
+            let Err(error) = self.look_again(&planned) else {
+                self.status.log(&format!("{}: it stands again", planned.title));
+                continue;
+            };
+            let reason = self.status.clean(&error.text);
+            if reason != unsettled.reason {
+                self.status.log(&format!("{}: {reason}; trying again", planned.title));
+            }
+            let pause = Duration::from_secs(2 << unsettled.failures.min(5)).min(LONGEST_PAUSE);
+            unsettled.failures = unsettled.failures.saturating_add(1);
+            (unsettled.reason, unsettled.again_at) = (reason, Moment::now().plus(pause));
+            self.unsettled.push(unsettled);
+        }
+    }
+
+    /// Changes a step's state, on disk first. One that cannot be stored as done is not told as done either.
+    fn set(
+        &self,
+        place: usize,
+        state: StepState,
+        begun: Moment,
+        detail: Option<String>,
+    ) -> std::io::Result<()> {
         let mut steps = self.status.read(|facts| facts.boot.clone());
         if let Some(step) = steps.get_mut(place) {
             step.state = state;
@@ -210,15 +302,15 @@ impl Boot {
                 step.percent = Some(100);
             }
         }
-        if let Err(error) =
-            atomic_file::write_json(&self.record_file(), &Record { steps: steps.clone() }, 0o600)
-        {
-            tracing::error!(%error, "cannot store how far the boot is");
+        let stored = atomic_file::write_json(&self.record_file(), &Record { steps: steps.clone() }, 0o600);
+        if stored.is_err() && matches!(state, StepState::Done | StepState::Skipped) {
+            return stored;
         }
         self.status.update(Urgency::Now, |facts| {
             facts.boot = steps;
             facts.boot_progress += 1;
         });
+        stored
     }
 
     fn record_file(&self) -> PathBuf {

@@ -8,4 +8,5 @@ pub mod command;
 pub mod mutex;
 pub mod processes;
 pub mod secret;
+pub mod service;
 pub mod users;

@@ -33,17 +33,7 @@ pub struct BootSpec<'a> {
 /// Lists the steps of a boot, in order.
 pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     let directory = spec.repo.map_or_else(|| WORKSPACES.to_owned(), repository_directory);
-    let mut steps = vec![
-        user_step(),
-        step(
-            "programs",
-            "Installing programs",
-            StepAction::EnsurePrograms {
-                programs: PROGRAMS.map(|(program, package)| (program.into(), package.into())).into(),
-            },
-            Limits { timeout_secs: 900, retries: 3 },
-        ),
-    ];
+    let mut steps = vec![user_step()];
     if let Some(limit_secs) = spec.prune_secs {
         steps.push(step(
             PRUNE_STEP,
@@ -59,7 +49,10 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
             StepAction::Restore { snapshot: snapshot.to_owned() },
             Limits { timeout_secs: 2 * 3600, retries: 3 },
         ));
-    } else if let Some(url) = spec.repo {
+    }
+    // Behind a restore, which needs no program: a mirror that is away keeps no files from coming back.
+    steps.push(programs_step());
+    if let (None, Some(url)) = (spec.snapshot, spec.repo) {
         steps.push(step(
             "clone",
             "Cloning the repository",
@@ -115,6 +108,17 @@ pub fn repository_directory(url: &str) -> String {
         "" => format!("{WORKSPACES}/repository"),
         name => format!("{WORKSPACES}/{name}"),
     }
+}
+
+fn programs_step() -> PlannedStep {
+    step(
+        "programs",
+        "Installing programs",
+        StepAction::EnsurePrograms {
+            programs: PROGRAMS.map(|(program, package)| (program.into(), package.into())).into(),
+        },
+        Limits { timeout_secs: 900, retries: 3 },
+    )
 }
 
 fn user_step() -> PlannedStep {
@@ -176,7 +180,7 @@ mod tests {
         let plan =
             boot_plan(&BootSpec { snapshot: Some("5f1c"), prune_secs: Some(180), ..BootSpec::default() });
         let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["user", "programs", "tidy", "restore", "terminal", "cloudcli", "caddy"]);
+        assert_eq!(names, ["user", "tidy", "restore", "programs", "terminal", "cloudcli", "caddy"]);
     }
 
     #[test]

@@ -13,6 +13,11 @@ trap 'say "failed in line $LINENO; the machine stays without an idle-agent and i
 # The provider may have set a root password; nobody knows it, and nothing accepts it.
 usermod --password '*' root || say 'could not disable the password of root'
 
+# The image's own apt would begin just now, and hold the locks that the boot needs. A machine that lives for hours needs
+# neither; one of them that runs already ends by itself and is waited for.
+systemctl mask --now apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || say 'the timers of apt stay as they are'
+systemctl --no-block stop apt-daily.service apt-daily-upgrade.service 2>/dev/null || :
+
 if ! command -v curl >/dev/null; then
   say 'installing curl'
   apt-get update -q && apt-get install -qy --no-install-recommends curl ca-certificates

@@ -30,6 +30,8 @@ const CLAUDE_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
 const CLAUDE_MEMORY: &str = "/etc/claude-code/CLAUDE.md";
 const BOOTSTRAP: &str = "/usr/local/sbin/ebbtide-bootstrap";
 const UNIT: &str = "/etc/systemd/system/ebbtide-agent.service";
+/// The slice in which the idle-agent starts what is the user's; below `ebbtide.slice`, by its name.
+const WORK_SLICE: &str = "/etc/systemd/system/ebbtide-work.slice";
 
 /// The token that lets one machine enrol once; good for minutes. Not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -136,6 +138,8 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
     let mut config = json!({
         // Nobody signs in with a password, and naming root alone leaves out the image's default user with sudo rights.
         "hostname": spec.name,
+        // Its own name has an address (`sudo` looks for it), and what people write into /etc/hosts stays.
+        "manage_etc_hosts": "localhost",
         "runcmd": [[BOOTSTRAP]],
         "ssh_pwauth": false,
         "users": [{ "lock_passwd": true, "name": "root" }],
@@ -145,6 +149,7 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
             file(AGENT_SHA256, "0644", &checksum),
             file(BOOTSTRAP, "0755", include_str!("bootstrap.sh")),
             file(UNIT, "0644", include_str!("agent.service")),
+            file(WORK_SLICE, "0644", include_str!("work.slice")),
             file(CLAUDE_SETTINGS, "0644", include_str!("claude_settings.json")),
             file(CLAUDE_MEMORY, "0644", include_str!("claude.md")),
         ],

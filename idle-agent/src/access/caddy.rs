@@ -6,6 +6,7 @@
 //! agent; a Caddy that runs with another configuration is replaced.
 
 use crate::os::clock::Moment;
+use crate::os::service::{OWN_SLICE, beside};
 use crate::os::{atomic_file, users};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// The longest pause before it is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Idle connections from Caddy to the agent; each occupies a thread there.
 const QUESTIONERS: u32 = 4;
 
@@ -107,7 +110,7 @@ pub enum CaddyError {
     /// It could not be started.
     #[error("cannot start caddy: {0}")]
     Start(#[from] std::io::Error),
-    /// It ended at once, or does not listen.
+    /// It ended.
     #[error("caddy does not listen on port {port}: {said}")]
     NotListening {
         /// Where it should.
@@ -115,17 +118,29 @@ pub enum CaddyError {
         /// Its last words.
         said: String,
     },
+    /// It lives, and has not come so far. It is not ended for that: another one would begin anew.
+    #[error("caddy runs and does not listen on port {port} yet")]
+    Slow {
+        /// Where it should.
+        port: u16,
+    },
 }
 
-/// The running Caddy.
+/// Caddy, or the place where it will be.
 #[derive(Debug)]
 pub struct Caddy {
     listen_port: u16,
+    /// The configuration that it is to run with.
+    wanted: String,
     config: PathBuf,
     pid_file: PathBuf,
     output: PathBuf,
     home: PathBuf,
     running: Option<Running>,
+    /// It has been seen to listen since it was started.
+    stands: bool,
+    failures: u32,
+    not_before: Moment,
 }
 
 #[derive(Debug)]
@@ -136,59 +151,115 @@ enum Running {
 }
 
 impl Caddy {
-    /// Makes sure that Caddy runs with our configuration and listens.
-    ///
-    /// # Errors
-    /// [`CaddyError`].
-    pub fn start(listen_port: u16, access_socket: &Path, run: &Path) -> Result<Self, CaddyError> {
-        let mut caddy = Self {
+    /// Nothing is started yet.
+    pub fn new(listen_port: u16, access_socket: &Path, run: &Path) -> Self {
+        let home = run.join("caddy");
+        Self {
             listen_port,
+            wanted: configuration(listen_port, access_socket, &home.join("caddy.log")).to_string(),
             config: run.join("caddy.json"),
             pid_file: run.join("caddy.pid"),
             output: run.join("caddy.out"),
-            home: run.join("caddy"),
+            home,
             running: None,
-        };
-        std::fs::create_dir_all(&caddy.home)?;
-        hand_over(&caddy.home)?;
-        let wanted = configuration(listen_port, access_socket, &caddy.home.join("caddy.log")).to_string();
-        let same = std::fs::read_to_string(&caddy.config).is_ok_and(|current| current == wanted);
-        match caddy.earlier() {
-            Some(pid) if same && caddy.listens() => {
-                caddy.running = Some(Running::Adopted(pid));
+            stands: false,
+            failures: 0,
+            not_before: Moment::now(),
+        }
+    }
+
+    /// Makes sure that Caddy runs with our configuration, and waits until it listens.
+    ///
+    /// # Errors
+    /// [`CaddyError`]; call again, or [`Self::tend`].
+    pub fn start(&mut self, patience: Duration) -> Result<(), CaddyError> {
+        if !self.runs() {
+            self.begin()?;
+        }
+        let give_up = Moment::now().plus(patience);
+        while !self.listens() {
+            if !self.runs() {
+                return Err(CaddyError::NotListening { port: self.listen_port, said: self.last_words() });
+            }
+            if Moment::now() >= give_up {
+                return Err(CaddyError::Slow { port: self.listen_port });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.stands = true;
+        Ok(())
+    }
+
+    /// Looks after it; to be called every few seconds. Waits for nothing. Says what is new, for the log.
+    pub fn tend(&mut self) -> Option<String> {
+        let port = self.listen_port;
+        if self.runs() {
+            if self.stands || !self.listens() {
+                return None;
+            }
+            (self.stands, self.failures) = (true, 0);
+            return Some(format!("the web proxy listens on port {port}"));
+        }
+        if self.running.take().is_some() {
+            self.stands = false;
+            let pause = ebbtide_api::Duration::from_secs(self.pause().as_secs());
+            return Some(format!(
+                "the web proxy has ended: {}; it starts again in {pause}",
+                self.last_words()
+            ));
+        }
+        if Moment::now() < self.not_before {
+            return None;
+        }
+        match self.begin() {
+            Ok(()) => Some("the web proxy starts".to_owned()),
+            Err(error) => {
+                self.pause();
+                Some(error.to_string())
+            }
+        }
+    }
+
+    /// Waits longer with every failure in a row; says for how long.
+    fn pause(&mut self) -> Duration {
+        let pause = Duration::from_secs(1 << self.failures.min(6)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Moment::now().plus(pause);
+        pause
+    }
+
+    fn runs(&mut self) -> bool {
+        match &mut self.running {
+            Some(Running::Ours(child)) => matches!(child.try_wait(), Ok(None)),
+            Some(Running::Adopted(pid)) => is_caddy(*pid),
+            None => false,
+        }
+    }
+
+    /// Takes over a Caddy of an earlier life of the agent that has our configuration, or starts one.
+    fn begin(&mut self) -> Result<(), CaddyError> {
+        self.stands = false;
+        std::fs::create_dir_all(&self.home)?;
+        hand_over(&self.home)?;
+        let same = std::fs::read_to_string(&self.config).is_ok_and(|current| current == self.wanted);
+        match self.earlier() {
+            Some(pid) if same => {
+                self.running = Some(Running::Adopted(pid));
                 tracing::info!(pid, "caddy still runs");
-                return Ok(caddy);
+                return Ok(());
             }
             Some(pid) => end(pid),
             None => {}
         }
-        atomic_file::write(&caddy.config, wanted.as_bytes(), 0o600)?;
-        hand_over(&caddy.config)?;
-        caddy.spawn()?;
-        Ok(caddy)
-    }
-
-    /// Starts Caddy again if it has ended.
-    ///
-    /// # Errors
-    /// [`CaddyError`]; call again later.
-    pub fn revive(&mut self) -> Result<(), CaddyError> {
-        let alive = match &mut self.running {
-            Some(Running::Ours(child)) => child.try_wait()?.is_none(),
-            Some(Running::Adopted(pid)) => is_caddy(*pid),
-            None => false,
-        };
-        if alive {
-            return Ok(());
-        }
-        tracing::warn!("caddy has ended; starting it again");
+        atomic_file::write(&self.config, self.wanted.as_bytes(), 0o600)?;
+        hand_over(&self.config)?;
         self.spawn()
     }
 
     fn spawn(&mut self) -> Result<(), CaddyError> {
         self.running = None;
         let output = std::fs::File::create(&self.output)?;
-        let mut child = confined("caddy")
+        let child = confined("caddy")
             .args(["run", "--config"])
             .arg(&self.config)
             .env_clear()
@@ -199,18 +270,10 @@ impl Caddy {
             .stdout(Stdio::null())
             .stderr(output)
             .spawn()?;
-        atomic_file::write(&self.pid_file, child.id().to_string().as_bytes(), 0o600)?;
-        let give_up = Moment::now().plus(Duration::from_secs(15));
-        while !self.listens() {
-            if child.try_wait()?.is_some() || Moment::now() > give_up {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(CaddyError::NotListening { port: self.listen_port, said: self.last_words() });
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        tracing::info!(pid = child.id(), port = self.listen_port, "caddy runs");
+        tracing::info!(pid = child.id(), port = self.listen_port, "caddy starts");
+        let pid = child.id();
         self.running = Some(Running::Ours(child));
+        atomic_file::write(&self.pid_file, pid.to_string().as_bytes(), 0o600)?;
         Ok(())
     }
 
@@ -241,7 +304,7 @@ fn confined(program: &str) -> Command {
     if !users::is_root() {
         return Command::new(program);
     }
-    let mut command = Command::new("setpriv");
+    let mut command = beside(OWN_SLICE, "setpriv");
     command
         .args([format!("--reuid={CADDY_ID}"), format!("--regid={CADDY_ID}")])
         .args(["--clear-groups", "--no-new-privs"])

@@ -1,17 +1,22 @@
 //! How each kind of boot step is done. Each may be repeated: after a crash it begins again.
 
 use super::git::{CloneFailure, is_meter, percent};
+use super::packages::{self, Said, Tools};
 use super::{Boot, Reporter, StepError, Success};
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::{CloudCli, Start};
+use crate::control_plane::status::Status;
 use crate::os::atomic_file;
-use crate::os::command::{command_as, path, run};
+use crate::os::clock::Moment;
+use crate::os::command::{RunError, command_as, path, run};
+use crate::os::service::work_of;
 use crate::os::users::{self, User};
 use crate::sleep::backup_process::{BackupProcessError, News, Order};
 use crate::sleep::freezer;
 use ebbtide_api::vm::{BootPlan, StepAction};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// The id that the workspace's user gets, so that restored files belong to it on every machine.
@@ -46,7 +51,7 @@ impl Boot {
             }
             StepAction::Prune { limit_secs } => Ok(self.prune(Duration::from_secs(*limit_secs), reporter)),
             StepAction::Restore { snapshot } => self.restore(snapshot, reporter),
-            StepAction::StartCaddy => self.start_caddy(),
+            StepAction::StartCaddy => self.start_caddy(limit),
             StepAction::StartTerminal { user, directory } => self.start_terminal(user, directory, limit),
             StepAction::StartCloudCli { user, workspaces } => self.start_cloudcli(user, workspaces),
             StepAction::Unknown => Err(StepError::lasting(
@@ -84,18 +89,8 @@ impl Boot {
                 let _ = symlink("/dev/null", unit);
             }
         }
-        let options = ["-q", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"];
-        let install = ["install", "-y", "--no-install-recommends", "--"];
-        for arguments in [vec!["update"], [&install[..], &packages[..]].concat()] {
-            let mut command = command_as("apt-get", None);
-            command.env("DEBIAN_FRONTEND", "noninteractive").args(options).args(&arguments);
-            let ended = run(command, limit, &mut |line| self.status.log(line)).map_err(StepError::passing)?;
-            if !ended.status.success() {
-                let said = ended.tail.last().map_or("", String::as_str);
-                let verb = arguments.first().copied().unwrap_or_default();
-                return Err(StepError::passing(format!("apt-get {verb} failed: {said}")));
-            }
-        }
+        let mut tools = MachineTools { status: &self.status, reporter, end: Moment::now().plus(limit) };
+        packages::install(&packages, &mut tools).map_err(StepError::passing)?;
         match missing.iter().find(|(program, _)| !is_installed(program)) {
             Some((program, package)) => Err(StepError::lasting(format!(
                 "the package {package} was installed but brought no {program}"
@@ -176,7 +171,7 @@ impl Boot {
         }
         // Cloned beside its place and moved there when it is whole: what has the right name is complete.
         let growing = prepare_beside(directory).map_err(StepError::passing)?;
-        let mut command = command_as("git", Some(&user));
+        let mut command = work_of("git", &user);
         command
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ALLOW_PROTOCOL", "http:https:ssh")
@@ -254,10 +249,11 @@ impl Boot {
         }
     }
 
-    fn start_caddy(&mut self) -> Result<Success, StepError> {
-        let places = &self.places;
-        let caddy = Caddy::start(self.listen_port, &places.access_socket(), &places.run);
-        self.caddy = Some(caddy.map_err(StepError::passing)?);
+    fn start_caddy(&mut self, limit: Duration) -> Result<Success, StepError> {
+        let (listen_port, places) = (self.listen_port, &self.places);
+        // It is there from now on, and looked after until it listens, whatever becomes of this try.
+        let new = || Caddy::new(listen_port, &places.access_socket(), &places.run);
+        self.caddy.get_or_insert_with(new).start(limit).map_err(StepError::passing)?;
         Ok(Success::Done(None))
     }
 
@@ -283,36 +279,22 @@ impl Boot {
 
     fn start_terminal(&self, name: &str, directory: &str, limit: Duration) -> Result<Success, StepError> {
         let user = self.user(name)?;
-        let tmux = |arguments: &[&str]| {
-            let mut command = command_as("tmux", Some(&user));
+        let tmux = |mut command: Command, arguments: &[&str]| {
             command.current_dir("/").args(arguments);
             run(command, limit, &mut |line| tracing::debug!(line, "tmux")).map_err(StepError::passing)
         };
-        if tmux(&["has-session", "-t", SESSION])?.status.success() {
+        if tmux(command_as("tmux", Some(&user)), &["has-session", "-t", SESSION])?.status.success() {
             return Ok(Success::NothingToDo("it runs already".to_owned()));
         }
         let directory = if Path::new(directory).is_dir() { directory } else { &user.home };
         let environment = self.places.env().to_string_lossy().replace('\'', r"'\''");
-        // Each terminal reads the environment when it starts: it appears in no argument and in no other process.
-        let shell = format!(
-            "set -a; [ -r '{environment}' ] && . '{environment}'; set +a; exec \"${{SHELL:-/bin/bash}}\" -l"
-        );
-        let ended = tmux(&[
-            "-u",
-            "start-server",
-            ";",
-            "set-option",
-            "-g",
-            "default-command",
-            &shell,
-            ";",
-            "new-session",
-            "-d",
-            "-s",
-            SESSION,
-            "-c",
-            directory,
-        ])?;
+        // Each terminal reads the environment when it starts: it appears in no argument and in no other process. Without
+        // braces: newer systemd-run puts its own variables in their place.
+        let shell =
+            format!("set -a; [ -r '{environment}' ] && . '{environment}'; set +a; exec \"$SHELL\" -l");
+        let start = ["-u", "start-server", ";", "set-option", "-g", "default-command", &shell, ";"];
+        let session = ["new-session", "-d", "-s", SESSION, "-c", directory];
+        let ended = tmux(work_of("tmux", &user), &[&start[..], &session[..]].concat())?;
         if ended.status.success() {
             Ok(Success::Done(None))
         } else {
@@ -323,6 +305,44 @@ impl Boot {
     fn user(&self, name: &str) -> Result<User, StepError> {
         users::user(&self.places.etc, name)
             .ok_or_else(|| StepError::lasting(format!("there is no user {name} on this machine")))
+    }
+}
+
+/// The machine's own apt and dpkg.
+struct MachineTools<'a> {
+    status: &'a Status,
+    reporter: &'a Reporter<'a>,
+    /// When the step's time is over.
+    end: Moment,
+}
+
+impl Tools for MachineTools<'_> {
+    fn run(&mut self, program: &str, arguments: &[&str]) -> Result<Said, RunError> {
+        let mut command = command_as(program, None);
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        let limit = self.left().max(Duration::from_secs(1));
+        let ended = run(command, limit, &mut |line| {
+            if !packages::is_meter(line) {
+                self.status.log(line);
+            }
+        })?;
+        Ok(Said { well: ended.status.success(), tail: ended.tail })
+    }
+
+    fn left(&self) -> Duration {
+        self.end.since(Moment::now())
+    }
+
+    fn wait(&mut self, pause: Duration) {
+        std::thread::sleep(pause);
+    }
+
+    fn tell(&mut self, text: &str) {
+        self.reporter.detail(text);
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.status.log(text);
     }
 }
 

@@ -8,8 +8,9 @@ use super::account::{self, USER};
 use super::sessions;
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
-use crate::os::command::{command_as, path};
+use crate::os::command::path;
 use crate::os::processes;
+use crate::os::service::work_of;
 use crate::os::users::User;
 use crate::sleep::freezer;
 use ebbtide_api::vm::{CLOUDCLI_PORT, NamedSecret};
@@ -203,7 +204,7 @@ impl CloudCli {
         let secret = account::secret(&self.state)?;
         let _ = std::fs::remove_file(&self.output);
         let output = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.output)?;
-        let mut command = command_as(program, Some(&self.user));
+        let mut command = work_of(program, &self.user);
         command
             .args(["start", "--port", &CLOUDCLI_PORT.to_string()])
             .envs(self.environment.iter().map(|variable| (&variable.name, &variable.value)))

@@ -34,13 +34,21 @@ pub fn write_json<T: serde::Serialize>(path: &Path, value: &T, mode: u32) -> io:
 
 /// Reads a JSON file; `None` where it does not exist or holds something else (an older agent's shape).
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    let text = fs::read(path).ok()?;
-    match serde_json::from_slice(&text) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "ignoring a file that cannot be understood");
-            None
-        }
+    read_json_or_error(path).unwrap_or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "ignoring a file that cannot be understood");
+        None
+    })
+}
+
+/// Reads a JSON file whose absence means something else than its loss.
+///
+/// # Errors
+/// It is there and cannot be read, or holds something else.
+pub fn read_json_or_error<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -73,7 +81,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         assert_eq!(read_json::<u32>(&path), None);
+        assert_eq!(read_json_or_error::<u32>(&path).unwrap(), None);
         fs::write(&path, "{\"half").unwrap();
         assert_eq!(read_json::<u32>(&path), None);
+        assert!(read_json_or_error::<u32>(&path).is_err());
     }
 }

@@ -75,6 +75,16 @@ pub enum RunError {
 /// A command with a clean environment that runs as the user where we are root and it is another.
 pub fn command_as(program: impl AsRef<std::ffi::OsStr>, user: Option<&User>) -> Command {
     let mut command = Command::new(program);
+    user_environment(&mut command, user);
+    if let Some(user) = user.filter(|user| crate::os::users::is_root() && user.uid != 0) {
+        // The standard library also gives up our supplementary groups here.
+        command.gid(user.gid).uid(user.uid);
+    }
+    command
+}
+
+/// Gives a command a clean environment, the user's or root's, and nothing to read.
+pub fn user_environment(command: &mut Command, user: Option<&User>) {
     command
         .env_clear()
         .env("PATH", path())
@@ -89,16 +99,11 @@ pub fn command_as(program: impl AsRef<std::ffi::OsStr>, user: Option<&User>) -> 
                 .env("USER", &user.name)
                 .env("LOGNAME", &user.name)
                 .env("SHELL", shell);
-            if crate::os::users::is_root() && user.uid != 0 {
-                // The standard library also gives up our supplementary groups here.
-                command.gid(user.gid).uid(user.uid);
-            }
         }
         None => {
             command.env("HOME", "/root");
         }
     }
-    command
 }
 
 /// Runs a command to its end, or to the end of its time.

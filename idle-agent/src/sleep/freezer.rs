@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// How long everything may take to stand still; a process that waits for a disk stops when that answers.
 const STAND_WITHIN: Duration = Duration::from_secs(10);
+/// How long groups may take before processes in them are stopped one by one, which their shells notice.
+const GROUPS_WITHIN: Duration = Duration::from_secs(2);
 /// How long those that read files of others may take, before the others are stopped.
 const READERS_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks.
@@ -148,12 +150,15 @@ impl Freezer {
     /// Stops what runs until nothing does, or time is up.
     fn stop_all(&mut self, uid: u32) -> Result<(), NotFrozen> {
         self.stop_readers(uid)?;
-        let give_up = Moment::now().plus(self.within);
+        let begun = Moment::now();
+        let (signal_at, give_up) = (begun.plus(self.within.min(GROUPS_WITHIN)), begun.plus(self.within));
         loop {
-            self.stop_groups()?;
-            for one in self.running(uid)? {
-                signal(one.named.0, Signal::STOP);
-                self.kept.stopped.insert(one.named);
+            let groups_stand = self.stop_groups()?;
+            if groups_stand || Moment::now() >= signal_at {
+                for one in self.running(uid)? {
+                    signal(one.named.0, Signal::STOP);
+                    self.kept.stopped.insert(one.named);
+                }
             }
             let stands = self.stands(uid);
             if stands.is_ok() || Moment::now() >= give_up {
@@ -181,16 +186,19 @@ impl Freezer {
         }
     }
 
-    fn stop_groups(&mut self) -> Result<(), NotFrozen> {
-        let Some(tree) = &self.tree else { return Ok(()) };
+    /// Asks that all groups stand; answers whether they do.
+    fn stop_groups(&mut self) -> Result<bool, NotFrozen> {
+        let Some(tree) = &self.tree else { return Ok(true) };
+        let mut stand = true;
         for group in groups::of_work(tree)? {
             // What stands by somebody else's will is not ours to let go on.
             if !tree.is_asked(&group)? {
                 tree.freeze(&group)?;
-                self.kept.groups.insert(group);
+                self.kept.groups.insert(group.clone());
             }
+            stand &= tree.state(&group)? != State::Running;
         }
-        Ok(())
+        Ok(stand)
     }
 
     /// What runs outside of groups that stand still.

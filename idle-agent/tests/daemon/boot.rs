@@ -4,6 +4,8 @@ use crate::control::Fault;
 use crate::machine::{Machine, processes_of, wait_until};
 use ebbtide_api::vm::StepAction;
 use ebbtide_api::workspace::StepState;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 fn cloning(url: impl Fn(&str) -> String, branch: Option<&str>) -> Machine {
@@ -156,4 +158,74 @@ fn the_terminal_runs_as_the_user_with_the_environment_and_outlives_the_agent() {
     let again = processes_of(machine.uid);
     assert!(running.iter().any(|pid| again.contains(pid)), "{running:?} {again:?}");
     let _ = Command::new("true").status();
+}
+
+#[test]
+fn a_step_that_cannot_be_stored_as_done_is_not_done() {
+    let mut machine =
+        Machine::new(|_| vec![StepAction::EnsurePrograms { programs: vec![("git".into(), "git".into())] }]);
+    machine.control.state().enrolled.boot_plan.steps[0].retries = 1000;
+    // Stands for a disk that is full.
+    std::fs::create_dir_all(machine.path("state/boot.json.new")).unwrap();
+    machine.start();
+    wait_until("it is tried again", || machine.control.log().contains("cannot store that it is done"));
+    assert!(!machine.control.state().heartbeats.iter().any(|heartbeat| heartbeat.ready));
+    std::fs::remove_dir(machine.path("state/boot.json.new")).unwrap();
+    machine.control.heard("ready", |heartbeat| heartbeat.ready);
+    // A record that is lost may say that everything was done: nothing is done a second time over what is there.
+    machine.kill();
+    std::fs::write(machine.path("state/boot.json"), "{\"ste").unwrap();
+    machine.control.state().heartbeats.clear();
+    machine.start();
+    let failed = machine.control.heard("the failure", |heartbeat| heartbeat.boot_failure.is_some());
+    assert!(failed.boot_failure.unwrap().contains("cannot be read") && !failed.ready);
+}
+
+/// Puts a program in the place of Caddy. Whether "it" listens is the test's: it binds the port itself.
+fn caddy_does(machine: &Machine, script: &str) {
+    let program = machine.path("bin/caddy");
+    std::fs::create_dir_all(machine.path("bin")).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn caddy_of(machine: &Machine) -> String {
+    std::fs::read_to_string(machine.path("run/caddy.pid")).unwrap()
+}
+
+#[test]
+fn a_web_proxy_that_is_slow_is_waited_for_and_one_that_ends_is_tried_until_it_stands() {
+    const LIVES: &str = "while :; do sleep 0.1; done";
+    let mut machine = Machine::new(|_| vec![StepAction::StartCaddy]);
+    caddy_does(&machine, LIVES);
+    {
+        let mut state = machine.control.state();
+        let step = &mut state.enrolled.boot_plan.steps[1];
+        (step.timeout_secs, step.retries) = (1, 1000);
+    }
+    machine.start();
+    wait_until("it is waited for", || machine.control.log().matches("does not listen on port").count() > 1);
+    let slow = caddy_of(&machine);
+    let address = ("127.0.0.1", machine.listen_port);
+    let door = TcpListener::bind(address).unwrap();
+    machine.control.heard("ready", |heartbeat| heartbeat.ready);
+    assert_eq!(caddy_of(&machine), slow, "the same one all the time");
+
+    // A restart on a bad day.
+    machine.kill();
+    assert!(Command::new("kill").args(["-9", &slow]).status().unwrap().success());
+    drop(door);
+    caddy_does(&machine, "echo 'Error: as the test wants it' >&2; exit 3");
+    machine.control.state().heartbeats.clear();
+    machine.start();
+    wait_until("it is told", || {
+        let log = machine.control.log();
+        log.contains("does not stand any more") && log.contains("as the test wants it")
+    });
+    caddy_does(&machine, LIVES);
+    let _door = TcpListener::bind(address).unwrap();
+    wait_until("it stands", || {
+        let log = machine.control.log();
+        log.contains("it stands again") || log.contains("the web proxy listens")
+    });
 }

@@ -4,8 +4,8 @@
 use crate::os::cgroups::{State, Tree};
 use std::io;
 
-/// The slice in which the daemon starts what is the user's; systemd makes it of `ebbtide-work.slice`.
-pub const WORK: &str = "ebbtide.slice/ebbtide-work.slice";
+/// Where systemd puts the slice of the user's (`os::service::WORK_SLICE`).
+const WORK: &str = "ebbtide.slice/ebbtide-work.slice";
 /// Groups as a whole: sessions (SSH, consoles, `systemd --user`) whoever's they are, and machines and containers.
 const WHOLE: [&str; 7] =
     ["user.slice", WORK, "machine.slice", "docker", "libpod_parent", "kubepods.slice", "kubepods"];
