@@ -4,28 +4,26 @@
 //! decides nothing: whatever comes back is an [`EffectOutcome`] for [`crate::lifecycle`]. The Worker and the simulation
 //! run this same code over different [`Http`] and [`ControlStore`].
 
+mod dns;
+mod images;
 mod store;
 
 pub use store::{ControlStore, StoreError};
 
-use crate::cloudflare::{self, Cloudflare, EnsureRecord, RecordFilter, RecordSpec};
+use crate::cloudflare::Cloudflare;
 use crate::hetzner::{
-    self, Answer, CreateImage, CreateServer, DeleteImage, DeleteServer, Hetzner, ImageId, ImageRef,
-    ImageStatus, Lookup, MetricKind, PowerAction, PowerOutcome, PublicNet, ServerId, ServerSpec, SshKeyId,
-    UpdateLabels, VendorError,
+    self, Answer, CreateServer, DeleteServer, Hetzner, ImageId, ImageRef, Lookup, MetricKind, PowerAction,
+    PowerOutcome, PublicNet, ServerId, ServerSpec, SshKeyId, UpdateLabels, VendorError,
 };
-use crate::http::{Http, Retry};
+use crate::http::Http;
 use crate::lifecycle::{EffectOutcome, failure};
 use crate::names;
 use crate::placement::Placement;
 use crate::policy::Policy;
-use crate::record::{Effect, Phase, Record, RescueStep, Server, ServerStatus, minus, plus};
+use crate::record::{Effect, Phase, Record, Server, ServerStatus, minus};
 use crate::reservation::Reserved;
 use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
-use std::net::Ipv4Addr;
 
-/// How long a name may be cached: a workspace that wakes has a new address.
-const DNS_TTL_SECS: u32 = 60;
 /// Metrics are read over so much time: a machine that did nothing in it is flat.
 const METRICS_WINDOW: Duration = Duration::from_mins(3);
 /// CPU in percent of a core below which a server counts as flat; an idle kernel with a ticking agent is above it.
@@ -213,29 +211,6 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn ensure_dns(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
-        let Some(server) = &record.server else { return Err(put_off("the server's address".to_owned())) };
-        let known = server.ipv4.as_deref().and_then(|ip| ip.parse::<Ipv4Addr>().ok());
-        let ip = match known {
-            Some(ip) => ip,
-            None => match self.outcome(self.hetzner.server(ServerId(server.id)).await)? {
-                Lookup::Found(found) => {
-                    found.ipv4.ok_or_else(|| put_off("the server's address".to_owned()))?
-                }
-                Lookup::Gone => return Ok(EffectOutcome::Gone),
-            },
-        };
-        let comment = names::record_comment(self.install, &record.id, record.generation);
-        for name in [record.host.clone(), format!("*.{}", record.host)] {
-            let spec = RecordSpec::a(&name, ip, DNS_TTL_SECS, &comment);
-            let ensured = self.cloudflare.ensure_record(self.zone_id, &spec).await;
-            if let EnsureRecord::Foreign(_) = ensured.map_err(|failure| self.dns_later(&failure))? {
-                return Err(put_off(format!("somebody to remove the record {name}, which is not ours")));
-            }
-        }
-        Ok(EffectOutcome::Done)
-    }
-
     async fn update_labels(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let until = record.hard_end_at(self.policy);
         let labels = self.labels(record, until);
@@ -288,46 +263,6 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn take_image(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
-        let taken = self.outcome(self.hetzner.find_images(&self.selector(record)).await)?;
-        if let Some(image) = taken.into_iter().min_by_key(|image| image.id) {
-            return Ok(EffectOutcome::ImageStarted { image: image.id.0 });
-        }
-        // Its workspace ends it when it has been kept; the label is for when nobody else does, and so a little later.
-        let kept = self.policy.rescue_image_keep.plus(self.policy.rescue_ceiling);
-        let labels = self.labels(record, plus(self.now, kept));
-        let description =
-            format!("rescue of {} ({}), generation {}", record.name, record.id, record.generation);
-        match self.outcome(self.hetzner.create_image(server_id(record)?, &description, &labels).await)? {
-            CreateImage::Started { image, .. } => Ok(EffectOutcome::ImageStarted { image: image.id.0 }),
-            CreateImage::Gone => Ok(EffectOutcome::Gone),
-            CreateImage::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
-            CreateImage::LimitExceeded(error) => {
-                Ok(EffectOutcome::ImageImpossible { message: vendor_message(&error) })
-            }
-        }
-    }
-
-    async fn await_image(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
-        let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = record.phase else {
-            return Ok(EffectOutcome::Done);
-        };
-        match self.outcome(self.hetzner.image(ImageId(image)).await)? {
-            Lookup::Found(found) if found.status == ImageStatus::Available => Ok(EffectOutcome::Done),
-            Lookup::Found(_) => Err(put_off(format!("the image {image} to be written"))),
-            Lookup::Gone => {
-                Ok(EffectOutcome::ImageImpossible { message: format!("the image {image} is gone") })
-            }
-        }
-    }
-
-    async fn delete_image(&self, image: u64) -> Result<EffectOutcome, PutOff> {
-        match self.outcome(self.hetzner.delete_image(ImageId(image)).await)? {
-            DeleteImage::Deleted | DeleteImage::Gone => Ok(EffectOutcome::Done),
-            DeleteImage::Locked(error) => Err(put_off(format!("the image to be free ({error})"))),
-        }
-    }
-
     async fn find_server(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         if let Some(server) = self.find(record).await?.into_iter().min_by_key(|server| server.id) {
             return Ok(EffectOutcome::Exists(adopt(server, record)));
@@ -365,20 +300,6 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         }
     }
 
-    async fn delete_dns(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
-        let comment = names::record_comment(self.install, &record.id, record.generation);
-        let filter = RecordFilter::CommentPrefix(comment.clone());
-        let found = self.cloudflare.list_records(self.zone_id, &filter).await;
-        for dns in found.map_err(|failure| self.dns_later(&failure))? {
-            // A prefix also finds g12 beside g1.
-            if dns.comment.as_deref() == Some(comment.as_str()) {
-                let deleted = self.cloudflare.delete_record(self.zone_id, &dns.id).await;
-                deleted.map_err(|failure| self.dns_later(&failure))?;
-            }
-        }
-        Ok(EffectOutcome::Done)
-    }
-
     async fn check_receipt(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let Some(pending) = &record.pending else { return Ok(EffectOutcome::ReceiptChecked { packs: 0 }) };
         let snapshot = format!("snapshots/{}", pending.receipt.snapshot);
@@ -407,15 +328,6 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             not_before: None,
         };
         answer.outcome.map_err(|failure| later(failure).into())
-    }
-
-    fn dns_later(&self, failure: &cloudflare::Failure) -> PutOff {
-        let not_before = match failure.retry(self.now) {
-            Retry::At(at) => Some(at.min(plus(self.now, self.policy.drain_ceiling))),
-            Retry::Never | Retry::Backoff | Retry::Later => None,
-        };
-        let waiting_for = format!("the DNS provider: {failure}");
-        EffectOutcome::Later { waiting_for, maybe_landed: true, not_before }.into()
     }
 }
 
