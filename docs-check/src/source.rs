@@ -26,7 +26,7 @@ pub fn file(root: &Path, path: &str) -> Result<syn::File> {
     syn::parse_file(&text).with_context(|| format!("{path} is no Rust"))
 }
 
-/// The fields of a struct of that file, in order.
+/// The public fields of a struct of that file, in order.
 ///
 /// # Errors
 /// There is no such struct.
@@ -41,7 +41,8 @@ pub fn fields(file: &syn::File, name: &str) -> Result<Vec<Field>> {
         kind: kind(&field.ty),
         text: comment(&field.attrs),
     };
-    Ok(found.fields.iter().map(field).collect())
+    let is_public = |field: &&syn::Field| matches!(field.vis, syn::Visibility::Public(_));
+    Ok(found.fields.iter().filter(is_public).map(field).collect())
 }
 
 /// The last name of a type, and of what an `Option` or an array is of.

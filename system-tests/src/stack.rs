@@ -324,6 +324,13 @@ impl Stack {
     }
 
     fn start_worker(&mut self) -> Result<()> {
+        let answer = self.bring_up_worker()?;
+        ensure!(answer.status == 200, "the Worker is not healthy: {} {}", answer.status, answer.text());
+        Ok(())
+    }
+
+    /// Starts it and waits for what it says of its health.
+    fn bring_up_worker(&mut self) -> Result<Answer> {
         paths::worker()?;
         let mut arguments: Vec<OsString> =
             ["dev", "--local", "--ip", "127.0.0.1", "--inspector-port", "0"].map(OsString::from).into();
@@ -356,9 +363,7 @@ impl Stack {
         });
         let log = worker.log_end();
         let answer = answer.and_then(|answer| answer.context("it ended"));
-        let answer = answer.with_context(|| format!("the Worker did not come up; it said:\n{log}"))?;
-        ensure!(answer.status == 200, "the Worker is not healthy: {} {}", answer.status, answer.text());
-        Ok(())
+        answer.with_context(|| format!("the Worker did not come up; it said:\n{log}"))
     }
 
     /// The machine that a workspace has now, from the host's side.
@@ -434,6 +439,33 @@ impl Stack {
         self.options.policy = policy;
         self.write_configuration()?;
         self.restart_worker()
+    }
+
+    /// Starts the Worker again with variables that it cannot work with; they are gone at the next restart.
+    ///
+    /// # Errors
+    /// Where it does not answer, or says that it is well.
+    pub fn restart_unwell(&mut self, variables: &[(&'static str, String)]) -> Result<()> {
+        self.crash_worker();
+        let whole = self.options.variables.clone();
+        self.options.variables.extend_from_slice(variables);
+        self.write_configuration()?;
+        self.options.variables = whole;
+        let answer = self.bring_up_worker()?;
+        ensure!(answer.status == 503, "the Worker says {} {}", answer.status, answer.text());
+        Ok(())
+    }
+
+    /// Changes the stored record of a workspace while the Worker is down: `value` is what SQLite makes of `json`.
+    ///
+    /// # Errors
+    /// Where there is no such record.
+    pub fn change_record(&self, workspace: &str, value: &str) -> Result<()> {
+        run("python3", |command| {
+            command.args(["-c", include_str!("change_record.py")]).arg(self.state()).args([workspace, value])
+        })
+        .context("changing a record")
+        .map(drop)
     }
 
     /// Kills the vendors as a crash would and starts them again on other data, in the form in which they store it.

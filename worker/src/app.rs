@@ -41,7 +41,7 @@ impl App {
     /// # Errors
     /// The installation is not configured.
     pub fn open(env: &Env, request_id: String, calls: Calls) -> ApiResult<Self> {
-        let config = Config::from_env(env).map_err(ApiError::internal)?;
+        let config = Config::from_env(env).map_err(ApiError::not_configured)?;
         Ok(Self { env: env.clone(), config, calls, request_id })
     }
 

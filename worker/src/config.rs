@@ -1,7 +1,7 @@
 //! The installation's configuration, from plain variables and secrets.
 //!
-//! It is whole or refused: a missing secret, an example left in place or an unusable URL stops every request but
-//! `/health`, which names what is wrong and never repeats a value. There is no development branch.
+//! What is wrong with it stops what needs it and nothing else ([`Reach`]): a typing error in `POLICY` starts no machine
+//! and ends every one on time. `/health` names what is wrong and never repeats a value. There is no development branch.
 
 use crate::log::Level;
 use ebbtide_api::sweep::SweepMode;
@@ -15,6 +15,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
+
+mod fallback;
+
+pub use fallback::{keep_policy, prepare};
 
 /// Shortest owner token that is accepted, in characters.
 const OWNER_TOKEN_MIN: usize = 24;
@@ -60,14 +64,43 @@ pub struct Config {
     pub cloudflare_token: SecretText,
     /// Wrap the owner's keys: `{"current":"k1","keys":{"k1":"…"}}`, 32 random bytes each in base64. Keep a
     /// copy off line.
-    pub master_keys: MasterKeys,
+    pub master_keys: Option<MasterKeys>,
     /// Sign machines' tokens, sessions and links; the same form.
-    pub token_keys: TokenKeys,
+    pub token_keys: Option<TokenKeys>,
+    problems: Vec<Problem>,
+}
+
+/// What a configuration is good for; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Nothing: it is not known whose machines are ours, or nobody lets us at them.
+    Nothing,
+    /// Machines end at their deadlines and the sweep goes on.
+    Ending,
+    /// Machines report, and back up.
+    Machines,
+    /// People see, change and end what they have.
+    People,
+    /// Machines are started.
+    Everything,
+}
+
+/// One thing that is wrong, and how far the configuration reaches in spite of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Problem {
+    reach: Reach,
+    what: String,
 }
 
 /// What is wrong with the configuration: variable and reason, values never.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblems(pub Vec<String>);
+
+impl ConfigProblems {
+    fn of<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> Self {
+        Self(problems.into_iter().map(|problem| problem.what.clone()).collect())
+    }
+}
 
 impl fmt::Display for ConfigProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,113 +116,137 @@ thread_local! {
 }
 
 impl Config {
-    /// The configuration of this isolate.
+    /// The configuration of this isolate, which reaches to [`Reach::Ending`] at least.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// Everything that is wrong with it, where no machine can be ended with it.
     pub fn from_env(env: &worker::Env) -> Result<Rc<Self>, ConfigProblems> {
         if let Some(config) = READ.with_borrow(Clone::clone) {
             return Ok(config);
         }
         let config = Rc::new(Self::read(|name| env.var(name).ok().map(|value| value.to_string()))?);
         crate::log::set_least(config.log);
-        READ.set(Some(Rc::clone(&config)));
+        // With a policy that is not the installation's it is read again, so that the one that was kept is found.
+        if !config.lacks_policy() {
+            READ.set(Some(Rc::clone(&config)));
+        }
         Ok(config)
     }
 
-    /// Reads the configuration from named texts.
+    /// The keys that wrap the owner's.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// They are not configured.
+    pub fn master_keys(&self) -> Result<&MasterKeys, ConfigProblems> {
+        self.master_keys.as_ref().ok_or_else(|| ConfigProblems::of(&self.problems))
+    }
+
+    /// The keys that sign tokens.
+    ///
+    /// # Errors
+    /// They are not configured.
+    pub fn token_keys(&self) -> Result<&TokenKeys, ConfigProblems> {
+        self.token_keys.as_ref().ok_or_else(|| ConfigProblems::of(&self.problems))
+    }
+
+    /// That it reaches so far.
+    ///
+    /// # Errors
+    /// Everything that stands in the way.
+    pub fn ensure(&self, reach: Reach) -> Result<(), ConfigProblems> {
+        let in_the_way: Vec<&Problem> =
+            self.problems.iter().filter(|problem| problem.reach < reach).collect();
+        if in_the_way.is_empty() { Ok(()) } else { Err(ConfigProblems::of(in_the_way)) }
+    }
+
+    /// Whether the policy is not what the installation says: the default, or the last good one.
+    fn lacks_policy(&self) -> bool {
+        self.problems.iter().any(|problem| problem.what.starts_with("POLICY "))
+    }
+
+    /// Reads the configuration from named texts. What cannot be used is left at its default, if it has one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, where no machine can be ended with it.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigProblems> {
-        let mut reader = Reader { variable, problems: Vec::new() };
+        let mut reader = Reader { variable, reach: Reach::Nothing, problems: Vec::new() };
         let install_id = reader.checked("INSTALL_ID", names::is_install_id, "1 to 32 of a-z, 0-9 and dashes");
+        let hetzner_url = reader.url("HETZNER_URL");
+        let hetzner_token = reader.secret("HETZNER_TOKEN");
+        reader.reach = Reach::Ending;
         let master_keys = reader.keys("MASTER_KEYS", MasterKeys::parse);
         let token_keys = reader.keys("TOKEN_KEYS", |text| TokenKeys::parse(&install_id, text));
-        let policy = match Policy::parse(&reader.optional("POLICY", "")) {
-            Ok(policy) => Some(policy),
-            Err(error) => reader.problem("POLICY", &error.to_string()),
-        };
-        let ingress_port = match reader.optional("INGRESS_PORT", "80").parse() {
-            Ok(port) => Some(port),
-            Err(_) => reader.problem("INGRESS_PORT", "is no port"),
-        };
-        let sweep = match SweepMode::parse(&reader.optional("SWEEP", "on")) {
-            Some(mode) => Some(mode),
-            None => reader.problem("SWEEP", "is not one of on, dry-run and off"),
-        };
+        let control_url = reader.url("CONTROL_URL");
+        let is_template = |text: &str| text.contains("{host}");
+        let port_url_template = reader.checked("PORT_URL_TEMPLATE", is_template, "a URL with {host} in it");
+        reader.reach = Reach::Machines;
         let owner_token = reader.secret("OWNER_TOKEN");
         if !owner_token.expose().is_empty() && owner_token.expose().chars().count() < OWNER_TOKEN_MIN {
-            reader.problem::<()>("OWNER_TOKEN", "is shorter than 24 characters");
+            reader.problem("OWNER_TOKEN", "is shorter than 24 characters");
         }
-        let is_template = |text: &str| text.contains("{host}");
         let is_plain = |text: &str| !text.is_empty();
-        let parts = (
-            reader.url("CONTROL_URL"),
-            reader.url("HETZNER_URL"),
-            reader.url("CLOUDFLARE_URL"),
-            reader.checked("ZONE", is_domain, "a domain in lower case"),
-            reader.checked("ZONE_ID", is_plain, "the zone's id"),
-            reader.checked("PORT_URL_TEMPLATE", is_template, "a URL with {host} in it"),
-            reader.secret("HETZNER_TOKEN"),
-            reader.secret("CLOUDFLARE_TOKEN"),
-        );
-        let (
-            control_url,
-            hetzner_url,
-            cloudflare_url,
-            zone,
-            zone_id,
-            port_url_template,
-            hetzner_token,
-            cloudflare_token,
-        ) = parts;
+        let zone = reader.checked("ZONE", is_domain, "a domain in lower case");
+        let zone_id = reader.checked("ZONE_ID", is_plain, "the zone's id");
+        let cloudflare_url = reader.url("CLOUDFLARE_URL");
+        let cloudflare_token = reader.secret("CLOUDFLARE_TOKEN");
+        reader.reach = Reach::People;
+        let policy = Policy::parse(&reader.optional("POLICY", "")).unwrap_or_else(|error| {
+            reader.problem("POLICY", &error.to_string());
+            Policy::default()
+        });
+        let ingress_port = reader.optional("INGRESS_PORT", "80").parse().unwrap_or_else(|_| {
+            reader.problem("INGRESS_PORT", "is no port");
+            80
+        });
+        // Whoever wrote something else than `on` wanted less than that, and so nothing is ended by it.
+        let sweep = SweepMode::parse(&reader.optional("SWEEP", "on")).unwrap_or_else(|| {
+            reader.problem("SWEEP", "is not one of on, dry-run and off");
+            SweepMode::DryRun
+        });
         let default_size = reader.optional("DEFAULT_SIZE", "cx23");
         let default_location = reader.optional("DEFAULT_LOCATION", "fsn1");
         let default_image = reader.optional("DEFAULT_IMAGE", "debian-12");
         let log = Level::parse(&reader.optional("LOG", "info"));
         let problems = reader.problems;
-        match (master_keys, token_keys, policy, ingress_port, sweep) {
-            (Some(master_keys), Some(token_keys), Some(policy), Some(ingress_port), Some(sweep))
-                if problems.is_empty() =>
-            {
-                Ok(Self {
-                    control_url,
-                    install_id,
-                    zone,
-                    zone_id,
-                    hetzner_url,
-                    cloudflare_url,
-                    port_url_template,
-                    ingress_port,
-                    default_size,
-                    default_location,
-                    default_image,
-                    policy,
-                    sweep,
-                    log,
-                    owner_token,
-                    hetzner_token,
-                    cloudflare_token,
-                    master_keys,
-                    token_keys,
-                })
-            }
-            _ => Err(ConfigProblems(problems)),
+        if problems.iter().any(|problem| problem.reach == Reach::Nothing) {
+            return Err(ConfigProblems::of(&problems));
         }
+        Ok(Self {
+            control_url,
+            install_id,
+            zone,
+            zone_id,
+            hetzner_url,
+            cloudflare_url,
+            port_url_template,
+            ingress_port,
+            default_size,
+            default_location,
+            default_image,
+            policy,
+            sweep,
+            log,
+            owner_token,
+            hetzner_token,
+            cloudflare_token,
+            master_keys,
+            token_keys,
+            problems,
+        })
     }
 }
 
 /// Collects what is wrong instead of stopping at the first.
 struct Reader<V> {
     variable: V,
-    problems: Vec<String>,
+    /// How far a configuration reaches in which the next variable is unusable.
+    reach: Reach,
+    problems: Vec<Problem>,
 }
 
 impl<V: Fn(&str) -> Option<String>> Reader<V> {
-    fn problem<T>(&mut self, name: &str, what: &str) -> Option<T> {
-        self.problems.push(format!("{name} {what}"));
-        None
+    fn problem(&mut self, name: &str, what: &str) {
+        self.problems.push(Problem { reach: self.reach, what: format!("{name} {what}") });
     }
 
     fn optional(&self, name: &str, default: &str) -> String {
@@ -199,14 +256,17 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
     fn required(&mut self, name: &str) -> Option<String> {
         match (self.variable)(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()) {
             Some(text) => Some(text),
-            None => self.problem(name, "is missing"),
+            None => {
+                self.problem(name, "is missing");
+                None
+            }
         }
     }
 
     fn checked(&mut self, name: &str, is_usable: impl Fn(&str) -> bool, wanted: &str) -> String {
         let Some(text) = self.required(name) else { return String::new() };
         if !is_usable(&text) {
-            self.problem::<()>(name, &format!("is not {wanted}"));
+            self.problem(name, &format!("is not {wanted}"));
         }
         text
     }
@@ -225,7 +285,7 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         let Some(text) = self.required(name) else { return String::new().into() };
         let lower = text.to_ascii_lowercase();
         if ["example", "changeme", "change-me"].iter().any(|placeholder| lower.contains(placeholder)) {
-            self.problem::<()>(name, "is an example value");
+            self.problem(name, "is an example value");
         }
         text.into()
     }
@@ -237,7 +297,10 @@ impl<V: Fn(&str) -> Option<String>> Reader<V> {
         }
         match key_list(&text).and_then(|list| Ok(parse(&list)?)) {
             Ok(keys) => Some(keys),
-            Err(error) => self.problem(name, &format!("is unusable: {error}")),
+            Err(error) => {
+                self.problem(name, &format!("is unusable: {error}"));
+                None
+            }
         }
     }
 }
@@ -318,6 +381,14 @@ pub(crate) mod tests {
         variables
     }
 
+    /// What is wrong, whatever can be done in spite of it.
+    fn problems(variables: &BTreeMap<String, String>) -> ConfigProblems {
+        match read(variables) {
+            Ok(config) => config.ensure(Reach::Everything).unwrap_err(),
+            Err(problems) => problems,
+        }
+    }
+
     pub(crate) fn read(variables: &BTreeMap<String, String>) -> Result<Config, ConfigProblems> {
         Config::read(|name| variables.get(name).cloned())
     }
@@ -329,33 +400,68 @@ pub(crate) mod tests {
         assert_eq!(config.default_size, "cx23");
         assert_eq!(config.log, Level::Debug);
         assert_eq!(config.policy, Policy::default());
+        assert_eq!(config.ensure(Reach::Everything), Ok(()));
     }
 
     #[test]
-    fn each_missing_or_unusable_variable_is_named_and_no_value_is_repeated() {
+    fn each_missing_or_unusable_variable_is_named_stops_what_needs_it_and_no_value_is_repeated() {
+        use Reach::{Ending, Machines, Nothing, People};
         let table = [
-            ("OWNER_TOKEN", None, "OWNER_TOKEN is missing"),
-            ("OWNER_TOKEN", Some("tiny-token"), "OWNER_TOKEN is shorter than 24 characters"),
-            ("OWNER_TOKEN", Some("example-owner-token-0123456789"), "OWNER_TOKEN is an example value"),
-            ("HETZNER_TOKEN", Some("ChangeMe"), "HETZNER_TOKEN is an example value"),
-            ("MASTER_KEYS", None, "MASTER_KEYS is missing"),
-            ("MASTER_KEYS", Some("{}"), "MASTER_KEYS is unusable: it is no JSON of the form {current, keys}"),
-            ("TOKEN_KEYS", Some("k1:c2hvcnQ="), "TOKEN_KEYS is unusable: "),
-            ("CONTROL_URL", Some("ftp://x"), "CONTROL_URL is not an http or https URL"),
-            ("INSTALL_ID", Some("Not Good"), "INSTALL_ID is not 1 to 32 of a-z, 0-9 and dashes"),
-            ("ZONE", Some("nodots"), "ZONE is not a domain in lower case"),
-            ("PORT_URL_TEMPLATE", Some("https://x"), "PORT_URL_TEMPLATE is not a URL with {host} in it"),
-            ("INGRESS_PORT", Some("99999"), "INGRESS_PORT is no port"),
-            ("POLICY", Some(r#"{"idle":"1s"}"#), "POLICY unknown field `idle`"),
+            ("OWNER_TOKEN", None, Machines, "OWNER_TOKEN is missing"),
+            ("OWNER_TOKEN", Some("tiny-token"), Machines, "OWNER_TOKEN is shorter than 24 characters"),
+            (
+                "OWNER_TOKEN",
+                Some("example-owner-token-0123456789"),
+                Machines,
+                "OWNER_TOKEN is an example value",
+            ),
+            ("HETZNER_TOKEN", Some("ChangeMe"), Nothing, "HETZNER_TOKEN is an example value"),
+            ("HETZNER_URL", None, Nothing, "HETZNER_URL is missing"),
+            ("MASTER_KEYS", None, Ending, "MASTER_KEYS is missing"),
+            (
+                "MASTER_KEYS",
+                Some("{}"),
+                Ending,
+                "MASTER_KEYS is unusable: it is no JSON of the form {current, keys}",
+            ),
+            ("TOKEN_KEYS", Some("k1:c2hvcnQ="), Ending, "TOKEN_KEYS is unusable: "),
+            ("CONTROL_URL", Some("ftp://x"), Ending, "CONTROL_URL is not an http or https URL"),
+            ("INSTALL_ID", Some("Not Good"), Nothing, "INSTALL_ID is not 1 to 32 of a-z, 0-9 and dashes"),
+            ("ZONE", Some("nodots"), Machines, "ZONE is not a domain in lower case"),
+            ("CLOUDFLARE_TOKEN", None, Machines, "CLOUDFLARE_TOKEN is missing"),
+            (
+                "PORT_URL_TEMPLATE",
+                Some("https://x"),
+                Ending,
+                "PORT_URL_TEMPLATE is not a URL with {host} in it",
+            ),
+            ("INGRESS_PORT", Some("99999"), People, "INGRESS_PORT is no port"),
+            ("POLICY", Some(r#"{"idle":"1s"}"#), People, "POLICY unknown field `idle`"),
+            ("SWEEP", Some("offf"), People, "SWEEP is not one of on, dry-run and off"),
         ];
-        for (name, value, wanted) in table {
-            let problems = read(&variables(name, value)).unwrap_err();
+        for (name, value, reach, wanted) in table {
+            let variables = variables(name, value);
+            let problems = problems(&variables);
             assert_eq!(problems.0.len(), 1, "{problems}");
             assert!(problems.to_string().contains(wanted), "{problems}");
             if let Some(value) = value.filter(|_| name.ends_with("TOKEN") || name.ends_with("KEYS")) {
                 assert!(value == "{}" || !problems.to_string().contains(value), "{problems}");
             }
+            for up_to in [Ending, Machines, People, Reach::Everything] {
+                let stands = read(&variables).is_ok_and(|config| config.ensure(up_to).is_ok());
+                assert_eq!(stands, up_to <= reach, "{name} {value:?} {up_to:?}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_unusable_is_never_taken_for_more_than_its_default() {
+        let policy = read(&variables("POLICY", Some("{"))).unwrap();
+        assert_eq!(policy.policy, Policy::default());
+        assert!(policy.lacks_policy() && !read(&variables("SWEEP", Some("x"))).unwrap().lacks_policy());
+        assert_eq!(read(&variables("SWEEP", Some("offf"))).unwrap().sweep, SweepMode::DryRun);
+        let without = read(&variables("TOKEN_KEYS", None)).unwrap();
+        assert!(without.token_keys().is_err() && without.master_keys().is_ok());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod turn;
 mod without_d1;
 
 use crate::app::App;
+use crate::config;
 use crate::d1::StoredSweep;
 use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
@@ -46,7 +47,9 @@ const LOOKS: (u32, u32) = (30, 15);
 pub async fn scheduled(env: &Env) {
     let request_id =
         random::<8>().map_or_else(|_| "cron".to_owned(), |id| format!("cron-{}", hex::encode(id)));
-    let app = match App::open(env, request_id, Calls::default()) {
+    let calls = Calls::default();
+    config::prepare(env, &calls).await;
+    let app = match App::open(env, request_id, calls) {
         Ok(app) => app,
         Err(error) => return error.log(Level::Error, "the cron did not run", &[]),
     };
@@ -93,6 +96,7 @@ async fn slice(app: &App, from: &str) -> ApiResult<()> {
         return Ok(());
     };
     without_d1::renew_switch(app, asked).await;
+    keep_policy(app).await;
     let mode = app.config.sweep.max(asked);
     let mut sweeper = Sweeper::new(app, mode, from);
     turns(&mut sweeper, &mut state).await;
@@ -100,6 +104,17 @@ async fn slice(app: &App, from: &str) -> ApiResult<()> {
     state.limit_left = sweeper.limit_left;
     state.calls = app.calls.total().saturating_add(KEPT);
     index.save_sweep(lease, &state, &sweeper.notes()).await
+}
+
+/// So that a policy that cannot be read one day is not the end of the one before it.
+async fn keep_policy(app: &App) {
+    let kept = match app.r2() {
+        Ok(storage) => config::keep_policy(&app.config, &storage).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        error.log(Level::Warn, "the policy was not kept", &[("request.id", app.request_id.as_str())]);
+    }
 }
 
 async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {

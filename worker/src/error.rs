@@ -3,6 +3,7 @@
 //! The message is shown to whoever asked, so it never holds a secret or another tenant's data; the cause goes to the
 //! log only.
 
+use crate::config::ConfigProblems;
 use crate::log::{self, Level};
 use ebbtide_api::{ErrorBody, ErrorCode};
 use std::borrow::Cow;
@@ -47,6 +48,11 @@ impl ApiError {
     /// The bucket did not answer as it should.
     pub fn storage(error: worker::Error) -> Self {
         Self::new(ErrorCode::StorageUnavailable, "storage did not answer").cause(error)
+    }
+
+    /// The installation lacks what this takes; which variable, but never its value, is told.
+    pub fn not_configured(problems: ConfigProblems) -> Self {
+        Self::new(ErrorCode::NotConfigured, problems.to_string())
     }
 
     /// Something that should not happen.

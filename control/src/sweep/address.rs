@@ -7,6 +7,19 @@ use super::{Asked, First, Judged, Site, Verdict};
 use crate::hetzner::PrimaryIp;
 use crate::names::{self, LABEL_INSTALL};
 
+/// Where its workspace does not answer: no machine is without its address for as long as a machine may live.
+pub fn judge_address_by_label(address: &PrimaryIp, why: &str, site: &Site<'_>) -> Judged {
+    let screened = judge_address(address, &Asked::NotYet, site);
+    let expires = names::parse_labels(&address.labels).and_then(|owner| owner.expires);
+    match (screened.verdict, expires) {
+        (Verdict::Ask, Some(at)) if site.is_past(at, site.policy.enforcement_latency()) => {
+            Judged::new(Verdict::End(First::Nothing), format!("{why}, and its label ended it at {at}"))
+        }
+        (Verdict::Ask, _) => Judged::new(Verdict::Leave, why),
+        _ => screened,
+    }
+}
+
 /// Judges one address of a listing.
 pub fn judge_address(address: &PrimaryIp, asked: &Asked, site: &Site<'_>) -> Judged {
     if address.labels.get(LABEL_INSTALL).is_none_or(|install| install != site.install) {

@@ -4,6 +4,20 @@ use super::{Asked, Fate, First, Judged, Site, Verdict};
 use crate::hetzner::{Image, ImageStatus};
 use crate::names::{self, LABEL_INSTALL};
 
+/// Where its workspace does not answer: what can be waited for is waited for, since an image may be the only copy of
+/// work; but one that outlived its label by as long as it was to be kept goes.
+pub fn judge_image_by_label(image: &Image, why: &str, site: &Site<'_>) -> Judged {
+    let screened = judge_image(image, &Asked::NotYet, site);
+    let expires = names::parse_labels(&image.labels).and_then(|owner| owner.expires);
+    match (screened.verdict, expires) {
+        (Verdict::Ask, Some(at)) if site.is_past(at, site.policy.rescue_image_keep) => {
+            Judged::new(Verdict::End(First::Nothing), format!("{why}, and its label ended it at {at}"))
+        }
+        (Verdict::Ask, _) => Judged::new(Verdict::Leave, why),
+        _ => screened,
+    }
+}
+
 /// Judges one image of a listing. There are few, so the object is asked about each that could go.
 pub fn judge_image(image: &Image, asked: &Asked, site: &Site<'_>) -> Judged {
     if image.labels.get(LABEL_INSTALL).is_none_or(|install| install != site.install) {

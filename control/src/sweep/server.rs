@@ -86,17 +86,17 @@ pub fn judge_by_label(server: &Server, asked: &Asked, site: &Site<'_>) -> Judged
     judge_server(server, None, asked, &Site { index_in_doubt: true, ..*site })
 }
 
-/// The same where its workspace does not answer either, and why: only what outlived its label by the time in which every
-/// deadline is enforced goes, and an image is tried first.
+/// Where its workspace does not answer, and why: only what outlived its label by the time in which every deadline is
+/// enforced goes, and an image is tried first. It does not matter whether the index answers: a record that cannot be read
+/// (written by a newer version, say) must not let its machine bill for ever.
 pub fn judge_by_label_alone(server: &Server, why: &str, site: &Site<'_>) -> Judged {
     let screened = judge_by_label(server, &Asked::NotYet, site);
     match (screened.verdict, label_ended_at(server, site)) {
-        (Verdict::Ask, Some(at)) if first_for(Some(at), site) == First::ImageIfPossible => {
-            let because =
-                format!("neither the index nor its workspace answers, and its label ended it at {at}");
-            Judged::new(Verdict::End(First::ImageIfPossible), because)
-        }
-        (Verdict::Ask, _) => Judged::new(Verdict::Leave, why),
+        (Verdict::Ask, Some(at)) if first_for(Some(at), site) == First::ImageIfPossible => Judged::new(
+            Verdict::End(First::ImageIfPossible),
+            format!("{why}, and its label ended it at {at}"),
+        ),
+        (Verdict::Ask, _) | (_, None) => Judged::new(Verdict::Leave, why),
         _ => screened,
     }
 }

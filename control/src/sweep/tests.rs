@@ -1,7 +1,7 @@
 //! The rules as tables, named after what went wrong elsewhere.
 
-use super::address::judge_address;
-use super::image::judge_image;
+use super::address::{judge_address, judge_address_by_label};
+use super::image::{judge_image, judge_image_by_label};
 use super::leftover::{Below, judge_leftover, shows_repository};
 use super::name::judge_name;
 use super::server::{
@@ -246,12 +246,12 @@ fn where_nobody_answers_a_machine_goes_only_beyond_every_deadline_and_an_image_i
     let policy = Policy::default();
     let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: true };
     let judge = |server: &Server| judge_by_label_alone(server, "no answer", &site).verdict;
-    assert_eq!(judge(&server()), Verdict::Fine);
+    assert_eq!(judge(&server()), Verdict::Leave);
     assert_eq!(judge(&labelled_until(ago(hours(1)))), Verdict::Leave);
     assert_eq!(judge(&labelled_until(ago(hours(3)))), Verdict::End(First::ImageIfPossible));
     let mut unlabelled = server();
     unlabelled.labels.remove(LABEL_EXPIRES);
-    assert_eq!(judge(&unlabelled), Verdict::Fine);
+    assert_eq!(judge(&unlabelled), Verdict::Leave);
 }
 
 #[test]
@@ -402,6 +402,48 @@ fn an_image_goes_when_its_label_says_or_its_workspace_is_purged() {
     check(INSTALL, past, &holding(fate()), Verdict::Leave);
     check(INSTALL, future, &Asked::Known(asleep()), Verdict::Leave);
     check(INSTALL, future, &purged, ended);
+}
+
+#[test]
+fn where_its_workspace_does_not_answer_an_image_is_kept_as_long_again_and_an_address_as_long_as_a_machine_may_live()
+ {
+    let policy = Policy::default();
+    let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: false };
+    let labels = |expires| names::labels(INSTALL, &TenantId::owner(), &id(), Generation(3), expires);
+    let image = |expires| Image {
+        id: ImageId(99),
+        kind: "snapshot".into(),
+        status: ImageStatus::Available,
+        description: String::new(),
+        labels: labels(expires),
+        created: Some(ago(hours(400))),
+        created_from: Some(ServerId(SERVER)),
+        size_mb: None,
+        disk_gb: None,
+    };
+    let judge = |expires| judge_image_by_label(&image(expires), "no answer", &site);
+    let keep = policy.rescue_image_keep;
+    assert_eq!(judge(ahead(hours(1))).verdict, Verdict::Leave);
+    assert_eq!(judge(ago(keep)).verdict, Verdict::Leave);
+    let ended = judge(ago(keep.plus(hours(1))));
+    assert_eq!(ended.verdict, Verdict::End(First::Nothing));
+    assert!(ended.because.starts_with("no answer, and its label ended it at "), "{}", ended.because);
+
+    let address = |expires, used: bool| PrimaryIp {
+        id: PrimaryIpId(5),
+        name: "primary_ip-5".into(),
+        kind: "ipv4".into(),
+        ip: "198.18.0.10".into(),
+        labels: labels(expires),
+        assigned_to: used.then_some(ServerId(SERVER)),
+        auto_delete: Some(true),
+        created: Some(ago(hours(40))),
+        location: None,
+    };
+    let judge = |expires, used| judge_address_by_label(&address(expires, used), "no answer", &site).verdict;
+    assert_eq!(judge(ago(hours(2)), false), Verdict::Leave);
+    assert_eq!(judge(ago(hours(4)), false), Verdict::End(First::Nothing));
+    assert_eq!(judge(ago(hours(4)), true), Verdict::Fine);
 }
 
 #[test]

@@ -24,9 +24,9 @@ pub fn page(root: &Path) -> Result<String> {
     let fields = source::fields(&config, "Config")?;
     let mut text = format!(
         "{HEAD}# Variables and policy\n\n\
-         The Worker takes its settings from plain variables and from secrets. While a required one is missing or \
-         unusable, every request is refused with `not_configured`, and `GET /health` names it. Values are never \
-         shown. See [deploying](../operate/deploy.md).\n\n\
+         The Worker takes its settings from plain variables and from secrets. `GET /health` names what is \
+         missing or unusable, never a value. What needs it is refused with `not_configured`; machines that run end \
+         on time all the same. See [deploying](../operate/deploy.md).\n\n\
          ## Variables\n\n| variable | default | what it is |\n|---|---|---|\n"
     );
     ensure!(variables.len() == fields.len(), "{CONFIG}: variables and fields of `Config` differ");

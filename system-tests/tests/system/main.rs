@@ -19,6 +19,7 @@ mod live;
 mod money;
 mod observability;
 mod open_doors;
+mod own_faults;
 mod owner_backups;
 mod ports;
 mod rescue;

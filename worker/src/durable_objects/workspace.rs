@@ -14,9 +14,10 @@ mod log;
 mod storage;
 mod websocket;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::durable_objects::rpc::{Envelope, ObjectRefusal};
 use crate::log::Level;
+use crate::subrequests::Calls;
 use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::driver::{Begun, Driver, Settled};
 use ebbtide_control::lifecycle::Input;
@@ -61,6 +62,7 @@ impl DurableObject for WorkspaceObject {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
+        self.inner.prepare().await;
         if request.method() == Method::Get {
             return websocket::accept(&self.inner, &request).await;
         }
@@ -72,6 +74,7 @@ impl DurableObject for WorkspaceObject {
     }
 
     async fn alarm(&self) -> Result<Response> {
+        self.inner.prepare().await;
         // The alarm is gone once it fires. Whatever happens below, somebody wakes us again: an error is retried by
         // the runtime, and the sweep nudges an object that overslept.
         let settled = self.inner.wake().await?;
@@ -80,6 +83,7 @@ impl DurableObject for WorkspaceObject {
     }
 
     async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        self.inner.prepare().await;
         websocket::message(&self.inner, &socket, message).await
     }
 
@@ -107,6 +111,11 @@ impl Inner {
 
     fn load(&self) -> Result<Option<Stored>> {
         self.store()?.load()
+    }
+
+    /// Once for an isolate; costs nothing where the configuration is whole.
+    async fn prepare(&self) {
+        config::prepare(&self.env, &Calls::default()).await;
     }
 
     fn config(&self) -> Result<Rc<Config>> {

@@ -11,7 +11,7 @@ use crate::log::Level;
 use base64::Engine;
 use ebbtide_api::keys::Scope;
 use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp};
-use ebbtide_control::tokens::{ApiKey, TokenError, VmClaims, same_secret};
+use ebbtide_control::tokens::{ApiKey, TokenError, TokenKeys, VmClaims, same_secret};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -62,7 +62,15 @@ pub async fn person(app: &App, header: Option<&str>, address: &str, needs: Needs
 /// `unauthorized`, `token_expired`, `stale_generation`.
 pub fn machine(app: &App, header: Option<&str>) -> ApiResult<VmClaims> {
     let token = credential(header).ok_or_else(missing)?;
-    app.config.token_keys.verify_vm(&token, app.now()).map_err(refuse_token)
+    token_keys(app)?.verify_vm(&token, app.now()).map_err(refuse_token)
+}
+
+/// What signs tokens and proves them.
+///
+/// # Errors
+/// `not_configured`.
+pub fn token_keys(app: &App) -> ApiResult<&TokenKeys> {
+    app.config.token_keys().map_err(ApiError::not_configured)
 }
 
 /// Turns a credential that a person holds (the owner token or an API key) into an actor; the sign-in form uses it too.
@@ -110,7 +118,7 @@ pub async fn sign_in(app: &App, credential: &str, address: &str) -> ApiResult<Ac
 /// # Errors
 /// `unauthorized` or `token_expired`.
 pub fn session(app: &App, token: &str, address: &str) -> ApiResult<Actor> {
-    let claims = app.config.token_keys.verify_session(token, app.now()).map_err(refuse_token)?;
+    let claims = token_keys(app)?.verify_session(token, app.now()).map_err(refuse_token)?;
     Ok(Actor::unlimited(claims.tenant, claims.actor, address))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config, Reach};
 use crate::durable_objects::rate_limit;
 use crate::error::{ApiError, ApiResult};
 use crate::http::api::{account, workspaces};
@@ -25,6 +25,7 @@ pub async fn serve(request: Request, env: Env) -> Response {
     let calls = Calls::default();
     // As it came: `Request::method` takes one that it does not know for GET.
     let (method, path) = (request.inner().method(), request.path());
+    config::prepare(&env, &calls).await;
     let (response, is_https) = match Config::from_env(&env) {
         Ok(config) => {
             let is_https = config.control_url.starts_with("https:");
@@ -39,7 +40,7 @@ pub async fn serve(request: Request, env: Env) -> Response {
         }
         Err(problems) => {
             log::write(Level::Error, &problems.to_string(), &[("request.id", &request_id)]);
-            let error = ApiError::new(ErrorCode::NotConfigured, "the installation is not configured");
+            let error = ApiError::not_configured(problems);
             let response = if is_api(&path) {
                 response::refusal(&error, &request_id)
             } else {
@@ -58,7 +59,11 @@ async fn configured(app: App, request: Request, method: &str, path: &str) -> Res
     };
     let address = address(&request);
     let mut incoming = Incoming { app, address, url, params: Params::default(), request };
-    let response = if is_api(path) {
+    let response = if !is_api(path)
+        && let Err(problems) = incoming.app.config.ensure(Reach::People)
+    {
+        dashboard::refuse(&ApiError::not_configured(problems), &incoming.app.request_id)
+    } else if is_api(path) {
         match dispatched(&mut incoming, method, path).await {
             Ok(response) => response,
             Err(error) => refused(&error, &incoming.app.request_id, method, path),
@@ -109,6 +114,12 @@ async fn answered(incoming: &Incoming, route: &Route) -> ApiResult<Response> {
     let credential = incoming.header("authorization");
     let person =
         async |needs| auth::person(&incoming.app, credential.as_deref(), &incoming.address, needs).await;
+    let reach = match route.handler {
+        Handler::Open(_) => Reach::Ending,
+        Handler::Machine(_) => Reach::Machines,
+        Handler::Person(..) | Handler::Command(_) => Reach::People,
+    };
+    incoming.app.config.ensure(reach).map_err(ApiError::not_configured)?;
     match route.handler {
         Handler::Open(handler) => handler(incoming).await,
         Handler::Person(needs, handler) => {

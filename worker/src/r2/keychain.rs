@@ -11,7 +11,7 @@ use crate::random::random;
 use ebbtide_api::backups::{MasterKeyRotation, RotationFailure};
 use ebbtide_api::vm::NamedSecret;
 use ebbtide_api::{TenantId, WorkspaceId};
-use ebbtide_control::keys::{DataKey, KeyError, Wrapped};
+use ebbtide_control::keys::{DataKey, KeyError, MasterKeys, Wrapped};
 use ebbtide_control::secret::{SecretKey, SecretText};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ impl Keychain {
     pub async fn rotate(&self, cursor: Option<String>) -> ApiResult<MasterKeyRotation> {
         let page = self.storage.list_some(TENANTS, cursor, TENANTS_A_SLICE).await?;
         let mut rotation = MasterKeyRotation {
-            current: self.config.master_keys.current().id().to_owned(),
+            current: self.master_keys()?.current().id().to_owned(),
             rewrapped: 0,
             unchanged: 0,
             failed: Vec::new(),
@@ -181,7 +181,7 @@ impl Keychain {
         let body = object.body().ok_or(RotateError::Empty)?;
         let text = body.text().await.map_err(ApiError::storage)?;
         let StoredKey { version, wrapped } = serde_json::from_str(&text)?;
-        let rewrapped = self.config.master_keys.rewrap_tenant_key(&wrapped, tenant, version, random()?)?;
+        let rewrapped = self.master_keys()?.rewrap_tenant_key(&wrapped, tenant, version, random()?)?;
         let Some(wrapped) = rewrapped else { return Ok(false) };
         let text = serde_json::to_string(&StoredKey { version, wrapped })?;
         // Only over the version that was read: two rotations at once, or a deletion, lose nothing.
@@ -197,7 +197,7 @@ impl Keychain {
     /// Storage does not answer.
     pub async fn opens(&self, tenant: &TenantId) -> ApiResult<bool> {
         let stored = self.storage.json::<StoredKey>(&tenant_key_path(tenant)).await?;
-        let keys = &self.config.master_keys;
+        let keys = self.master_keys()?;
         Ok(stored
             .is_none_or(|stored| keys.unwrap_tenant_key(&stored.wrapped, tenant, stored.version).is_ok()))
     }
@@ -211,11 +211,15 @@ impl Keychain {
         self.storage.delete(keys).await
     }
 
+    fn master_keys(&self) -> ApiResult<&MasterKeys> {
+        self.config.master_keys().map_err(ApiError::not_configured)
+    }
+
     async fn tenant_key(&self, tenant: &TenantId) -> ApiResult<DataKey> {
         let path = tenant_key_path(tenant);
+        let master_keys = self.master_keys()?;
         let open = |stored: &StoredKey| {
-            self.config
-                .master_keys
+            master_keys
                 .unwrap_tenant_key(&stored.wrapped, tenant, stored.version)
                 .map_err(|error| ApiError::internal(format!("{path}: {error}")))
         };
@@ -223,11 +227,8 @@ impl Keychain {
             return open(&stored);
         }
         let key = SecretKey::new(random()?);
-        let wrapped = self
-            .config
-            .master_keys
-            .wrap_tenant_key(&key, tenant, VERSION, random()?)
-            .map_err(ApiError::internal)?;
+        let wrapped =
+            master_keys.wrap_tenant_key(&key, tenant, VERSION, random()?).map_err(ApiError::internal)?;
         open(&self.keep(&path, StoredKey { version: VERSION, wrapped }).await?)
     }
 

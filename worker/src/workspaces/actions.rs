@@ -208,8 +208,8 @@ pub async fn link(
     let workspace = view(app, actor, id).await?;
     let config = &app.config;
     let claims = AccessClaims { workspace: id.clone(), port: Some(port), level };
-    let issued =
-        config.token_keys.issue_access(&claims, app.now(), life.into()).map_err(ApiError::internal)?;
+    let keys = config.token_keys().map_err(ApiError::not_configured)?;
+    let issued = keys.issue_access(&claims, app.now(), life.into()).map_err(ApiError::internal)?;
     let host = names::port_host(port, &workspace.name, id, &config.zone);
     let base = config.port_url_template.replace("{host}", &host);
     let url = format!("{}/?ebb_access={}", base.trim_end_matches('/'), issued.token.expose());

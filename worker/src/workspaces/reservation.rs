@@ -6,6 +6,7 @@
 
 use crate::actor::Actor;
 use crate::app::App;
+use crate::config::Reach;
 use crate::d1::{AuditNote, Intent, Reservation, Reserved as Found};
 use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
@@ -34,6 +35,7 @@ pub async fn new_workspace(
     intent: &Intent<'_>,
     note: &AuditNote<'_>,
 ) -> ApiResult<()> {
+    app.config.ensure(Reach::Everything).map_err(ApiError::not_configured)?;
     let caps = Caps::of(&app.config.policy);
     let reservation = Reservation {
         workspace: intent.id,
@@ -90,6 +92,7 @@ async fn begin(
     let (Some(generation), Some(placement)) = (terms.next, terms.placements.first()) else {
         return Ok(PendingReservation { quote: None, made: None });
     };
+    app.config.ensure(Reach::Everything).map_err(ApiError::not_configured)?;
     let offers = catalog::offers(app).await;
     let quote = offers.and_then(|offers| catalog::quote(&offers, &terms.placements));
     let reservation = Reservation {

@@ -2,7 +2,7 @@
 
 use super::log;
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Reach};
 use crate::d1::Index;
 use crate::durable_objects::rate_limit;
 use crate::error::ApiError;
@@ -41,7 +41,7 @@ impl Backing {
     /// # Errors
     /// What the installation lacks.
     pub(super) fn open(env: &Env, now: Timestamp, calls: Calls) -> Result<Self, ApiError> {
-        let config = Config::from_env(env).map_err(ApiError::internal)?;
+        let config = Config::from_env(env).map_err(ApiError::not_configured)?;
         Ok(Self { env: env.clone(), storage: Storage::open(env, calls.clone())?, config, calls, now })
     }
 
@@ -87,20 +87,24 @@ impl Backing {
         let keychain = Keychain::new(Rc::clone(&self.config), self.storage.clone());
         let key = keychain.workspace_key(&record.tenant, &record.id).await?;
         let secrets = keychain.open_env(&record.tenant, &record.id).await?;
-        machine::enrolled(record, &key.repository_password(), secrets, &site(&self.config), self.now)
+        machine::enrolled(record, &key.repository_password(), secrets, &site(&self.config)?, self.now)
             .map_err(ApiError::internal)
     }
 }
 
 /// What this installation tells every machine.
-pub(super) fn site(config: &Config) -> Site<'_> {
-    Site {
+///
+/// # Errors
+/// It is not configured.
+pub(super) fn site(config: &Config) -> Result<Site<'_>, ApiError> {
+    config.ensure(Reach::Machines).map_err(ApiError::not_configured)?;
+    Ok(Site {
         control_url: &config.control_url,
         port_url_template: &config.port_url_template,
         ingress_port: config.ingress_port,
-        tokens: &config.token_keys,
+        tokens: config.token_keys().map_err(ApiError::not_configured)?,
         policy: &config.policy,
-    }
+    })
 }
 
 /// The sentence is for whoever waits, the cause for the log.
@@ -126,11 +130,12 @@ impl ControlStore for Backing {
     }
 
     async fn user_data(&self, record: &Record) -> Result<SecretText, StoreError> {
+        self.config.ensure(Reach::Everything).map_err(ApiError::not_configured)?;
         let none =
             || StoreError::new("no idle-agent has been uploaded: PUT /v1/vm/agent/{sha256} brings one");
         let agent = self.storage.current_agent().await?.ok_or_else(none)?;
         let unusable = |error: BirthError| StoreError::new(error.to_string()).because(error);
-        machine::user_data(record, &agent, &site(&self.config), self.now).map_err(unusable)
+        machine::user_data(record, &agent, &site(&self.config)?, self.now).map_err(unusable)
     }
 
     async fn reserve(&self, record: &Record) -> Result<Reserved, StoreError> {

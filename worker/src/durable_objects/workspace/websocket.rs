@@ -134,8 +134,9 @@ impl Inner {
         let config = self.config().ok()?;
         let context = Context { now: now(), policy: &config.policy, last_seen_at: None };
         let mut instruction = machine::instruction(record, &context);
+        let site = site(&config).ok()?;
         instruction.vm_token =
-            machine::vm_token(record, &site(&config), context.now).ok().map(|token| token.expose().clone());
+            machine::vm_token(record, &site, context.now).ok().map(|token| token.expose().clone());
         Some(instruction)
     }
 

@@ -1,7 +1,7 @@
 //! Handlers of what belongs to a tenant or the installation: health, the OpenAPI document, keys, the audit log.
 
 use crate::actor::Actor;
-use crate::config::ConfigProblems;
+use crate::config::{ConfigProblems, Reach};
 use crate::d1::KEYS_MAX;
 use crate::error::{ApiError, ApiResult};
 use crate::http::request::Incoming;
@@ -20,6 +20,9 @@ const LABEL_MAX: usize = 80;
 
 /// The answer of an installation that is configured.
 pub async fn health(incoming: &Incoming) -> ApiResult<Response> {
+    if let Err(problems) = incoming.app.config.ensure(Reach::Everything) {
+        return unhealthy(problems);
+    }
     let health = crate::http::health::health(&incoming.app).await;
     response::json(if health.ok { 200 } else { 503 }, &health)
 }

@@ -6,7 +6,7 @@
 use crate::app::App;
 use crate::durable_objects::rpc::{Call, EnrolProof, ReceiptEnds};
 use crate::error::{ApiError, ApiResult};
-use crate::http::auth::refuse_token;
+use crate::http::auth::{self, refuse_token};
 use crate::http::body;
 use crate::http::json;
 use crate::http::request::Incoming;
@@ -53,7 +53,7 @@ fn enrolment(app: &App, enrol: &Enrol) -> ApiResult<Option<(EnrolmentClaims, Enr
     if enrol.enrolment_token.is_empty() {
         return Ok(None);
     }
-    let keys = &app.config.token_keys;
+    let keys = auth::token_keys(app)?;
     let verify = |expiry| keys.verify_enrolment(&enrol.enrolment_token, app.now(), expiry);
     let (claims, proof) = match verify(Expiry::Enforced) {
         Ok(claims) => (claims, EnrolProof::Token),

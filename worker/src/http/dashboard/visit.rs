@@ -47,7 +47,7 @@ pub async fn begin(incoming: &Incoming, token: &str) -> ApiResult<Session> {
     };
     let claims = SessionClaims { tenant: actor.tenant.clone(), actor: actor.name.clone() };
     let life = SignedDuration::from_secs(LIFE_SECS);
-    let issued = app.config.token_keys.issue_session(&claims, app.now(), life);
+    let issued = auth::token_keys(app)?.issue_session(&claims, app.now(), life);
     let issued = issued.map_err(ApiError::internal)?;
     actions::note(app, &actor, "session.begin", &actor.name).await;
     Ok(Session::new(issued.token.expose()))

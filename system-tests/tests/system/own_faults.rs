@@ -1,0 +1,78 @@
+//! Faults of our own: a variable with a typing error, a record that this version cannot read. Machines end all the same.
+//!
+//! Servers here are entries in a table.
+
+use crate::common::{LIMIT, nothing_bills, quick_with, settled, without_machines};
+use anyhow::{Context, Result, ensure};
+use ebbtide_api::health::{Health, HealthStatus};
+use ebbtide_api::workspace::State;
+use ebbtide_system_tests::api::shown;
+use ebbtide_system_tests::wait;
+use serde_json::json;
+
+#[test]
+fn a_policy_with_a_typing_error_starts_nothing_and_ends_machines_by_the_last_good_one() -> Result<()> {
+    // By default a boot may stall for ten minutes, which this test does not wait for.
+    let mut stack = without_machines("typing-error", quick_with(json!({ "boot_stall": "40s" })))?;
+    wait::until("the policy to be kept", LIMIT, || {
+        if stack.has_object("config/policy") { Ok(()) } else { Err("it is not there") }
+    })?;
+    let id = stack.api.create(&json!({}))?.id.to_string();
+    settled(&stack, &id)?;
+    stack.restart_unwell(&[("POLICY", r#"{"idle_timout":"1h"}"#.to_owned())])?;
+
+    let health: Health = serde_json::from_slice(&stack.api.call("GET", "/health", None)?.expect(503)?.body)?;
+    ensure!(health.status == HealthStatus::Failing, "{health:?}");
+    ensure!(health.problems.iter().any(|problem| problem.contains("idle_timout")), "{health:?}");
+    let refused = stack.api.call("POST", "/v1/workspaces", Some(&json!({})))?;
+    ensure!(refused.status == 500 && refused.text().contains("not_configured"), "{}", refused.text());
+    ensure!(refused.text().contains("POLICY unknown field `idle_timout`"), "{}", refused.text());
+    // Its owner sees it, and the alarm ends it.
+    let failed = stack.api.wait_for(&id, State::Failed, LIMIT)?;
+    nothing_bills(&stack, &id)?;
+    ensure!(failed.failure.is_some(), "{}", shown(&failed));
+    let retry = stack.api.call("POST", &format!("/v1/workspaces/{id}/retry"), Some(&json!({})))?;
+    ensure!(retry.text().contains("not_configured"), "{}", retry.text());
+
+    stack.restart_with_policy(quick_with(json!({})))?;
+    stack.api.act(&id, "retry")?;
+    settled(&stack, &id)?;
+    stack.stop()
+}
+
+#[test]
+fn a_record_that_cannot_be_read_ends_its_machine_by_its_label() -> Result<()> {
+    let policy = quick_with(json!({
+        "sweep_min_age": "1s", "sweep_label_grace": "1s", "drain_ceiling": "1s", "rescue_ceiling": "1s",
+    }));
+    let mut stack = without_machines("unreadable-record", policy)?;
+    let id = stack.api.create(&json!({}))?.id.to_string();
+    settled(&stack, &id)?;
+    let server = stack.cloud.inventory()?.live_of(&id).first().context("no server")?.id;
+    stack.crash_worker();
+    stack.change_record(&id, "json_set(json, '$.phase', 'of a newer version')")?;
+    stack.restart_worker()?;
+    let shown = stack.api.call("GET", &format!("/v1/workspaces/{id}"), None)?;
+    ensure!(shown.status >= 500, "the record was read: {}", shown.text());
+
+    // Its label lets it live: nobody ends it on suspicion.
+    let rounds = || -> Result<String> { Ok(stack.api.call("GET", "/v1/sweep", None)?.expect(200)?.text()) };
+    wait::until("a finding", LIMIT, || {
+        let report = rounds().map_err(|error| format!("{error:#}"))?;
+        if report.contains("its workspace does not answer") { Ok(()) } else { Err(report) }
+    })?;
+    ensure!(stack.cloud.inventory()?.live_of(&id).len() == 1, "it ended before its label said so");
+    let mut labels = stack.hetzner("GET", &format!("/servers/{server}"), None)?.expect(200)?.json()["server"]
+        ["labels"]
+        .clone();
+    labels["ebbtide-expires"] = "1763700000".into();
+    let past = json!({ "labels": labels });
+    stack.hetzner("PUT", &format!("/servers/{server}"), Some(&past))?.expect(200)?;
+    wait::until("the server to end", LIMIT, || {
+        let live = stack.cloud.inventory().map_err(|error| format!("{error:#}"))?.live_of(&id).len();
+        if live == 0 { Ok(()) } else { Err(rounds().unwrap_or_default()) }
+    })?;
+    let images = stack.cloud.inventory()?.images;
+    ensure!(images.iter().any(|image| image["labels"]["ebbtide-workspace"] == id.as_str()), "{images:?}");
+    stack.stop()
+}
