@@ -6,14 +6,16 @@
 
 mod dns;
 mod images;
+mod project;
 mod store;
 
+pub use project::{OTHER_PROJECT, Project, Seen, look};
 pub use store::{ControlStore, StoreError};
 
 use crate::cloudflare::Cloudflare;
 use crate::hetzner::{
     self, Answer, CreateServer, DeleteServer, Hetzner, ImageId, ImageRef, Lookup, MetricKind, PowerAction,
-    PowerOutcome, PublicNet, ServerId, ServerSpec, SshKeyId, UpdateLabels, VendorError,
+    PowerOutcome, PublicNet, ServerId, ServerSpec, UpdateLabels, VendorError,
 };
 use crate::http::Http;
 use crate::lifecycle::{EffectOutcome, failure};
@@ -66,8 +68,6 @@ pub struct Executor<'a, H, V> {
     pub install: &'a str,
     /// The zone's id at the provider of names.
     pub zone_id: &'a str,
-    /// SSH keys for new servers, so that the provider mails no root password.
-    pub ssh_keys: &'a [SshKeyId],
     /// Durations.
     pub policy: &'a Policy,
     /// The control plane's clock.
@@ -95,6 +95,10 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             Effect::Purge => self.purge(record).await,
             Effect::CheckPeers => self.check_peers(record).await,
             Effect::DeleteImage { image } => self.delete_image(image).await,
+        };
+        let outcome = match outcome {
+            Ok(EffectOutcome::Gone) => self.believe_gone().await.map(|()| EffectOutcome::Gone),
+            outcome => outcome,
         };
         match outcome {
             Ok(outcome) => Performance { outcome, failure: None },
@@ -150,6 +154,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             self.label_address(&server, record).await;
             return Ok(EffectOutcome::Exists(adopt(server, record)));
         }
+        let project = self.project().await.map_err(nothing_landed)?;
         let user_data = self.store.user_data(record).await.map_err(storage_later)?;
         let placement = &record.spec.placement;
         let spec = ServerSpec {
@@ -160,8 +165,9 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
                 None => ImageRef::Named(record.spec.image.clone()),
             },
             location: Some(placement.location.clone()),
-            ssh_keys: self.ssh_keys.to_vec(),
-            firewalls: Vec::new(),
+            ssh_keys: project.ssh_key.into_iter().collect(),
+            // It covers by label too; named here, it is there before the server boots.
+            firewalls: vec![project.firewall],
             labels: self.labels(record, record.hard_end_at(self.policy)),
             user_data,
             public_net: PublicNet::V4AndV6,
@@ -199,7 +205,10 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     async fn is_without_image(&self, record: &Record) -> Result<bool, PutOff> {
         let Some(image) = record.salvage_image_id else { return Ok(false) };
         let found = self.outcome(self.hetzner.image(ImageId(image)).await).map_err(nothing_landed)?;
-        Ok(matches!(found, Lookup::Gone))
+        match found {
+            Lookup::Found(_) => Ok(false),
+            Lookup::Gone => self.believe_gone().await.map(|()| true),
+        }
     }
 
     /// Labels the address that came with a server, so that the sweep knows it for ours should it outlive the server,

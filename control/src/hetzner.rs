@@ -9,12 +9,14 @@ mod actions;
 mod catalog;
 mod create_server;
 mod failure;
+mod firewalls;
 mod images;
 mod metrics;
 mod page;
 mod power;
 mod primary_ips;
 mod servers;
+mod ssh_keys;
 mod wire;
 
 pub use actions::{Action, ActionError, ActionStatus};
@@ -24,12 +26,14 @@ pub use catalog::{
 };
 pub use create_server::{CapacityKind, CreateServer, ImageRef, PublicNet, ServerSpec};
 pub use failure::{Failure, FieldError, VendorError};
+pub use firewalls::{CreateFirewall, Firewall, FirewallSpec};
 pub use images::{CreateImage, DeleteImage, Image, ImageStatus};
 pub use metrics::{MetricKind, Point, ServerMetrics};
 pub use page::{PER_PAGE, Page};
 pub use power::{PowerAction, PowerOutcome};
 pub use primary_ips::{DeletePrimaryIp, PrimaryIp};
 pub use servers::{DeleteServer, Server, ServerStatus, UpdateLabels};
+pub use ssh_keys::{CreateSshKey, SshKey};
 pub use wire::{ActionId, FirewallId, ImageId, Labels, Price, PrimaryIpId, ServerId, SshKeyId};
 
 use crate::http::{Http, HttpError, HttpRequest, HttpResponse, Method};

@@ -81,6 +81,21 @@ pub fn parse_labels(labels: &BTreeMap<String, String>) -> Option<ResourceOwner> 
     })
 }
 
+/// The labels of what belongs to an installation and to no workspace of it.
+pub fn install_labels(install: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(LABEL_INSTALL.to_owned(), install.to_owned())])
+}
+
+/// The firewall of an installation.
+pub fn firewall_name(install: &str) -> String {
+    format!("ebb-{install}")
+}
+
+/// The SSH key of an installation.
+pub fn ssh_key_name(install: &str) -> String {
+    format!("ebb-{install}")
+}
+
 /// Selects everything of an installation.
 pub fn install_selector(install: &str) -> String {
     format!("{LABEL_INSTALL}=={install}")

@@ -54,18 +54,20 @@ impl CallCost {
     pub fn of(effect: Effect) -> Option<Self> {
         let need = |machines, names, urgency| Some(Self { machines, names, urgency });
         match effect {
-            // A look, the create, a look again where the name is taken, and the label of the address.
-            Effect::EnsureServer => need(4, 0, Urgency::Begin),
+            // A look, the firewall, the create, a look again where the name is taken, and the label of the address. The very
+            // first one looks for firewall and SSH key and makes them: it counts what it calls, whatever was asked for.
+            Effect::EnsureServer => need(5, 0, Urgency::Begin),
             // Two names, each looked for and written; and the server, where its address is not known yet.
             Effect::EnsureDns => need(0, 4, Urgency::Begin),
-            Effect::UpdateLabels | Effect::Reboot => need(1, 0, Urgency::Begin),
-            Effect::FindServer | Effect::AskServer => need(2, 0, Urgency::Look),
+            // Where something is not found, the firewall tells whether that is believed.
+            Effect::UpdateLabels | Effect::Reboot => need(2, 0, Urgency::Begin),
+            Effect::FindServer | Effect::AskServer => need(3, 0, Urgency::Look),
             // A rescue that does not hear that its image is written gives up the work in it.
-            Effect::PowerOff | Effect::AwaitImage => need(1, 0, Urgency::End),
-            Effect::TakeImage => need(2, 0, Urgency::End),
-            Effect::DeleteServer => need(2, 0, Urgency::End),
+            Effect::PowerOff | Effect::AwaitImage => need(2, 0, Urgency::End),
+            Effect::TakeImage => need(3, 0, Urgency::End),
+            Effect::DeleteServer => need(3, 0, Urgency::End),
             Effect::DeleteDns => need(0, 3, Urgency::End),
-            Effect::DeleteImage { .. } => need(1, 0, Urgency::End),
+            Effect::DeleteImage { .. } => need(2, 0, Urgency::End),
             Effect::Reserve
             | Effect::CheckReceipt
             | Effect::CheckSpending

@@ -350,6 +350,21 @@ fn key_pair(kid: &str, seed: &SecretKey) -> Result<Ed25519KeyPair, KeyError> {
     Ed25519KeyPair::from_bytes(&*pair).map(|pair| pair.with_key_id(kid)).map_err(|_| unusable())
 }
 
+/// The public half of a seed as OpenSSH writes it. Whoever throws the seed away has a key that opens nothing.
+///
+/// # Errors
+/// The seed makes no usable key.
+pub fn openssh_public_key(seed: &SecretKey, comment: &str) -> Result<String, KeyError> {
+    const KIND: &str = "ssh-ed25519";
+    let public = key_pair(comment, seed)?.public_key().to_bytes();
+    let mut blob = Vec::with_capacity(51);
+    for part in [KIND.as_bytes(), &public] {
+        blob.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_be_bytes());
+        blob.extend_from_slice(part);
+    }
+    Ok(format!("{KIND} {} {comment}", BASE64.encode(blob)))
+}
+
 fn unix(at: Timestamp) -> UnixTimeStamp {
     Duration::from_secs(u64::try_from(at.as_second()).unwrap_or(0))
 }

@@ -143,7 +143,8 @@ mod tests {
                 /// How long.
                 /// In all.
                 pub time: Duration,
-                many: Option<crate::Amount>,
+                pub many: Option<crate::Amount>,
+                own: u8,
             }
             fn read() {
                 let log = Level::parse(&reader.optional("LOG", "info"));

@@ -4,9 +4,9 @@
 use super::EPOCH_MS;
 use super::machine::Packs;
 use ebbtide_api::failure::{Failure, FailureCode};
-use ebbtide_cloud_sim::model::wire::{Delivery, HETZNER_PREFIX};
+use ebbtide_cloud_sim::model::wire::{Delivery, HETZNER_PREFIX, Response};
 use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server};
-use ebbtide_control::executor::{ControlStore, StoreError};
+use ebbtide_control::executor::{ControlStore, Project, StoreError};
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
 use ebbtide_control::lifecycle::Peers;
 use ebbtide_control::record::Record;
@@ -46,6 +46,11 @@ pub struct Outside {
     pub all_silent_until: Cell<i64>,
     /// A server of another installation.
     pub neighbour: Option<u64>,
+    /// The token sees another project until this time, which holds nothing at first.
+    pub other_project_until: Cell<i64>,
+    other_project: RefCell<Option<Cloud>>,
+    /// What the installation remembers of the provider's project.
+    pub project: Cell<Option<Project>>,
 }
 
 thread_local! {
@@ -68,6 +73,9 @@ impl Outside {
             cap_reached_until: Cell::new(0),
             reserved: RefCell::new(BTreeMap::from([(1, 0)])),
             neighbour: None,
+            project: Cell::new(None),
+            other_project_until: Cell::new(0),
+            other_project: RefCell::new(None),
         }
     }
 
@@ -128,6 +136,13 @@ impl Http for &Outside {
         if let Some(body) = request.body {
             call = call.body(body);
         }
+        if self.now_ms.get() < self.other_project_until.get() && call.path.starts_with(HETZNER_PREFIX) {
+            // Whatever fails here is none of the control plane's doing.
+            self.struck.set(self.struck.get() + 1);
+            let mut other = self.other_project.borrow_mut();
+            let other = other.get_or_insert_with(|| EMPTY.with(Cloud::clone));
+            return delivered(other.apply(&call, EPOCH_MS + self.now_ms.get()).0);
+        }
         let mut cloud = self.cloud.borrow_mut();
         let may_strike = self.strike(&mut cloud);
         let (response, _machines) = cloud.apply(&call, EPOCH_MS + self.now_ms.get());
@@ -136,17 +151,22 @@ impl Http for &Outside {
             self.struck.set(self.struck.get() + struck);
             cloud.faults_mut().clear();
         }
-        match response.delivery {
-            Delivery::Lost => Err(HttpError::Unknown { reason: "the connection was cut".to_owned() }),
-            Delivery::AfterMs(ms) if ms > TIMEOUT_MS => {
-                Err(HttpError::Unknown { reason: "timed out".to_owned() })
-            }
-            Delivery::AfterMs(_) | Delivery::Now => Ok(HttpResponse {
-                status: response.status,
-                headers: response.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-                body: response.body,
-            }),
+        delivered(response)
+    }
+}
+
+/// What the control plane hears of an answer.
+fn delivered(response: Response) -> Result<HttpResponse, HttpError> {
+    match response.delivery {
+        Delivery::Lost => Err(HttpError::Unknown { reason: "the connection was cut".to_owned() }),
+        Delivery::AfterMs(ms) if ms > TIMEOUT_MS => {
+            Err(HttpError::Unknown { reason: "timed out".to_owned() })
         }
+        Delivery::AfterMs(_) | Delivery::Now => Ok(HttpResponse {
+            status: response.status,
+            headers: response.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            body: response.body,
+        }),
     }
 }
 
@@ -179,6 +199,28 @@ impl ControlStore for &Outside {
         }
         let (code, message) = (FailureCode::CapReached, "10.00 EUR a day".to_owned());
         Ok(Reserved::Refused(Failure { code, message, hint: String::new() }))
+    }
+
+    async fn project(&self) -> Result<Option<Project>, StoreError> {
+        self.count_call();
+        if self.now_ms.get() < self.storage_down_until.get() {
+            return Err(StoreError::new("R2 answers 503"));
+        }
+        Ok(self.project.get())
+    }
+
+    async fn keep_project(&self, project: Project) -> Result<(), StoreError> {
+        self.count_call();
+        if self.now_ms.get() < self.storage_down_until.get() {
+            return Err(StoreError::new("R2 answers 503"));
+        }
+        self.project.set(Some(project));
+        Ok(())
+    }
+
+    async fn ssh_public_key(&self) -> Result<String, StoreError> {
+        Ok("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFNpbXVsYXRlZFNpbXVsYXRlZFNpbXVsYXRlZFNp simulated"
+            .to_owned())
     }
 
     async fn peers(&self, _record: &Record) -> Result<Peers, StoreError> {

@@ -76,6 +76,9 @@ pub fn neighbour(record: &Record, outside: &mut Outside, dice: &mut Dice) {
     outside.neighbour = answer.json()["server"]["id"].as_u64();
 }
 
+/// The token is one of another project of the same account: nothing of ours is there.
+pub const OTHER_PROJECT: &str = "a token of another project";
+
 /// A spell of trouble: what it is called, and what it does. `None` where it concerns no provider.
 pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Spell>, i64) {
     let (hetzner, cloudflare) = (Provider::Hetzner, Provider::Cloudflare);
@@ -90,7 +93,7 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
     let landed = |status| FaultKind::LandedThenError { status };
     let short_ms = rng.i64(1..25) * MINUTE_MS;
     let long_ms = rng.i64(30..360) * MINUTE_MS;
-    let (name, rule, per_mille, lasts_ms) = match rng.u32(..24) {
+    let (name, rule, per_mille, lasts_ms) = match rng.u32(..25) {
         0 => ("everything down", all(down()), 1000, short_ms),
         1 => ("create lands, answers 500", all(landed(500)).on(hetzner, "POST", "/servers"), 700, short_ms),
         2 => {
@@ -139,6 +142,7 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
             let rule = all(refuse(404, "not_found")).on(hetzner, "GET", "/images/*");
             ("false not-found of an image", rule, 500, short_ms)
         }
+        23 => return (OTHER_PROJECT, None, now_ms + long_ms),
         _ => return ("many silent at once", None, now_ms + short_ms),
     };
     let until_ms = now_ms + lasts_ms;

@@ -503,6 +503,12 @@ impl Walk {
         match spell {
             Some(spell) => self.outside.spells.borrow_mut().push(spell),
             None if name == "storage refuses" => self.outside.storage_down_until.set(until_ms),
+            // An installation that has begun in a project; before that, whatever the token sees is it.
+            None if name == setting::OTHER_PROJECT => {
+                if self.outside.project.get().is_some() {
+                    self.outside.other_project_until.set(until_ms);
+                }
+            }
             None if name == "a cap is reached" => self.outside.cap_reached_until.set(until_ms),
             None => self.outside.all_silent_until.set(until_ms),
         }

@@ -22,10 +22,12 @@ use crate::d1::StoredSweep;
 use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
 use crate::log::{self, Level};
+use crate::r2::bucket::PROJECT;
 use crate::random::random;
 use crate::subrequests::Calls;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepReport};
+use ebbtide_control::executor::{OTHER_PROJECT, Project, Seen};
 use ebbtide_control::rate_limit::CallCost;
 use ebbtide_control::sweep::state::{PartState, SweepState};
 use ebbtide_control::sweep::turn::{order, turn_ends_at};
@@ -129,9 +131,9 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
             match sweeper.app.pass(CallCost::looks(machines, names)).await {
                 Ok(pass) => {
                     sweeper.open(pass);
-                    None
+                    other_project(sweeper).await.err().map(|Trouble(why)| why)
                 }
-                Err(wait) => Some(wait.waiting_for),
+                Err(wait) => Some(format!("the providers' API budget: {}", wait.waiting_for)),
             }
         }
     };
@@ -144,9 +146,7 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
         }
         let part_state = state.parts.entry(*part).or_default();
         let ended = match &shut {
-            Some(waiting_for) if !touches_no_provider(*part) => {
-                Err(Trouble(format!("the providers' API budget: {waiting_for}")))
-            }
+            Some(why) if !touches_no_provider(*part) => Err(Trouble(why.clone())),
             Some(_) | None => turn(sweeper, *part, part_state).await,
         };
         part_state.last_run_at = Some(sweeper.now);
@@ -161,6 +161,16 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
                 part_state.error = Some(error);
             }
         }
+    }
+}
+
+/// That the token sees the project that this installation began in: in another, everything of ours would seem gone.
+async fn other_project(sweeper: &Sweeper<'_>) -> Result<(), Trouble> {
+    let Some(known) = sweeper.app.r2()?.json::<Project>(PROJECT).await? else { return Ok(()) };
+    let install = &sweeper.app.config.install_id;
+    match ebbtide_control::executor::look(&sweeper.hetzner, install, known.firewall).await? {
+        Seen::Same(_) => Ok(()),
+        Seen::Other => Err(Trouble(format!("waiting for {OTHER_PROJECT}"))),
     }
 }
 

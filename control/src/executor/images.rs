@@ -35,6 +35,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             Lookup::Found(found) if found.status == ImageStatus::Available => Ok(EffectOutcome::Done),
             Lookup::Found(_) => Err(put_off(format!("the image {image} to be written"))),
             Lookup::Gone => {
+                self.believe_gone().await?;
                 Ok(EffectOutcome::ImageImpossible { message: format!("the image {image} is gone") })
             }
         }
@@ -42,7 +43,8 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
 
     pub(super) async fn delete_image(&self, image: u64) -> Result<EffectOutcome, PutOff> {
         match self.outcome(self.hetzner.delete_image(ImageId(image)).await)? {
-            DeleteImage::Deleted | DeleteImage::Gone => Ok(EffectOutcome::Done),
+            DeleteImage::Deleted => Ok(EffectOutcome::Done),
+            DeleteImage::Gone => self.believe_gone().await.map(|()| EffectOutcome::Done),
             DeleteImage::Locked(error) => Err(put_off(format!("the image to be free ({error})"))),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! An error keeps its cause: people read the sentence, the log reads the chain, and nobody chooses by either.
 
+use super::project::Project;
 use crate::lifecycle::Peers;
 use crate::money::caps::Spending;
 use crate::record::Record;
@@ -65,6 +66,24 @@ pub trait ControlStore {
     /// # Errors
     /// The index or the provider's prices are not to be had.
     async fn reserve(&self, record: &Record) -> Result<Reserved, StoreError>;
+
+    /// What is remembered of the provider's project; `None` before the first server.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    async fn project(&self) -> Result<Option<Project>, StoreError>;
+
+    /// Remembers the project, for ever.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    async fn keep_project(&self, project: Project) -> Result<(), StoreError>;
+
+    /// A public key for servers, in OpenSSH's form: the owner's, or one whose private half nobody has.
+    ///
+    /// # Errors
+    /// There is no randomness to make one of.
+    async fn ssh_public_key(&self) -> Result<String, StoreError>;
 
     /// What the workspace's owner has spent; `None` where nobody keeps account.
     ///

@@ -2,6 +2,7 @@
 //! local cloud's own model.
 
 use super::*;
+use crate::hetzner::{FirewallId, SshKeyId};
 use crate::http::script::{BASE, Script, finish, json};
 use crate::lifecycle::Peers;
 use crate::money::caps::Spending;
@@ -22,6 +23,18 @@ impl ControlStore for Nowhere {
 
     async fn user_data(&self, _record: &Record) -> Result<SecretText, StoreError> {
         Ok("#cloud-config\n".into())
+    }
+
+    async fn project(&self) -> Result<Option<Project>, StoreError> {
+        Ok(Some(Project { firewall: FirewallId(7), ssh_key: Some(SshKeyId(8)) }))
+    }
+
+    async fn keep_project(&self, _project: Project) -> Result<(), StoreError> {
+        Err(StoreError::new("R2 is away"))
+    }
+
+    async fn ssh_public_key(&self) -> Result<String, StoreError> {
+        Err(StoreError::new("no key"))
     }
 
     async fn peers(&self, _record: &Record) -> Result<Peers, StoreError> {
@@ -61,7 +74,6 @@ fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Scrip
         store: &Nowhere,
         install: "home",
         zone_id: "z",
-        ssh_keys: &[],
         policy: &policy,
         now: Timestamp::UNIX_EPOCH,
     };
@@ -70,38 +82,64 @@ fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Scrip
 }
 
 const NONE: (u16, &str) = (200, r#"{"servers":[],"meta":{}}"#);
+const FIREWALL: (u16, &str) = (200, r#"{"firewall":{"id":7,"name":"ebb-home"}}"#);
+const NO_FIREWALLS: (u16, &str) = (200, r#"{"firewalls":[],"meta":{}}"#);
 const INVALID: (u16, &str) =
     (422, r#"{"error":{"code":"invalid_input","message":"image '9' not found","details":{}}}"#);
 const NOT_FOUND: (u16, &str) = (404, r#"{"error":{"code":"not_found","message":"image not found"}}"#);
 
 #[test]
 fn a_salvage_machine_is_made_from_the_image_and_an_image_that_is_gone_is_told_from_a_refusal() {
-    let (outcome, script) = perform(Effect::EnsureServer, &[NONE, INVALID, NOT_FOUND]);
-    assert_eq!(script.body(1)["image"], "9");
-    assert_eq!(script.lines()[2], "GET /images/9");
+    let (outcome, script) = perform(Effect::EnsureServer, &[NONE, FIREWALL, INVALID, NOT_FOUND, FIREWALL]);
+    assert_eq!(script.lines()[1], "GET /firewalls/7");
+    assert_eq!(script.body(2)["image"], "9");
+    assert_eq!(script.body(2)["ssh_keys"], serde_json::json!([8]));
+    assert_eq!(script.body(2)["firewalls"], serde_json::json!([{ "firewall": 7 }]));
+    assert_eq!(script.lines()[3], "GET /images/9");
     assert!(matches!(outcome, EffectOutcome::ImageImpossible { .. }), "{outcome:?}");
 
     let there = (200, r#"{"image":{"id":9,"type":"snapshot","status":"available","labels":{}}}"#);
-    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, INVALID, there]);
+    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, FIREWALL, INVALID, there]);
     assert!(matches!(outcome, EffectOutcome::Refused(_)), "{outcome:?}");
 
     let down = (503, r#"{"error":{"code":"unavailable","message":"down"}}"#);
-    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, INVALID, down]);
+    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, FIREWALL, INVALID, down]);
     assert!(matches!(outcome, EffectOutcome::Later { .. }), "nothing is believed lost unseen: {outcome:?}");
 }
 
 #[test]
 fn an_image_that_is_not_there_is_deleted_and_one_that_is_locked_waits() {
     let delete = Effect::DeleteImage { image: 9 };
-    for answer in [(204, ""), NOT_FOUND] {
-        assert_eq!(perform(delete, &[answer]).0, EffectOutcome::Done);
+    for answers in [&[(204, "")][..], &[NOT_FOUND, FIREWALL]] {
+        assert_eq!(perform(delete, answers).0, EffectOutcome::Done);
     }
+    let (outcome, _) = perform(delete, &[NOT_FOUND, NOT_FOUND, NO_FIREWALLS]);
+    assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
     let locked = (423, r#"{"error":{"code":"locked","message":"image is being created"}}"#);
     for answer in [locked, (500, "<html>")] {
         let (outcome, script) = perform(delete, &[answer]);
         assert_eq!(script.lines(), ["DELETE /images/9"]);
         assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
     }
+}
+
+#[test]
+fn a_token_of_another_project_makes_no_server_and_believes_no_server_gone() {
+    let waits = |outcome: &EffectOutcome| matches!(outcome, EffectOutcome::Later { waiting_for, maybe_landed: false, .. } if waiting_for == OTHER_PROJECT);
+    let (outcome, script) = perform(Effect::EnsureServer, &[NONE, NOT_FOUND, NO_FIREWALLS]);
+    assert!(waits(&outcome), "{outcome:?}");
+    assert!(script.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", script.lines());
+    let (outcome, _) = perform(Effect::DeleteServer, &[NONE, NOT_FOUND, NO_FIREWALLS]);
+    assert!(waits(&outcome), "{outcome:?}");
+    // The same project, and the same with a firewall that its owner made anew.
+    let labelled = (200, r#"{"firewalls":[{"id":9,"name":"ebb-home"}],"meta":{}}"#);
+    for answers in [&[NONE, FIREWALL][..], &[NONE, NOT_FOUND, labelled]] {
+        assert_eq!(perform(Effect::DeleteServer, answers).0, EffectOutcome::Gone);
+    }
+    // What cannot be looked at is neither.
+    let down = (503, r#"{"error":{"code":"unavailable","message":"down"}}"#);
+    let (outcome, _) = perform(Effect::DeleteServer, &[NONE, down]);
+    assert!(matches!(outcome, EffectOutcome::Later { .. }) && !waits(&outcome), "{outcome:?}");
 }
 
 #[test]

@@ -471,3 +471,34 @@ fn a_failure_says_nothing_of_the_token_and_keeps_messages_short() {
     let text = format!("{failure} {failure:?}");
     assert!(text.len() < 1200 && !text.contains("hunter2"));
 }
+
+#[test]
+fn a_firewall_lets_in_pages_and_icmp_for_whatever_carries_the_label() {
+    let spec = FirewallSpec {
+        name: "ebb-home".into(),
+        labels: Labels::from([("ebbtide-install".into(), "home".into())]),
+        tcp_ports: vec![80, 443],
+        covers: "ebbtide-install==home".into(),
+    };
+    let made =
+        r#"{"firewall":{"id":7,"name":"ebb-home","labels":{},"rules":[],"applied_to":[]},"actions":[]}"#;
+    let script = Script::new([json(201, made)]);
+    let hetzner = Hetzner::new(&script, BASE.to_owned(), "hunter2".into());
+    let created = finish(hetzner.create_firewall(&spec)).outcome.unwrap();
+    assert!(matches!(created, CreateFirewall::Created(Firewall { id: FirewallId(7), .. })), "{created:?}");
+    let rule = |protocol: &str, port: Option<&str>| {
+        let mut rule = serde_json::json!({
+            "direction": "in", "protocol": protocol, "source_ips": ["0.0.0.0/0", "::/0"],
+        });
+        if let Some(port) = port {
+            rule["port"] = port.into();
+        }
+        rule
+    };
+    let expected = serde_json::json!({
+        "name": "ebb-home", "labels": { "ebbtide-install": "home" },
+        "rules": [rule("tcp", Some("80")), rule("tcp", Some("443")), rule("icmp", None)],
+        "apply_to": [{ "type": "label_selector", "label_selector": { "selector": "ebbtide-install==home" } }],
+    });
+    assert_eq!(script.body(0), expected);
+}

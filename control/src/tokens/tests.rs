@@ -347,3 +347,10 @@ fn secrets_are_compared_whole() {
 fn debug_output_shows_no_seed() {
     assert_eq!(format!("{:?}", keys()), "TokenKeys(home, [\"t1\"], redacted)");
 }
+
+#[test]
+fn a_public_key_is_written_as_openssh_writes_it() {
+    let expected =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4 ebbtide-home";
+    assert_eq!(openssh_public_key(&seed(0), "ebbtide-home").unwrap(), expected);
+}

@@ -10,7 +10,7 @@ use ebbtide_cloud_sim::model::wire::{CLOUDFLARE_PREFIX, HETZNER_PREFIX};
 use ebbtide_control::cloudflare::Cloudflare;
 use ebbtide_control::driver::{self, Alarm, CALLS_BUDGET, Decided, Host, Observer, Performed, Store, Stored};
 use ebbtide_control::executor::Executor;
-use ebbtide_control::hetzner::{Hetzner, SshKeyId};
+use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome};
 use ebbtide_control::rate_limit::CallCost;
 use ebbtide_control::record::Record;
@@ -83,7 +83,6 @@ impl<'a> Seams<'a> {
             store: &outside,
             install: "simulated",
             zone_id: &zone_id,
-            ssh_keys: &[] as &[SshKeyId],
             policy: &policy,
             now: self.now(),
         };

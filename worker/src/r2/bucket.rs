@@ -19,6 +19,9 @@ const BINDING: &str = "BUCKET";
 /// Key of the object that names the idle-agent for new machines.
 pub const AGENT_CURRENT: &str = "agent/current";
 
+/// Key of what is remembered of the provider's project. Pinned: a later version must find it.
+pub const PROJECT: &str = "config/project.json";
+
 /// Key of an idle-agent binary.
 pub fn agent_key(sha256: &str) -> String {
     format!("agent/{sha256}")

@@ -7,21 +7,23 @@ use crate::d1::Index;
 use crate::durable_objects::rate_limit;
 use crate::error::ApiError;
 use crate::fetch_http::FetchHttp;
-use crate::r2::bucket::{Storage, repository_path};
+use crate::r2::bucket::{PROJECT, Storage, repository_path};
 use crate::r2::keychain::Keychain;
+use crate::random::random;
 use crate::subrequests::Calls;
 use crate::workspaces::reservation;
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::Enrolled;
 use ebbtide_control::cloudflare::Cloudflare;
-use ebbtide_control::executor::{ControlStore, Executor, StoreError};
+use ebbtide_control::executor::{ControlStore, Executor, Project, StoreError};
 use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::lifecycle::{Effect, EffectOutcome, Peers};
 use ebbtide_control::money::caps::Spending;
 use ebbtide_control::rate_limit::{CallCost, Provider};
 use ebbtide_control::record::Record;
 use ebbtide_control::reservation::Reserved;
-use ebbtide_control::secret::SecretText;
+use ebbtide_control::secret::{SecretKey, SecretText};
+use ebbtide_control::tokens::openssh_public_key;
 use ebbtide_control::view::machine::{self, BirthError, Site};
 use std::rc::Rc;
 use worker::Env;
@@ -68,7 +70,6 @@ impl Backing {
             store: self,
             install: &config.install_id,
             zone_id: &config.zone_id,
-            ssh_keys: &[],
             policy: &config.policy,
             now: self.now,
         };
@@ -136,6 +137,21 @@ impl ControlStore for Backing {
         let agent = self.storage.current_agent().await?.ok_or_else(none)?;
         let unusable = |error: BirthError| StoreError::new(error.to_string()).because(error);
         machine::user_data(record, &agent, &site(&self.config)?, self.now).map_err(unusable)
+    }
+
+    async fn project(&self) -> Result<Option<Project>, StoreError> {
+        Ok(self.storage.json(PROJECT).await?)
+    }
+
+    async fn keep_project(&self, project: Project) -> Result<(), StoreError> {
+        let text = serde_json::to_string(&project).map_err(ApiError::internal)?;
+        Ok(self.storage.replace(PROJECT, text).await?)
+    }
+
+    async fn ssh_public_key(&self) -> Result<String, StoreError> {
+        let seed = SecretKey::new(random()?);
+        let comment = format!("ebbtide-{}", self.config.install_id);
+        Ok(openssh_public_key(&seed, &comment).map_err(ApiError::internal)?)
     }
 
     async fn reserve(&self, record: &Record) -> Result<Reserved, StoreError> {
