@@ -22,7 +22,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("docs/operate/money.md", 700),
     ("docs/operate/keys.md", 600),
     ("docs/operate/monitor.md", 600),
-    ("docs/operate/trouble.md", 1200),
+    ("docs/operate/trouble.md", 1250),
     ("docs/reference/api.md", 300),
     ("docs/reference/states.md", 400),
     ("docs/reference/repository.md", 900),
@@ -30,7 +30,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("docs/design/providers.md", 900),
     ("docs/design/sweep.md", 1500),
     ("docs/design/backups.md", 1300),
-    ("docs/design/security.md", 1100),
+    ("docs/design/security.md", 1200),
     ("docs/design/limits.md", 500),
     ("docs/design/compare.md", 700),
 ];

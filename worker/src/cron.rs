@@ -17,12 +17,12 @@ mod turn;
 mod without_d1;
 
 use crate::app::App;
-use crate::config;
 use crate::d1::StoredSweep;
 use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
 use crate::log::{self, Level};
 use crate::r2::bucket::PROJECT;
+use crate::r2::kept_policy;
 use crate::random::random;
 use crate::subrequests::Calls;
 use ebbtide_api::ErrorCode;
@@ -50,7 +50,7 @@ pub async fn scheduled(env: &Env) {
     let request_id =
         random::<8>().map_or_else(|_| "cron".to_owned(), |id| format!("cron-{}", hex::encode(id)));
     let calls = Calls::default();
-    config::prepare(env, &calls).await;
+    kept_policy::prepare(env, &calls).await;
     let app = match App::open(env, request_id, calls) {
         Ok(app) => app,
         Err(error) => return error.log(Level::Error, "the cron did not run", &[]),
@@ -111,7 +111,7 @@ async fn slice(app: &App, from: &str) -> ApiResult<()> {
 /// So that a policy that cannot be read one day is not the end of the one before it.
 async fn keep_policy(app: &App) {
     let kept = match app.r2() {
-        Ok(storage) => config::keep_policy(&app.config, &storage).await,
+        Ok(storage) => kept_policy::keep(&app.config, &storage).await,
         Err(error) => Err(error),
     };
     if let Err(error) = kept {

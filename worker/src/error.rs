@@ -3,7 +3,6 @@
 //! The message is shown to whoever asked, so it never holds a secret or another tenant's data; the cause goes to the
 //! log only.
 
-use crate::config::ConfigProblems;
 use crate::log::{self, Level};
 use ebbtide_api::{ErrorBody, ErrorCode};
 use std::borrow::Cow;
@@ -51,7 +50,7 @@ impl ApiError {
     }
 
     /// The installation lacks what this takes; which variable, but never its value, is told.
-    pub fn not_configured(problems: ConfigProblems) -> Self {
+    pub fn not_configured(problems: impl fmt::Display) -> Self {
         Self::new(ErrorCode::NotConfigured, problems.to_string())
     }
 

@@ -14,9 +14,10 @@ mod log;
 mod storage;
 mod websocket;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::durable_objects::rpc::{Envelope, ObjectRefusal};
 use crate::log::Level;
+use crate::r2::kept_policy;
 use crate::subrequests::Calls;
 use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::driver::{Begun, Driver, Settled};
@@ -115,7 +116,7 @@ impl Inner {
 
     /// Once for an isolate; costs nothing where the configuration is whole.
     async fn prepare(&self) {
-        config::prepare(&self.env, &Calls::default()).await;
+        kept_policy::prepare(&self.env, &Calls::default()).await;
     }
 
     fn config(&self) -> Result<Rc<Config>> {

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::clock;
-use crate::config::{self, Config, Reach};
+use crate::config::{Config, Reach};
 use crate::durable_objects::rate_limit;
 use crate::error::{ApiError, ApiResult};
 use crate::http::api::{account, workspaces};
@@ -14,6 +14,7 @@ use crate::http::response;
 use crate::http::route::{Found, Handler, Route, find};
 use crate::http::routes::ROUTES;
 use crate::log::{self, Level};
+use crate::r2::kept_policy;
 use crate::subrequests::Calls;
 use ebbtide_api::{ErrorCode, Timestamp};
 use worker::{Env, Request, Response};
@@ -25,7 +26,7 @@ pub async fn serve(request: Request, env: Env) -> Response {
     let calls = Calls::default();
     // As it came: `Request::method` takes one that it does not know for GET.
     let (method, path) = (request.inner().method(), request.path());
-    config::prepare(&env, &calls).await;
+    kept_policy::prepare(&env, &calls).await;
     let (response, is_https) = match Config::from_env(&env) {
         Ok(config) => {
             let is_https = config.control_url.starts_with("https:");

@@ -4,13 +4,12 @@
 //! rule because of a typing error. Where none was kept, or the bucket does not answer, the defaults hold all the same:
 //! deadlines that are not quite the right ones are better than none.
 
-use super::{Config, READ};
+use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
 use crate::r2::bucket::Storage;
 use crate::subrequests::Calls;
 use ebbtide_control::policy::Policy;
-use std::rc::Rc;
 use worker::Env;
 
 /// Where it is kept. Pinned: a later version must find it.
@@ -18,22 +17,17 @@ const KEPT: &str = "config/policy";
 
 /// Reads what was kept, where this isolate's configuration lacks a policy; to be awaited at every door of the Worker.
 pub async fn prepare(env: &Env, calls: &Calls) {
-    let Ok(config) = Config::from_env(env) else { return };
-    if !config.lacks_policy() || READ.with_borrow(Option::is_some) {
+    if !Config::from_env(env).is_ok_and(|config| config.awaits_policy()) {
         return;
     }
-    drop(config);
     match kept(env, calls).await {
         Ok(policy) => {
-            let variable = |name: &str| env.var(name).ok().map(|value| value.to_string());
-            let Ok(mut config) = Config::read(variable) else { return };
-            config.policy = policy.unwrap_or_default();
             log::write(
                 Level::Error,
                 "POLICY is unusable: the last good one holds, and no machine is started",
                 &[],
             );
-            READ.set(Some(Rc::new(config)));
+            Config::stand_in(env, policy.unwrap_or_default());
         }
         Err(error) => {
             error.log(Level::Error, "POLICY is unusable, and the last good one cannot be read", &[]);
@@ -51,7 +45,7 @@ async fn kept(env: &Env, calls: &Calls) -> ApiResult<Option<Policy>> {
 ///
 /// # Errors
 /// The bucket does not answer.
-pub async fn keep_policy(config: &Config, storage: &Storage) -> ApiResult<()> {
+pub async fn keep(config: &Config, storage: &Storage) -> ApiResult<()> {
     if config.lacks_policy() {
         return Ok(());
     }
