@@ -9,7 +9,8 @@ mod images;
 mod project;
 mod store;
 
-pub use project::{OTHER_PROJECT, Project, Seen, look};
+use project::is_about_ssh_key;
+pub use project::{Project, Seen, look};
 pub use store::{ControlStore, StoreError};
 
 use crate::cloudflare::Cloudflare;
@@ -68,6 +69,8 @@ pub struct Executor<'a, H, V> {
     pub install: &'a str,
     /// The zone's id at the provider of names.
     pub zone_id: &'a str,
+    /// Where servers serve pages.
+    pub ingress_port: u16,
     /// Durations.
     pub policy: &'a Policy,
     /// The control plane's clock.
@@ -190,6 +193,9 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
                 format!("the provider's limit for this project is reached: {}", vendor_message(&error)),
                 Hint::RaiseTheLimit,
             ))),
+            CreateServer::Invalid(error) if is_about_ssh_key(&error) => {
+                Err(self.forget_ssh_key(project).await)
+            }
             CreateServer::Invalid(error) if self.is_without_image(record).await? => {
                 Ok(EffectOutcome::ImageImpossible { message: vendor_message(&error) })
             }

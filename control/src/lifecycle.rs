@@ -34,7 +34,7 @@ mod transitions;
 
 pub(crate) use draft::failure;
 pub use draft::{Context, Decision, Note, Refusal};
-pub use input::{Command, EffectOutcome, HeartbeatSummary, Input, Peers};
+pub use input::{Command, EffectOutcome, HeartbeatSummary, Input, OTHER_PROJECT, Peers};
 pub use repository_lock::object_count_warning;
 #[cfg(test)]
 pub(crate) use tests::new_record as a_record;

@@ -215,6 +215,12 @@ impl Policy {
         serde_json::from_str(json)
     }
 
+    /// What holds where the installation's own cannot be read: the defaults, but for the caps, at which a machine would be
+    /// drained that its owner allowed. Nothing is started meanwhile.
+    pub fn unread() -> Self {
+        Self { spend_per_day: None, spend_per_month: None, ..Self::default() }
+    }
+
     /// The pause before attempt number `attempt` (from 1) of an effect that failed.
     pub fn backoff(&self, attempt: u32) -> Duration {
         let doubled = self.retry_base.as_secs().saturating_mul(1 << attempt.saturating_sub(1).min(16));

@@ -105,9 +105,14 @@ pub enum Asked {
     NotYet,
     /// There is no such object, and asking made none.
     Unknown,
+    /// It is there, and its record cannot be read: a newer version wrote it, or it is damaged.
+    Unreadable,
     /// It answered.
     Known(Fate),
 }
+
+/// Why something is judged by its label, or left, where a record cannot be read.
+const UNREADABLE: &str = "the record of its workspace cannot be read";
 
 /// By what a resource is judged, beside itself.
 #[derive(Debug, Clone, Copy)]

@@ -284,6 +284,10 @@ impl Walk {
             self.lapse_ms = Some(self.now());
             self.calm_since_ms = self.now();
         }
+        if self.now() < self.outside.other_project_until.get() {
+            // Nor could anything be done with such a token.
+            self.lapse_ms = Some(self.now());
+        }
         let (woken, owed) = (matches!(input, Input::Tick { .. }), self.object.owed);
         let taken = self.object.input(input, &self.outside, &mut self.dice);
         if woken && !matches!(taken, Taken::Lost) {

@@ -200,7 +200,7 @@ impl Config {
         reader.reach = Reach::People;
         let policy = Policy::parse(&reader.optional("POLICY", "")).unwrap_or_else(|error| {
             reader.problem("POLICY", &error.to_string());
-            Policy::default()
+            Policy::unread()
         });
         let ingress_port = reader.optional("INGRESS_PORT", "80").parse().unwrap_or_else(|_| {
             reader.problem("INGRESS_PORT", "is no port");
@@ -465,7 +465,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_unusable_is_never_taken_for_more_than_its_default() {
         let policy = read(&variables("POLICY", Some("{"))).unwrap();
-        assert_eq!(policy.policy, Policy::default());
+        assert_eq!(policy.policy, Policy::unread());
         assert!(policy.lacks_policy() && !read(&variables("SWEEP", Some("x"))).unwrap().lacks_policy());
         assert_eq!(read(&variables("SWEEP", Some("offf"))).unwrap().sweep, SweepMode::DryRun);
         let without = read(&variables("TOKEN_KEYS", None)).unwrap();

@@ -6,18 +6,17 @@
 
 use super::{ControlStore, Executor, PutOff, put_off, store_later};
 use crate::hetzner::{
-    CreateFirewall, CreateSshKey, Firewall, FirewallId, FirewallSpec, Hetzner, Lookup, SshKeyId,
+    Answer, CreateFirewall, CreateSshKey, Failure, FirewallId, FirewallSpec, Hetzner, Lookup, SshKeyId,
+    VendorError,
 };
 use crate::http::Http;
+use crate::lifecycle::EffectOutcome;
 use crate::names;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
-/// What servers serve pages at; both are open, so that certificates change nothing here.
+/// What is open besides the port of pages, so that certificates change nothing here.
 const WEB: [u16; 2] = [80, 443];
-/// What is waited for where the token sees another project.
-pub const OTHER_PROJECT: &str =
-    "a token of the project that this installation began in: `HETZNER_TOKEN` does not see its firewall";
-
 /// What is remembered of the project, in storage of our own: it must not come from the project that is in question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
@@ -31,30 +30,22 @@ pub struct Project {
 /// Whether a token sees the project that was seen before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// It does. A firewall that was replaced by hand is taken for ours by its label.
-    Same(FirewallId),
-    /// It does not, or somebody deleted the firewall.
+    /// It does.
+    Same,
+    /// It does not, or somebody deleted the firewall. Another with our label proves nothing: an installation of the same
+    /// name may live in that project.
     Other,
 }
 
-/// Looks for the firewall that is remembered; by its label where it is gone.
+/// Looks for the firewall that is remembered.
 ///
 /// # Errors
 /// The provider does not answer.
-pub async fn look<H: Http>(
-    hetzner: &Hetzner<H>,
-    install: &str,
-    known: FirewallId,
-) -> Result<Seen, crate::hetzner::Failure> {
-    if let Lookup::Found(found) = hetzner.firewall(known).await.outcome? {
-        return Ok(Seen::Same(found.id));
-    }
-    let labelled = hetzner.find_firewalls(&names::install_selector(install)).await.outcome?;
-    Ok(oldest(labelled).map_or(Seen::Other, |firewall| Seen::Same(firewall.id)))
-}
-
-fn oldest(firewalls: Vec<Firewall>) -> Option<Firewall> {
-    firewalls.into_iter().min_by_key(|firewall| firewall.id)
+pub async fn look<H: Http>(hetzner: &Hetzner<H>, known: FirewallId) -> Result<Seen, Failure> {
+    Ok(match hetzner.firewall(known).await.outcome? {
+        Lookup::Found(_) => Seen::Same,
+        Lookup::Gone => Seen::Other,
+    })
 }
 
 impl<H: Http, V: ControlStore> Executor<'_, H, V> {
@@ -62,7 +53,10 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     pub(super) async fn project(&self) -> Result<Project, PutOff> {
         let known = self.store.project().await.map_err(remembering)?;
         let project = match known {
-            Some(project) => self.recognised(project).await?,
+            Some(project) => {
+                self.recognise(project).await?;
+                project
+            }
             None => Project { firewall: self.ensure_firewall().await?, ssh_key: None },
         };
         let project = match project.ssh_key {
@@ -79,37 +73,51 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     /// it remembers, and is believed as before.
     pub(super) async fn believe_gone(&self) -> Result<(), PutOff> {
         match self.store.project().await.map_err(remembering)? {
-            Some(project) => self.recognised(project).await.map(drop),
+            Some(project) => self.recognise(project).await,
             None => Ok(()),
         }
     }
 
-    async fn recognised(&self, project: Project) -> Result<Project, PutOff> {
-        let seen = look(self.hetzner, self.install, project.firewall).await;
-        match self.outcome(crate::hetzner::Answer { outcome: seen, budget: None })? {
-            Seen::Same(firewall) => Ok(Project { firewall, ..project }),
-            Seen::Other => Err(put_off(OTHER_PROJECT.to_owned())),
+    async fn recognise(&self, project: Project) -> Result<(), PutOff> {
+        let outcome = look(self.hetzner, project.firewall).await;
+        match self.outcome(Answer { outcome, budget: None })? {
+            Seen::Same => Ok(()),
+            Seen::Other => Err(EffectOutcome::OtherProject.into()),
         }
     }
 
     async fn ensure_firewall(&self) -> Result<FirewallId, PutOff> {
         let selector = names::install_selector(self.install);
         let labelled = self.outcome(self.hetzner.find_firewalls(&selector).await)?;
-        if let Some(firewall) = oldest(labelled) {
+        if let Some(firewall) = labelled.into_iter().min_by_key(|firewall| firewall.id) {
             return Ok(firewall.id);
         }
         let name = names::firewall_name(self.install);
         let spec = FirewallSpec {
             name: name.clone(),
             labels: names::install_labels(self.install),
-            tcp_ports: WEB.to_vec(),
+            tcp_ports: WEB
+                .into_iter()
+                .chain([self.ingress_port])
+                .collect::<BTreeSet<u16>>()
+                .into_iter()
+                .collect(),
             covers: selector,
         };
         match self.outcome(self.hetzner.create_firewall(&spec).await)? {
             CreateFirewall::Created(firewall) => Ok(firewall.id),
             CreateFirewall::NameTaken(_) => {
-                Err(put_off(format!("somebody to rename the firewall {name}, which is not ours")))
+                // Another creation made it a moment ago, or it carries no label of ours.
+                Err(put_off(format!("the firewall {name} to be listed as ours, or renamed by its owner")))
             }
+        }
+    }
+
+    /// Somebody deleted the key: the next attempt makes another.
+    pub(super) async fn forget_ssh_key(&self, project: Project) -> PutOff {
+        match self.store.keep_project(Project { ssh_key: None, ..project }).await {
+            Ok(()) => put_off("another SSH key to be made: this installation's is gone".to_owned()),
+            Err(error) => remembering(error),
         }
     }
 
@@ -124,10 +132,17 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         match self.outcome(self.hetzner.create_ssh_key(&name, &public_key, &labels).await)? {
             CreateSshKey::Created(key) => Ok(key.id),
             CreateSshKey::Taken(_) => {
-                Err(put_off(format!("somebody to rename the SSH key {name}, which is not ours")))
+                Err(put_off(format!("the SSH key {name} to be listed as ours, or renamed by its owner")))
             }
         }
     }
+}
+
+/// Whether a creation is refused for its SSH key.
+pub(super) fn is_about_ssh_key(error: &VendorError) -> bool {
+    let message = error.message.to_ascii_lowercase();
+    error.fields.iter().any(|field| field.name.starts_with("ssh_key"))
+        || ["ssh key", "ssh_key"].iter().any(|text| message.contains(text))
 }
 
 fn remembering(error: super::StoreError) -> PutOff {

@@ -29,8 +29,9 @@ impl ControlStore for Nowhere {
         Ok(Some(Project { firewall: FirewallId(7), ssh_key: Some(SshKeyId(8)) }))
     }
 
-    async fn keep_project(&self, _project: Project) -> Result<(), StoreError> {
-        Err(StoreError::new("R2 is away"))
+    async fn keep_project(&self, project: Project) -> Result<(), StoreError> {
+        let expected = Project { firewall: FirewallId(7), ssh_key: None };
+        if project == expected { Ok(()) } else { Err(StoreError::new("R2 is away")) }
     }
 
     async fn ssh_public_key(&self) -> Result<String, StoreError> {
@@ -74,6 +75,7 @@ fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Scrip
         store: &Nowhere,
         install: "home",
         zone_id: "z",
+        ingress_port: 8080,
         policy: &policy,
         now: Timestamp::UNIX_EPOCH,
     };
@@ -83,7 +85,6 @@ fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Scrip
 
 const NONE: (u16, &str) = (200, r#"{"servers":[],"meta":{}}"#);
 const FIREWALL: (u16, &str) = (200, r#"{"firewall":{"id":7,"name":"ebb-home"}}"#);
-const NO_FIREWALLS: (u16, &str) = (200, r#"{"firewalls":[],"meta":{}}"#);
 const INVALID: (u16, &str) =
     (422, r#"{"error":{"code":"invalid_input","message":"image '9' not found","details":{}}}"#);
 const NOT_FOUND: (u16, &str) = (404, r#"{"error":{"code":"not_found","message":"image not found"}}"#);
@@ -113,8 +114,7 @@ fn an_image_that_is_not_there_is_deleted_and_one_that_is_locked_waits() {
     for answers in [&[(204, "")][..], &[NOT_FOUND, FIREWALL]] {
         assert_eq!(perform(delete, answers).0, EffectOutcome::Done);
     }
-    let (outcome, _) = perform(delete, &[NOT_FOUND, NOT_FOUND, NO_FIREWALLS]);
-    assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
+    assert_eq!(perform(delete, &[NOT_FOUND, NOT_FOUND]).0, EffectOutcome::OtherProject);
     let locked = (423, r#"{"error":{"code":"locked","message":"image is being created"}}"#);
     for answer in [locked, (500, "<html>")] {
         let (outcome, script) = perform(delete, &[answer]);
@@ -125,21 +125,27 @@ fn an_image_that_is_not_there_is_deleted_and_one_that_is_locked_waits() {
 
 #[test]
 fn a_token_of_another_project_makes_no_server_and_believes_no_server_gone() {
-    let waits = |outcome: &EffectOutcome| matches!(outcome, EffectOutcome::Later { waiting_for, maybe_landed: false, .. } if waiting_for == OTHER_PROJECT);
-    let (outcome, script) = perform(Effect::EnsureServer, &[NONE, NOT_FOUND, NO_FIREWALLS]);
-    assert!(waits(&outcome), "{outcome:?}");
+    let (outcome, script) = perform(Effect::EnsureServer, &[NONE, NOT_FOUND]);
+    assert_eq!(outcome, EffectOutcome::OtherProject);
     assert!(script.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", script.lines());
-    let (outcome, _) = perform(Effect::DeleteServer, &[NONE, NOT_FOUND, NO_FIREWALLS]);
-    assert!(waits(&outcome), "{outcome:?}");
-    // The same project, and the same with a firewall that its owner made anew.
-    let labelled = (200, r#"{"firewalls":[{"id":9,"name":"ebb-home"}],"meta":{}}"#);
-    for answers in [&[NONE, FIREWALL][..], &[NONE, NOT_FOUND, labelled]] {
-        assert_eq!(perform(Effect::DeleteServer, answers).0, EffectOutcome::Gone);
-    }
+    assert_eq!(perform(Effect::DeleteServer, &[NONE, NOT_FOUND]).0, EffectOutcome::OtherProject);
+    assert_eq!(perform(Effect::DeleteServer, &[NONE, FIREWALL]).0, EffectOutcome::Gone);
     // What cannot be looked at is neither.
     let down = (503, r#"{"error":{"code":"unavailable","message":"down"}}"#);
     let (outcome, _) = perform(Effect::DeleteServer, &[NONE, down]);
-    assert!(matches!(outcome, EffectOutcome::Later { .. }) && !waits(&outcome), "{outcome:?}");
+    assert!(matches!(outcome, EffectOutcome::Later { .. }), "{outcome:?}");
+}
+
+#[test]
+fn an_ssh_key_that_somebody_deleted_is_made_anew_and_refuses_no_server_for_good() {
+    let refusal = r#"{"error":{"code":"invalid_input","message":"invalid input in field 'ssh_keys'",
+        "details":{"fields":[{"name":"ssh_keys","messages":["SSH key '8' not found"]}]}}}"#;
+    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, FIREWALL, (422, refusal)]);
+    let waits = |text: &str| text.starts_with("another SSH key");
+    assert!(
+        matches!(&outcome, EffectOutcome::Later { waiting_for, .. } if waits(waiting_for)),
+        "{outcome:?}"
+    );
 }
 
 #[test]

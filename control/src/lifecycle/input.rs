@@ -251,6 +251,10 @@ fn is_past_prune(boot: &[BootStep]) -> bool {
     })
 }
 
+/// What is waited for where the token sees another project.
+pub const OTHER_PROJECT: &str =
+    "a token of the project that this installation began in: `HETZNER_TOKEN` does not see its firewall";
+
 /// How an effect ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EffectOutcome {
@@ -276,6 +280,8 @@ pub enum EffectOutcome {
         /// Not to be tried before, where the provider says so.
         not_before: Option<Timestamp>,
     },
+    /// The token sees another project than the one that we began in: nothing landed, and nothing is known.
+    OtherProject,
     /// The server's labels name this as its end.
     Labelled {
         /// As it was when they were written.

@@ -3,7 +3,7 @@
 //! Must never believe a single not-found, and never lose an attempt that may have landed.
 
 use super::draft::{Context, Draft, Reason, failure};
-use super::input::EffectOutcome;
+use super::input::{EffectOutcome, OTHER_PROJECT};
 use super::reboot::{self, Reset};
 use super::rescue::{give_up_rescue, image_written};
 use super::transitions::{destroy, leave_provisioning};
@@ -21,6 +21,13 @@ pub(super) fn finish(draft: &mut Draft, attempt_id: u64, outcome: EffectOutcome,
     let effect = flight.effect;
     if let EffectOutcome::Later { waiting_for, maybe_landed, not_before } = outcome {
         return later(draft, effect, waiting_for, maybe_landed, not_before, context);
+    }
+    if outcome == EffectOutcome::OtherProject {
+        // What we cannot do for a wrong token must not run out of time: the server is there, with the work on it.
+        if let Phase::Rescuing { started_at, .. } = &mut draft.record.phase {
+            *started_at = context.now;
+        }
+        return later(draft, effect, OTHER_PROJECT.to_owned(), false, None, context);
     }
     let failures = draft.record.pause.take();
     let Err(outcome) = learn(draft, effect, outcome, context) else { return };

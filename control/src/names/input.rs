@@ -130,8 +130,8 @@ impl RepoUrlError {
             }
             Self::UnsupportedScheme => "Use the repository's http, https or ssh URL.",
             Self::Credentials => {
-                "Give the URL without user and password or token, and store the credential as a secret \
-                 (PUT /v1/secrets/{name}): the URL is shown and stored in clear."
+                "Give the URL without user and password or token: it is shown and stored in clear. Private \
+                 repositories cannot be cloned yet."
             }
             Self::BadHost => "Check the host: letters, digits, dots and dashes, or an address.",
             Self::UnreachableHost => {

@@ -3,12 +3,12 @@
 //! Servers make their addresses implicitly; the control plane labels them after the creation, because an address
 //! without labels cannot be told from another installation's and is never touched.
 
-use super::{Asked, First, Judged, Site, Verdict};
+use super::{Asked, First, Judged, Site, UNREADABLE, Verdict};
 use crate::hetzner::PrimaryIp;
 use crate::names::{self, LABEL_INSTALL};
 
-/// Where its workspace does not answer: no machine is without its address for as long as a machine may live.
-pub fn judge_address_by_label(address: &PrimaryIp, why: &str, site: &Site<'_>) -> Judged {
+/// Where the record of its workspace cannot be read: no machine is without its address for as long as a machine may live.
+fn judge_address_by_label(address: &PrimaryIp, why: &str, site: &Site<'_>) -> Judged {
     let screened = judge_address(address, &Asked::NotYet, site);
     let expires = names::parse_labels(&address.labels).and_then(|owner| owner.expires);
     match (screened.verdict, expires) {
@@ -35,6 +35,7 @@ pub fn judge_address(address: &PrimaryIp, asked: &Asked, site: &Site<'_>) -> Jud
         return Judged::new(Verdict::Leave, "its labels do not say whose it is; somebody should look");
     };
     match asked {
+        Asked::Unreadable => judge_address_by_label(address, UNREADABLE, site),
         Asked::NotYet => Judged::new(Verdict::Ask, "no server uses it"),
         Asked::Known(fate) if fate.may_have_machine && fate.generation == owner.generation => {
             Judged::new(Verdict::Fine, "its machine may still come to use it")

@@ -1,12 +1,12 @@
 //! Rescue images: kept until the end on their label, or until their workspace is purged.
 
-use super::{Asked, Fate, First, Judged, Site, Verdict};
+use super::{Asked, Fate, First, Judged, Site, UNREADABLE, Verdict};
 use crate::hetzner::{Image, ImageStatus};
 use crate::names::{self, LABEL_INSTALL};
 
-/// Where its workspace does not answer: what can be waited for is waited for, since an image may be the only copy of
+/// Where the record of its workspace cannot be read: what can be waited for is waited for, since an image may be the only copy of
 /// work; but one that outlived its label by as long as it was to be kept goes.
-pub fn judge_image_by_label(image: &Image, why: &str, site: &Site<'_>) -> Judged {
+fn judge_image_by_label(image: &Image, why: &str, site: &Site<'_>) -> Judged {
     let screened = judge_image(image, &Asked::NotYet, site);
     let expires = names::parse_labels(&image.labels).and_then(|owner| owner.expires);
     match (screened.verdict, expires) {
@@ -37,6 +37,7 @@ pub fn judge_image(image: &Image, asked: &Asked, site: &Site<'_>) -> Judged {
     };
     let is_past = expires < site.now;
     match asked {
+        Asked::Unreadable => judge_image_by_label(image, UNREADABLE, site),
         Asked::NotYet => Judged::new(Verdict::Ask, format!("its label ends it at {expires}")),
         Asked::Known(fate) if fate.purged => {
             Judged::new(Verdict::End(First::Nothing), "its workspace is purged")

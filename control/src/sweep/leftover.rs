@@ -3,7 +3,7 @@
 //! A backup that nobody shredded is somebody's work: it never ends here, whoever has forgotten its workspace. A workspace
 //! that is known and has no row is told to write it again: without a row nobody can look at it or wake it.
 
-use super::{Asked, First, Judged, Row, Site, Verdict};
+use super::{Asked, First, Judged, Row, Site, UNREADABLE, Verdict};
 use ebbtide_api::workspace::State;
 use jiff::Timestamp;
 
@@ -42,6 +42,7 @@ pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Si
             format!("its workspace is {} and the index has it deleted", fate.state),
         ),
         Asked::Known(fate) => Judged::new(Verdict::Fine, format!("its workspace is {}", fate.state)),
+        Asked::Unreadable => Judged::new(Verdict::Leave, UNREADABLE),
         Asked::Unknown if row.is_some() => {
             Judged::new(Verdict::Leave, "the index knows its workspace and its object does not")
         }

@@ -1,6 +1,6 @@
 //! DNS records of ours whose machine is over. A name that leads to a stranger's address is worse than none.
 
-use super::{Asked, First, Judged, Row, Site, Verdict};
+use super::{Asked, First, Judged, Row, Site, UNREADABLE, Verdict};
 use crate::names::RecordOwner;
 
 /// Judges one record whose comment says that it is ours.
@@ -21,6 +21,7 @@ pub fn judge_name(owner: &RecordOwner, row: Option<&Row>, asked: &Asked, site: &
                 None => Judged::new(Verdict::Ask, "the index does not know its workspace"),
             };
         }
+        Asked::Unreadable => return Judged::new(Verdict::Leave, UNREADABLE),
         Asked::Unknown if row.is_some() => {
             return Judged::new(Verdict::Leave, "the index knows its workspace and its object does not");
         }

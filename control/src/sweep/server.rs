@@ -3,7 +3,7 @@
 //! Only our own install label, never a machine younger than `sweep_min_age`, never on the index's word. The end on a
 //! label is enforced even where index and object are lost; an object that says "live" outweighs a label that is stale.
 
-use super::{Asked, Fate, First, Judged, Row, Site, Verdict};
+use super::{Asked, Fate, First, Judged, Row, Site, UNREADABLE, Verdict};
 use crate::hetzner::{CreateImage, Failure, Image, ImageStatus, Server, ServerId, ServerStatus};
 use crate::names::{self, LABEL_EXPIRES, LABEL_INSTALL, ResourceOwner};
 use crate::record::plus;
@@ -37,6 +37,7 @@ fn judge_owned(
     let fate = match asked {
         Asked::NotYet => return screen(server, owner, row, overstayed),
         Asked::Unknown => return judge_unknown(row, overstayed, site),
+        Asked::Unreadable => return judge_by_label_alone(server, UNREADABLE, site),
         Asked::Known(fate) => fate,
     };
     let end_of_label = || overstayed.map(|at| format!("its label ended it at {at}"));
@@ -86,9 +87,9 @@ pub fn judge_by_label(server: &Server, asked: &Asked, site: &Site<'_>) -> Judged
     judge_server(server, None, asked, &Site { index_in_doubt: true, ..*site })
 }
 
-/// Where its workspace does not answer, and why: only what outlived its label by the time in which every deadline is
-/// enforced goes, and an image is tried first. It does not matter whether the index answers: a record that cannot be read
-/// (written by a newer version, say) must not let its machine bill for ever.
+/// Where its workspace cannot say what becomes of it, and why: only what outlived its label by the time in which every
+/// deadline is enforced goes, and an image is tried first. So it is where neither index nor workspace answers; and where a
+/// record cannot be read, because that must not let its machine bill for ever.
 pub fn judge_by_label_alone(server: &Server, why: &str, site: &Site<'_>) -> Judged {
     let screened = judge_by_label(server, &Asked::NotYet, site);
     match (screened.verdict, label_ended_at(server, site)) {

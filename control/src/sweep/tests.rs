@@ -1,7 +1,7 @@
 //! The rules as tables, named after what went wrong elsewhere.
 
-use super::address::{judge_address, judge_address_by_label};
-use super::image::{judge_image, judge_image_by_label};
+use super::address::judge_address;
+use super::image::judge_image;
 use super::leftover::{Below, judge_leftover, shows_repository};
 use super::name::judge_name;
 use super::server::{
@@ -252,6 +252,13 @@ fn where_nobody_answers_a_machine_goes_only_beyond_every_deadline_and_an_image_i
     let mut unlabelled = server();
     unlabelled.labels.remove(LABEL_EXPIRES);
     assert_eq!(judge(&unlabelled), Verdict::Leave);
+    // A record that cannot be read says no more than nobody.
+    let unreadable = |server: &Server| {
+        let site = Site { index_in_doubt: false, ..site };
+        judge_server(server, Some(&row()), &Asked::Unreadable, &site).verdict
+    };
+    assert_eq!(unreadable(&labelled_until(ago(hours(1)))), Verdict::Leave);
+    assert_eq!(unreadable(&labelled_until(ago(hours(3)))), Verdict::End(First::ImageIfPossible));
 }
 
 #[test]
@@ -405,8 +412,8 @@ fn an_image_goes_when_its_label_says_or_its_workspace_is_purged() {
 }
 
 #[test]
-fn where_its_workspace_does_not_answer_an_image_is_kept_as_long_again_and_an_address_as_long_as_a_machine_may_live()
- {
+fn where_a_record_cannot_be_read_an_image_is_kept_as_long_again_and_an_address_as_long_as_a_machine_may_live()
+{
     let policy = Policy::default();
     let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: false };
     let labels = |expires| names::labels(INSTALL, &TenantId::owner(), &id(), Generation(3), expires);
@@ -421,13 +428,13 @@ fn where_its_workspace_does_not_answer_an_image_is_kept_as_long_again_and_an_add
         size_mb: None,
         disk_gb: None,
     };
-    let judge = |expires| judge_image_by_label(&image(expires), "no answer", &site);
+    let judge = |expires| judge_image(&image(expires), &Asked::Unreadable, &site);
     let keep = policy.rescue_image_keep;
     assert_eq!(judge(ahead(hours(1))).verdict, Verdict::Leave);
     assert_eq!(judge(ago(keep)).verdict, Verdict::Leave);
     let ended = judge(ago(keep.plus(hours(1))));
     assert_eq!(ended.verdict, Verdict::End(First::Nothing));
-    assert!(ended.because.starts_with("no answer, and its label ended it at "), "{}", ended.because);
+    assert!(ended.because.contains("cannot be read, and its label ended it at "), "{}", ended.because);
 
     let address = |expires, used: bool| PrimaryIp {
         id: PrimaryIpId(5),
@@ -440,7 +447,7 @@ fn where_its_workspace_does_not_answer_an_image_is_kept_as_long_again_and_an_add
         created: Some(ago(hours(40))),
         location: None,
     };
-    let judge = |expires, used| judge_address_by_label(&address(expires, used), "no answer", &site).verdict;
+    let judge = |expires, used| judge_address(&address(expires, used), &Asked::Unreadable, &site).verdict;
     assert_eq!(judge(ago(hours(2)), false), Verdict::Leave);
     assert_eq!(judge(ago(hours(4)), false), Verdict::End(First::Nothing));
     assert_eq!(judge(ago(hours(4)), true), Verdict::Fine);

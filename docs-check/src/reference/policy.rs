@@ -26,7 +26,7 @@ pub fn page(root: &Path) -> Result<String> {
         "{HEAD}# Variables and policy\n\n\
          The Worker takes its settings from plain variables and from secrets. `GET /health` names what is \
          missing or unusable, never a value. Requests that need it are refused with `not_configured`. Running machines \
-         end on time all the same. See [deploying](../operate/deploy.md).\n\n\
+         [end all the same](../operate/trouble.md#a-variable-is-wrong). See [deploying](../operate/deploy.md).\n\n\
          ## Variables\n\n| variable | default | what it is |\n|---|---|---|\n"
     );
     ensure!(variables.len() == fields.len(), "{CONFIG}: variables and fields of `Config` differ");

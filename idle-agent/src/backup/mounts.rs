@@ -65,7 +65,8 @@ impl Mounts {
             let Some(kind) = fields.skip_while(|field| *field != b"-").nth(1) else { continue };
             let (at, kind) = (unescaped(at), String::from_utf8_lossy(kind).into_owned());
             // Of several at one place the last covers the others.
-            if kind.starts_with("fuse") || FOREIGN.contains(&kind.as_str()) {
+            // `fuseblk` is a disk of this machine's, such as one with NTFS.
+            if (kind.starts_with("fuse") && kind != "fuseblk") || FOREIGN.contains(&kind.as_str()) {
                 mounts.foreign.insert(at, kind);
             } else {
                 mounts.foreign.remove(&at);

@@ -189,14 +189,25 @@ impl Freezer {
     /// Asks that all groups stand; answers whether they do.
     fn stop_groups(&mut self) -> Result<bool, NotFrozen> {
         let Some(tree) = &self.tree else { return Ok(true) };
-        let mut stand = true;
-        for group in groups::of_work(tree)? {
+        let all = groups::of_work(tree)?;
+        let mut ours = Vec::new();
+        for group in &all {
             // What stands by somebody else's will is not ours to let go on.
-            if !tree.is_asked(&group)? {
-                tree.freeze(&group)?;
-                self.kept.groups.insert(group.clone());
+            if !tree.is_asked(group)? {
+                ours.push(group);
             }
-            stand &= tree.state(&group)? != State::Running;
+        }
+        if !ours.is_empty() {
+            self.kept.groups.extend(ours.iter().map(|group| (*group).clone()));
+            // Before they stand: who dies in between must find them to be ours, or nobody lets them go on.
+            self.note();
+        }
+        for group in ours {
+            tree.freeze(group)?;
+        }
+        let mut stand = true;
+        for group in &all {
+            stand &= tree.state(group)? != State::Running;
         }
         Ok(stand)
     }

@@ -83,6 +83,7 @@ impl<'a> Seams<'a> {
             store: &outside,
             install: "simulated",
             zone_id: &zone_id,
+            ingress_port: 80,
             policy: &policy,
             now: self.now(),
         };

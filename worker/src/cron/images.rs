@@ -5,8 +5,8 @@ use super::listing::{FOR_THE_REST, Stretch, read};
 use super::turn::{Ended, Subject, Sweeper, Trouble};
 use ebbtide_control::hetzner::{DeleteImage, DeletePrimaryIp, Image, Labels, Lookup, PrimaryIp, PrimaryIpId};
 use ebbtide_control::names;
-use ebbtide_control::sweep::address::{judge_address, judge_address_by_label};
-use ebbtide_control::sweep::image::{judge_image, judge_image_by_label};
+use ebbtide_control::sweep::address::judge_address;
+use ebbtide_control::sweep::image::judge_image;
 use ebbtide_control::sweep::state::{Cursor, PartState};
 use ebbtide_control::sweep::walk::Walk;
 use ebbtide_control::sweep::{Asked, Judged, Site, Verdict};
@@ -118,13 +118,6 @@ impl Thing {
         }
     }
 
-    fn judge_by_label(&self, why: &str, site: &Site<'_>) -> Judged {
-        match self {
-            Self::Image(image) => judge_image_by_label(image, why, site),
-            Self::Address(address) => judge_address_by_label(address, why, site),
-        }
-    }
-
     fn subject(&self) -> Subject {
         let what = match self {
             Self::Image(image) => format!("image {}", image.id),
@@ -184,7 +177,7 @@ async fn one(
         }
         judged = match sweeper.ask(id).await {
             Ok(asked) => thing.judge(&asked, site),
-            Err(silence) => thing.judge_by_label(&silence.to_string(), site),
+            Err(silence) => silence.into(),
         };
     }
     let done = match judged.verdict {

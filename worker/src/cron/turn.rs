@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::d1::{AuditNote, Index};
 use crate::durable_objects::rate_limit::Permit;
-use crate::durable_objects::rpc::Call;
+use crate::durable_objects::rpc::{Call, FateAnswer};
 use crate::error::{ApiError, ApiResult};
 use crate::fetch_http::FetchHttp;
 use crate::log::{self, Level};
@@ -14,7 +14,7 @@ use ebbtide_control::hetzner::Hetzner;
 use ebbtide_control::rate_limit::Provider;
 use ebbtide_control::sweep::state::PartState;
 use ebbtide_control::sweep::walk::Doubt;
-use ebbtide_control::sweep::{Asked, Fate, Judged, Row, Site, Verdict};
+use ebbtide_control::sweep::{Asked, Judged, Row, Site, Verdict};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ impl From<Doubt> for Trouble {
     }
 }
 
-/// A workspace that does not answer, so that labels alone say what may end.
+/// A workspace that does not answer, so that nothing of it may end.
 #[derive(Debug, thiserror::Error)]
 #[error("its workspace does not answer: {}", .0.message())]
 pub struct NoAnswer(#[source] ApiError);
@@ -178,10 +178,11 @@ impl<'a> Sweeper<'a> {
             return Ok(asked.clone());
         }
         // The object looks at the id alone.
-        let answer = self.app.workspace(&TenantId::owner(), id).ask::<Option<Fate>>(Call::Fate).await;
+        let answer = self.app.workspace(&TenantId::owner(), id).ask::<FateAnswer>(Call::Fate).await;
         let asked = match answer {
-            Ok(Some(fate)) => Asked::Known(fate),
-            Ok(None) => Asked::Unknown,
+            Ok(FateAnswer::Known(fate)) => Asked::Known(fate),
+            Ok(FateAnswer::Unknown) => Asked::Unknown,
+            Ok(FateAnswer::Unreadable) => Asked::Unreadable,
             Err(error) => {
                 error.log(
                     Level::Warn,

@@ -9,6 +9,7 @@ use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::record::NewWorkspace;
+use ebbtide_control::sweep::Fate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -49,9 +50,19 @@ pub enum Call {
     Backups { ask: BackupCall },
     /// Look again: what the sweep does to an object that overslept.
     Nudge,
-    /// → [`ebbtide_control::sweep::Fate`], or `null` from an object that holds nothing and stays so. The sweep asks by id
-    /// alone, for it may know no tenant.
+    /// → [`FateAnswer`]. The sweep asks by id alone, for it may know no tenant.
     Fate,
+}
+
+/// What becomes of a workspace.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FateAnswer {
+    /// As its record says.
+    Known(Fate),
+    /// The object holds nothing, and stays so.
+    Unknown,
+    /// It holds a record that this version cannot read.
+    Unreadable,
 }
 
 impl Call {

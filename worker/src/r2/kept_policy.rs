@@ -27,7 +27,7 @@ pub async fn prepare(env: &Env, calls: &Calls) {
                 "POLICY is unusable: the last good one holds, and no machine is started",
                 &[],
             );
-            Config::stand_in(env, policy.unwrap_or_default());
+            Config::stand_in(env, policy.unwrap_or_else(Policy::unread));
         }
         Err(error) => {
             error.log(Level::Error, "POLICY is unusable, and the last good one cannot be read", &[]);

@@ -70,6 +70,7 @@ impl Backing {
             store: self,
             install: &config.install_id,
             zone_id: &config.zone_id,
+            ingress_port: config.ingress_port,
             policy: &config.policy,
             now: self.now,
         };

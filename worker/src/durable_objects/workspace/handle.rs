@@ -4,7 +4,7 @@ use super::backends::Backing;
 use super::backups;
 use super::{Inner, now, refuse};
 use crate::durable_objects::rpc::Held;
-use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, ReceiptEnds};
+use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, FateAnswer, ReceiptEnds};
 use crate::log::Level;
 use crate::subrequests::Calls;
 use ebbtide_api::backups::SnapshotList;
@@ -29,7 +29,15 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
     }
     if let Call::Fate = call {
         let config = inner.config()?;
-        return json(&inner.load()?.map(|stored| Fate::of(&stored.record, &config.policy)));
+        return json(&match inner.load() {
+            Ok(Some(stored)) => FateAnswer::Known(Fate::of(&stored.record, &config.policy)),
+            Ok(None) => FateAnswer::Unknown,
+            Err(error) => {
+                let fields = [("error", &*error.to_string())];
+                crate::log::write(Level::Error, "a workspace's record cannot be read", &fields);
+                FateAnswer::Unreadable
+            }
+        });
     }
     let Some(stored) = inner.load()?.filter(|stored| stored.record.tenant == tenant) else {
         return refuse(ErrorCode::NotFound, "there is no such workspace");

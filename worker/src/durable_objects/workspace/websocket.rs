@@ -11,7 +11,7 @@ use ebbtide_control::lifecycle::{Context, HeartbeatSummary, Input};
 use ebbtide_control::record::Record;
 use ebbtide_control::view::machine;
 use std::rc::Rc;
-use worker::{Request, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair};
+use worker::{Error, Request, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair};
 
 /// Close code for a machine whose generation is over: the WebSocket form of 410.
 const CLOSE_STALE: u16 = 4410;
@@ -47,7 +47,7 @@ pub(super) async fn accept(inner: &Rc<Inner>, request: &Request) -> Result<Respo
     let attachment = Attachment { generation: generation.0, last_seen_ms: now().as_millisecond() };
     pair.server.serialize_attachment(&attachment)?;
     inner.touch(generation);
-    if let Some(instruction) = inner.instruction(&stored.record) {
+    if let Ok(instruction) = inner.instruction(&stored.record) {
         pair.server.send(&instruction)?;
     }
     Response::from_websocket(pair.client)
@@ -126,18 +126,21 @@ impl Inner {
         self.remember(generation, heartbeat)?;
         let settled = self.decide(Input::Heartbeat(summary)).await?;
         self.run_on(settled.effect);
-        Ok(self.instruction(&settled.record))
+        self.instruction(&settled.record).map(Some)
     }
 
     /// What the machine is told now. The token is renewed with every instruction: it lives for minutes.
-    pub(super) fn instruction(&self, record: &Record) -> Option<Instruction> {
-        let config = self.config().ok()?;
+    ///
+    /// # Errors
+    /// The installation is not configured: never taken for the end of the machine's time.
+    pub(super) fn instruction(&self, record: &Record) -> Result<Instruction> {
+        let config = self.config()?;
         let context = Context { now: now(), policy: &config.policy, last_seen_at: None };
         let mut instruction = machine::instruction(record, &context);
-        let site = site(&config).ok()?;
+        let site = site(&config).map_err(|error| Error::RustError(error.message().to_owned()))?;
         instruction.vm_token =
             machine::vm_token(record, &site, context.now).ok().map(|token| token.expose().clone());
-        Some(instruction)
+        Ok(instruction)
     }
 
     /// Tells a connected machine at once what has changed.
@@ -149,9 +152,10 @@ impl Inner {
                 .ok()
                 .flatten()
                 .is_some_and(|attachment| is_live(record, Generation(attachment.generation)));
-            let sent = match self.instruction(record).filter(|_| current) {
-                Some(instruction) => socket.send(&instruction),
-                None => socket.close(Some(CLOSE_STALE), Some("this machine's time is over")),
+            let sent = if current {
+                self.instruction(record).and_then(|instruction| socket.send(&instruction))
+            } else {
+                socket.close(Some(CLOSE_STALE), Some("this machine's time is over"))
             };
             if let Err(error) = sent {
                 // It asks again with its next heartbeat, or is found silent.
