@@ -173,7 +173,10 @@ impl Boot {
                     "{}: it does not stand any more, and is tried again: {reason}",
                     planned.title
                 ));
-                self.unsettled.push(Unsettled { place, failures: 1, again_at: Moment::now(), reason });
+                // Caddy looks after itself from here on, and waits for nothing meanwhile.
+                if planned.action != StepAction::StartCaddy {
+                    self.unsettled.push(Unsettled { place, failures: 1, again_at: Moment::now(), reason });
+                }
             }
             return true;
         }

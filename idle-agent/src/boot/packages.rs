@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Pause between two looks at a lock.
 const AGAIN: Duration = Duration::from_secs(3);
+/// How often it is told how long that has been.
+const SAID_EVERY_SECS: u64 = 30;
 /// How apt and dpkg say that somebody else is at work.
 const LOCKED: [&str; 5] = [
     "Could not get lock",
@@ -82,6 +84,7 @@ pub fn install(packages: &[&str], tools: &mut dyn Tools) -> Result<(), String> {
 
 /// Runs a program, again and again while somebody else's work keeps it from beginning.
 fn unlocked(program: &str, arguments: &[&str], tools: &mut dyn Tools) -> Result<Said, String> {
+    let mut waited = 0;
     loop {
         let said = tools.run(program, arguments).map_err(|error| error.to_string())?;
         let lock = said.tail.iter().find(|line| LOCKED.iter().any(|words| line.contains(words)));
@@ -89,7 +92,10 @@ fn unlocked(program: &str, arguments: &[&str], tools: &mut dyn Tools) -> Result<
         if tools.left() <= AGAIN {
             return Err(format!("another installation did not end: {lock}"));
         }
-        tools.tell(&format!("waiting for another installation: {lock}"));
+        // Each half minute is news: a boot that says nothing new for long is taken for one that hangs.
+        let so_far = ebbtide_api::text::seconds(waited / SAID_EVERY_SECS * SAID_EVERY_SECS);
+        tools.tell(&format!("waiting for another installation, {so_far} so far: {lock}"));
+        waited += AGAIN.as_secs();
         tools.wait(AGAIN);
     }
 }
@@ -171,6 +177,8 @@ mod tests {
         let (done, log) = install_with(&held, 900);
         assert_eq!(done, Ok(()));
         assert_eq!(log.iter().filter(|line| line.contains("held by process 512")).count(), 100);
+        let told: std::collections::BTreeSet<_> = log.iter().filter(|line| line.starts_with('[')).collect();
+        assert_eq!(told.len(), 10, "something new every half minute of five: {told:?}");
         let held = [("apt-get install", Some(LOCK)); 400];
         assert_eq!(
             install_with(&held, 900).0.unwrap_err(),
