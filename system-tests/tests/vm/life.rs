@@ -1,4 +1,5 @@
-//! A whole life from a provider's bare image, with everything that befalls a machine on the way.
+//! A whole life with everything that befalls a machine on the way. The image has the programs already: that a boot installs
+//! them is in `first_boot`.
 
 use crate::steps::{Life, PORT, spawn, stack};
 use crate::timeline::Timeline;
@@ -15,9 +16,9 @@ const PAUSE: Duration = Duration::from_secs(185);
 fn a_machine_bears_what_machines_go_through() -> Result<()> {
     let mut timeline = Timeline::new("life");
     let stack = timeline.must("control plane and local cloud are up", || {
-        Ok((String::new(), stack("vm-life", VmImage::Bare, &[])?))
+        Ok((String::new(), stack("vm-life", VmImage::Prepared, &[])?))
     })?;
-    let id = timeline.must("spawn from a bare image, until ready", || spawn(&stack))?;
+    let id = timeline.must("spawn, until ready", || spawn(&stack))?;
     let life = Life { stack, id };
     timeline.step("systemd has no failed unit", || no_failed_unit(&life));
     timeline.step("a port answers", || {
@@ -35,7 +36,7 @@ fn a_machine_bears_what_machines_go_through() -> Result<()> {
         Ok((format!("{} entries", facts.len()), facts))
     })?;
     for (sleep, wake, same) in [
-        ("sleep, until the server is gone", "wake on a bare image, until ready", "the same bytes"),
+        ("sleep, until the server is gone", "wake, until ready", "the same bytes"),
         ("second sleep", "second wake", "the same bytes again"),
     ] {
         timeline.must(sleep, || Ok((life.sleep()?, ())))?;

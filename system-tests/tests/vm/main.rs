@@ -7,5 +7,6 @@
 mod first_boot;
 mod life;
 mod quick;
+mod rescue;
 mod steps;
 mod timeline;

@@ -28,6 +28,15 @@ pub struct Life {
 
 /// Brings a stack up whose machines find this repository. Durations are production's, but those of mere polling.
 pub fn stack(name: &str, image: VmImage, qemu_arguments: &[String]) -> Result<Stack> {
+    stack_with(name, image, qemu_arguments, json!({}))
+}
+
+/// As [`stack`], with some durations changed.
+pub fn stack_with(name: &str, image: VmImage, qemu_arguments: &[String], changes: Value) -> Result<Stack> {
+    let mut policy = json!({ "heartbeat": "5s", "poll": "1s", "gone_after_create": "10s" });
+    if let (Some(policy), Value::Object(changes)) = (policy.as_object_mut(), changes) {
+        policy.extend(changes);
+    }
     static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
     let caught = CAUGHT.get_or_init(|| interrupt::catch().map_err(|error| format!("{error:#}")));
     caught.clone().map_err(anyhow::Error::msg)?;
@@ -39,7 +48,7 @@ pub fn stack(name: &str, image: VmImage, qemu_arguments: &[String]) -> Result<St
     Stack::start(Options {
         name: name.into(),
         machines: Machines::Qemu(image),
-        policy: json!({ "heartbeat": "5s", "poll": "1s", "gone_after_create": "10s" }),
+        policy,
         repositories: Some(repositories),
         cloud_arguments: qemu_arguments.iter().map(|text| format!("--qemu-argument={text}")).collect(),
         log_level: "info",
@@ -180,6 +189,12 @@ impl Life {
         let inventory = self.stack.cloud.inventory()?;
         ensure!(inventory.live_of(&self.id).is_empty(), "it sleeps, and its server is there");
         Ok(asleep.because)
+    }
+
+    /// Lets the machine's lifetime end so long after its start.
+    pub fn lifetime(&self, lifetime: &str) -> Result<()> {
+        let path = format!("/v1/workspaces/{}", self.id);
+        self.stack.api.call("PATCH", &path, Some(&json!({ "lifetime": lifetime })))?.expect(200).map(drop)
     }
 
     pub fn wake(&self) -> Result<String> {
