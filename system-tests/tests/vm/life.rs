@@ -1,13 +1,29 @@
 //! A whole life with everything that befalls a machine on the way. The image has the programs already: that a boot installs
 //! them is in `first_boot`.
 
-use crate::steps::{Life, PORT, spawn, stack};
+use crate::steps::{LIMIT, Life, PORT, spawn, stack};
 use crate::timeline::Timeline;
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::{VmImage, wait};
 use serde_json::json;
 use std::time::Duration;
+
+/// Starts threads, which cost a task but little memory, until it is refused one.
+const STORM: &str = r#"
+import threading, time
+threading.stack_size(65536)
+count = 0
+try:
+    while count < 100_000:
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+        count += 1
+except RuntimeError:
+    pass
+with open("/home/ebb/storm-count", "w") as told:
+    told.write(str(count))
+time.sleep(3600)
+"#;
 
 /// How long a paused machine stands still: longer than the control plane bears silence.
 const PAUSE: Duration = Duration::from_secs(185);
@@ -80,15 +96,13 @@ fn machine_starts_again(timeline: &mut Timeline, life: &Life) {
         let before = guest.shell(boot_id)?;
         guest.shell("sync")?;
         restart()?;
-        wait::until("another boot", crate::steps::LIMIT, || match guest.shell(boot_id) {
+        wait::until("another boot", LIMIT, || match guest.shell(boot_id) {
             Ok(now) if now != before => Ok(()),
             seen => Err(format!("{seen:?}")),
         })?;
         let back = life.other_agent(0)?;
         // What the user ran ended with the machine; a person starts it again, in the terminal that must be there.
-        wait::until("a terminal", crate::steps::LIMIT, || {
-            life.serve().map_err(|error| format!("{error:#}"))
-        })?;
+        wait::until("a terminal", LIMIT, || life.serve().map_err(|error| format!("{error:#}")))?;
         Ok(format!("{back}; page {}", life.page_answers()?))
     };
     timeline.step("reboot; ports answer again", || {
@@ -141,32 +155,38 @@ fn network_goes(timeline: &mut Timeline, life: &Life) {
 
 /// The user's programs take all processes and all memory that they can get.
 fn shortage(timeline: &mut Timeline, life: &Life) {
-    timeline.step("a fork storm; a snapshot still comes", || {
+    timeline.step("a fork storm until the system refuses; a snapshot still comes", || {
         let guest = life.guest()?;
-        let storm = "tmux new-window -d 'for i in $(seq 4000); do sleep 3600 & done; sleep 3600'";
-        guest.shell_as("ebb", storm)?;
-        let sleeping = || guest.shell("pgrep --count --uid ebb --exact sleep || true");
-        let mut last = String::new();
-        wait::until("the storm's end", crate::steps::LIMIT, || {
-            let now = sleeping().map_err(|error| format!("{error:#}"))?;
-            let done = now != "0" && now == last;
-            last = now;
-            if done { Ok(()) } else { Err(last.clone()) }
+        guest.shell_as(
+            "ebb",
+            &format!("cat > ~/storm.py <<'END'\n{STORM}\nEND\ntmux new-window -d 'python3 ~/storm.py'"),
+        )?;
+        let count = wait::until("the storm's end", LIMIT, || {
+            let told = guest.shell("cat /home/ebb/storm-count").map_err(|error| format!("{error:#}"))?;
+            if told.is_empty() { Err("no count yet".into()) } else { Ok(told) }
         })?;
         // Work, so that there is something to back up.
-        guest.shell_as("ebb", "echo in the storm > ~/kept/storm")?;
+        guest.shell("touch /home/ebb/kept/storm")?;
         let taken = life.snapshot();
-        guest.shell("pkill --uid ebb --exact sleep || true")?;
-        Ok(format!("{last} processes; {}", taken?))
+        guest.shell("pkill --uid ebb --full storm.py || true")?;
+        Ok(format!("{count} tasks of the user's; {}", taken?))
     });
     timeline.step("out of memory; the agent is the same, a snapshot still comes", || {
         let guest = life.guest()?;
         let agent = life.agent_pid()?;
-        let hog = "python3 -c 'held = [bytearray(50_000_000) for _ in range(200)]' 2>&1; echo $?";
-        let said = guest.shell_as("ebb", hog)?;
-        ensure!(said != "0", "the hog was not stopped");
+        let hog = "python3 -c \"held = [bytearray(b'x') * 50_000_000 for _ in range(200)]\"; echo $? > ~/hog";
+        guest.shell_as(
+            "ebb",
+            &format!("cat > ~/hog.sh <<'END'\n{hog}\nEND\ntmux new-window -d 'sh ~/hog.sh'"),
+        )?;
+        let said = wait::until("the hog's end", LIMIT, || {
+            let told = guest.shell("cat /home/ebb/hog").map_err(|error| format!("{error:#}"))?;
+            if told.is_empty() { Err("it has not ended".into()) } else { Ok(told) }
+        })?;
+        ensure!(said == "137", "the hog was not killed but ended with {said}");
         ensure!(life.agent_pid()? == agent, "the idle-agent was restarted");
         guest.shell_as("ebb", "echo after the shortage > ~/kept/shortage")?;
-        Ok(format!("the hog ended with {}; {}", said.lines().last().unwrap_or_default(), life.snapshot()?))
+        life.page_answers()?;
+        Ok(format!("the hog was killed, the server beside it answers; {}", life.snapshot()?))
     });
 }
