@@ -82,6 +82,15 @@ struct Status {
     needs_setup: bool,
 }
 
+fn client(patience: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(patience))
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0);
+    config.build().into()
+}
+
 impl CloudCli {
     /// Nothing is started yet.
     pub fn new(
@@ -91,11 +100,6 @@ impl CloudCli {
         state: &Path,
         run: &Path,
     ) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_TIMEOUT))
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_redirects(0);
         Self {
             user,
             workspaces: workspaces.to_owned(),
@@ -110,7 +114,7 @@ impl CloudCli {
             not_before: Moment::now(),
             is_registered: false,
             register_at: Moment::now(),
-            agent: config.build().into(),
+            agent: client(ANSWER_TIMEOUT),
             port: CLOUDCLI_PORT,
         }
     }
@@ -317,7 +321,10 @@ mod tests {
             home: home.to_string_lossy().into_owned(),
             shell: String::new(),
         };
-        CloudCli::new(user, "/workspaces", vec![], home, home)
+        let mut cloudcli = CloudCli::new(user, "/workspaces", vec![], home, home);
+        // The server is a thread of this test's, on a machine that may have other work.
+        cloudcli.agent = client(Duration::from_secs(60));
+        cloudcli
     }
 
     #[test]

@@ -63,8 +63,10 @@ const site = async (state, context = browser) => {
   return { page, close };
 };
 
+// As long as a machine at a tenth of its speed may take.
 const until = async (what, holds) => {
-  for (let tries = 0; tries < 200; tries += 1) {
+  const end = Date.now() + 100_000;
+  while (Date.now() < end) {
     if (await holds()) return;
     await new Promise((again) => setTimeout(again, 50));
   }
