@@ -3,6 +3,8 @@
 //!
 //! Servers here are entries in a table.
 
+mod unreadable;
+
 use crate::common::{LIMIT, quick_with};
 use crate::slots::{self, Work};
 use crate::turns::{Turns, discarded};
