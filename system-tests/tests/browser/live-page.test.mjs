@@ -56,8 +56,10 @@ const site = async (state, context = browser) => {
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   const close = async () => {
     await page.close();
+    // In this order: a connection that the browser opened ahead of need would be waited for.
+    const closed = new Promise((done) => server.close(done));
     server.closeAllConnections();
-    await new Promise((closed) => server.close(closed));
+    await closed;
     assert.deepEqual(heard, []);
   };
   return { page, close };
@@ -126,6 +128,8 @@ test("an answer that nobody is signed in reloads the page instead of showing hal
   const { close } = await site(state);
   state.status = 401;
   await until("the page is loaded again", () => state.loaded >= 2);
+  // Else it goes on loading itself while it is closed.
+  state.status = 200;
   await close();
 });
 
