@@ -514,6 +514,25 @@ fn a_rescue_that_we_slept_through_is_looked_at_before_its_work_is_given_up() {
 }
 
 #[test]
+fn a_rescue_does_not_run_out_of_time_while_the_token_sees_another_project() {
+    let mut world = past_its_end(|_| {});
+    world.ends(Effect::PowerOff, EffectOutcome::OtherProject);
+    for _ in 0..5 {
+        world.now += 20 * 60;
+        world.tick().state(State::Rescuing);
+        world.ends(Effect::PowerOff, EffectOutcome::OtherProject);
+    }
+    let waiting_for = world.record.pause.as_ref().map(|pause| pause.waiting_for.as_str());
+    assert_eq!(waiting_for, Some(OTHER_PROJECT));
+    world.now += 5 * 60;
+    world.tick();
+    world.ends(Effect::PowerOff, EffectOutcome::Done);
+    world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
+    world.ends(Effect::AwaitImage, EffectOutcome::Done);
+    assert_eq!((world.record.rescue_image, &world.record.data_loss_note), (Some(9), &None));
+}
+
+#[test]
 fn an_image_that_a_rescue_ends_without_is_not_forgotten_at_the_provider() {
     let writing = || {
         let mut world = World::running();
