@@ -3,32 +3,37 @@
 //! Caddy's own configuration never changes while ports come and go, because a reload of Caddy 2.6 closes every open
 //! WebSocket (a hot-reload page would reload itself whenever any port opens). The answer to the question carries the
 //! upstream instead. The parts: `decide` (pure), `token` (what a credential is worth), `presence` (whether a person
-//! made the request), `page` (what is shown when not let in).
+//! made the request), `page` (what is shown when not let in), `question` (how Caddy asks).
+//!
+//! Anybody on the internet makes Caddy ask. So nothing here grows with how many do: Caddy comes with a fixed number of
+//! connections, each has a thread of its own, and an answer costs a bounded number of signature checks.
 
 pub mod caddy;
 mod decide;
 mod page;
 mod presence;
+mod question;
 mod token;
 
 pub use decide::{Door, Outcome, Request, decide, url_of};
 pub use presence::Visits;
 
 use crate::os::clock::Moment;
-use crate::os::mutex::{lock, spawn};
+use crate::os::listener;
+use crate::os::mutex::{lock, read};
+use question::{Answer, Question};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use tiny_http::{Header, Response, Server, StatusCode};
+use std::sync::{Arc, Mutex, RwLock};
 
-/// Threads that answer. Each answer takes well under a millisecond; a second thread hides the odd slow one.
-const THREADS: usize = 2;
+/// Threads that answer: one for each connection that Caddy may have, and two for what is left of a Caddy before it.
+const THREADS: usize = caddy::QUESTIONERS + 2;
 
 /// The door and what passed through it, shared with the rest of the agent.
 #[derive(Debug, Default)]
 pub struct Access {
     /// What decides.
-    pub door: Mutex<Door>,
+    pub door: RwLock<Door>,
     visits: Mutex<Visits>,
     people: AtomicU64,
 }
@@ -44,76 +49,48 @@ impl Access {
     /// # Errors
     /// What the system says about the socket.
     pub fn serve(self: &Arc<Self>, socket: &Path) -> std::io::Result<()> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let _ = std::fs::remove_file(socket);
-        let server = Arc::new(Server::http_unix(socket).map_err(std::io::Error::other)?);
-        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+        let listener = listener::bind(socket)?;
         caddy::hand_over(socket)?;
-        for _ in 0..THREADS {
-            let (server, access) = (Arc::clone(&server), Arc::clone(self));
-            spawn("access", move || {
-                loop {
-                    match server.recv() {
-                        Ok(question) => {
-                            let answer = access.answer(&question);
-                            // Caddy is gone or the visitor is: nobody is left to tell.
-                            let _ = question.respond(answer);
-                        }
-                        Err(error) => tracing::warn!(%error, "a question of Caddy was lost"),
-                    }
-                }
-            })?;
-        }
-        Ok(())
+        let access = Arc::clone(self);
+        listener::serve(listener, "access", THREADS, move |caller| {
+            question::converse(caller, |question| access.answer(question))
+        })
     }
 
-    fn answer(&self, question: &tiny_http::Request) -> Response<std::io::Cursor<Vec<u8>>> {
-        let request = Request::from_headers(|name| {
-            let found = question
-                .headers()
-                .iter()
-                .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name));
-            found.map(|header| header.value.as_str())
-        });
-        let outcome = decide(&lock(&self.door), &request, Moment::now());
+    fn answer(&self, question: &Question) -> Answer {
+        let request = Request::from_headers(|name| question.header(name));
+        let outcome = decide(&read(&self.door), &request, Moment::now());
         if let Outcome::Pass { port, .. } | Outcome::Enter { port, .. } = &outcome
             && lock(&self.visits).is_human(&request, *port, Moment::now())
         {
             self.people.fetch_add(1, Ordering::Relaxed);
         }
-        respond(&outcome)
+        respond(outcome)
     }
 }
 
-fn respond(outcome: &Outcome) -> Response<std::io::Cursor<Vec<u8>>> {
-    let (status, body, headers) = match outcome {
+fn respond(outcome: Outcome) -> Answer {
+    let unkept = [("Cache-Control", "no-store".to_owned()), ("Referrer-Policy", "no-referrer".to_owned())];
+    match outcome {
         Outcome::Pass { port, upstream, strip, origin } => {
             let mut headers = vec![
                 ("X-Ebb-Upstream", upstream.to_string()),
                 ("X-Ebb-App-Host", format!("localhost:{port}")),
+                // Never empty: Caddy would otherwise replace the empty text between any two characters.
+                ("X-Ebb-Origin", origin.unwrap_or_else(|| "no-origin-to-replace".to_owned())),
             ];
-            headers.extend(strip.as_ref().map(|strip| ("X-Ebb-Strip", strip.clone())));
-            // Never empty: Caddy would otherwise replace the empty text between any two characters.
-            headers
-                .push(("X-Ebb-Origin", origin.clone().unwrap_or_else(|| "no-origin-to-replace".to_owned())));
-            (200, String::new(), headers)
+            headers.extend(strip.map(|strip| ("X-Ebb-Strip", strip)));
+            Answer { status: 200, headers, body: String::new() }
         }
         Outcome::Enter { location, cookie, .. } => {
-            (303, String::new(), vec![("Location", location.clone()), ("Set-Cookie", cookie.clone())])
+            let mut headers = vec![("Location", location), ("Set-Cookie", cookie)];
+            headers.extend(unkept);
+            Answer { status: 303, headers, body: String::new() }
         }
-        Outcome::Refuse(refusal) => (
-            refusal.status(),
-            page::refusal(refusal),
-            vec![("Content-Type", "text/html; charset=utf-8".into())],
-        ),
-    };
-    let mut response = Response::from_data(body.into_bytes()).with_status_code(StatusCode(status));
-    let fixed = [("Cache-Control", "no-store".to_owned()), ("Referrer-Policy", "no-referrer".to_owned())];
-    let fixed = fixed.into_iter().filter(|_| status != 200);
-    for (name, value) in headers.into_iter().chain(fixed) {
-        if let Ok(header) = Header::from_bytes(name.as_bytes(), value.as_bytes()) {
-            response.add_header(header);
+        Outcome::Refuse(refusal) => {
+            let mut headers = vec![("Content-Type", "text/html; charset=utf-8".to_owned())];
+            headers.extend(unkept);
+            Answer { status: refusal.status(), headers, body: page::refusal(&refusal) }
         }
     }
-    response
 }

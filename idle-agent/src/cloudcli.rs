@@ -2,5 +2,7 @@
 //! running (`start`).
 
 pub mod account;
+#[cfg(test)]
+mod played;
 pub mod sessions;
 pub mod start;

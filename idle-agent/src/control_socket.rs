@@ -4,20 +4,23 @@
 use crate::idle::process_kinds::programs::agent_above;
 use crate::idle::read::hook::Hook;
 use crate::os::clock::Moment;
-use crate::os::mutex::spawn;
+use crate::os::listener;
 use ebbtide_api::Duration;
 use ebbtide_api::ports::Port;
 use ebbtide_api::why::Why;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 /// Longest line that is read.
 const LINE_BYTES: usize = 8 << 10;
-/// How long one connection may take to say its line, and again to take the answer: all others wait meanwhile.
+/// Connections that are answered at once. One that says nothing takes a thread for a [`TURN`], one whose answer the event
+/// loop owes for longer; hooks of agents come beside both.
+const THREADS: usize = 8;
+/// How long one connection may take to say its line, and again to take the answer.
 const TURN: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long either side waits for the other.
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -127,21 +130,11 @@ pub enum Reply {
 /// What the system says about the socket.
 pub fn serve(
     socket: &Path,
-    hand_on: impl Fn(Request, Sender<Reply>) + Send + 'static,
+    hand_on: impl Fn(Request, Sender<Reply>) + Send + Sync + 'static,
 ) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let _ = std::fs::remove_file(socket);
-    let listener = UnixListener::bind(socket)?;
     // The boot step that makes the user lets its group in.
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-    spawn("local", move || {
-        for connection in listener.incoming() {
-            let served = connection.and_then(|connection| answer(connection, &hand_on));
-            if let Err(error) = served {
-                tracing::debug!(%error, "a local command went away");
-            }
-        }
-    })
+    let listener = listener::bind(socket)?;
+    listener::serve(listener, "local", THREADS, move |connection| answer(connection, &hand_on))
 }
 
 fn answer(mut connection: UnixStream, hand_on: &impl Fn(Request, Sender<Reply>)) -> std::io::Result<()> {
@@ -237,6 +230,16 @@ mod tests {
         assert!([ErrorKind::TimedOut, ErrorKind::WouldBlock].contains(&read.unwrap_err().kind()));
         drop(ours);
         assert!(drip.join().unwrap() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_crowd_that_says_nothing_holds_up_nobody_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("ebb.sock");
+        serve(&socket, |_, reply| reply.send(Reply::Heard).unwrap()).unwrap();
+        let silent: Vec<_> = (0..3 * THREADS).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+        assert_eq!(ask(&socket, &Request::Snapshot).unwrap(), Reply::Heard);
+        drop(silent);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::control_plane::websocket::{self, Listener};
 use crate::control_socket;
 use crate::event_loop::{Event, EventLoop, Parts};
 use crate::os::clock::{Moment, ToldTime};
-use crate::os::mutex::{lock, spawn};
+use crate::os::mutex::{spawn, write};
 use crate::os::{service, users};
 use crate::ports::{self, Servers};
 use crate::sleep::backup_process::BackupProcesses;
@@ -71,7 +71,7 @@ fn start(
 
     let access = Arc::new(Access::default());
     {
-        let mut door = lock(&access.door);
+        let mut door = write(&access.door);
         door.set_plan(api_client.workspace(), &enrolled.ingress);
         door.time = enrolled.control_time_secs.map(|secs| ToldTime::new(secs, Moment::now()));
     }

@@ -13,7 +13,7 @@ use crate::control_socket::{Reply, Request};
 use crate::idle::Idle;
 use crate::os::atomic_file;
 use crate::os::clock::{Moment, ToldTime};
-use crate::os::mutex::lock;
+use crate::os::mutex::{lock, write};
 use crate::os::users::User;
 use crate::ports::Servers;
 use crate::sleep::backup_estimate::estimator::SurveyResult;
@@ -125,7 +125,7 @@ impl EventLoop {
         let frozen = if parts.freezer.found_frozen() { FoundFrozen::Yes } else { FoundFrozen::No };
         if frozen == FoundFrozen::Yes {
             tracing::warn!("found frozen; waiting for what the control plane wants");
-            lock(&parts.access.door).closed = true;
+            write(&parts.access.door).closed = true;
         }
         let snapshot_file = parts.state.join("snapshots.json");
         let answered = atomic_file::read_json(&snapshot_file).unwrap_or(0);
@@ -218,7 +218,7 @@ impl EventLoop {
         }
         self.idle.set_holds(&instruction.holds, now);
         {
-            let mut door = lock(&self.access.door);
+            let mut door = write(&self.access.door);
             door.public_ports = instruction.public_ports.iter().copied().collect();
             door.open |= instruction.open;
             if let Some(secs) = instruction.control_time_secs {

@@ -13,7 +13,7 @@ mod watch;
 use crate::access::{Access, url_of};
 use crate::control_plane::status::{Status, Urgency};
 use crate::os::clock::Moment;
-use crate::os::mutex::{lock, spawn};
+use crate::os::mutex::{lock, spawn, write};
 use diag::Diag;
 use ebbtide_api::ports::Port;
 use ebbtide_api::vm::IngressPlan;
@@ -125,7 +125,7 @@ impl Loop {
         let is_http = |known: &&watch::Known| known.answer == Some(Answer::Http);
         // A socket that no process here holds belongs to whoever runs the machine, not to the workspace.
         let own = || self.watch.ports().filter(|known| !known.owner.pids.is_empty());
-        lock(&self.access.door).upstreams =
+        write(&self.access.door).upstreams =
             own().filter(is_http).map(|known| (known.listener.port, known.listener.reachable())).collect();
         *lock(&self.servers) =
             self.watch.ports().flat_map(|known| known.owner.pids.iter().copied()).collect();

@@ -8,6 +8,7 @@
 use crate::os::clock::Moment;
 use crate::os::service::{OWN_SLICE, beside};
 use crate::os::{atomic_file, users};
+use rustix::process::{Pid, Resource, Rlimit};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -16,8 +17,14 @@ use std::time::Duration;
 
 /// The longest pause before it is started again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Idle connections from Caddy to the agent; each occupies a thread there.
-const QUESTIONERS: u32 = 4;
+/// Connections from Caddy to the agent, each of which has a thread there. A crowd waits within Caddy, and a person in it
+/// for no longer than those before them: an answer takes well under a millisecond.
+pub const QUESTIONERS: usize = 8;
+/// Longest head that Caddy takes; Go adds 4 KiB to it.
+const HEAD_BYTES: usize = 32 << 10;
+/// Files that Caddy may have open: two for each visitor who is let in, one for anybody else. With about 20 KiB for each, a
+/// crowd takes a few hundred MB and no more.
+const FILES: u64 = 16_384;
 
 /// User and group that Caddy runs as where we are root: a number of nobody's, from the range that distributions leave
 /// to fixed assignments, so that it needs no entry and collides with no account.
@@ -39,7 +46,13 @@ pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Valu
     let ask = json!({
         "handler": "reverse_proxy",
         "upstreams": [{ "dial": format!("unix/{}", access_socket.display()) }],
-        "transport": { "protocol": "http", "keep_alive": { "max_idle_conns_per_host": QUESTIONERS, "idle_timeout": "30s" } },
+        "transport": {
+            "protocol": "http",
+            "max_conns_per_host": QUESTIONERS,
+            "keep_alive": { "max_idle_conns_per_host": QUESTIONERS, "idle_timeout": "30s" },
+            "dial_timeout": "10s",
+            "response_header_timeout": "30s",
+        },
         // The question is a request of its own; whose it is travels in headers that a client cannot set.
         "rewrite": { "method": "GET", "uri": "/" },
         "headers": { "request": {
@@ -90,6 +103,9 @@ pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Valu
             "listen": [format!(":{listen_port}")],
             "automatic_https": { "disable": true },
             "protocols": ["h1"],
+            // Somebody who opens connections and says nothing, or little by little, is not waited for.
+            "read_header_timeout": "30s",
+            "max_header_bytes": HEAD_BYTES,
             "routes": [{ "handle": [ask, pass] }],
         }}}},
     })
@@ -272,6 +288,7 @@ impl Caddy {
             .spawn()?;
         tracing::info!(pid = child.id(), port = self.listen_port, "caddy starts");
         let pid = child.id();
+        limit_files(pid);
         self.running = Some(Running::Ours(child));
         atomic_file::write(&self.pid_file, pid.to_string().as_bytes(), 0o600)?;
         Ok(())
@@ -316,6 +333,21 @@ fn confined(program: &str) -> Command {
     command
 }
 
+/// Bounds what a crowd of visitors can take. Not set before it starts: to lower it is allowed wherever we are.
+fn limit_files(pid: u32) {
+    let Some(process) = process(pid) else { return };
+    let of_ours = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(FILES);
+    let files = Some(of_ours.min(FILES));
+    let limit = Rlimit { current: files, maximum: files };
+    if let Err(error) = rustix::process::prlimit(Some(process), Resource::Nofile, limit) {
+        tracing::warn!(%error, pid, "the open files of caddy are not bounded");
+    }
+}
+
+fn process(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
 fn is_caddy(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.contains("(caddy)") && !stat.contains(") Z "))
@@ -323,7 +355,7 @@ fn is_caddy(pid: u32) -> bool {
 
 /// Ends a process and waits until it is gone.
 fn end(pid: u32) {
-    let Some(process) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return };
+    let Some(process) = process(pid) else { return };
     let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
     let give_up = Moment::now().plus(Duration::from_secs(5));
     while is_caddy(pid) && Moment::now() < give_up {

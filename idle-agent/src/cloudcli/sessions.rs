@@ -170,24 +170,9 @@ fn parse(text: &str) -> Option<BTreeMap<u64, u64>> {
 #[cfg(test)]
 mod tests {
     use super::super::account::{Who, announce};
+    use super::super::played::play;
     use super::*;
     use jwt_simple::prelude::MACLike as _;
-
-    fn served(answers: Vec<(u16, &'static str)>) -> (u16, std::thread::JoinHandle<Vec<String>>) {
-        let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
-        let port = server.server_addr().to_ip().unwrap().port();
-        let told = std::thread::spawn(move || {
-            let answer = |(status, text): (u16, &'static str)| {
-                let request = server.recv().unwrap();
-                let named = |header: &&tiny_http::Header| header.field.equiv("authorization");
-                let said = request.headers().iter().find(named).map(|header| header.value.to_string());
-                request.respond(tiny_http::Response::from_string(text).with_status_code(status)).unwrap();
-                said.unwrap_or_default()
-            };
-            answers.into_iter().map(answer).collect()
-        });
-        (port, told)
-    }
 
     /// Of whoever runs this test.
     fn user() -> Option<u32> {
@@ -200,7 +185,7 @@ mod tests {
         let key = HS256Key::from_bytes(secret(state.path()).unwrap().as_bytes());
         assert_eq!(secret(state.path()).unwrap(), secret(state.path()).unwrap(), "it is made once");
         let list = r#"{"success":true,"data":{"sessions":[{"sessionId":"a","provider":"claude","startedAt":1,"lastSeq":7}]}}"#;
-        let (port, told) = served(vec![(200, list), (503, "restarts"), (401, "{}"), (200, "<html>")]);
+        let (port, told) = play(vec![(200, list), (503, "restarts"), (401, "{}"), (200, "<html>")]);
         let mut asker = SessionsClient::at(port, Some(key.clone()));
         let SessionList::Running(running) = asker.look(user()) else { panic!("it answered") };
         assert_eq!(running.into_values().collect::<Vec<_>>(), [7]);
@@ -212,8 +197,9 @@ mod tests {
             SessionList::Absent,
             "no CloudCLI at all"
         );
-        let tokens = told.join().unwrap();
-        let claims = key.verify_token::<Who>(tokens[0].trim_start_matches("Bearer "), None).unwrap();
+        let asked = told.join().unwrap();
+        let token = asked[0].authorization.trim_start_matches("Bearer ");
+        let claims = key.verify_token::<Who>(token, None).unwrap();
         assert_eq!(claims.custom.user_id, 1);
         assert_eq!(SessionsClient::at(1, Some(key)).look(user()), SessionList::Absent, "refused");
     }
@@ -222,7 +208,7 @@ mod tests {
     fn one_that_refused_before_its_user_was_registered_is_asked_again_at_once() {
         let state = tempfile::tempdir().unwrap();
         let empty = r#"{"data":{"sessions":[]}}"#;
-        let (port, told) = served(vec![(401, "{}"), (200, empty)]);
+        let (port, told) = play(vec![(401, "{}"), (200, empty)]);
         let mut asker = SessionsClient {
             mark: mark(state.path()),
             ..SessionsClient::at(port, Some(HS256Key::generate()))
@@ -236,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_server_that_never_answered_is_not_asked_at_every_look() {
-        let (port, told) = served(vec![(503, "down")]);
+        let (port, told) = play(vec![(503, "down")]);
         let mut asker = SessionsClient::at(port, Some(HS256Key::generate()));
         assert_eq!((asker.look(user()), asker.pause), (SessionList::Absent, PAUSE_LOOKS));
         told.join().unwrap();

@@ -309,6 +309,7 @@ fn is_alive(pid: u32, started: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::played::play;
     use super::*;
     use serde_json::Value;
 
@@ -330,29 +331,18 @@ mod tests {
     #[test]
     fn its_one_user_is_registered_once_with_a_password_that_only_they_read() {
         let home = tempfile::tempdir().unwrap();
-        let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+        let setup = r#"{"needsSetup":true,"isAuthenticated":false}"#;
+        let (port, asked) = play(vec![(200, setup), (200, r#"{"success":true}"#)]);
         let mut cloudcli = cloudcli(home.path());
-        cloudcli.port = server.server_addr().to_ip().unwrap().port();
-        let told = std::thread::spawn(move || {
-            let answers =
-                [(200, r#"{"needsSetup":true,"isAuthenticated":false}"#), (200, r#"{"success":true}"#)];
-            let answer = |(status, text): (u16, &str)| {
-                let mut request = server.recv().unwrap();
-                let mut body = String::new();
-                request.as_reader().read_to_string(&mut body).unwrap();
-                let asked = request.url().to_owned();
-                request.respond(tiny_http::Response::from_string(text).with_status_code(status)).unwrap();
-                (asked, body)
-            };
-            answers.map(answer)
-        });
+        cloudcli.port = port;
         let news = cloudcli.register().unwrap();
         assert!(news.contains("ebb cloudcli"), "{news}");
-        let [(first, _), (second, registration)] = told.join().unwrap();
-        assert_eq!((first.as_str(), second.as_str()), ("/api/auth/status", "/api/auth/register"));
+        let asked = asked.join().unwrap();
+        let paths: Vec<&str> = asked.iter().map(|asked| asked.path.as_str()).collect();
+        assert_eq!(paths, ["/api/auth/status", "/api/auth/register"]);
         let file = home.path().join(account::PASSWORD);
         let password = std::fs::read_to_string(&file).unwrap();
-        let registration: Value = serde_json::from_str(&registration).unwrap();
+        let registration: Value = serde_json::from_str(&asked[1].body).unwrap();
         assert_eq!(
             (registration["username"].as_str(), registration["password"].as_str()),
             (Some(USER), Some(password.trim()))

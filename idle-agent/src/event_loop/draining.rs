@@ -3,7 +3,7 @@
 use super::{EventLoop, Purpose};
 use crate::control_plane::status::Urgency;
 use crate::os::clock::Moment;
-use crate::os::mutex::lock;
+use crate::os::mutex::write;
 use crate::sleep::drain::{self, Stirring};
 use crate::sleep::freezer::NotFrozen;
 use crate::sleep::terminals::tell_terminals;
@@ -47,7 +47,7 @@ impl EventLoop {
                 self.status.log("staying awake");
             }
             drain::Action::Freeze => {
-                lock(&self.access.door).closed = true;
+                write(&self.access.door).closed = true;
                 let frozen = self.freezer.freeze(self.user.as_ref());
                 self.frozen(frozen.map(|count| {
                     self.status
@@ -57,7 +57,7 @@ impl EventLoop {
             }
             drain::Action::Thaw => {
                 self.freezer.thaw();
-                lock(&self.access.door).closed = false;
+                write(&self.access.door).closed = false;
                 self.status.log("thawed; staying awake");
             }
             drain::Action::Deliver(receipt) => match self.freezer.prove(self.user.as_ref()) {

@@ -5,6 +5,8 @@ mod boot;
 mod cloudcli;
 mod control;
 mod enrolment;
+mod flood;
+mod house;
 mod machine;
 mod ports;
 #[path = "../backup/server.rs"]

@@ -1,144 +1,13 @@
 //! Ports found and let through to, by the real Caddy: who comes in, what the app sees, how soon.
 
-use crate::control::Control;
-use crate::machine::{Machine, WORKSPACE, machine_bin, wait_until};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ebbtide_api::vm::StepAction;
-use jwt_simple::prelude::{Claims, Duration as Span, Ed25519KeyPair, EdDSAKeyPairLike as _};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use crate::house::{ALONE, App, heard_port, house};
+use crate::machine::wait_until;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tungstenite::Message;
 use tungstenite::client::IntoClientRequest as _;
-
-/// A machine with Caddy in front, and the key that signs access tokens.
-struct House {
-    machine: Machine,
-    key: Ed25519KeyPair,
-}
-
-/// `None` where the real Caddy is not to be had.
-fn house() -> Option<House> {
-    if !machine_bin().join("caddy").exists() {
-        eprintln!("skipped: there is no caddy in {}", machine_bin().display());
-        return None;
-    }
-    let key = Ed25519KeyPair::generate().with_key_id("k1");
-    let mut machine = Machine::new(|_| vec![StepAction::StartCaddy]);
-    let public = STANDARD.encode(key.public_key().to_bytes());
-    machine.control.state().enrolled.ingress.access_keys.insert("k1".into(), public);
-    machine.boot();
-    Some(House { machine, key })
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Scope {
-    workspace: String,
-    port: Option<u16>,
-    level: String,
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl House {
-    fn token(&self, port: u16) -> String {
-        let scope = Scope { workspace: WORKSPACE.into(), port: Some(port), level: "owner".into() };
-        self.key
-            .sign(Claims::with_custom_claims(scope, Span::from_secs(600)).with_audience("access"))
-            .unwrap()
-    }
-
-    fn host(&self, port: u16) -> String {
-        format!("{port}.demo-{WORKSPACE}.ebb.localhost:{}", self.machine.listen_port)
-    }
-
-    fn ask(&self, port: u16, request_line: &str, headers: &str) -> Answer {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.machine.listen_port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let host = self.host(port);
-        write!(stream, "{request_line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n")
-            .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Answer { status, head: head.to_owned(), body: body.to_owned() }
-    }
-
-    fn ask_signed(&self, port: u16) -> u16 {
-        self.ask(port, "GET /", &format!("X-Ebbtide-Access: {}\r\n", self.token(port))).status
-    }
-}
-
-/// A server that answers every request with what it was sent; a WebSocket is echoed; `/events` streams.
-struct App {
-    port: u16,
-    stop: Arc<AtomicBool>,
-}
-
-impl App {
-    fn start(address: &str) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                std::thread::spawn(move || serve(stream));
-            }
-        });
-        Self { port, stop }
-    }
-
-    fn end(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ =
-            TcpStream::connect(("127.0.0.1", self.port)).or_else(|_| TcpStream::connect(("::1", self.port)));
-    }
-}
-
-fn serve(mut stream: TcpStream) {
-    let mut peeked = [0; 4096];
-    let read = stream.peek(&mut peeked).unwrap_or(0);
-    if String::from_utf8_lossy(&peeked[..read]).to_lowercase().contains("upgrade: websocket") {
-        let Ok(mut socket) = tungstenite::accept(stream) else { return };
-        while let Ok(message) = socket.read() {
-            if message.is_text() && socket.send(message).is_err() {
-                return;
-            }
-        }
-        return;
-    }
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut head = String::new();
-    while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
-    if head.starts_with("GET /events") {
-        let start = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: first\n\n";
-        let _ = stream.write_all(start.as_bytes());
-        // Held open until the client goes: the first event must not wait for the end.
-        let _ = reader.read(&mut [0; 1]);
-        return;
-    }
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nSet-Cookie: a=1; Domain=ebb.localhost; Path=/\r\nConnection: close\r\n\r\n{head}",
-        head.len()
-    );
-    let _ = stream.write_all(answer.as_bytes());
-}
-
-fn heard_port(control: &Control, port: u16) {
-    control.heard("the port", |heartbeat| heartbeat.ports.iter().any(|one| one.port == port && one.http));
-}
 
 #[test]
 fn a_port_is_private_its_credential_stays_outside_and_the_app_sees_localhost() {
@@ -343,6 +212,7 @@ fn caddy_outlives_the_agent_and_is_started_again_when_it_ends() {
 
 #[test]
 fn from_listening_to_the_first_answer_takes_less_than_a_second() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(house) = house() else { return };
     let mut took: Vec<Duration> = (0..20)
         .map(|_| {

@@ -310,6 +310,10 @@ fn snapshots_are_taken_when_asked_for_and_by_the_clock_while_something_changes()
             .any(|heartbeat| heartbeat.log.iter().any(|line| line.contains("stored and verified")))
             .then_some(())
     });
+    // The clock's part is over: one more of it would be taken for the one that is asked for.
+    machine.control.instruct(|instruction| instruction.policy = Some(policy()));
+    machine.control.state().heartbeats.clear();
+    machine.control.wait_for("heartbeats since", |state| (state.heartbeats.len() > 2).then_some(()));
     let by_clock = machine.control.state().receipts.len();
     plant(&machine, "workspaces/two", "second");
     machine.control.instruct(|instruction| instruction.snapshots_wanted = 1);

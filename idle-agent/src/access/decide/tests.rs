@@ -50,7 +50,7 @@ impl House {
         }
         decide(
             &self.door,
-            &Request::from_headers(|name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)),
+            &Request::from_headers(|name| all.iter().find(|(n, _)| *n == name).map(|(_, v)| Cow::from(*v))),
             AT,
         )
     }
