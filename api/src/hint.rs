@@ -43,6 +43,9 @@ hints! {
     /// The provider refuses this kind of server.
     ChooseOffered = "Choose a size and location from GET /v1/catalog.",
         "Create a workspace with a size and location from the list.";
+    /// A size or location was named for a machine that there is.
+    ChangeThePlace = "PATCH it with `size` or `location`: that holds from the next start on.",
+        "Put it to sleep first.";
     /// What a wake costs could not be reserved.
     WakeAgain = "Wake it again with POST …/wake.",
         "Press Wake.";

@@ -14,7 +14,9 @@ stable_codes! {
         Woken = "woken", "A wake began, with a new machine number.";
         CreatingServer = "creating_server", "A server is being created at the provider.";
         SoldOut = "sold_out",
-            "The provider has no room for this size at this location; the next choice is tried.";
+            "The provider has no such size at this location, or no room for it; the next choice is tried.";
+        PlacementWished = "placement_wished", "Its owner chose a size or location for the next start.";
+        PlacedAnew = "placed_anew", "It starts with another size, location or image than the last time.";
         ServerExists = "server_exists", "The server exists and boots.";
         Enrolled = "enrolled", "The machine registered with its key.";
         NamesResolve = "names_resolve", "The workspace's names lead to the machine.";

@@ -78,6 +78,12 @@ pub struct PatchWorkspace {
     /// Which backups are kept from the next one on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// A server type from `GET /v1/catalog`, from the next start on; `any` leaves it to the installation again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// A location from `GET /v1/catalog`, from the next start on; `any` leaves it to the installation again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 /// The body of `POST /v1/workspaces/{id}/wake`.
@@ -88,6 +94,12 @@ pub struct WakeWorkspace {
     /// Which verified snapshot to restore; the newest where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// Another server type from now on, from `GET /v1/catalog`; `any` leaves it to the installation again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// Another location from now on; `any` leaves it to the installation again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 /// The body of requests that say nothing but what their path says.

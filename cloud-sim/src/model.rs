@@ -28,7 +28,7 @@ pub use cloudflare::{DnsRecord, Zone};
 pub use config::{ActionTimes, Config, Mode};
 pub use effect::{Effect, MachineFault};
 pub use faults::{ActiveRule, CapacityShape, FaultKind, Faults, Rule};
-pub use hetzner::{Activity, EndedServer, PrimaryIp, Server, ServerStatus, Snapshot};
+pub use hetzner::{Activity, EndedServer, PrimaryIp, Sale, Server, ServerStatus, Snapshot};
 pub use inventory::{Inventory, ServerEntry};
 pub use wire::{Delivery, Provider, Request, Response};
 
@@ -114,7 +114,7 @@ impl Cloud {
     pub fn restore(config: Config, state: &[u8]) -> Result<Self, serde_json::Error> {
         let mut cloud: Self = serde_json::from_slice(state)?;
         cloud.config = config;
-        cloud.catalog = hetzner::catalog::Catalog::render(&cloud.project.sold_out);
+        cloud.catalog = hetzner::catalog::Catalog::render(&cloud.project);
         cloud.add_zone();
         Ok(cloud)
     }

@@ -113,7 +113,7 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
 
     async fn reserve(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         match self.store.reserve(record).await {
-            Ok(Reserved::Stands(quote)) => Ok(EffectOutcome::Reserved(quote)),
+            Ok(Reserved::Stands(next)) => Ok(EffectOutcome::Reserved(Box::new(next))),
             Ok(Reserved::Refused(failure)) => Ok(EffectOutcome::Refused(failure)),
             Err(error) => Err(store_later("the check of your spending cap", error)),
         }

@@ -21,7 +21,7 @@ pub use phase::{DesiredState, DrainReason, Phase, RescueStep, ServerStatus};
 pub use rights::{Prune, RepositoryLock, Unforgotten};
 pub use spec::{NewWorkspace, Spec};
 
-pub use crate::placement::Placement;
+pub use crate::placement::{Placement, Shape, Start, Wish};
 
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::money::Cost;
@@ -191,6 +191,9 @@ pub struct Record {
     /// What was lost, where something was.
     #[serde(default, rename = "lost")]
     pub data_loss_note: Option<String>,
+    /// How the machine after this one starts, as the request for it was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_start: Option<Start>,
     /// What the current machine costs and how it stands to its owner's caps.
     #[serde(default)]
     pub money: MachineMoney,
@@ -264,6 +267,7 @@ impl Record {
             held_until: None,
             silence_from: None,
             data_loss_note: None,
+            next_start: None,
             money: MachineMoney::default(),
         }
     }

@@ -9,8 +9,8 @@ use ebbtide_cloud_sim::model::{ActionTimes, Cloud, Config, Request, Rule, Server
 use ebbtide_control::executor::{ControlStore, Project, StoreError};
 use ebbtide_control::http::{Http, HttpError, HttpRequest, HttpResponse};
 use ebbtide_control::lifecycle::Peers;
-use ebbtide_control::record::Record;
-use ebbtide_control::reservation::Reserved;
+use ebbtide_control::record::{Placement, Record, Start};
+use ebbtide_control::reservation::{NextMachine, Reserved};
 use ebbtide_control::secret::SecretText;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -195,7 +195,7 @@ impl ControlStore for &Outside {
     async fn reserve(&self, record: &Record) -> Result<Reserved, StoreError> {
         self.count_call();
         if Outside::reserve(self, record.generation.next().0)? {
-            return Ok(Reserved::Stands(None));
+            return Ok(Reserved::Stands(next_machine(record)));
         }
         let (code, message) = (FailureCode::CapReached, "10.00 EUR a day".to_owned());
         Ok(Reserved::Refused(Failure { code, message, hint: String::new() }))
@@ -236,4 +236,20 @@ impl ControlStore for &Outside {
 /// Where the local cloud's server collection answers.
 pub fn servers_url() -> String {
     format!("http://sim{HETZNER_PREFIX}/servers")
+}
+
+/// What is offered changes between starts: every other machine goes elsewhere, with a newer image.
+fn next_machine(record: &Record) -> NextMachine {
+    if record.generation.0.is_multiple_of(2) {
+        return NextMachine::default();
+    }
+    let place =
+        |size: &str, location: &str| Placement { size: size.to_owned(), location: location.to_owned() };
+    let start = Start {
+        placement: place("cx33", "nbg1"),
+        fallbacks: vec![place("cx43", "hel1")],
+        image: "debian-13".to_owned(),
+        shape: None,
+    };
+    NextMachine { start: Some(start), quote: None }
 }

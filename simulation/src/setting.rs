@@ -30,6 +30,8 @@ pub fn record(dice: &mut Dice) -> Record {
     let spec = Spec {
         repo: Some("https://example.org/r.git".to_owned()),
         branch: None,
+        wish: None,
+        shape: None,
         placement: placement("cx23", "fsn1"),
         fallbacks: match dice.strike(Kind::Setting, 500) {
             Some(_) => vec![placement("cx33", "nbg1")],

@@ -141,10 +141,9 @@ impl Cloud {
         self.call("POST", &path, Some(&json!({ "fault": fault })), 204).map(drop)
     }
 
-    /// Puts a size on sale at a location, or sells it out.
-    pub fn set_available(&self, size: &str, location: &str, available: Sale) -> Result<()> {
-        let available = available == Sale::OnSale;
-        let body = json!({ "server_type": size, "location": location, "available": available });
+    /// Puts a size on sale at a location, sells it out, or withdraws it.
+    pub fn set_sale(&self, size: &str, location: &str, sale: Sale) -> Result<()> {
+        let body = json!({ "server_type": size, "location": location, "sale": sale });
         self.call("POST", "/availability", Some(&body), 204).map(drop)
     }
 
@@ -156,10 +155,13 @@ impl Cloud {
 }
 
 /// Whether a size can be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sale {
     /// It can.
     OnSale,
     /// It is sold out.
     SoldOut,
+    /// No new one is made any more.
+    Withdrawn,
 }

@@ -71,10 +71,12 @@ impl Guest {
         let begun = agent.ask("guest-exec", command)?;
         let question = json!({ "pid": begun["pid"] });
         let ended = wait::until(&format!("\"{told}\" to end"), LONGEST, || {
-            let seen =
-                agent.ask("guest-exec-status", question.clone()).map_err(|error| format!("{error:#}"))?;
-            if seen["exited"] == true { Ok(seen) } else { Err("it runs".into()) }
-        })?;
+            // A machine that has started anew knows no such process, and never will.
+            match agent.ask("guest-exec-status", question.clone()) {
+                Ok(seen) if seen["exited"] != true => Err("it runs".into()),
+                ended => Ok(ended),
+            }
+        })??;
         let text = |field: &str| {
             let bytes = STANDARD.decode(ended[field].as_str().unwrap_or_default()).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()

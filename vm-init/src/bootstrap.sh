@@ -15,7 +15,9 @@ usermod --password '*' root || say 'could not disable the password of root'
 
 # The image's own apt would begin just now, and hold the locks that the boot needs. A machine that lives for hours needs
 # neither; one of them that runs already ends by itself and is waited for.
-systemctl mask --now apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || say 'the timers of apt stay as they are'
+# Stopped first: a timer that is masked while it runs counts as failed from then on.
+systemctl stop apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || :
+systemctl mask apt-daily.timer apt-daily-upgrade.timer 2>/dev/null || say 'the timers of apt stay as they are'
 systemctl --no-block stop apt-daily.service apt-daily-upgrade.service 2>/dev/null || :
 
 if ! command -v curl >/dev/null; then

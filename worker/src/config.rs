@@ -213,7 +213,7 @@ impl Config {
         });
         let default_size = reader.optional("DEFAULT_SIZE", "cx23");
         let default_location = reader.optional("DEFAULT_LOCATION", "fsn1");
-        let default_image = reader.optional("DEFAULT_IMAGE", "debian-12");
+        let default_image = reader.optional("DEFAULT_IMAGE", "debian-13");
         let log = Level::parse(&reader.optional("LOG", "info"));
         let problems = reader.problems;
         if problems.iter().any(|problem| problem.reach == Reach::Nothing) {

@@ -7,3 +7,4 @@ pub mod idempotent;
 pub mod reservation;
 pub mod trash;
 pub mod usage;
+pub mod wish;

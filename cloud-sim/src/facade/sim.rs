@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Facade, journal::Entry};
-use crate::model::{ActiveRule, Inventory, MachineFault, Rule};
+use crate::model::{ActiveRule, Inventory, MachineFault, Rule, Sale};
 
 /// More steps than this in one call is a loop, not a test.
 const MAX_STEPS: u64 = 10_000;
@@ -112,12 +112,12 @@ async fn inventory(State(facade): Shared) -> Json<Report> {
 struct Availability {
     server_type: String,
     location: String,
-    available: bool,
+    sale: Sale,
 }
 
 async fn availability(State(facade): Shared, Json(body): Json<Availability>) -> StatusCode {
     facade.change(|cloud, _| {
-        cloud.set_available(&body.server_type, &body.location, body.available);
+        cloud.set_sale(&body.server_type, &body.location, body.sale);
         ((), Vec::new())
     });
     StatusCode::NO_CONTENT

@@ -19,7 +19,7 @@ mod ssh_keys;
 pub(crate) mod state;
 mod view;
 
-pub use catalog::SoldOut;
+pub use catalog::{Sale, SoldOut};
 pub use metrics::Activity;
 pub use state::{Action, EndedServer, Firewall, PrimaryIp, Project, Server, ServerStatus, Snapshot, SshKey};
 

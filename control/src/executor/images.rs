@@ -21,15 +21,29 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             CreateImage::Started { image, .. } => Ok(EffectOutcome::ImageStarted { image: image.id.0 }),
             CreateImage::Gone => Ok(EffectOutcome::Gone),
             CreateImage::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
-            CreateImage::LimitExceeded(error) => {
-                Ok(EffectOutcome::ImageImpossible { message: vendor_message(&error) })
-            }
+            // Its owner may delete an old snapshot, and an image of another workspace may expire.
+            CreateImage::LimitExceeded(error) => Err(put_off(format!(
+                "room for an image in the provider's project ({})",
+                vendor_message(&error)
+            ))),
         }
     }
 
     pub(super) async fn await_image(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
-        let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = record.phase else {
-            return Ok(EffectOutcome::Done);
+        let image = match record.phase {
+            Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. }
+            | Phase::Destroying { late_image: Some(image), .. } => image,
+            Phase::Rescuing { step: RescueStep::PowerOff | RescueStep::TakeImage, .. }
+            | Phase::Destroying { late_image: None, .. }
+            | Phase::Requested
+            | Phase::Provisioning { .. }
+            | Phase::Booting { .. }
+            | Phase::Running
+            | Phase::Silent { .. }
+            | Phase::Draining { .. }
+            | Phase::Asleep
+            | Phase::Failed { .. }
+            | Phase::Deleted { .. } => return Ok(EffectOutcome::Done),
         };
         match self.outcome(self.hetzner.image(ImageId(image)).await)? {
             Lookup::Found(found) if found.status == ImageStatus::Available => Ok(EffectOutcome::Done),

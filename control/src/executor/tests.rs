@@ -65,6 +65,10 @@ fn perform(effect: Effect, answers: &[(u16, &str)]) -> (EffectOutcome, Script) {
 }
 
 fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Script) {
+    perform_on(&salvage(), effect, answers)
+}
+
+fn perform_on(record: &Record, effect: Effect, answers: &[(u16, &str)]) -> (Performance, Script) {
     let script = Script::new(answers.iter().map(|(status, body)| json(*status, body)));
     let hetzner = Hetzner::new(&script, BASE.to_owned(), "hunter2".into());
     let cloudflare = Cloudflare::new(&script, BASE.to_owned(), "hunter2".into());
@@ -79,7 +83,7 @@ fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Scrip
         policy: &policy,
         now: Timestamp::UNIX_EPOCH,
     };
-    let performance = finish(executor.perform(effect, &salvage()));
+    let performance = finish(executor.perform(effect, record));
     (performance, script)
 }
 
@@ -106,6 +110,19 @@ fn a_salvage_machine_is_made_from_the_image_and_an_image_that_is_gone_is_told_fr
     let down = (503, r#"{"error":{"code":"unavailable","message":"down"}}"#);
     let (outcome, _) = perform(Effect::EnsureServer, &[NONE, FIREWALL, INVALID, down]);
     assert!(matches!(outcome, EffectOutcome::Later { .. }), "nothing is believed lost unseen: {outcome:?}");
+}
+
+#[test]
+fn a_project_without_room_for_an_image_is_waited_for() {
+    let full = (403, r#"{"error":{"code":"resource_limit_exceeded","message":"snapshot_limit exceeded"}}"#);
+    let none = (200, r#"{"images":[],"meta":{}}"#);
+    let mut record = salvage();
+    let placement = record.spec.placement.clone();
+    record.server = Some(Server { id: 4, ipv4: None, placement, created: None });
+    let (Performance { outcome, .. }, script) = perform_on(&record, Effect::TakeImage, &[none, full]);
+    assert_eq!(script.lines().len(), 2);
+    let EffectOutcome::Later { waiting_for, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(waiting_for.starts_with("room for an image in the provider's project"), "{waiting_for}");
 }
 
 #[test]

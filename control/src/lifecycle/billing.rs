@@ -7,8 +7,8 @@
 use super::draft::{Context, Draft, Reason, failure};
 use super::transitions::{destroy, drain, stay_without_money};
 use crate::money::caps::{Alert, Caps, Spending, alerts};
-use crate::money::quote::PriceQuote;
 use crate::record::{DesiredState, DrainReason, Effect, MachineMoney, Phase, Record, Warm, minus, plus};
+use crate::reservation::NextMachine;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
@@ -83,16 +83,14 @@ pub(super) fn must_reserve(record: &Record, context: &Context<'_>) -> bool {
 }
 
 /// It is reserved: the machine begins in this same decision.
-pub(super) fn reserved(draft: &mut Draft, quote: Option<PriceQuote>) {
+pub(super) fn reserved(draft: &mut Draft, next: NextMachine) {
     stop_reserving(&mut draft.record);
     let rests = matches!(draft.record.phase, Phase::Asleep | Phase::Failed { .. });
     if !rests || draft.record.desired != DesiredState::Awake {
         return;
     }
     draft.may_begin = true;
-    if quote.is_some() {
-        draft.record.money.next = quote;
-    }
+    next.keep(&mut draft.record);
 }
 
 /// A cap does not allow it: the workspace rests, and says so.

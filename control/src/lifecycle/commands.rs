@@ -4,7 +4,7 @@
 use super::draft::{Context, Draft};
 use super::input::Command;
 use super::{reboot, repository_lock};
-use crate::record::{DesiredState, DrainReason, Phase};
+use crate::record::{DesiredState, DrainReason, Phase, Wish};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::PortAccess;
@@ -23,7 +23,8 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Retry => retry(draft),
         // Never taken back here: they may be due for a server whose creation is under way.
         Command::Relabel => draft.record.labels_stale |= draft.record.server.is_some(),
-        Command::Quote(quote) => draft.record.money.next = Some(quote),
+        Command::Next(next) => next.keep(&mut draft.record),
+        Command::Prefer(wish) => prefer(draft, wish),
         Command::Delete => delete(draft),
         Command::Discard => draft.record.desired = DesiredState::Discarded,
         Command::Undelete => undelete(draft, context),
@@ -109,6 +110,14 @@ fn retain(draft: &mut Draft, rule: Retention, context: &Context<'_>) {
     let sentence =
         format!("other snapshots are kept from now on; {expired} are due to be removed at a later wake");
     draft.note(EventCode::RetentionChanged, sentence);
+}
+
+fn prefer(draft: &mut Draft, wish: Wish) {
+    let named = |wanted: &Option<String>| wanted.clone().unwrap_or_else(|| "any".to_owned());
+    let sentence =
+        format!("from its next start on: size {}, location {}", named(&wish.size), named(&wish.location));
+    draft.record.spec.wish = Some(wish);
+    draft.note(EventCode::PlacementWished, sentence);
 }
 
 fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {

@@ -35,7 +35,10 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
             Some(record.drain_ends_at(policy).min(plus(context.last_seen(record), policy.silence_after)))
         }
         Phase::Rescuing { started_at, .. } => Some(record.rescue_ends_at(*started_at, policy)),
-        Phase::Destroying { .. } => Some(plus(context.now, policy.retry_cap)),
+        Phase::Destroying { .. } => {
+            let soon = plus(context.now, policy.retry_cap);
+            Some(rescue_image::abandoned_at(record, context).map_or(soon, |at| at.min(soon)))
+        }
         Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
         // A wake that waits for the end of a repository lock.
         Phase::Asleep | Phase::Failed { .. } => {

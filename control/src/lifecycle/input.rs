@@ -4,9 +4,9 @@
 //! no further.
 
 use crate::money::caps::Spending;
-use crate::money::quote::PriceQuote;
 use crate::policy::Policy;
-use crate::record::{Server, ServerStatus};
+use crate::record::{Server, ServerStatus, Wish};
+use crate::reservation::NextMachine;
 use crate::text::cut;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::failure::Failure;
@@ -64,8 +64,10 @@ pub enum Command {
     },
     /// Try again after a failure.
     Retry,
-    /// The machine after this one is reserved at these rates.
-    Quote(PriceQuote),
+    /// The machine after this one is reserved, and starts like this.
+    Next(Box<NextMachine>),
+    /// Another size or place is wished for, from the next start on.
+    Prefer(Wish),
     /// Back up, end the machine and forget the workspace after the days in which it can be undone.
     Delete,
     /// The same without a backup.
@@ -151,11 +153,11 @@ impl Command {
             Self::Sleep => "workspace.sleep",
             Self::Wake { .. } => "workspace.wake",
             Self::Retry => "workspace.retry",
-            Self::Quote(_) => "workspace.quote",
+            Self::Next(_) => "workspace.quote",
             Self::Delete => "workspace.delete",
             Self::Discard => "workspace.discard",
             Self::Undelete => "workspace.undelete",
-            Self::Change { .. } | Self::Retain(_) => "workspace.change",
+            Self::Change { .. } | Self::Retain(_) | Self::Prefer(_) => "workspace.change",
             Self::TakeHold(_) => "workspace.hold",
             Self::ReleaseHold { .. } => "workspace.release_hold",
             Self::Snapshot => "workspace.snapshot",
@@ -261,7 +263,7 @@ pub enum EffectOutcome {
     /// It is as it should be.
     Done,
     /// The next machine's worst case is reserved, at these rates where they are known.
-    Reserved(Option<PriceQuote>),
+    Reserved(Box<NextMachine>),
     /// The server exists, created now or before.
     Exists(Server),
     /// This placement has no room; another might.

@@ -98,13 +98,13 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
             RescueStep::TakeImage => Effect::TakeImage,
             RescueStep::AwaitImage { .. } => Effect::AwaitImage,
         }),
-        Phase::Destroying { server_gone, .. } => {
+        Phase::Destroying { server_gone, late_image, .. } => {
             if !server_gone {
                 Some(Effect::DeleteServer)
             } else if record.dns != Dns::Absent {
                 Some(Effect::DeleteDns)
             } else {
-                None
+                late_image.map(|_| Effect::AwaitImage)
             }
         }
         Phase::Deleted { purge_at, purged } => (!purged && *purge_at <= context.now).then_some(Effect::Purge),

@@ -108,8 +108,8 @@ fn update_labels(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_
 }
 
 fn reserve(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
-    if let EffectOutcome::Reserved(quote) = outcome {
-        billing::reserved(draft, quote);
+    if let EffectOutcome::Reserved(next) = outcome {
+        billing::reserved(draft, *next);
     } else if let EffectOutcome::Refused(failure) = outcome {
         billing::reservation_refused(draft, failure, context);
     } else {
@@ -182,9 +182,13 @@ fn take_image(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) 
 
 fn await_image(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
     let EffectOutcome::ImageImpossible { message } = outcome else {
-        return done(draft, outcome, |draft| image_written(draft, context));
+        return done(draft, outcome, |draft| {
+            image_written(draft, context);
+            rescue_image::written_late(draft, context);
+        });
     };
     if rescue_image::is_missed_twice(draft, context) {
+        rescue_image::late_one_gone(draft);
         image_impossible(draft, Effect::AwaitImage, message, context);
     } else {
         wait(draft, "confirmation from the provider that the rescue image is gone", context);
@@ -306,20 +310,14 @@ fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
     refused.push(placement.clone());
     match next {
         Some(next) => {
-            let sentence = format!(
-                "{} at {} is sold out ({message}); trying {} at {}",
-                placement.size, placement.location, next.size, next.location
-            );
+            let sentence = format!("{placement} cannot be had ({message}); trying {next}");
             draft.note(EventCode::SoldOut, sentence);
             draft.record.spec.placement = next;
         }
         None => {
             let failure = failure(
                 FailureCode::Capacity,
-                format!(
-                    "the provider has no room for {} at {}: {message}",
-                    placement.size, placement.location
-                ),
+                format!("the provider has no room for {placement}: {message}"),
                 Hint::NoRoom,
             );
             let because = Reason::new(EventCode::Capacity, "the provider has no room");
@@ -328,7 +326,11 @@ fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
     }
 }
 
+/// What the provider refuses for one size or location it may take for the next: it withdraws them before its lists say so.
 fn refused(draft: &mut Draft, failure: Failure, context: &Context<'_>) {
+    if failure.code == FailureCode::Refused && !draft.record.spec.fallbacks.is_empty() {
+        return no_room(draft, &failure.message, context);
+    }
     if let Phase::Provisioning { maybe_created, .. } = draft.record.phase {
         let because = Reason::from(&failure);
         leave_provisioning(draft, maybe_created, Some(failure), because, context);

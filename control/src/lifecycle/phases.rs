@@ -46,15 +46,22 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
         Phase::Draining { reason, frozen, .. } => draining(draft, reason, frozen, context),
         Phase::Rescuing { started_at, .. } => {
             if wanted == DesiredState::Discarded {
-                rescue_image::abandon(draft, now);
                 return discard(draft, now);
             }
-            now >= draft.record.rescue_ends_at(started_at, policy)
-                && give_up_rescue(draft, "the rescue has had its time", context)
+            now >= draft.record.rescue_ends_at(started_at, policy) && {
+                let why = rescue_image::why_none_in_time(&draft.record);
+                give_up_rescue(draft, &why, context)
+            }
         }
-        Phase::Destroying { failure, server_gone, .. } => {
+        Phase::Destroying { failure, server_gone, late_image, .. } => {
             let gone = server_gone && draft.record.dns == Dns::Absent && draft.record.in_flight.is_none();
-            gone && rest(draft, failure, context)
+            gone && match late_image.filter(|_| !rescue_image::may_be_abandoned(&draft.record, context)) {
+                Some(_) => false,
+                None => {
+                    rescue_image::abandon(draft, context);
+                    rest(draft, failure, context)
+                }
+            }
         }
         Phase::Asleep | Phase::Failed { .. } => match wanted {
             DesiredState::Awake if draft.record.live_lock(now).is_some() => false,

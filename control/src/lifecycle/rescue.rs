@@ -2,12 +2,11 @@
 //! decides. What becomes of the image then is in `rescue_image`.
 
 use super::draft::{Context, Draft, Reason, failure};
-use super::rescue_image::{abandon, last_backup, set_aside};
+use super::rescue_image::{last_backup, take_over};
 use super::transitions::{destroy, end_unpersisted, take_image};
 use crate::record::{Phase, RescueStep, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
-use ebbtide_api::text::time;
 use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
 use ebbtide_api::{EventCode, FailureCode, Hint};
 
@@ -36,8 +35,6 @@ pub(super) fn give_up_rescue(draft: &mut Draft, why: &str, context: &Context<'_>
             let lost = format!("work since the last backup is lost: {why}; {}", last_backup(&draft.record));
             draft.record.data_loss_note = Some(lost.clone());
             let failure = failure(FailureCode::WorkLost, lost, Hint::WakeRestores);
-            // It may yet be completed: kept for whoever looks at the provider, and billed no longer than any.
-            abandon(draft, plus(context.now, context.policy.rescue_image_keep));
             let because = Reason::new(EventCode::WorkLost, "no rescue image could be had");
             destroy(draft, Some(failure), because, context.now)
         }
@@ -66,17 +63,6 @@ fn keep_on(draft: &mut Draft, why: &str, context: &Context<'_>) {
 /// The image is complete: it holds the work, and the machine may go.
 pub(super) fn image_written(draft: &mut Draft, context: &Context<'_>) {
     let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase else { return };
-    let expires_at = plus(context.now, context.policy.rescue_image_keep);
-    let until = time(expires_at);
-    set_aside(draft);
-    draft.record.rescue_image = Some(image);
-    draft.record.rescue_image_expires_at = Some(expires_at);
-    draft.record.rescue_image_warned = false;
-    let failure = failure(
-        FailureCode::Rescued,
-        format!("the machine could not deliver its work; the rescue image {image} holds it until {until}"),
-        Hint::WakeSalvages,
-    );
-    let sentence = format!("the rescue image {image} holds the work until {until}");
-    destroy(draft, Some(failure), Reason::new(EventCode::Rescued, sentence), context.now);
+    let (failure, because) = take_over(draft, image, context);
+    destroy(draft, Some(failure), because, context.now);
 }

@@ -4,7 +4,7 @@
 //! backup holds its content, it has expired (the owner was warned), or the workspace is discarded or purged. A wake
 //! salvages it: the next machine is made from the image only to be backed up, and the one after restores that.
 
-use super::draft::{Context, Draft, failure};
+use super::draft::{Context, Draft, Reason, failure};
 use crate::record::{DesiredState, OldImage, Phase, Record, RescueStep, minus, plus};
 use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
@@ -43,14 +43,80 @@ fn is_known(record: &Record, snapshot: &str) -> bool {
     record.snapshots.iter().any(|known| known.snapshot == snapshot)
 }
 
-/// Notes an image that is still being written when the rescue ends without it, so that it does not stay for ever.
-pub(super) fn abandon(draft: &mut Draft, delete_at: Timestamp) {
-    if let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = draft.record.phase {
-        draft.record.old_images.push(OldImage { image, delete_at, failures: 0 });
-        let until = time(delete_at);
-        let sentence =
-            format!("the image {image}, which was not complete, stays at the provider until {until}");
-        draft.note(EventCode::RescueImageAbandoned, sentence);
+/// The image that is being written, where a rescue ends before it is complete.
+pub(super) fn unfinished(record: &Record) -> Option<u64> {
+    let Phase::Rescuing { step: RescueStep::AwaitImage { image }, .. } = record.phase else { return None };
+    (record.rescue_image != Some(image)).then_some(image)
+}
+
+/// Why a rescue that has had its time has brought nothing.
+pub(super) fn why_none_in_time(record: &Record) -> String {
+    let waited_for = record.pause.as_ref().map(|pause| format!("; it waited for {}", pause.waiting_for));
+    format!("the rescue has had its time{}", waited_for.unwrap_or_default())
+}
+
+/// Whether an image that is late is not waited for any more: nobody wants it, or it has had as long again. No server bills
+/// meanwhile.
+pub(super) fn may_be_abandoned(record: &Record, context: &Context<'_>) -> bool {
+    record.desired == DesiredState::Discarded
+        || context.now >= plus(record.since, context.policy.rescue_ceiling)
+}
+
+/// When that is.
+pub(super) fn abandoned_at(record: &Record, context: &Context<'_>) -> Option<Timestamp> {
+    let Phase::Destroying { late_image: Some(_), .. } = record.phase else { return None };
+    Some(plus(record.since, context.policy.rescue_ceiling))
+}
+
+/// Notes an image that was never complete, so that it does not stay for ever: kept for whoever looks at the provider, and
+/// billed no longer than any.
+pub(super) fn abandon(draft: &mut Draft, context: &Context<'_>) {
+    let Phase::Destroying { late_image: Some(image), .. } = draft.record.phase else { return };
+    let keep = match draft.record.desired {
+        DesiredState::Discarded => Duration::from_secs(0),
+        DesiredState::Awake | DesiredState::Asleep | DesiredState::Deleted => {
+            context.policy.rescue_image_keep
+        }
+    };
+    let delete_at = plus(context.now, keep);
+    draft.record.old_images.push(OldImage { image, delete_at, failures: 0 });
+    let until = time(delete_at);
+    let sentence = format!("the image {image}, which was not complete, stays at the provider until {until}");
+    draft.note(EventCode::RescueImageAbandoned, sentence);
+}
+
+/// A complete image is the workspace's from now on: what holds its work, and the next wake salvages.
+pub(super) fn take_over(draft: &mut Draft, image: u64, context: &Context<'_>) -> (Failure, Reason) {
+    let expires_at = plus(context.now, context.policy.rescue_image_keep);
+    let until = time(expires_at);
+    set_aside(draft);
+    draft.record.rescue_image = Some(image);
+    draft.record.rescue_image_expires_at = Some(expires_at);
+    draft.record.rescue_image_warned = false;
+    let failure = failure(
+        FailureCode::Rescued,
+        format!("the machine could not deliver its work; the rescue image {image} holds it until {until}"),
+        Hint::WakeSalvages,
+    );
+    let sentence = format!("the rescue image {image} holds the work until {until}");
+    (failure, Reason::new(EventCode::Rescued, sentence))
+}
+
+/// An image that was given up is complete after all: nothing is lost.
+pub(super) fn written_late(draft: &mut Draft, context: &Context<'_>) {
+    let Phase::Destroying { late_image: Some(image), .. } = draft.record.phase else { return };
+    let (rescued, because) = take_over(draft, image, context);
+    draft.record.data_loss_note = None;
+    draft.note_as_reason(because);
+    if let Phase::Destroying { failure, late_image, .. } = &mut draft.record.phase {
+        (*failure, *late_image) = (Some(rescued), None);
+    }
+}
+
+/// An image that was given up is gone: what was said of it stands.
+pub(super) fn late_one_gone(draft: &mut Draft) {
+    if let Phase::Destroying { late_image, .. } = &mut draft.record.phase {
+        *late_image = None;
     }
 }
 

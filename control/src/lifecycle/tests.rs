@@ -4,6 +4,7 @@
 use super::*;
 use crate::policy::Policy;
 use crate::record::*;
+use crate::reservation::{NextMachine, ReservationRequest};
 use ebbtide_api::backups::{Persistence, SnapshotSummary};
 use ebbtide_api::failure::Failure;
 use ebbtide_api::vm::{DrainPhase, Pack, Receipt, Unreadable};
@@ -601,7 +602,7 @@ fn wake_during_a_drain_takes_it_back_or_wakes_afterwards() {
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
     world.destroyed().state(State::Asleep);
-    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(Box::default())).state(State::Provisioning);
     assert_eq!(world.record.generation, Generation(2));
 }
 
@@ -647,7 +648,7 @@ fn a_wake_restores_the_newest_snapshot_and_not_what_the_last_wake_restored() {
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
     world.destroyed().state(State::Asleep);
-    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(Box::default())).state(State::Provisioning);
     assert_eq!(world.record.restore, Some(receipt().snapshot));
 }
 
@@ -769,6 +770,8 @@ mod awake_line;
 mod billing;
 mod event_codes;
 mod keeping;
+mod late_image;
+mod placing;
 mod rebooting;
 mod repository_lock;
 mod rescue;

@@ -255,7 +255,8 @@ pub(super) fn saved(draft: &mut Draft, now: Timestamp) -> bool {
 /// Ends the machine. Callers have made sure that nothing unsaved is lost without a recorded decision.
 pub(super) fn destroy(draft: &mut Draft, failure: Option<Failure>, because: Reason, now: Timestamp) -> bool {
     let failure = failure.map(|failure| rescue_image::as_told(&draft.record, failure));
-    let phase = Phase::Destroying { failure, not_found_at: None, server_gone: false };
+    let late_image = rescue_image::unfinished(&draft.record);
+    let phase = Phase::Destroying { failure, not_found_at: None, server_gone: false, late_image };
     enter_after(draft, phase, because, now, |draft| draft.record.vanished_at = None)
 }
 
@@ -346,11 +347,27 @@ pub(super) fn wake(draft: &mut Draft, context: &Context<'_>) -> bool {
         record.warnings_given = 0;
         record.owner_reboots.clear();
         record.data_loss_note = None;
+        start_anew(draft);
         rescue_image::choose_start(draft, context);
         // A workspace of a version that pruned nothing waits as a new one does.
         draft.record.pruned_at.get_or_insert(context.now);
         draft.record.prune = crate::retention::order(&draft.record, context.policy, context.now);
     })
+}
+
+/// Takes in how the machine starts, and tells its owner where that differs from the one before.
+fn start_anew(draft: &mut Draft) {
+    let Some(next) = draft.record.next_start.take() else { return };
+    let spec = &mut draft.record.spec;
+    let (before, image) = (spec.placement.clone(), spec.image.clone());
+    spec.start_as(next);
+    if before != spec.placement || image != spec.image {
+        let sentence = format!(
+            "it starts as {} with {}; the last time it was {before} with {image}",
+            spec.placement, spec.image
+        );
+        draft.note(EventCode::PlacedAnew, sentence);
+    }
 }
 
 /// The deletion is taken back before anything was shredded.

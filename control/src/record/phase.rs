@@ -102,6 +102,10 @@ pub enum Phase {
         not_found_at: Option<Timestamp>,
         /// Whether the server is known to be gone.
         server_gone: bool,
+        /// The rescue image that was still being written when the rescue had had its time: it may hold the work all the
+        /// same, so it is looked at once more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        late_image: Option<u64>,
     },
     /// No machine; the work is in storage.
     Asleep,

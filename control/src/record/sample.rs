@@ -10,8 +10,10 @@ pub(crate) fn record(placement: Placement, now: Timestamp) -> Record {
     let spec = Spec {
         repo: Some("https://example.org/r.git".into()),
         branch: None,
+        wish: None,
         placement,
         fallbacks: vec![],
+        shape: None,
         image: "debian-12".into(),
         agents: vec![],
         idle_timeout: Duration::from_mins(30),

@@ -2,7 +2,7 @@
 //!
 //! A change of a default later does not change what stands here.
 
-use crate::placement::Placement;
+use crate::placement::{Placement, Shape, Start, Wish};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
 use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
@@ -16,11 +16,17 @@ pub struct Spec {
     pub repo: Option<String>,
     /// Branch or tag.
     pub branch: Option<String>,
+    /// What the owner wishes for, at every start; records of versions that chose once for ever have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wish: Option<Wish>,
     /// Where the server goes first.
     pub placement: Placement,
     /// Where else it may go when that is sold out, in order; empty where the user chose.
     #[serde(default)]
     pub fallbacks: Vec<Placement>,
+    /// How large the size is, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
     /// The provider's image.
     pub image: String,
     /// Which agents' CLIs were asked for. Installing them is not built: requests are refused, and what older records
@@ -46,6 +52,20 @@ pub struct Spec {
     /// Which snapshots are kept, where the owner chose; the installation's rule otherwise.
     #[serde(default, deserialize_with = "stored_rule")]
     pub retention: Option<Retention>,
+}
+
+impl Spec {
+    /// What its owner wishes for. Where that was not recorded, the size that it has.
+    pub fn wish(&self) -> Wish {
+        self.wish.clone().unwrap_or_else(|| Wish { size: Some(self.placement.size.clone()), location: None })
+    }
+
+    /// Takes in how the next machine starts.
+    pub(crate) fn start_as(&mut self, start: Start) {
+        let Start { placement, fallbacks, image, shape } = start;
+        (self.placement, self.fallbacks, self.image) = (placement, fallbacks, image);
+        self.shape = shape;
+    }
 }
 
 /// A rule as it is stored: one that a later version wrote is read as far as it is known here. A request is read strictly.

@@ -231,7 +231,7 @@ fn a_size_that_is_sold_out_is_replaced_where_the_user_took_the_default() {
 fn what_the_catalogue_shows_as_sold_out_is_refused_before_anything_is_recorded() {
     SYSTEM.run(|stack| {
         // Beyond the time for which the Worker remembers the catalogue.
-        stack.cloud.set_available("cx43", "hel1", Sale::SoldOut)?;
+        stack.cloud.set_sale("cx43", "hel1", Sale::SoldOut)?;
         stack.restart_worker()?;
         let before = stack.cloud.journal()?.iter().filter(|call| call["method"] == "POST").count();
         let request = json!({ "size": "cx43", "location": "hel1" });
@@ -241,7 +241,7 @@ fn what_the_catalogue_shows_as_sold_out_is_refused_before_anything_is_recorded()
         ensure!(body["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{body}");
         let after = stack.cloud.journal()?.iter().filter(|call| call["method"] == "POST").count();
         ensure!(before == after, "the provider was asked to create something");
-        stack.cloud.set_available("cx43", "hel1", Sale::OnSale)
+        stack.cloud.set_sale("cx43", "hel1", Sale::OnSale)
     });
 }
 

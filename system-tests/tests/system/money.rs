@@ -4,10 +4,10 @@
 use crate::common::{LIMIT, nothing_bills, quick_with, ready, with_machines, without_machines};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
-use ebbtide_api::FailureCode;
 use ebbtide_api::catalog::{Catalog, CatalogOffer};
 use ebbtide_api::usage::{Usage, UsageCaps, UsageTotal};
 use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_api::{EventCode, FailureCode};
 use ebbtide_system_tests::api::Discard;
 use ebbtide_system_tests::cloud::Sale;
 use ebbtide_system_tests::http::Answer;
@@ -412,7 +412,7 @@ fn an_account_that_lost_a_row_or_keeps_one_too_many_is_mended_by_the_cron() {
 fn the_catalogue_tells_prices_stock_and_worst_cases_and_fallbacks_come_in_order_of_price() {
     SYSTEM.run(|stack| {
         nothing_reserved(stack)?;
-        stack.cloud.set_available("cx33", "hel1", Sale::SoldOut)?;
+        stack.cloud.set_sale("cx33", "hel1", Sale::SoldOut)?;
         // Beyond the time for which the Worker remembers the catalogue.
         stack.restart_worker()?;
         let answer = stack.api.call("GET", "/v1/catalog", None)?.expect(200)?;
@@ -443,7 +443,75 @@ fn the_catalogue_tells_prices_stock_and_worst_cases_and_fallbacks_come_in_order_
             }
         }
         ensure!(tried.len() > 1 && tried.is_sorted(), "{tried:?}");
-        stack.cloud.set_available("cx33", "hel1", Sale::OnSale)?;
+        stack.cloud.set_sale("cx33", "hel1", Sale::OnSale)?;
+        discarded(stack, &id)?;
+        nothing_reserved(stack)
+    });
+}
+
+/// Sleeps, and is told of as asleep.
+fn put_to_sleep(stack: &Stack, id: &str) -> Result<()> {
+    stack.api.call("POST", &format!("/v1/workspaces/{id}/sleep"), None)?.expect(202)?;
+    stack.api.wait_for(id, State::Asleep, LIMIT).map(drop)
+}
+
+#[test]
+fn a_size_that_is_withdrawn_gives_way_and_another_can_be_wished_for() {
+    SYSTEM.run(|stack| {
+        nothing_reserved(stack)?;
+        let places = ["fsn1", "nbg1", "hel1"];
+        let workspace =
+            booting(stack, &json!({ "size": "cx33", "location": "nbg1", "persistence": "none" }))?;
+        let id = workspace.id.to_string();
+        put_to_sleep(stack, &id)?;
+        // One place of the old choice goes: the size is still made elsewhere.
+        stack.cloud.set_sale("cx33", "nbg1", Sale::Withdrawn)?;
+        stack.restart_worker()?;
+        let path = format!("/v1/workspaces/{id}");
+        let wake = |stack: &Stack, body: Value| stack.api.call("POST", &format!("{path}/wake"), Some(&body));
+        wake(stack, json!({}))?.expect(202)?;
+        let awake = stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        ensure!((awake.size.as_str(), awake.location.as_str()) == ("cx33", "fsn1"), "{awake:?}");
+        put_to_sleep(stack, &id)?;
+        // Then all of them, and the provider refuses the next size although its list still shows it.
+        for place in places {
+            stack.cloud.set_sale("cx33", place, Sale::Withdrawn)?;
+        }
+        stack.restart_worker()?;
+        let refuse =
+            json!({ "kind": "refuse", "status": 422, "code": "invalid_input", "message": "is deprecated" });
+        stack.cloud.fault("hetzner", "POST /servers", 1, &refuse)?;
+        wake(stack, json!({}))?.expect(202)?;
+        let awake = stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        ensure!((awake.size.as_str(), awake.location.as_str()) == ("cx53", "nbg1"), "{awake:?}");
+        let told = stack.api.events(&id)?;
+        let told = |code: EventCode| told.iter().any(|event| event.code.as_ref() == Some(&code));
+        ensure!(told(EventCode::PlacedAnew) && told(EventCode::SoldOut), "the owner is not told");
+        // Awake, a wish is for the next start; a wake says so.
+        let refused = wake(stack, json!({ "size": "cx23" }))?;
+        ensure!(refused.status == 409 && refused.json()["code"] == "wrong_state", "{}", refused.text());
+        let patch = |body: Value| stack.api.call("PATCH", &path, Some(&body));
+        let unknown = patch(json!({ "size": "cx99" }))?;
+        ensure!(unknown.status == 422 && unknown.json()["code"] == "invalid_field", "{}", unknown.text());
+        patch(json!({ "size": "cx23", "location": "hel1" }))?.expect(200)?;
+        put_to_sleep(stack, &id)?;
+        wake(stack, json!({}))?.expect(202)?;
+        let awake = stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        ensure!((awake.size.as_str(), awake.location.as_str()) == ("cx23", "hel1"), "{awake:?}");
+        put_to_sleep(stack, &id)?;
+        // What is sold out for now is refused at once, and another is named with the wake itself.
+        stack.cloud.set_sale("cx23", "hel1", Sale::SoldOut)?;
+        stack.restart_worker()?;
+        let refused = wake(stack, json!({}))?;
+        ensure!(refused.json()["code"] == "capacity_unavailable", "{}", refused.text());
+        wake(stack, json!({ "location": "any" }))?.expect(202)?;
+        let awake = stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        ensure!((awake.size.as_str(), awake.location.as_str()) == ("cx23", "fsn1"), "{awake:?}");
+        for place in places {
+            stack.cloud.set_sale("cx33", place, Sale::OnSale)?;
+        }
+        stack.cloud.set_sale("cx23", "hel1", Sale::OnSale)?;
+        stack.restart_worker()?;
         discarded(stack, &id)?;
         nothing_reserved(stack)
     });

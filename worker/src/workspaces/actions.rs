@@ -12,15 +12,17 @@ use crate::log::Level;
 use crate::random::random;
 use crate::workspaces::create::{check_durations, check_retention};
 use crate::workspaces::reservation::{self, Extension};
+use crate::workspaces::wish::{self, WishChange};
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::ports::{PortAccess, PortLink};
 use ebbtide_api::vm::CLOUDCLI_PORT;
-use ebbtide_api::workspace::{CreateHold, Hold, PatchWorkspace, Workspace, WorkspaceList};
+use ebbtide_api::workspace::{CreateHold, Hold, PatchWorkspace, WakeWorkspace, Workspace, WorkspaceList};
 use ebbtide_api::{Duration, WorkspaceId};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::names;
-use ebbtide_control::record::plus;
+use ebbtide_control::record::{Wish, plus};
+use ebbtide_control::reservation::ReservationRequest;
 use ebbtide_control::tokens::{AccessClaims, AccessLevel};
 
 /// Longest life of a link to a port.
@@ -74,7 +76,7 @@ pub async fn command(app: &App, actor: &Actor, id: &WorkspaceId, command: Comman
     }
     let action = command.audit_action();
     let workspace = if command.starts_machine() {
-        start(app, actor, id, command).await?
+        start(app, actor, id, command, &WishChange::default()).await?
     } else {
         app.workspace(&actor.tenant, id).ask(Call::Ask { commands: vec![command] }).await?
     };
@@ -83,10 +85,20 @@ pub async fn command(app: &App, actor: &Actor, id: &WorkspaceId, command: Comman
 }
 
 /// Starts a machine, once what it costs at worst is reserved. Its rates travel with the call, before the command.
-async fn start(app: &App, actor: &Actor, id: &WorkspaceId, command: Command) -> ApiResult<Workspace> {
-    let ticket = reservation::next_machine(app, actor, id).await?;
+async fn start(
+    app: &App,
+    actor: &Actor,
+    id: &WorkspaceId,
+    command: Command,
+    change: &WishChange,
+) -> ApiResult<Workspace> {
+    let (ticket, wish) = reservation::next_machine(app, actor, id, change).await?;
     let made = ticket.made();
-    let commands = ticket.quote.map(Command::Quote).into_iter().chain([command]).collect();
+    // The wish last: where the command is refused, nothing is kept of it.
+    let commands = [Command::Next(Box::new(ticket.next)), command]
+        .into_iter()
+        .chain(wish.map(Command::Prefer))
+        .collect();
     let started = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if started.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
         reservation::give_back(app, actor, id, made).await;
@@ -94,10 +106,29 @@ async fn start(app: &App, actor: &Actor, id: &WorkspaceId, command: Command) -> 
     started
 }
 
-/// Changes durations of a workspace, its machine running or not.
+/// Starts a workspace that sleeps, or that has failed.
 ///
 /// # Errors
-/// A duration is outside the bounds, or the object refuses.
+/// A cap is reached, what is wished for cannot be had, or the object refuses.
+pub async fn wake(app: &App, actor: &Actor, id: &WorkspaceId, wake: WakeWorkspace) -> ApiResult<Workspace> {
+    let WakeWorkspace { snapshot, size, location } = wake;
+    let change = WishChange { size, location };
+    if change.is_empty() {
+        return command(app, actor, id, Command::Wake { snapshot }).await;
+    }
+    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    if let Some(wish) = change.over(&terms.wish) {
+        wish::check(app, &wish).await?;
+    }
+    let workspace = start(app, actor, id, Command::Wake { snapshot }, &change).await?;
+    note(app, actor, "workspace.wake", id.as_str()).await;
+    Ok(workspace)
+}
+
+/// Changes durations of a workspace, its machine running or not, and where its next machine goes.
+///
+/// # Errors
+/// A duration is outside the bounds, the provider has no such size, or the object refuses.
 pub async fn patch(
     app: &App,
     actor: &Actor,
@@ -107,19 +138,21 @@ pub async fn patch(
     let policy = &app.config.policy;
     if patch == PatchWorkspace::default() {
         return Err(ApiError::field("body", "nothing to change")
-            .hint("Name `idle_timeout`, `lifetime` or `retention`."));
+            .hint("Name `idle_timeout`, `lifetime`, `retention`, `size` or `location`."));
     }
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
     check_retention(patch.retention)?;
+    let wish = wish_of(app, actor, id, &patch).await?;
     let extension = match patch.lifetime {
         Some(lifetime) => reservation::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
-    let PatchWorkspace { idle_timeout, lifetime, retention } = patch;
+    let PatchWorkspace { idle_timeout, lifetime, retention, size: _, location: _ } = patch;
     let worst_case = extension.worst_case;
     let change = Command::Change { idle_timeout, lifetime, worst_case };
     let change = (idle_timeout.is_some() || lifetime.is_some()).then_some(change);
-    let commands = retention.map(Command::Retain).into_iter().chain(change).collect();
+    let commands =
+        change.into_iter().chain(retention.map(Command::Retain)).chain(wish.map(Command::Prefer)).collect();
     let changed = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if changed.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
         reservation::take_back(app, actor, id, extension.before).await;
@@ -127,6 +160,25 @@ pub async fn patch(
     let workspace = changed?;
     note(app, actor, "workspace.change", id.as_str()).await;
     Ok(workspace)
+}
+
+/// What is wished for from the next start on, where that changes.
+async fn wish_of(
+    app: &App,
+    actor: &Actor,
+    id: &WorkspaceId,
+    patch: &PatchWorkspace,
+) -> ApiResult<Option<Wish>> {
+    let change = WishChange { size: patch.size.clone(), location: patch.location.clone() };
+    if change.is_empty() {
+        return Ok(None);
+    }
+    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    let wish = change.over(&terms.wish);
+    if let Some(wish) = &wish {
+        wish::check(app, wish).await?;
+    }
+    Ok(wish)
 }
 
 /// Keeps a workspace awake for a while.

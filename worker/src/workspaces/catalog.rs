@@ -3,9 +3,11 @@
 //! No size, location or price is known to the code. Where the provider does not answer, the last offers stand however
 //! old they are, and before there are any, choices go unchecked: the provider checks them when the server is created.
 
+mod again;
 mod choose;
 
-pub use choose::{Choice, Defaults, choose, quote};
+pub use again::choose_again;
+pub use choose::{Choice, Defaults, choose, quote, shape};
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};

@@ -20,7 +20,7 @@ use ebbtide_api::{Agent, Duration, ErrorCode, Hint, Timestamp, WorkspaceId};
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
-use ebbtide_control::record::{NewWorkspace, Placement, Spec, plus};
+use ebbtide_control::record::{NewWorkspace, Placement, Spec, Wish, plus};
 use std::collections::BTreeMap;
 
 /// Most environment values.
@@ -227,6 +227,7 @@ fn complete(
     let policy = &config.policy;
     let lifetime = lifetime.unwrap_or(policy.lifetime);
     let defaults = Defaults { size: &config.default_size, location: &config.default_location };
+    let wish = Wish { size: size.clone(), location: location.clone() };
     let choice = match offers {
         Some(offers) => catalog::choose(offers, size.as_deref(), location.as_deref(), defaults, now)?,
         None => unchecked(size, location, defaults)?,
@@ -241,6 +242,8 @@ fn complete(
         spec: Spec {
             repo,
             branch,
+            wish: Some(wish),
+            shape: offers.and_then(|offers| catalog::shape(offers, &choice.placement.size)),
             placement: choice.placement,
             fallbacks: choice.fallbacks,
             image: config.default_image.clone(),

@@ -11,14 +11,15 @@ use crate::d1::{AuditNote, Intent, Reservation, Reserved as Found};
 use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
-use crate::workspaces::catalog;
+use crate::workspaces::catalog::{self, Choice, Defaults};
+use crate::workspaces::wish::WishChange;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::money::Cost;
 use ebbtide_api::{Duration, ErrorCode, FailureCode, Generation, Hint, TenantId, WorkspaceId};
 use ebbtide_control::money::caps::{Caps, Demand};
 use ebbtide_control::money::{Amount, PriceQuote, Worst, reserved};
-use ebbtide_control::record::{Placement, Record, Spec, minus};
-use ebbtide_control::reservation::{ReservationRequest, Reserved};
+use ebbtide_control::record::{Placement, Record, Spec, Start, Wish, minus};
+use ebbtide_control::reservation::{NextMachine, ReservationRequest, Reserved};
 use serde_json::Value;
 
 /// Workspaces whose account is mended in a run of the sweep.
@@ -52,19 +53,31 @@ pub async fn new_workspace(
 
 /// A machine that may be started.
 pub struct PendingReservation {
-    /// At what rates.
-    pub quote: Option<PriceQuote>,
+    /// How it starts and at what rates.
+    pub next: NextMachine,
     /// What was reserved just now and nobody else counts on.
     made: Option<Generation>,
 }
 
-/// Reserves the machine that a wake or a retry would start, where it would start one.
+/// Reserves the machine that a wake or a retry would start, where it would start one. A wish that comes with the request
+/// goes before the one that is kept.
 ///
 /// # Errors
-/// As [`new_workspace`]; or the object does not answer.
-pub async fn next_machine(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<PendingReservation> {
-    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
-    begin(app, &actor.tenant, id, terms).await
+/// As [`new_workspace`]; what is wished for cannot be had; or the object does not answer.
+pub async fn next_machine(
+    app: &App,
+    actor: &Actor,
+    id: &WorkspaceId,
+    change: &WishChange,
+) -> ApiResult<(PendingReservation, Option<Wish>)> {
+    let mut terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    if !change.is_empty() && terms.next.is_none() {
+        return Err(ApiError::new(ErrorCode::WrongState, "a size or location holds from the next start on")
+            .hint(Hint::ChangeThePlace));
+    }
+    let wish = change.over(&terms.wish);
+    terms.wish = wish.clone().unwrap_or(terms.wish);
+    Ok((begin(app, &actor.tenant, id, terms).await?, wish))
 }
 
 /// The same for a machine that its object begins by itself: after a wait, or after a salvage. A cap refuses it as it
@@ -74,13 +87,30 @@ pub async fn next_machine(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResu
 /// The index or the provider's prices are not to be had.
 pub async fn waited_for(app: &App, record: &Record) -> ApiResult<Reserved> {
     match begin(app, &record.tenant, &record.id, ReservationRequest::of(record, app.now())).await {
-        Ok(ticket) => Ok(Reserved::Stands(ticket.quote)),
-        Err(error) if error.code() == ErrorCode::CapReached => {
+        Ok(ticket) => Ok(Reserved::Stands(ticket.next)),
+        Err(error) => {
+            let code = match error.code() {
+                ErrorCode::CapReached => FailureCode::CapReached,
+                ErrorCode::CapacityUnavailable => FailureCode::Capacity,
+                ErrorCode::InvalidField => FailureCode::Refused,
+                _ => return Err(error),
+            };
             let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&app.request_id);
-            Ok(Reserved::Refused(Failure { code: FailureCode::CapReached, message, hint }))
+            Ok(Reserved::Refused(Failure { code, message, hint }))
         }
-        Err(error) => Err(error),
     }
+}
+
+/// How a workspace starts today, and at what rates; nothing of it is known while the provider does not say.
+async fn place(app: &App, terms: &ReservationRequest) -> ApiResult<NextMachine> {
+    let Some(offers) = catalog::offers(app).await else { return Ok(NextMachine::default()) };
+    let config = &app.config;
+    let defaults = Defaults { size: &config.default_size, location: &config.default_location };
+    let Choice { placement, fallbacks } = catalog::choose_again(&offers, terms, defaults, app.now())?;
+    let quote = catalog::quote(&offers, std::iter::once(&placement).chain(&fallbacks));
+    let shape = catalog::shape(&offers, &placement.size);
+    let start = Start { placement, fallbacks, image: config.default_image.clone(), shape };
+    Ok(NextMachine { start: Some(start), quote })
 }
 
 async fn begin(
@@ -89,24 +119,24 @@ async fn begin(
     id: &WorkspaceId,
     terms: ReservationRequest,
 ) -> ApiResult<PendingReservation> {
-    let (Some(generation), Some(placement)) = (terms.next, terms.placements.first()) else {
-        return Ok(PendingReservation { quote: None, made: None });
+    let (Some(generation), Some(last)) = (terms.next, terms.placements.first()) else {
+        return Ok(PendingReservation { next: NextMachine::default(), made: None });
     };
     app.config.ensure(Reach::Everything).map_err(ApiError::not_configured)?;
-    let offers = catalog::offers(app).await;
-    let quote = offers.and_then(|offers| catalog::quote(&offers, &terms.placements));
+    let next = place(app, &terms).await?;
+    let quote = next.quote.as_ref();
     let reservation = Reservation {
         workspace: id,
         generation,
         tenant,
-        worst: worst(app, quote.as_ref(), terms.lifetime)?,
-        quote: quote.as_ref(),
-        placement,
+        worst: worst(app, quote, terms.lifetime)?,
+        quote,
+        placement: next.start.as_ref().map_or(last, |start| &start.placement),
         now: app.now(),
     };
     let found = app.d1()?.reserve_next(&reservation, &Caps::of(&app.config.policy)).await?;
     granted(app, &found, Demand { workspaces: 0, machines: 1, amount: reservation.worst.amount })?;
-    Ok(PendingReservation { made: found.made.then_some(generation), quote })
+    Ok(PendingReservation { made: found.made.then_some(generation), next })
 }
 
 /// Gives back what was reserved for a machine that the object would not start. Not where that machine was begun all the

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
+use super::state::Project;
+
 pub(crate) struct Location {
     pub id: u64,
     pub name: &'static str,
@@ -106,7 +108,22 @@ pub(crate) const SYSTEM_IMAGES: [SystemImage; 6] = [
 /// When every catalogue entry was created: 2025-09-01.
 const SINCE: &str = "2025-09-01T00:00:00Z";
 
-/// A server type in a location that is sold out at the moment.
+/// Whether a server type can be had in a location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sale {
+    /// It can.
+    OnSale,
+    /// Not at the moment.
+    SoldOut,
+    /// No new one is made any more.
+    Withdrawn,
+}
+
+/// When what is withdrawn was announced, and since when it is not made any more.
+const WITHDRAWN: (&str, &str) = ("2026-01-15T00:00:00Z", "2026-04-15T00:00:00Z");
+
+/// Server types in locations.
 pub type SoldOut = BTreeSet<(String, String)>;
 
 /// The catalogue as text, ready to be put into answers.
@@ -118,17 +135,14 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    pub fn render(sold_out: &SoldOut) -> Self {
+    pub fn render(project: &Project) -> Self {
         let raw = |value: &Value| {
             // A `Value` always renders.
             serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
         };
         Self {
             locations: LOCATIONS.iter().map(|l| (l.name, raw(&location_json(l)))).collect(),
-            server_types: SERVER_TYPES
-                .iter()
-                .map(|t| (t.name, raw(&server_type_json(t, sold_out))))
-                .collect(),
+            server_types: SERVER_TYPES.iter().map(|t| (t.name, raw(&server_type_json(t, project)))).collect(),
             images: SYSTEM_IMAGES.iter().map(|i| (i.id, raw(&image_json(i)))).collect(),
         }
     }
@@ -136,7 +150,7 @@ impl Catalog {
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self::render(&SoldOut::new())
+        Self::render(&Project::default())
     }
 }
 
@@ -196,13 +210,21 @@ fn type_prices(t: &ServerType) -> Vec<Value> {
         .collect()
 }
 
-fn server_type_json(t: &ServerType, sold_out: &SoldOut) -> Value {
+fn server_type_json(t: &ServerType, project: &Project) -> Value {
     let locations: Vec<Value> = LOCATIONS
         .iter()
         .filter(|l| t.locations.contains(&l.name))
         .map(|l| {
-            let available = !sold_out.contains(&(t.name.to_owned(), l.name.to_owned()));
-            json!({"id": l.id, "name": l.name, "deprecation": null, "available": available, "recommended": available})
+            let key = (t.name.to_owned(), l.name.to_owned());
+            let is_withdrawn = project.withdrawn.contains(&key);
+            let available = !is_withdrawn && !project.sold_out.contains(&key);
+            let (announced, unavailable_after) = WITHDRAWN;
+            let deprecation =
+                is_withdrawn.then(|| json!({"announced": announced, "unavailable_after": unavailable_after}));
+            json!({
+                "id": l.id, "name": l.name, "deprecation": deprecation, "available": available,
+                "recommended": available,
+            })
         })
         .collect();
     json!({
@@ -267,12 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sold_out_location_says_so() {
-        let sold = SoldOut::from([("cx23".to_owned(), "fsn1".to_owned())]);
-        let catalog = Catalog::render(&sold);
+    fn a_location_that_is_sold_out_or_withdrawn_says_so() {
+        let sold_out = SoldOut::from([("cx23".to_owned(), "fsn1".to_owned())]);
+        let withdrawn = SoldOut::from([("cx23".to_owned(), "hel1".to_owned())]);
+        let catalog = Catalog::render(&Project { sold_out, withdrawn, ..Project::default() });
         let found: Value = serde_json::from_str(catalog.server_types["cx23"].get()).unwrap();
         assert_eq!(found["locations"][0]["name"], "fsn1");
         assert_eq!(found["locations"][0]["available"], false);
         assert_eq!(found["locations"][1]["available"], true);
+        assert_eq!(found["locations"][2]["deprecation"]["unavailable_after"], WITHDRAWN.1);
     }
 }

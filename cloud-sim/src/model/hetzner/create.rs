@@ -264,6 +264,10 @@ impl Cloud {
         if !server_type.locations.contains(&location.name) {
             return Err(Refusal::unsupported_location());
         }
+        if self.project.withdrawn.contains(&(server_type.name.to_owned(), location.name.to_owned())) {
+            let message = format!("server type {} is deprecated", server_type.name);
+            return Err(Refusal::invalid("server_type", message));
+        }
         if sold_out(location.name) {
             return Err(Refusal::sold_out());
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    catalog,
+    Project, Sale, catalog,
     page::Page,
     refusal::{Refusal, Reply},
 };
@@ -60,15 +60,18 @@ impl Cloud {
             .ok_or_else(|| Refusal::not_found("location", id))
     }
 
-    /// Marks a server type as sold out in a location, or as available again.
-    pub fn set_available(&mut self, server_type: &str, location: &str, available: bool) {
+    /// Marks a server type as sold out in a location, as withdrawn for good, or as available again.
+    pub fn set_sale(&mut self, server_type: &str, location: &str, sale: Sale) {
         let key = (server_type.to_owned(), location.to_owned());
-        if available {
-            self.project.sold_out.remove(&key);
-        } else {
-            self.project.sold_out.insert(key);
+        let Project { sold_out, withdrawn, .. } = &mut self.project;
+        for (set, is_in) in [(sold_out, sale == Sale::SoldOut), (withdrawn, sale == Sale::Withdrawn)] {
+            if is_in {
+                set.insert(key.clone());
+            } else {
+                set.remove(&key);
+            }
         }
-        self.catalog = catalog::Catalog::render(&self.project.sold_out);
+        self.catalog = catalog::Catalog::render(&self.project);
         self.version += 1;
     }
 }

@@ -20,6 +20,9 @@ pub struct Project {
     /// Servers that are gone, kept for the bill.
     pub(crate) ended: BTreeMap<u64, EndedServer>,
     pub(crate) sold_out: SoldOut,
+    /// Sizes of which no new server is made at a location any more.
+    #[serde(default)]
+    pub(crate) withdrawn: SoldOut,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -109,18 +109,28 @@ fn a_type_that_the_location_does_not_offer_is_refused_in_the_words_seen_in_the_f
 #[test]
 fn a_sold_out_location_is_412_and_another_one_works() {
     let mut world = world();
-    world.cloud.set_available("cx23", "fsn1", false);
+    world.cloud.set_sale("cx23", "fsn1", Sale::SoldOut);
     world.refused("POST", "/servers", server_body("one"), 412, "resource_unavailable");
     let (status, _) = world.hetzner("POST", "/servers", with("location", json!("hel1")));
     assert_eq!(status, 201);
-    world.cloud.set_available("cx23", "fsn1", true);
+    world.cloud.set_sale("cx23", "fsn1", Sale::OnSale);
     world.server("two");
+}
+
+#[test]
+fn a_withdrawn_type_is_refused_where_it_is_withdrawn() {
+    let mut world = world();
+    world.cloud.set_sale("cx23", "fsn1", Sale::Withdrawn);
+    let error = world.refused("POST", "/servers", server_body("one"), 422, "invalid_input");
+    assert!(error["message"].as_str().unwrap().ends_with("server type cx23 is deprecated"));
+    let (status, _) = world.hetzner("POST", "/servers", with("location", json!("hel1")));
+    assert_eq!(status, 201);
 }
 
 #[test]
 fn without_a_location_the_first_one_with_room_is_taken() {
     let mut world = world();
-    world.cloud.set_available("cx23", "fsn1", false);
+    world.cloud.set_sale("cx23", "fsn1", Sale::SoldOut);
     let (_, body) = world.hetzner("POST", "/servers", without("location"));
     assert_eq!(body["server"]["location"]["name"], "nbg1");
 }

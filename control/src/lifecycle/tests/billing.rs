@@ -163,7 +163,8 @@ fn a_wake_costs_what_was_reserved_for_it() {
     world.tick();
     let refused = failure(FailureCode::Limit, "no", Hint::RaiseTheLimit);
     world.ends(Effect::EnsureServer, EffectOutcome::Refused(refused)).state(State::Failed);
-    world.ask(Command::Quote(quote(9_000))).ask(Command::Retry).state(State::Provisioning);
+    let next = NextMachine { start: None, quote: Some(quote(9_000)) };
+    world.ask(Command::Next(next.into())).ask(Command::Retry).state(State::Provisioning);
     let cost = Cost { gross: "0.2430".into(), currency: "EUR".into(), hours: 27 };
     assert_eq!(world.record.worst_case, Some(cost));
     assert_eq!(
@@ -237,10 +238,10 @@ fn a_reservation_that_is_heard_of_after_its_attempt_was_given_up_begins_no_machi
     let (attempt_id, effect) = world.effect.take().unwrap();
     assert_eq!(effect, Effect::Reserve);
     world.now += timeout;
-    let outcome = EffectOutcome::Reserved(None);
+    let outcome = EffectOutcome::Reserved(Box::default());
     world.input(Input::Finished { attempt_id, outcome }).state(State::Asleep);
     assert_eq!(world.record.generation, Generation(1), "what stood then may be given back by now");
     world.now += 2;
     world.tick();
-    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(Box::default())).state(State::Provisioning);
 }

@@ -38,7 +38,7 @@ fn a_wake_waits_for_the_end_of_a_lock_and_then_goes_on_by_itself() {
     assert_eq!(take(&mut world, "key:b"), Some(ErrorCode::DeletionRefused));
     world.ask(Command::ReleaseLock { by: "key:b".into() }).state(State::Asleep);
     world.ask(Command::ReleaseLock { by: OWNER.into() }).state(State::Asleep);
-    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(Box::default())).state(State::Provisioning);
     assert_eq!(take(&mut world, OWNER), Some(ErrorCode::DeletionRefused));
 }
 
@@ -51,7 +51,7 @@ fn a_client_that_died_keeps_no_workspace_asleep() {
     let begun = world.now;
     world.at(begun + idle - 1).state(State::Asleep);
     world.at(begun + idle).state(State::Asleep);
-    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(Box::default())).state(State::Provisioning);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_wake_that_is_taken_back_while_it_waits_for_its_money_stays_asleep() {
     world.ask(Command::Wake { snapshot: None });
     world.ask(Command::ReleaseLock { by: OWNER.into() });
     world.ask(Command::Sleep);
-    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Asleep);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(Box::default())).state(State::Asleep);
     assert_eq!((world.record.generation, world.wake_at), (Generation(1), None));
 }
 

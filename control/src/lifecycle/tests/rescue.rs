@@ -70,7 +70,7 @@ fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     );
     verified(&mut world);
     world.destroyed().state(State::Asleep);
-    world.ends(Effect::Reserve, EffectOutcome::Reserved(None)).state(State::Provisioning);
+    world.ends(Effect::Reserve, EffectOutcome::Reserved(Box::default())).state(State::Provisioning);
     assert_eq!(world.record.generation, Generation(3));
     assert_eq!(world.record.restore, Some(receipt().snapshot), "a wake always restores a backup");
     assert_eq!((world.record.salvage_image_id, world.record.rescue_image), (None, None));
@@ -530,34 +530,6 @@ fn a_rescue_does_not_run_out_of_time_while_the_token_sees_another_project() {
     world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
     world.ends(Effect::AwaitImage, EffectOutcome::Done);
     assert_eq!((world.record.rescue_image, &world.record.data_loss_note), (Some(9), &None));
-}
-
-#[test]
-fn an_image_that_a_rescue_ends_without_is_not_forgotten_at_the_provider() {
-    let writing = || {
-        let mut world = World::running();
-        world.record.snapshots = vec![backup('c')];
-        world.now = 26 * HOUR;
-        world.record.phase = Phase::Draining { reason: DrainReason::Lifetime, trouble: None, frozen: false };
-        world.tick().state(State::Rescuing);
-        world.ends(Effect::PowerOff, EffectOutcome::Done);
-        world.ends(Effect::TakeImage, EffectOutcome::ImageStarted { image: 9 });
-        world
-    };
-    let mut discarded = writing();
-    discarded.ask(Command::Discard).state(State::Destroying);
-    assert_eq!(
-        discarded.record.old_images.first().map(|old| (old.image, old.delete_at)),
-        Some((9, at(26 * HOUR)))
-    );
-
-    let mut late = writing();
-    late.now += 2 * HOUR;
-    late.tick().state(State::Destroying);
-    let keep = late.policy.rescue_image_keep;
-    let old = late.record.old_images.first().map(|old| (old.image, old.delete_at));
-    assert_eq!(old, Some((9, plus(at(late.now), keep))), "it may yet be completed, and then it has an end");
-    assert_eq!(late.record.rescue_image, None, "no wake counts on it");
 }
 
 #[test]

@@ -59,8 +59,8 @@ pub async fn command(incoming: &Incoming, actor: &Actor, command: Command) -> Ap
 
 pub async fn wake(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
-    let WakeWorkspace { snapshot } = incoming.json().await?;
-    response::json(202, &actions::command(&incoming.app, actor, &id, Command::Wake { snapshot }).await?)
+    let wake: WakeWorkspace = incoming.json().await?;
+    response::json(202, &actions::wake(&incoming.app, actor, &id, wake).await?)
 }
 
 pub async fn take_hold(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {

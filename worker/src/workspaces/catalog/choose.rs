@@ -5,10 +5,10 @@ use crate::error::{ApiError, ApiResult};
 use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::hetzner::{Price, ServerType};
 use ebbtide_control::money::{PriceQuote, Rate};
-use ebbtide_control::record::Placement;
+use ebbtide_control::record::{Placement, Shape};
 
 /// Most places that are tried after the first.
-const FALLBACKS_MAX: usize = 5;
+pub(super) const FALLBACKS_MAX: usize = 5;
 
 /// Where a machine goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn choose(
     if let Some(location) = location {
         known_location(offers, location)?;
     }
-    let candidates = candidates(offers, size, location, defaults, now);
+    let candidates = priced(offers, candidates(offers, size, location, defaults, now));
     let in_stock: Vec<Placement> = candidates
         .iter()
         .filter(|(_, available)| *available != Some(false))
@@ -90,6 +90,22 @@ pub fn quote<'a>(offers: &Offers, places: impl IntoIterator<Item = &'a Placement
     let rates: Option<Vec<Rate>> =
         places.into_iter().map(|place| rate(offers, &place.size, &place.location)).collect();
     Some(PriceQuote::of(rates?, offers.pricing.as_ref()?))
+}
+
+/// How large a size is; `None` where the provider does not list it.
+pub fn shape(offers: &Offers, size: &str) -> Option<Shape> {
+    let ServerType { cores, memory_mib, disk_gb, .. } =
+        offers.sizes.iter().find(|known| known.name == size)?;
+    Some(Shape { cores: *cores, memory_mib: *memory_mib, disk_gb: *disk_gb })
+}
+
+/// Leaves places out that have no price, where others have one: what a machine costs must be known before it starts.
+fn priced(offers: &Offers, mut places: Vec<(Placement, Option<bool>)>) -> Vec<(Placement, Option<bool>)> {
+    let has_price = |place: &Placement| rate(offers, &place.size, &place.location).is_some();
+    if places.iter().any(|(place, _)| has_price(place)) {
+        places.retain(|(place, _)| has_price(place));
+    }
+    places
 }
 
 /// Where a size is offered, and whether it is in stock there.
@@ -183,7 +199,7 @@ fn known_location(offers: &Offers, location: &str) -> ApiResult<()> {
         .hint(format!("Choose one of {known}.")))
 }
 
-fn offered_names<'a>(offers: &'a Offers, size: &str, now: Timestamp) -> Vec<&'a str> {
+pub(super) fn offered_names<'a>(offers: &'a Offers, size: &str, now: Timestamp) -> Vec<&'a str> {
     let size = offers.sizes.iter().find(|known| known.name == size);
     size.map(|size| offered_at(size, now).into_iter().map(|(name, _)| name).collect()).unwrap_or_default()
 }
@@ -199,7 +215,7 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use ebbtide_api::Duration;
     use ebbtide_api::money::Cost;
@@ -207,9 +223,9 @@ mod tests {
     use ebbtide_control::hetzner::Pricing;
     use ebbtide_control::policy::Policy;
 
-    const DEFAULTS: Defaults<'static> = Defaults { size: "cx23", location: "fsn1" };
+    pub(crate) const DEFAULTS: Defaults<'static> = Defaults { size: "cx23", location: "fsn1" };
 
-    fn size(name: &str, cores: u32, price: &str, at: &[(&str, bool)]) -> ServerType {
+    pub(crate) fn size(name: &str, cores: u32, price: &str, at: &[(&str, bool)]) -> ServerType {
         let locations: Vec<_> = at
             .iter()
             .map(|(name, available)| serde_json::json!({"name": name, "available": available}))
@@ -225,7 +241,7 @@ mod tests {
         .unwrap()
     }
 
-    fn offers() -> Offers {
+    pub(crate) fn offers() -> Offers {
         let location = |name: &str| serde_json::from_value(serde_json::json!({"name": name})).unwrap();
         Offers {
             sizes: vec![

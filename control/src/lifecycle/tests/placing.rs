@@ -1,0 +1,120 @@
+//! Each start is chosen anew: what a provider withdraws takes no sleeping workspace with it.
+
+use super::*;
+
+fn place(size: &str, location: &str) -> Placement {
+    Placement { size: size.into(), location: location.into() }
+}
+
+fn start(size: &str, image: &str) -> Start {
+    let shape = Shape { cores: 4, memory_mib: 8192, disk_gb: 80 };
+    Start {
+        placement: place(size, "nbg1"),
+        fallbacks: vec![place("cx43", "hel1")],
+        image: image.into(),
+        shape: Some(shape),
+    }
+}
+
+fn next(size: &str, image: &str) -> NextMachine {
+    NextMachine { start: Some(start(size, image)), quote: None }
+}
+
+fn asleep() -> World {
+    let mut world = World::draining();
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.destroyed().state(State::Asleep);
+    world
+}
+
+#[test]
+fn a_wake_starts_as_it_was_chosen_and_says_what_is_new() {
+    let mut world = asleep();
+    world.ask(Command::Next(next("cx33", "debian-13").into())).state(State::Asleep);
+    assert_eq!(
+        world.record.spec.placement,
+        place("cx23", "fsn1"),
+        "the last machine's, until the next begins"
+    );
+    world.ask(Command::Wake { snapshot: None }).state(State::Provisioning);
+    let spec = &world.record.spec;
+    assert_eq!((&spec.placement, spec.image.as_str()), (&place("cx33", "nbg1"), "debian-13"));
+    assert_eq!((spec.fallbacks.len(), spec.shape.unwrap().disk_gb), (1, 80));
+    assert_eq!(world.record.next_start, None);
+    assert!(world.notes.iter().any(|note| {
+        note == "it starts as cx33 at nbg1 with debian-13; the last time it was cx23 at fsn1 with debian-12"
+    }));
+}
+
+#[test]
+fn a_start_like_the_last_one_is_no_news_and_one_that_nobody_could_choose_is_like_the_last() {
+    for next in [
+        NextMachine::default(),
+        NextMachine {
+            start: Some(Start { placement: place("cx23", "fsn1"), ..start("cx23", "debian-12") }),
+            quote: None,
+        },
+    ] {
+        let mut world = asleep();
+        world
+            .ask(Command::Next(next.into()))
+            .ask(Command::Wake { snapshot: None })
+            .state(State::Provisioning);
+        assert_eq!(world.record.spec.placement, place("cx23", "fsn1"));
+        assert_eq!(world.told(&EventCode::PlacedAnew), 0);
+    }
+}
+
+#[test]
+fn fallbacks_that_one_evening_used_up_are_back_at_the_next_start() {
+    let mut world = asleep();
+    world.ask(Command::Next(next("cx33", "debian-12").into())).ask(Command::Wake { snapshot: None });
+    world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "no".into() });
+    world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "no".into() }).state(State::Failed);
+    assert_eq!(world.record.spec.fallbacks, []);
+    world.ask(Command::Next(next("cx33", "debian-12").into())).ask(Command::Retry).state(State::Provisioning);
+    assert_eq!((world.record.spec.placement.size.as_str(), world.record.spec.fallbacks.len()), ("cx33", 1));
+}
+
+#[test]
+fn what_the_provider_refuses_for_one_size_is_tried_with_the_next() {
+    let refused = || {
+        let message = "the provider refuses this server: server type cx33 is deprecated";
+        EffectOutcome::Refused(failure(FailureCode::Refused, message, Hint::ChooseOffered))
+    };
+    let mut world = asleep();
+    world.ask(Command::Next(next("cx33", "debian-12").into())).ask(Command::Wake { snapshot: None });
+    world.ends(Effect::EnsureServer, refused()).state(State::Provisioning);
+    assert_eq!(world.record.spec.placement, place("cx43", "hel1"));
+    world.ends(Effect::EnsureServer, refused()).state(State::Failed);
+    assert!(matches!(&world.record.phase, Phase::Failed { failure } if failure.code == FailureCode::Refused));
+    // A limit of the project is one for every size.
+    let mut world = asleep();
+    world.ask(Command::Next(next("cx33", "debian-12").into())).ask(Command::Wake { snapshot: None });
+    let limit = failure(FailureCode::Limit, "five servers", Hint::RaiseTheLimit);
+    world.ends(Effect::EnsureServer, EffectOutcome::Refused(limit)).state(State::Failed);
+}
+
+#[test]
+fn a_wish_is_kept_and_a_record_without_one_keeps_its_size() {
+    let mut world = asleep();
+    let wish = |world: &World| ReservationRequest::of(&world.record, at(world.now)).wish;
+    assert_eq!(wish(&world), Wish { size: Some("cx23".into()), location: None });
+    let wished = Wish { size: None, location: Some("hel1".into()) };
+    world.ask(Command::Prefer(wished.clone()));
+    assert_eq!(wish(&world), wished);
+    assert_eq!(world.notes.last().unwrap(), "from its next start on: size any, location hel1");
+}
+
+#[test]
+fn the_next_disk_has_room_for_the_backup_that_is_restored() {
+    let mut world = asleep();
+    let room = |world: &World| ReservationRequest::of(&world.record, at(world.now)).room;
+    world.record.snapshots[0].bytes = 50_000_000_000;
+    assert_eq!(room(&world).disk_gb, 60);
+    world.record.snapshots.clear();
+    assert_eq!((room(&world).disk_gb, room(&world).salvages), (0, false));
+    world.record.rescue_image = Some(7);
+    assert!(room(&world).salvages);
+}
