@@ -67,6 +67,9 @@ hints! {
     /// There is no such hold.
     SeeHolds = "GET the workspace lists its holds.",
         "The page of the workspace lists its holds.";
+    /// There is no such link.
+    SeeLinks = "GET /v1/workspaces/{id}/links lists those in force.",
+        "Links end by themselves at their time.";
     /// There is no such backup.
     SeeSnapshots = "GET /v1/workspaces/{id}/snapshots lists those that exist.",
         "The page of the workspace lists its backups.";

@@ -41,6 +41,7 @@ stable_codes! {
         SpendingWarning = "spending_warning", "Most of a spending cap is used.";
         SpendingExceeded = "spending_exceeded", "A spending cap is exceeded, so the machine ends.";
         PortOpened = "port_opened", "A port is open to anybody.";
+        LinksEnded = "links_ended", "Links to a port open it no longer.";
 
         DrainTakenBack = "drain_taken_back", "Something works again before anything was frozen: it goes on.";
         LastBackupIncomplete = "last_backup_incomplete",

@@ -60,11 +60,35 @@ pub struct CreateLink {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PortLink {
+    /// For `DELETE …/links/{link}`; absent where it is for its owner alone and ends with the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// To open in a browser.
     pub url: String,
     /// When it ends.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub expires_at: Timestamp,
+}
+
+/// A link in force, as the API lists it: without what opens the port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LinkSummary {
+    /// For `DELETE …/links/{link}`.
+    pub id: String,
+    /// The port that it opens.
+    pub port: u16,
+    /// When it ends by itself.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub expires_at: Timestamp,
+}
+
+/// Links in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LinkList {
+    /// Oldest first.
+    pub links: Vec<LinkSummary>,
 }
 
 impl std::fmt::Debug for PortLink {
@@ -79,8 +103,11 @@ mod tests {
 
     #[test]
     fn a_link_does_not_show_in_debug_output() {
-        let link =
-            PortLink { url: "https://h/?ebb_access=hunter2".into(), expires_at: Timestamp::UNIX_EPOCH };
+        let link = PortLink {
+            id: None,
+            url: "https://h/?ebb_access=hunter2".into(),
+            expires_at: Timestamp::UNIX_EPOCH,
+        };
         assert!(!format!("{link:?}").contains("hunter2"));
     }
 }

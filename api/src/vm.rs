@@ -226,6 +226,18 @@ pub struct Instruction {
     /// The control plane's time, in seconds since 1970: the machine checks access tokens against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_time_secs: Option<u64>,
+    /// Whose signature opens the door, and which links do; absent from control planes that say so at enrolment alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessPlan>,
+}
+
+/// Whose signature opens a machine's door, and which links do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessPlan {
+    /// Public keys that access tokens are signed with, base64, by key id.
+    pub keys: std::collections::BTreeMap<String, String>,
+    /// Ids of the links in force. Any other link is ended.
+    pub links: Vec<String>,
 }
 
 /// A hold taken through the API, as the machine counts it.

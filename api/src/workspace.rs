@@ -10,7 +10,7 @@ pub use state::State;
 use crate::backups::{BackupProgress, Persistence, Retention, SnapshotSummary};
 use crate::failure::Failure;
 use crate::money::Cost;
-use crate::ports::Port;
+use crate::ports::{LinkSummary, Port};
 use crate::why::Why;
 use crate::{Duration, Generation, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -236,6 +236,9 @@ pub struct Workspace {
     pub rescue_image: Option<RescueImage>,
     /// Holds in force.
     pub holds: Vec<Hold>,
+    /// Links to ports that are in force.
+    #[serde(default)]
+    pub links: Vec<LinkSummary>,
 }
 
 /// An image at the provider of a machine that could not deliver its work. It is not encrypted, and billed by the

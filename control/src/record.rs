@@ -25,6 +25,7 @@ pub use crate::placement::{Placement, Shape, Start, Wish};
 
 use ebbtide_api::backups::SnapshotSummary;
 use ebbtide_api::money::Cost;
+use ebbtide_api::ports::LinkSummary;
 use ebbtide_api::workspace::{Hold, State};
 use ebbtide_api::{Duration, Generation, TenantId, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,9 @@ pub struct Record {
     /// Ports that anybody may reach.
     #[serde(default)]
     pub public_ports: Vec<u16>,
+    /// Links to ports that have been given out and are in force, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkSummary>,
     /// How many lifetime warnings this generation has had.
     #[serde(default)]
     pub warnings_given: u8,
@@ -258,6 +262,7 @@ impl Record {
             snapshots_wanted: 0,
             holds: Vec::new(),
             public_ports: Vec::new(),
+            links: Vec::new(),
             warnings_given: 0,
             rescue_image: None,
             rescue_image_expires_at: None,

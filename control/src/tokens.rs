@@ -56,6 +56,13 @@ pub struct AccessClaims {
     /// Absent for the workspace's own page; such a token opens no port.
     pub port: Option<u16>,
     pub level: AccessLevel,
+    /// The machine that it is for: whoever is given its address next cannot use it at a later one. Links outlive machines
+    /// and have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// Which link it is, so that it can be ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// As whom a visitor comes.
@@ -74,6 +81,10 @@ pub struct SessionClaims {
     pub tenant: TenantId,
     /// Who signed in, for the audit log.
     pub actor: String,
+    /// Digest of the credential that they signed in with: another one ends the session. Empty in those of versions that did
+    /// not look at it.
+    #[serde(default)]
+    pub signed_in_with: String,
 }
 
 /// A token just made.

@@ -72,7 +72,7 @@ fn start(
     let access = Arc::new(Access::default());
     {
         let mut door = write(&access.door);
-        door.set_plan(api_client.workspace(), &enrolled.ingress);
+        door.set_plan(api_client.workspace(), api_client.generation(), &enrolled.ingress);
         door.time = enrolled.control_time_secs.map(|secs| ToldTime::new(secs, Moment::now()));
     }
     access.serve(&places.access_socket()).context("the socket for Caddy")?;

@@ -221,6 +221,9 @@ impl EventLoop {
             let mut door = write(&self.access.door);
             door.public_ports = instruction.public_ports.iter().copied().collect();
             door.open |= instruction.open;
+            if let Some(access) = &instruction.access {
+                door.set_access(access);
+            }
             if let Some(secs) = instruction.control_time_secs {
                 door.time = Some(ToldTime::new(secs, heard_at));
             }

@@ -49,13 +49,16 @@ impl Secrets {
     /// # Errors
     /// Where the system has no randomness.
     pub fn add_master_key(&mut self) -> Result<()> {
-        let mut keys: Value = serde_json::from_str(&self.master_keys).context("reading the master keys")?;
-        let count = keys["keys"].as_object().map_or(0, serde_json::Map::len);
-        let id = format!("k{}", count + 1);
-        keys["keys"][&id] = json!(STANDARD.encode(bytes()?));
-        keys["current"] = json!(id);
-        self.master_keys = keys.to_string();
-        Ok(())
+        add_key(&mut self.master_keys)
+    }
+
+    /// Replaces the keys that sign tokens by a new one.
+    ///
+    /// # Errors
+    /// Where the system has no randomness.
+    pub fn replace_token_keys(&mut self) -> Result<()> {
+        add_key(&mut self.token_keys)?;
+        keep_current(&mut self.token_keys)
     }
 
     /// Forgets all master keys but the one that seals.
@@ -63,10 +66,7 @@ impl Secrets {
     /// # Errors
     /// Where they cannot be read.
     pub fn drop_old_master_keys(&mut self) -> Result<()> {
-        let keys: Value = serde_json::from_str(&self.master_keys).context("reading the master keys")?;
-        let id = keys["current"].as_str().context("no current master key")?;
-        self.master_keys = json!({ "current": id, "keys": { id: keys["keys"][id] } }).to_string();
-        Ok(())
+        keep_current(&mut self.master_keys)
     }
 
     /// Writes them, and the other variables, in the form of an env file that only this user can read.
@@ -101,4 +101,21 @@ fn bytes() -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| anyhow!("the system has no randomness: {error}"))?;
     Ok(bytes)
+}
+
+fn add_key(ring: &mut String) -> Result<()> {
+    let mut keys: Value = serde_json::from_str(ring).context("reading the keys")?;
+    let count = keys["keys"].as_object().map_or(0, serde_json::Map::len);
+    let id = format!("k{}", count + 1);
+    keys["keys"][&id] = json!(STANDARD.encode(bytes()?));
+    keys["current"] = json!(id);
+    *ring = keys.to_string();
+    Ok(())
+}
+
+fn keep_current(ring: &mut String) -> Result<()> {
+    let keys: Value = serde_json::from_str(ring).context("reading the keys")?;
+    let id = keys["current"].as_str().context("no current key")?;
+    *ring = json!({ "current": id, "keys": { id: keys["keys"][id] } }).to_string();
+    Ok(())
 }

@@ -431,6 +431,16 @@ impl Stack {
         self.restart_worker()
     }
 
+    /// Signs with another key from now on, and knows the old ones no longer.
+    ///
+    /// # Errors
+    /// Where it does not come up again.
+    pub fn replace_token_keys(&mut self) -> Result<()> {
+        self.secrets.replace_token_keys()?;
+        self.write_configuration()?;
+        self.restart_worker()
+    }
+
     /// Starts the Worker again under another policy.
     ///
     /// # Errors

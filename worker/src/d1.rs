@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 mod money;
 mod peers;
+mod sessions;
 mod sweep;
 mod workspaces;
 

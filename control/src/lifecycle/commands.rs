@@ -7,13 +7,18 @@ use super::{reboot, repository_lock};
 use crate::record::{DesiredState, DrainReason, Phase, Wish};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
-use ebbtide_api::ports::PortAccess;
+use ebbtide_api::ports::{LinkSummary, PortAccess};
 use ebbtide_api::text::time;
 use ebbtide_api::workspace::Hold;
 use ebbtide_api::{Duration, ErrorCode, EventCode};
+use std::collections::BTreeSet;
 
 /// Holds that a workspace may have: every decision parses them.
 const MOST_HOLDS: usize = 32;
+/// Ports that may be open to anybody at once, for the same reason.
+const MOST_PORTS: usize = 64;
+/// Links that may be in force at once.
+const MOST_LINKS: usize = 64;
 
 /// Takes in what somebody asks for.
 pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
@@ -48,8 +53,11 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Forget { snapshot } => repository_lock::forget(draft, &snapshot),
         Command::Unforget { snapshot } => repository_lock::unforget(draft, &snapshot, context),
         Command::SetPublic { port, access } => set_public(draft, port, access),
+        Command::GiveLink(link) => give_link(draft, link, context),
+        Command::EndLink { id } => end_link(draft, &id),
     }
     draft.record.holds.retain(|hold| hold.ends_at > context.now);
+    draft.record.links.retain(|link| link.expires_at > context.now);
 }
 
 fn sleep(draft: &mut Draft) {
@@ -121,11 +129,50 @@ fn prefer(draft: &mut Draft, wish: Wish) {
 }
 
 fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {
+    let opens = access == PortAccess::Public && !draft.record.public_ports.contains(&port);
+    if opens && draft.record.public_ports.len() >= MOST_PORTS {
+        let message = format!("{MOST_PORTS} ports are open to anybody already; close one first");
+        return draft.refuse(ErrorCode::CapReached, message);
+    }
     draft.record.public_ports.retain(|public| *public != port);
-    if access == PortAccess::Public {
+    if access == PortAccess::Owner {
+        // Who closes a port closes it to those who were let in before, too.
+        end_links(draft, |link| link.port == port);
+    } else {
         draft.record.public_ports.push(port);
         draft.note(EventCode::PortOpened, format!("port {port} is open to anybody"));
     }
+}
+
+fn give_link(draft: &mut Draft, link: LinkSummary, context: &Context<'_>) {
+    draft.record.links.retain(|known| known.expires_at > context.now && known.id != link.id);
+    if draft.record.links.len() >= MOST_LINKS {
+        let message = format!("{MOST_LINKS} links are in force already; end one first");
+        return draft.refuse(ErrorCode::CapReached, message);
+    }
+    draft.record.links.push(link);
+}
+
+fn end_link(draft: &mut Draft, id: &str) {
+    if end_links(draft, |link| link.id == id) == 0 {
+        draft.refuse(ErrorCode::NotFound, "there is no such link");
+    }
+}
+
+/// Ends links, and tells of each port that had any.
+fn end_links(draft: &mut Draft, ends: impl Fn(&LinkSummary) -> bool) -> usize {
+    let (ended, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut draft.record.links).into_iter().partition(ends);
+    draft.record.links = kept;
+    let ports: BTreeSet<u16> = ended.iter().map(|link| link.port).collect();
+    for port in ports {
+        let links = ended.iter().filter(|link| link.port == port).count();
+        let sentence = match links {
+            1 => format!("a link to port {port} ended before its time"),
+            _ => format!("{links} links to port {port} ended before their time"),
+        };
+        draft.note(EventCode::LinksEnded, sentence);
+    }
+    ended.len()
 }
 
 fn wake(draft: &mut Draft, snapshot: Option<String>) {

@@ -11,7 +11,7 @@ use crate::text::cut;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::money::Cost;
-use ebbtide_api::ports::PortAccess;
+use ebbtide_api::ports::{LinkSummary, PortAccess};
 use ebbtide_api::vm::{DrainPhase, Heartbeat, PruneReport, Receipt};
 use ebbtide_api::why::{BackupEstimate, Verdict};
 use ebbtide_api::workspace::{BootStep, Hold, StepState};
@@ -137,6 +137,13 @@ pub enum Command {
         /// Which.
         snapshot: String,
     },
+    /// A link is given out.
+    GiveLink(LinkSummary),
+    /// A link opens its port no longer.
+    EndLink {
+        /// Its id.
+        id: String,
+    },
     /// Let anybody reach a port, or the owner alone.
     SetPublic {
         /// The port.
@@ -170,6 +177,8 @@ impl Command {
             Self::Forget { .. } => "workspace.forget",
             Self::Unforget { .. } => "workspace.recall",
             Self::Relabel => "workspace.relabel",
+            Self::GiveLink(_) => "workspace.link_port",
+            Self::EndLink { .. } => "workspace.end_link",
             Self::SetPublic { access: PortAccess::Public, .. } => "workspace.open_port",
             Self::SetPublic { access: PortAccess::Owner, .. } => "workspace.close_port",
         }

@@ -24,6 +24,11 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
         Effect::Reserve => {
             record.money.reserving_since.get_or_insert(context.now);
         }
+        Effect::DeleteDns => {
+            if let Phase::Destroying { names_tried, .. } = &mut record.phase {
+                *names_tried = true;
+            }
+        }
         Effect::UpdateLabels
         | Effect::FindServer
         | Effect::AskServer
@@ -31,7 +36,6 @@ pub(super) fn begin(record: &mut Record, context: &Context<'_>) -> Option<(u64, 
         | Effect::TakeImage
         | Effect::AwaitImage
         | Effect::DeleteServer
-        | Effect::DeleteDns
         | Effect::CheckReceipt
         | Effect::Purge
         | Effect::CheckSpending
@@ -98,8 +102,10 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
             RescueStep::TakeImage => Effect::TakeImage,
             RescueStep::AwaitImage { .. } => Effect::AwaitImage,
         }),
-        Phase::Destroying { server_gone, late_image, .. } => {
-            if !server_gone {
+        Phase::Destroying { server_gone, names_tried, late_image, .. } => {
+            if !server_gone && !names_tried && record.dns != Dns::Absent {
+                Some(Effect::DeleteDns)
+            } else if !server_gone {
                 Some(Effect::DeleteServer)
             } else if record.dns != Dns::Absent {
                 Some(Effect::DeleteDns)

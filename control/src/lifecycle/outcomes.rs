@@ -271,6 +271,10 @@ pub(super) fn later(
     {
         *maybe_created = true;
     }
+    if let (Effect::DeleteDns, Phase::Destroying { server_gone: false, .. }) = (effect, &draft.record.phase) {
+        // What bills goes on going; the names are tried again once it is gone.
+        return;
+    }
     if effect == Effect::UpdateLabels {
         // A version that forgot them when their writing began may have begun it.
         draft.record.labels_stale = true;

@@ -175,6 +175,9 @@ impl World {
         self.state(State::Destroying);
         self.now += 200;
         self.tick();
+        if self.effect.as_ref().is_some_and(|(_, effect)| *effect == Effect::DeleteDns) {
+            self.ends(Effect::DeleteDns, EffectOutcome::Done);
+        }
         self.ends(Effect::DeleteServer, EffectOutcome::Deleting);
         self.now += 5;
         self.tick();
@@ -722,7 +725,7 @@ fn silence_does_not_take_a_drain_back() {
     world.at(400).state(State::Silent);
     let context = Context { now: at(400), policy: &world.policy, last_seen_at: None };
     assert_eq!(
-        crate::view::machine::instruction(&world.record, &context).desired,
+        crate::view::machine::instruction(&world.record, &context, <_>::default()).desired,
         ebbtide_api::vm::DesiredMachineState::DrainNow
     );
 }
@@ -771,6 +774,7 @@ mod billing;
 mod event_codes;
 mod keeping;
 mod late_image;
+mod links;
 mod placing;
 mod rebooting;
 mod repository_lock;

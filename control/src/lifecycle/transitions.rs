@@ -256,7 +256,8 @@ pub(super) fn saved(draft: &mut Draft, now: Timestamp) -> bool {
 pub(super) fn destroy(draft: &mut Draft, failure: Option<Failure>, because: Reason, now: Timestamp) -> bool {
     let failure = failure.map(|failure| rescue_image::as_told(&draft.record, failure));
     let late_image = rescue_image::unfinished(&draft.record);
-    let phase = Phase::Destroying { failure, not_found_at: None, server_gone: false, late_image };
+    let phase =
+        Phase::Destroying { failure, not_found_at: None, server_gone: false, names_tried: false, late_image };
     enter_after(draft, phase, because, now, |draft| draft.record.vanished_at = None)
 }
 

@@ -102,6 +102,9 @@ pub enum Phase {
         not_found_at: Option<Timestamp>,
         /// Whether the server is known to be gone.
         server_gone: bool,
+        /// Whether its names were asked to go before the server: the address may be somebody else's in a moment.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        names_tried: bool,
         /// The rescue image that was still being written when the rescue had had its time: it may hold the work all the
         /// same, so it is looked at once more.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -41,7 +41,13 @@ fn enrolment_claims() -> EnrolmentClaims {
 }
 
 fn access_claims() -> AccessClaims {
-    AccessClaims { workspace: workspace(), port: Some(3000), level: AccessLevel::Owner }
+    AccessClaims {
+        workspace: workspace(),
+        port: Some(3000),
+        level: AccessLevel::Owner,
+        generation: None,
+        link: None,
+    }
 }
 
 fn vm_token(keys: &TokenKeys) -> String {
@@ -71,7 +77,8 @@ fn a_token_says_what_was_issued() {
     assert_eq!(keys().verify_enrolment(token.expose(), at(1), Expiry::Enforced), Ok(enrolment_claims()));
     assert_eq!(enrolment_claims().check(&workspace(), Generation(3)), Ok(()));
 
-    let session = SessionClaims { tenant: TenantId::owner(), actor: "owner".into() };
+    let session =
+        SessionClaims { tenant: TenantId::owner(), actor: "owner".into(), signed_in_with: "d1".into() };
     let token = keys().issue_session(&session, at(0), minutes(60)).unwrap().token;
     assert_eq!(keys().verify_session(token.expose(), at(1)), Ok(session));
 }
@@ -90,7 +97,8 @@ fn the_format_is_pinned_because_running_machines_hold_such_tokens() {
 #[test]
 fn a_token_for_one_purpose_is_refused_for_every_other() {
     let keys = keys();
-    let session = SessionClaims { tenant: TenantId::owner(), actor: "owner".into() };
+    let session =
+        SessionClaims { tenant: TenantId::owner(), actor: "owner".into(), signed_in_with: "d1".into() };
     let life = minutes(5);
     let tokens = [
         ("vm", keys.issue_vm(&vm_claims(), at(0), life)),

@@ -8,10 +8,11 @@ use crate::secret::SecretText;
 use crate::tokens::{EnrolmentClaims, TokenError, TokenKeys, VmClaims};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{
-    BootPlan, DesiredMachineState, Enrolled, IngressPlan, Instruction, NamedSecret, Repository, VmHold,
-    VmPolicy,
+    AccessPlan, BootPlan, DesiredMachineState, Enrolled, IngressPlan, Instruction, NamedSecret, Repository,
+    StepAction, VmHold, VmPolicy,
 };
 use ebbtide_vm_init::{BootSpec, Disk, EnrolmentToken, MachineSpec, UserDataError};
+use std::collections::BTreeMap;
 
 /// What an installation tells every machine.
 #[derive(Debug, Clone, Copy)]
@@ -73,12 +74,45 @@ pub fn boot_plan(record: &Record, policy: &Policy) -> BootPlan {
     if record.salvage_image_id.is_some() {
         return ebbtide_vm_init::salvage_plan();
     }
-    ebbtide_vm_init::boot_plan(&BootSpec {
+    let mut plan = ebbtide_vm_init::boot_plan(&BootSpec {
         repo: record.spec.repo.as_deref(),
         branch: record.spec.branch.as_deref(),
         snapshot: record.restore.as_deref(),
         prune_secs: record.prune.as_ref().map(|_| policy.tidy_limit.as_secs()),
-    })
+    });
+    if may_hold_work(&record.phase) {
+        // Whatever the machine remembers of its first start: it is never told to put an older state over newer work.
+        plan.steps.retain(|step| !changes_files(&step.action));
+    }
+    plan
+}
+
+/// Whether somebody may have worked on the machine: it was ready once.
+fn may_hold_work(phase: &Phase) -> bool {
+    match phase {
+        Phase::Requested | Phase::Provisioning { .. } | Phase::Booting { .. } => false,
+        Phase::Running
+        | Phase::Silent { .. }
+        | Phase::Draining { .. }
+        | Phase::Rescuing { .. }
+        | Phase::Destroying { .. }
+        | Phase::Asleep
+        | Phase::Failed { .. }
+        | Phase::Deleted { .. } => true,
+    }
+}
+
+/// Whether a step writes or removes what a person may have changed since, or what backups hold.
+fn changes_files(action: &StepAction) -> bool {
+    match action {
+        StepAction::Prune { .. } | StepAction::Restore { .. } | StepAction::Clone { .. } => true,
+        StepAction::EnsureUser { .. }
+        | StepAction::EnsurePrograms { .. }
+        | StepAction::StartTerminal { .. }
+        | StepAction::StartCloudCli { .. }
+        | StepAction::StartCaddy
+        | StepAction::Unknown => false,
+    }
 }
 
 /// A VM token for a record's machine.
@@ -134,7 +168,11 @@ pub fn enrolled(
 }
 
 /// What the machine is told in answer to a heartbeat.
-pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
+pub fn instruction(
+    record: &Record,
+    context: &Context<'_>,
+    access_keys: BTreeMap<String, String>,
+) -> Instruction {
     let secs_until = |at: Timestamp| u64::try_from(at.duration_since(context.now).as_secs()).unwrap_or(0);
     Instruction {
         desired: match &record.phase {
@@ -167,6 +205,15 @@ pub fn instruction(record: &Record, context: &Context<'_>) -> Instruction {
         snapshots_wanted: record.snapshots_wanted,
         lifetime_ends_in_secs: Some(secs_until(record.lifetime_ends_at())),
         control_time_secs: u64::try_from(context.now.as_second()).ok(),
+        access: Some(AccessPlan {
+            keys: access_keys,
+            links: record
+                .links
+                .iter()
+                .filter(|link| link.expires_at > context.now)
+                .map(|link| link.id.clone())
+                .collect(),
+        }),
     }
 }
 

@@ -79,6 +79,7 @@ pub fn workspace(
             price_per_gb_month: record.money.image_price(),
         }),
         holds: record.holds.clone(),
+        links: record.links.iter().filter(|link| link.expires_at > context.now).cloned().collect(),
     }
 }
 

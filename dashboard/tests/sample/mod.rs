@@ -70,6 +70,7 @@ fn asleep() -> Workspace {
             partial: false,
         }),
         rescue_image: None,
+        links: vec![],
         holds: vec![],
     }
 }

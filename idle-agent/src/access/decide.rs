@@ -1,9 +1,9 @@
 //! The decision about one request: pure, from the door's state and what the request says.
 
-use super::token::{Invalid, Keys};
+use super::token::{Invalid, Keys, Place};
 use crate::os::clock::{Moment, ToldTime};
-use ebbtide_api::WorkspaceId;
-use ebbtide_api::vm::{CLOUDCLI_PORT, IngressPlan};
+use ebbtide_api::vm::{AccessPlan, CLOUDCLI_PORT, IngressPlan};
+use ebbtide_api::{Generation, WorkspaceId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -30,8 +30,14 @@ pub struct Door {
     pub port_host_template: String,
     /// URLs of ports, with `{port}`.
     pub port_url_template: String,
+    /// Which of the workspace's machines this is.
+    pub generation: Option<Generation>,
     /// Keys by which tokens are checked.
     pub keys: Keys,
+    /// What the keys were made from.
+    known_keys: BTreeMap<String, String>,
+    /// Links in force; `None` while the control plane has not said.
+    pub links: Option<BTreeSet<String>>,
     /// Ports that anybody may reach.
     pub public_ports: BTreeSet<u16>,
     /// Where each port that speaks HTTP listens.
@@ -47,12 +53,27 @@ pub struct Door {
 
 impl Door {
     /// Takes over how ports are named and who signs tokens.
-    pub fn set_plan(&mut self, workspace: &WorkspaceId, plan: &IngressPlan) {
+    pub fn set_plan(&mut self, workspace: &WorkspaceId, generation: Generation, plan: &IngressPlan) {
         self.workspace = Some(workspace.clone());
+        self.generation = Some(generation);
         self.host = plan.host.to_ascii_lowercase();
         self.port_host_template = plan.port_host_template.to_ascii_lowercase();
         self.port_url_template = plan.port_url_template.clone();
-        self.keys = Keys::new(&plan.access_keys);
+        self.set_keys(&plan.access_keys);
+    }
+
+    /// Takes over whose signature counts and which links are in force, as of now.
+    pub fn set_access(&mut self, plan: &AccessPlan) {
+        self.set_keys(&plan.keys);
+        self.links = Some(plan.links.iter().cloned().collect());
+    }
+
+    fn set_keys(&mut self, keys: &BTreeMap<String, String>) {
+        // A control plane that names none is broken: nobody would come in any more.
+        if *keys != self.known_keys && !keys.is_empty() {
+            self.keys = Keys::new(keys);
+            self.known_keys.clone_from(keys);
+        }
     }
 
     /// Seconds since 1970 at a moment.
@@ -355,7 +376,8 @@ fn credential<'a>(
     let candidates = request.query_token().into_iter().chain(request.access_header.as_deref()).chain(cookies);
     let (mut worst, mut signatures) = (None, 0);
     for token in candidates.filter(|token| !token.is_empty()).take(TOKENS) {
-        let checked = door.keys.promising(token, workspace, port, now).and_then(|promising| {
+        let place = Place { workspace, port, generation: door.generation, links: door.links.as_ref() };
+        let checked = door.keys.promising(token, place, now).and_then(|promising| {
             signatures += 1;
             if signatures > SIGNATURES { Err(Invalid::Unknown) } else { promising.check() }
         });

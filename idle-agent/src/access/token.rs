@@ -5,11 +5,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ebbtide_api::WorkspaceId;
+use ebbtide_api::{Generation, WorkspaceId};
 use jwt_simple::prelude::{
     Duration, Ed25519PublicKey, EdDSAPublicKeyLike as _, Token, UnixTimeStamp, VerificationOptions,
 };
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// What a token must be made for.
 const AUDIENCE: &str = "access";
@@ -25,6 +25,41 @@ struct Scope {
     /// The one port; absent in tokens for the workspace's own page, which open none.
     #[serde(default)]
     port: Option<u16>,
+    /// The machine that it is for; absent in links, and in tokens of older control planes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    /// Which link it is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+}
+
+/// What a token must be made for, and what stands against it here.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Whose machine this is.
+    pub workspace: &'a WorkspaceId,
+    /// The port that is asked for.
+    pub port: u16,
+    /// Which of its machines this is, once that is known.
+    pub generation: Option<Generation>,
+    /// Links in force; `None` while the control plane has not said.
+    pub links: Option<&'a BTreeSet<String>>,
+}
+
+impl Place<'_> {
+    /// Why a token does not open this place, whatever its signature.
+    fn refuses(&self, scope: &Scope) -> Option<Invalid> {
+        let other_machine =
+            scope.generation.zip(self.generation).is_some_and(|(theirs, ours)| theirs != u64::from(ours.0));
+        let ended = scope.link.as_ref().zip(self.links).is_some_and(|(link, links)| !links.contains(link));
+        if scope.workspace != self.workspace.as_str() || scope.port != Some(self.port) {
+            Some(Invalid::OtherPlace)
+        } else if other_machine || ended {
+            Some(Invalid::Expired)
+        } else {
+            None
+        }
+    }
 }
 
 /// What a token says of itself, as far as it is looked at before its signature is.
@@ -87,8 +122,7 @@ impl Keys {
     pub fn promising<'a>(
         &'a self,
         token: &'a str,
-        workspace: &WorkspaceId,
-        port: u16,
+        place: Place<'_>,
         now: u64,
     ) -> Result<Promising<'a>, Invalid> {
         let said = Some(token).filter(|token| token.len() <= TOKEN_BYTES).and_then(said);
@@ -98,8 +132,8 @@ impl Keys {
         if said.exp.saturating_add(TOLERANCE_SECS) < now {
             return Err(Invalid::Expired);
         }
-        if said.scope.workspace != workspace.as_str() || said.scope.port != Some(port) {
-            return Err(Invalid::OtherPlace);
+        if let Some(invalid) = place.refuses(&said.scope) {
+            return Err(invalid);
         }
         Ok(Promising { token, key, now: Duration::from_secs(now) })
     }
@@ -155,11 +189,20 @@ pub mod tests {
 
     /// What is worth a token, its signature included.
     fn checked(keys: &Keys, token: &str, workspace: &WorkspaceId, now: u64) -> Result<u64, Invalid> {
-        keys.promising(token, workspace, 3000, now).and_then(|promising| promising.check())
+        keys.promising(token, place(workspace), now).and_then(|promising| promising.check())
+    }
+
+    fn place(workspace: &WorkspaceId) -> Place<'_> {
+        Place { workspace, port: 3000, generation: Some(Generation(7)), links: None }
+    }
+
+    /// As the control plane tells it.
+    pub fn public(pair: &Ed25519KeyPair) -> BTreeMap<String, String> {
+        BTreeMap::from([("k1".to_owned(), STANDARD.encode(pair.public_key().to_bytes()))])
     }
 
     pub fn keys(pair: &Ed25519KeyPair) -> Keys {
-        Keys::new(&BTreeMap::from([("k1".to_owned(), STANDARD.encode(pair.public_key().to_bytes()))]))
+        Keys::new(&public(pair))
     }
 
     pub fn token(
@@ -169,7 +212,15 @@ pub mod tests {
         audience: &str,
         good_for: i64,
     ) -> String {
-        let scope = Scope { workspace: workspace.to_owned(), port };
+        signed(
+            pair,
+            audience,
+            good_for,
+            Scope { workspace: workspace.to_owned(), port, generation: None, link: None },
+        )
+    }
+
+    fn signed(pair: &Ed25519KeyPair, audience: &str, good_for: i64, scope: Scope) -> String {
         let mut claims = Claims::with_custom_claims(scope, Duration::from_secs(600)).with_audience(audience);
         let now = i64::try_from(Clock::now_since_epoch().as_secs()).unwrap();
         claims.issued_at = Some(Duration::from_secs(u64::try_from(now - 1000).unwrap()));
@@ -230,7 +281,7 @@ pub mod tests {
         let (ours, theirs) = (pair(), pair());
         let keys = keys(&ours);
         let workspace: WorkspaceId = "k3v7q2mzab".parse().unwrap();
-        let promises = |token: &str| keys.promising(token, &workspace, 3000, now()).map(|_| ());
+        let promises = |token: &str| keys.promising(token, place(&workspace), now()).map(|_| ());
         assert_eq!(promises(&token(&theirs, "k3v7q2mzab", Some(3000), "access", 60)), Ok(()));
         assert_eq!(promises(&token(&theirs, "k3v7q2mzab", Some(3000), "access", -40)), Err(Invalid::Expired));
         assert_eq!(promises(&token(&theirs, "k3v7q2mzab", None, "access", 60)), Err(Invalid::OtherPlace));
@@ -238,5 +289,32 @@ pub mod tests {
         assert_eq!(promises(&token(&other, "k3v7q2mzab", Some(3000), "access", 60)), Err(Invalid::Unknown));
         let long = token(&theirs, "k3v7q2mzab", Some(3000), "access", 60) + &"A".repeat(TOKEN_BYTES);
         assert_eq!(promises(&long), Err(Invalid::Unknown));
+    }
+
+    #[test]
+    fn a_token_of_an_earlier_machine_or_an_ended_link_opens_nothing() {
+        let ours = pair();
+        let keys = keys(&ours);
+        let workspace: WorkspaceId = "k3v7q2mzab".parse().unwrap();
+        let token = |generation: Option<u64>, link: Option<&str>| {
+            let link = link.map(str::to_owned);
+            let scope = Scope { workspace: "k3v7q2mzab".to_owned(), port: Some(3000), generation, link };
+            signed(&ours, "access", 60, scope)
+        };
+        let links = BTreeSet::from(["one".to_owned()]);
+        let check = |token: &str, links: Option<&BTreeSet<String>>| {
+            let place = Place { links, ..place(&workspace) };
+            keys.promising(token, place, now()).and_then(|promising| promising.check()).map(|_| ())
+        };
+        for (generation, link, known, expected) in [
+            (Some(7), None, Some(&links), Ok(())),
+            (Some(6), None, Some(&links), Err(Invalid::Expired)),
+            (None, None, Some(&links), Ok(())),
+            (None, Some("one"), Some(&links), Ok(())),
+            (None, Some("two"), Some(&links), Err(Invalid::Expired)),
+            (None, Some("two"), None, Ok(())),
+        ] {
+            assert_eq!(check(&token(generation, link), known), expected, "{generation:?} {link:?}");
+        }
     }
 }

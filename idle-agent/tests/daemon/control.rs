@@ -76,6 +76,7 @@ impl Control {
                 snapshots_wanted: 0,
                 lifetime_ends_in_secs: None,
                 control_time_secs: None,
+                access: None,
             },
             version: 0,
             tokens: 0,

@@ -137,7 +137,7 @@ impl Walk {
             return self.fence(server_id);
         }
         let context = Context { now: at(self.now()), policy: &self.object.policy, last_seen_at: None };
-        let instruction = machine::instruction(&self.object.record, &context);
+        let instruction = machine::instruction(&self.object.record, &context, <_>::default());
         if let Some(machine) = self.machines.get_mut(&server_id) {
             machine.instruct(&instruction);
         }

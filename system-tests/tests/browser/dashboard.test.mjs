@@ -245,10 +245,14 @@ test("it works on a phone, in the dark and without script", async () => {
   await phone.close();
 });
 
-test("signing out ends the session, and nothing complained all the while", async () => {
+test("signing out ends the session, a copy of its cookie too, and nothing complained all the while", async () => {
   await page.goto("/");
+  const copied = await context.cookies(EBBTIDE_URL);
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForSelector("#token");
   assert.equal((await context.cookies(EBBTIDE_URL)).length, 0);
+  await context.addCookies(copied);
+  await page.goto(workspace);
+  assert.match(page.url(), /\/signin\?next=/);
   assert.deepEqual(heard, []);
 });

@@ -63,6 +63,51 @@ fn a_port_answers_its_owner_and_nobody_else_until_it_is_made_public() -> Result<
     stack.stop()
 }
 
+/// Waits until a page answers like this.
+fn answers(stack: &Stack, visitor: &Visitor, status: u16) -> Result<()> {
+    wait::until(&format!("the page to answer {status}"), LIMIT, || {
+        let answer = visitor.get(stack, "/").map_err(|error| format!("{error:#}"))?;
+        if answer.status == status { Ok(()) } else { Err(format!("{} {}", answer.status, answer.text())) }
+    })
+}
+
+fn enter(stack: &Stack, id: &str, port: u16) -> Result<Visitor> {
+    let (visitor, answer) = Visitor::open(stack, &Visitor::link(stack, id, port)?)?;
+    ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+    Ok(visitor)
+}
+
+#[test]
+fn a_link_ends_at_its_owner_s_word_with_its_port_and_with_the_key_that_signed_it() -> Result<()> {
+    let mut stack = with_machines("links", quick())?;
+    let id = ready(&stack, &cloning())?.id.to_string();
+    serve(&stack, &id, 3000)?;
+    let path = format!("/v1/workspaces/{id}");
+    let links = |stack: &Stack| -> Result<Vec<String>> {
+        let listed = stack.api.call("GET", &format!("{path}/links"), None)?.expect(200)?.json();
+        let ids = listed["links"].as_array().into_iter().flatten();
+        Ok(ids.filter_map(|link| link["id"].as_str().map(str::to_owned)).collect())
+    };
+    let (first, second) = (enter(&stack, &id, 3000)?, enter(&stack, &id, 3000)?);
+    let given = links(&stack)?;
+    ensure!(given.len() == 2, "{given:?}");
+    stack.api.call("DELETE", &format!("{path}/links/{}", given[0]), None)?.expect(202)?;
+    answers(&stack, &first, 401)?;
+    ensure!(second.get(&stack, "/")?.status == 200, "ending one link ended another");
+    stack.api.call("DELETE", &format!("{path}/links/{}", given[0]), None)?.expect(404)?;
+
+    let closed = json!({ "access": "owner" });
+    stack.api.call("PUT", &format!("{path}/ports/3000"), Some(&closed))?.expect(200)?;
+    answers(&stack, &second, 401)?;
+    ensure!(links(&stack)?.is_empty(), "who closes a port ends its links");
+
+    let third = enter(&stack, &id, 3000)?;
+    stack.replace_token_keys()?;
+    answers(&stack, &third, 401)?;
+    enter(&stack, &id, 3000)?;
+    stack.stop()
+}
+
 #[test]
 fn the_machine_s_own_ports_are_never_shown_nor_reached() -> Result<()> {
     let stack = with_machines("reserved", quick())?;

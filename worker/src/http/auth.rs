@@ -12,6 +12,7 @@ use base64::Engine;
 use ebbtide_api::keys::Scope;
 use ebbtide_api::{Duration, ErrorCode, TenantId, Timestamp};
 use ebbtide_control::tokens::{ApiKey, TokenError, TokenKeys, VmClaims, same_secret};
+use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -119,7 +120,17 @@ pub async fn sign_in(app: &App, credential: &str, address: &str) -> ApiResult<Ac
 /// `unauthorized` or `token_expired`.
 pub fn session(app: &App, token: &str, address: &str) -> ApiResult<Actor> {
     let claims = token_keys(app)?.verify_session(token, app.now()).map_err(refuse_token)?;
+    if claims.signed_in_with != signed_in_with(app) {
+        return Err(ApiError::new(ErrorCode::Unauthorized, "the owner token is another one by now"));
+    }
     Ok(Actor::unlimited(claims.tenant, claims.actor, address))
+}
+
+/// What a session says of the owner token that began it. The token cannot be found from it: it has too many characters to
+/// be guessed.
+pub fn signed_in_with(app: &App) -> String {
+    let token = app.config.owner_token.expose().as_bytes();
+    hex::encode(Sha256::new().chain_update(b"ebbtide-owner-v1\n").chain_update(token).finalize())
 }
 
 /// How a token of ours is refused.

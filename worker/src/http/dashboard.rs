@@ -38,7 +38,7 @@ pub async fn handle(incoming: &Incoming) -> Response {
         Ok(response) => response,
         Err(error) => {
             note(&error, &incoming.app.request_id);
-            refusal(&error, &incoming.app.request_id, Visit::of(incoming).ok().as_ref())
+            refusal(&error, &incoming.app.request_id, Visit::of(incoming).await.ok().as_ref())
         }
     }
 }
@@ -61,15 +61,16 @@ async fn answer(incoming: &Incoming) -> ApiResult<Response> {
             let asset = Asset::find(path).ok_or_else(nothing)?;
             reply::asset(&asset, incoming.header("if-none-match").as_deref())
         }
-        Route::Home => match visit() {
+        Route::Home => match visit().await {
             Ok(visit) if path == "/" => list(&visit).await,
             Ok(_) => reply::see("/", None),
             Err(_) => ask_to_sign_in(incoming),
         },
         Route::SignIn => sign_in(incoming).await,
         Route::SignOut => {
-            let visit = visit()?;
+            let visit = visit().await?;
             visit.form().await?;
+            visit.end().await;
             reply::see("/", Some(&Session::end()))
         }
         Route::WrongMethod => {
@@ -77,9 +78,9 @@ async fn answer(incoming: &Incoming) -> ApiResult<Response> {
                 .hint("Go back to the page that has it."))
         }
         Route::Unknown => Err(nothing()),
-        Route::Live(id) => live(&visit()?, &id).await,
-        Route::Cost => create::cost(&visit()?).await,
-        page => match visit() {
+        Route::Live(id) => live(&visit().await?, &id).await,
+        Route::Cost => create::cost(&visit().await?).await,
+        page => match visit().await {
             Ok(visit) => signed_in(&visit, page).await,
             Err(error) if verb == Verb::Post => Err(error),
             // Looking without a session leads through the sign-in form and back.

@@ -19,7 +19,7 @@ use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::keys::Scope::{Admin, Read, Write};
 use ebbtide_api::keys::{ApiKeyList, CreateApiKey, CreatedApiKey};
 use ebbtide_api::openapi::{Content, Operation, document};
-use ebbtide_api::ports::{CreateLink, PortLink, PortList, SetPort};
+use ebbtide_api::ports::{CreateLink, LinkList, PortLink, PortList, SetPort};
 use ebbtide_api::sweep::{SetSweep, SweepReport};
 use ebbtide_api::usage::Usage;
 use ebbtide_api::workspace::{
@@ -181,6 +181,12 @@ pub const ROUTES: &[Route] = &[
     .takes::<CreateLink>()
     .answers::<PortLink>(201, "The link.")
     .person(Write, to!(workspaces::link_port)),
+    get("/v1/workspaces/{id}/links", "listLinks", "Lists the links to ports that are in force.")
+        .answers::<LinkList>(200, "Oldest first, without what opens the ports.")
+        .person(Read, to!(workspaces::links)),
+    delete("/v1/workspaces/{id}/links/{link}", "endLink", "Ends a link before its time.")
+        .answers::<Workspace>(202, "The workspace; its machine is told at once.")
+        .person(Write, to!(workspaces::end_link)),
     get("/v1/workspaces/{id}/snapshots", "listSnapshots", "Lists verified snapshots.")
         .answers::<SnapshotList>(200, "Newest first.")
         .person(Read, to!(workspaces::snapshots)),

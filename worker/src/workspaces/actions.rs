@@ -15,7 +15,7 @@ use crate::workspaces::reservation::{self, Extension};
 use crate::workspaces::wish::{self, WishChange};
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
-use ebbtide_api::ports::{PortAccess, PortLink};
+use ebbtide_api::ports::{LinkList, LinkSummary, PortAccess, PortLink};
 use ebbtide_api::vm::CLOUDCLI_PORT;
 use ebbtide_api::workspace::{CreateHold, Hold, PatchWorkspace, WakeWorkspace, Workspace, WorkspaceList};
 use ebbtide_api::{Duration, WorkspaceId};
@@ -196,16 +196,16 @@ pub async fn take_hold(app: &App, actor: &Actor, id: &WorkspaceId, hold: CreateH
             .hint("Give one line of at most 200 characters."));
     }
     let CreateHold { r#for, reason } = hold;
-    let hold = Hold { id: hold_id()?, reason, ends_at: plus(app.now(), r#for) };
+    let hold = Hold { id: short_id()?, reason, ends_at: plus(app.now(), r#for) };
     command(app, actor, id, Command::TakeHold(hold.clone())).await?;
     Ok(hold)
 }
 
-/// Draws the id of a new hold.
+/// Draws the id of a new hold or link.
 ///
 /// # Errors
 /// There is no randomness.
-pub fn hold_id() -> ApiResult<String> {
+pub fn short_id() -> ApiResult<String> {
     Ok(hex::encode(random::<6>()?))
 }
 
@@ -239,17 +239,26 @@ pub async fn snapshots(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<
     app.workspace(&actor.tenant, id).ask(Call::Snapshots).await
 }
 
-/// Makes a link that opens a port for whoever has it.
+/// Whom a link is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkFor {
+    /// Its owner's browser, now: it ends with the machine and is in no list.
+    Owner,
+    /// Whoever has it: listed, and ended by its owner or by time.
+    Anybody,
+}
+
+/// Makes a link that opens a port.
 ///
 /// # Errors
-/// The port or the duration is unusable, or the object does not answer.
+/// The port or the duration is unusable, there are too many links, or the object does not answer.
 pub async fn link(
     app: &App,
     actor: &Actor,
     id: &WorkspaceId,
     port: u16,
     life: Duration,
-    level: AccessLevel,
+    whom: LinkFor,
 ) -> ApiResult<PortLink> {
     usable_port(port)?;
     if life > LINK_MAX {
@@ -257,16 +266,39 @@ pub async fn link(
             ApiError::field("for", format!("{life} is too long")).hint("A link works for at most 7 days.")
         );
     }
-    let workspace = view(app, actor, id).await?;
+    let given = match whom {
+        LinkFor::Owner => None,
+        LinkFor::Anybody => Some(LinkSummary { id: short_id()?, port, expires_at: plus(app.now(), life) }),
+    };
+    let link = given.as_ref().map(|given| given.id.clone());
+    let workspace: Workspace = match given {
+        None => view(app, actor, id).await?,
+        Some(given) => {
+            let commands = vec![Command::GiveLink(given)];
+            app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await?
+        }
+    };
+    let (level, generation) = match whom {
+        LinkFor::Owner => (AccessLevel::Owner, Some(workspace.generation)),
+        LinkFor::Anybody => (AccessLevel::Link, None),
+    };
+    let claims = AccessClaims { workspace: id.clone(), port: Some(port), level, generation, link };
     let config = &app.config;
-    let claims = AccessClaims { workspace: id.clone(), port: Some(port), level };
     let keys = config.token_keys().map_err(ApiError::not_configured)?;
     let issued = keys.issue_access(&claims, app.now(), life.into()).map_err(ApiError::internal)?;
     let host = names::port_host(port, &workspace.name, id, &config.zone);
     let base = config.port_url_template.replace("{host}", &host);
     let url = format!("{}/?ebb_access={}", base.trim_end_matches('/'), issued.token.expose());
     note(app, actor, "workspace.link_port", &format!("{id}:{port}")).await;
-    Ok(PortLink { url, expires_at: issued.expires })
+    Ok(PortLink { id: claims.link, url, expires_at: issued.expires })
+}
+
+/// Links in force, without what opens the ports.
+///
+/// # Errors
+/// The object does not answer.
+pub async fn links(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<LinkList> {
+    Ok(LinkList { links: view(app, actor, id).await?.links })
 }
 
 fn usable_port(port: u16) -> ApiResult<()> {

@@ -63,7 +63,7 @@ fn a_wake_salvages_the_image_into_a_backup_and_then_wakes_from_that() {
     let mut world = salvaging();
     assert!(world.record.because.starts_with("salvaging the rescue image 9"), "{}", world.record.because);
     let context = Context { now: at(world.now), policy: &world.policy, last_seen_at: None };
-    let instruction = crate::view::machine::instruction(&world.record, &context);
+    let instruction = crate::view::machine::instruction(&world.record, &context, <_>::default());
     assert_eq!(
         (instruction.desired, instruction.open),
         (ebbtide_api::vm::DesiredMachineState::DrainNow, false)

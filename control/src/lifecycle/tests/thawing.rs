@@ -24,7 +24,7 @@ impl World {
 
     fn desired(&self) -> DesiredMachineState {
         let context = Context { now: at(self.now), policy: &self.policy, last_seen_at: None };
-        view::machine::instruction(&self.record, &context).desired
+        view::machine::instruction(&self.record, &context, <_>::default()).desired
     }
 
     fn waiting_for(&self) -> String {

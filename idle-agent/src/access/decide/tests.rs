@@ -1,6 +1,6 @@
 //! The door, case by case.
 
-use super::super::token::tests::{keys, now, pair, token};
+use super::super::token::tests::{keys, now, pair, public, token};
 use super::*;
 use jwt_simple::prelude::Ed25519KeyPair;
 
@@ -27,8 +27,7 @@ fn house(scheme: &str) -> House {
             (8080, "[::1]:8080".parse().unwrap()),
         ]),
         open: true,
-        closed: false,
-        time: None,
+        ..Door::default()
     };
     House { door, pair }
 }
@@ -283,4 +282,23 @@ fn tokens_are_checked_by_the_control_planes_time_whatever_this_machine_takes_it_
     }
     assert_eq!(Refusal::NotYet.status(), 401);
     assert!(!Refusal::NotYet.words().1.contains("expired"));
+}
+
+#[test]
+fn keys_that_the_control_plane_has_replaced_open_nothing_at_once_and_none_are_no_keys() {
+    let mut house = house("http");
+    let old = house.token();
+    let opens = |house: &House, token: &str| {
+        let workspace = WORKSPACE.parse().unwrap();
+        let place =
+            Place { workspace: &workspace, port: 3000, generation: None, links: house.door.links.as_ref() };
+        house.door.keys.promising(token, place, now()).is_ok_and(|promising| promising.check().is_ok())
+    };
+    let new = pair();
+    let plan = |keys: BTreeMap<String, String>| AccessPlan { keys, links: vec![] };
+    house.door.set_access(&plan(BTreeMap::new()));
+    assert!(opens(&house, &old), "an answer without keys is no rotation");
+    house.door.set_access(&plan(public(&new)));
+    assert!(!opens(&house, &old));
+    assert!(opens(&house, &token(&new, WORKSPACE, Some(3000), "access", 600)));
 }

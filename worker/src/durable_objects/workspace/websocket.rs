@@ -136,8 +136,8 @@ impl Inner {
     pub(super) fn instruction(&self, record: &Record) -> Result<Instruction> {
         let config = self.config()?;
         let context = Context { now: now(), policy: &config.policy, last_seen_at: None };
-        let mut instruction = machine::instruction(record, &context);
         let site = site(&config).map_err(|error| Error::RustError(error.message().to_owned()))?;
+        let mut instruction = machine::instruction(record, &context, site.tokens.public_keys());
         instruction.vm_token =
             machine::vm_token(record, &site, context.now).ok().map(|token| token.expose().clone());
         Ok(instruction)

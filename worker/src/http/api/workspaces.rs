@@ -7,12 +7,12 @@ use crate::http::json;
 use crate::http::request::Incoming;
 use crate::http::response;
 use crate::workspaces::actions;
+use crate::workspaces::actions::LinkFor;
 use crate::workspaces::idempotent;
 use ebbtide_api::ports::{CreateLink, PortList, SetPort};
 use ebbtide_api::workspace::{NoFields, WakeWorkspace};
 use ebbtide_api::{ErrorCode, Hint};
 use ebbtide_control::lifecycle::Command;
-use ebbtide_control::tokens::AccessLevel;
 use worker::Response;
 
 pub async fn list(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
@@ -70,12 +70,15 @@ pub async fn take_hold(incoming: &Incoming, actor: &Actor) -> ApiResult<Response
 }
 
 pub async fn release_hold(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
-    let hold = incoming.params.get("hold");
+    let id = short_id(incoming.params.get("hold"))
+        .ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such hold").hint(Hint::SeeHolds))?;
+    command(incoming, actor, Command::ReleaseHold { id }).await
+}
+
+/// An id of ours in a path, as far as it may be one.
+fn short_id(text: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if hold.len() > 64 || !hold.bytes().all(plain) {
-        return Err(ApiError::new(ErrorCode::NotFound, "there is no such hold").hint(Hint::SeeHolds));
-    }
-    command(incoming, actor, Command::ReleaseHold { id: hold.to_owned() }).await
+    (text.len() <= 64 && text.bytes().all(plain)).then(|| text.to_owned())
 }
 
 pub async fn log(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
@@ -101,7 +104,18 @@ pub async fn link_port(incoming: &Incoming, actor: &Actor) -> ApiResult<Response
     let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
     let port = port(incoming)?;
     let CreateLink { r#for } = incoming.json().await?;
-    response::json(201, &actions::link(&incoming.app, actor, &id, port, r#for, AccessLevel::Link).await?)
+    response::json(201, &actions::link(&incoming.app, actor, &id, port, r#for, LinkFor::Anybody).await?)
+}
+
+pub async fn links(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    response::json(200, &actions::links(&incoming.app, actor, &id).await?)
+}
+
+pub async fn end_link(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = short_id(incoming.params.get("link"))
+        .ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such link").hint(Hint::SeeLinks))?;
+    command(incoming, actor, Command::EndLink { id }).await
 }
 
 pub async fn snapshots(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {

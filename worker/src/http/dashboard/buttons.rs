@@ -6,11 +6,11 @@ use super::visit::Visit;
 use crate::error::{ApiError, ApiResult};
 use crate::http::routes;
 use crate::workspaces::actions;
+use crate::workspaces::actions::LinkFor;
 use ebbtide_api::workspace::Hold;
 use ebbtide_api::{Duration, ErrorCode, Timestamp, WorkspaceId};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::record::plus;
-use ebbtide_control::tokens::AccessLevel;
 use worker::Response;
 
 /// How long the button holds a workspace.
@@ -71,7 +71,7 @@ fn wake(form: &Form, _now: Timestamp) -> ApiResult<Command> {
 
 fn hold(_form: &Form, now: Timestamp) -> ApiResult<Command> {
     let reason = "taken on the dashboard".to_owned();
-    Ok(Command::TakeHold(Hold { id: actions::hold_id()?, reason, ends_at: plus(now, HOLD) }))
+    Ok(Command::TakeHold(Hold { id: actions::short_id()?, reason, ends_at: plus(now, HOLD) }))
 }
 
 fn release(form: &Form, _now: Timestamp) -> ApiResult<Command> {
@@ -95,7 +95,7 @@ fn delete(form: &Form, _now: Timestamp) -> ApiResult<Command> {
 pub async fn open(visit: &Visit<'_>, id: &WorkspaceId, port: u16) -> ApiResult<Response> {
     let (app, context) = (visit.app(), &visit.actor);
     let id = actions::own(app, context, id.as_str()).await?;
-    let link = actions::link(app, context, &id, port, LINK, AccessLevel::Owner).await?;
+    let link = actions::link(app, context, &id, port, LINK, LinkFor::Owner).await?;
     reply::see(&link.url, None)
 }
 

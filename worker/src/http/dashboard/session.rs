@@ -56,6 +56,13 @@ impl Session {
         self.proof().as_bytes().ct_eq(shown.as_bytes()).into()
     }
 
+    /// Names it where it is noted as ended; nobody can make the session from that.
+    pub fn digest(&self) -> String {
+        hex::encode(
+            Sha256::new().chain_update(b"ebbtide-session-v1\n").chain_update(self.0.as_bytes()).finalize(),
+        )
+    }
+
     /// The `Set-Cookie` that begins it.
     pub fn begin(&self) -> String {
         format!("{COOKIE}={}; Path=/; Max-Age={LIFE_SECS}; HttpOnly; Secure; SameSite=Lax", self.0)
@@ -110,6 +117,11 @@ mod tests {
         assert_eq!(cookie, "__Host-ebbtide=t; Path=/; Max-Age=43200; HttpOnly; Secure; SameSite=Lax");
         assert!(Session::end().contains("Max-Age=0"));
         assert_eq!(format!("{:?}", Session::new("secret")), "Session(redacted)");
+        assert_ne!(
+            Session::new("t").digest(),
+            Session::new("t").proof(),
+            "a page shows the one, the index the other"
+        );
     }
 
     #[test]

@@ -8,9 +8,11 @@ use crate::durable_objects::rpc::EventPage;
 use crate::error::{ApiError, ApiResult};
 use crate::http::auth;
 use crate::http::request::Incoming;
+use crate::log::Level;
 use crate::workspaces::actions;
 use ebbtide_api::workspace::Workspace;
-use ebbtide_api::{ErrorCode, Timestamp, WorkspaceId};
+use ebbtide_api::{Duration, ErrorCode, Timestamp, WorkspaceId};
+use ebbtide_control::record::plus;
 use ebbtide_control::tokens::SessionClaims;
 use ebbtide_dashboard::page::Shell;
 use ebbtide_dashboard::view::{self, WorkspaceView};
@@ -45,7 +47,11 @@ pub async fn begin(incoming: &Incoming, token: &str) -> ApiResult<Session> {
         Err(error) if error.code() == ErrorCode::Unauthorized => return Err(refused()),
         Err(error) => return Err(error),
     };
-    let claims = SessionClaims { tenant: actor.tenant.clone(), actor: actor.name.clone() };
+    let claims = SessionClaims {
+        tenant: actor.tenant.clone(),
+        actor: actor.name.clone(),
+        signed_in_with: auth::signed_in_with(app),
+    };
     let life = SignedDuration::from_secs(LIFE_SECS);
     let issued = auth::token_keys(app)?.issue_session(&claims, app.now(), life);
     let issued = issued.map_err(ApiError::internal)?;
@@ -54,16 +60,22 @@ pub async fn begin(incoming: &Incoming, token: &str) -> ApiResult<Session> {
 }
 
 impl<'a> Visit<'a> {
-    /// Recognises the browser by its session.
+    /// Recognises the browser by its session. While the index does not answer, a session that was ended counts until its
+    /// time is over: whoever has to end a machine must get in.
     ///
     /// # Errors
     /// `unauthorized` or `token_expired`.
-    pub fn of(incoming: &'a Incoming) -> ApiResult<Self> {
+    pub async fn of(incoming: &'a Incoming) -> ApiResult<Self> {
         let cookies = incoming.header("cookie").unwrap_or_default();
         let session = Session::from_cookies(&cookies)
             .ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "nobody is signed in"))?;
         let actor = auth::session(&incoming.app, session.token(), &incoming.address)
             .map_err(|error| error.hint("Sign in with the owner token."))?;
+        match incoming.app.d1()?.is_session_ended(&session.digest()).await {
+            Ok(false) => {}
+            Ok(true) => return Err(ApiError::new(ErrorCode::Unauthorized, "this session was signed out of")),
+            Err(error) => error.log(Level::Warn, "whether a session was ended is not known", &[]),
+        }
         let proof = session.proof();
         let back = below_workspace(incoming.url.path());
         Ok(Self { incoming, actor, session, proof, back })
@@ -72,6 +84,20 @@ impl<'a> Visit<'a> {
     /// What the request works with.
     pub fn app(&self) -> &App {
         &self.incoming.app
+    }
+
+    /// Ends the session, wherever its cookie is. While the index does not answer, only this browser forgets it.
+    pub async fn end(&self) {
+        let (app, now) = (self.app(), self.now());
+        let until = plus(now, Duration::from_secs(LIFE_SECS.unsigned_abs()));
+        let note = app.audit_note(&self.actor, "session.end", &self.actor.name);
+        let ended = match app.d1() {
+            Ok(index) => index.end_session(&self.session.digest(), until, now, &note).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            error.log(Level::Warn, "a session was not noted as ended", &[]);
+        }
     }
 
     /// Proves that a form comes from this session.
