@@ -15,6 +15,7 @@ use crate::access::caddy::Caddy;
 use crate::cloudcli::start::CloudCli;
 use crate::config::Places;
 use crate::control_plane::status::{Status, Urgency};
+use crate::firewall::Firewall;
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::sleep::backup_process::BackupProcesses;
@@ -45,6 +46,8 @@ pub struct Boot {
     pub listen_port: u16,
     /// Caddy, from its step on.
     pub caddy: Option<Caddy>,
+    /// The packet filter, where the machine is ours.
+    pub firewall: Option<Firewall>,
     /// CloudCLI, once its step is through.
     pub cloudcli: Option<CloudCli>,
     /// Steps that were finished and do not stand any more.
@@ -153,6 +156,7 @@ impl Boot {
             tracing::error!(%failure, "the boot has failed before");
             return;
         }
+        self.tend_firewall();
         for place in 0..self.plan.steps.len() {
             if !self.pass(place) {
                 return;
@@ -258,11 +262,15 @@ impl Boot {
 
     /// Whether there is something to look after.
     pub fn is_tended(&self) -> bool {
-        self.caddy.is_some() || self.cloudcli.is_some() || !self.unsettled.is_empty()
+        self.firewall.is_some()
+            || self.caddy.is_some()
+            || self.cloudcli.is_some()
+            || !self.unsettled.is_empty()
     }
 
     /// Looks after what must stand while the machine runs; to be called every few seconds.
     pub fn tend(&mut self) {
+        self.tend_firewall();
         if let Some(news) = self.caddy.as_mut().and_then(Caddy::tend) {
             self.status.log(&news);
         }
@@ -285,6 +293,12 @@ impl Boot {
             unsettled.failures = unsettled.failures.saturating_add(1);
             (unsettled.reason, unsettled.again_at) = (reason, Moment::now().plus(pause));
             self.unsettled.push(unsettled);
+        }
+    }
+
+    fn tend_firewall(&mut self) {
+        if let Some(news) = self.firewall.as_mut().and_then(Firewall::tend) {
+            self.status.log(&news);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::control_plane::status::Status;
 use crate::control_plane::websocket::{self, Listener};
 use crate::control_socket;
 use crate::event_loop::{Event, EventLoop, Parts};
+use crate::firewall::Firewall;
 use crate::os::clock::{Moment, ToldTime};
 use crate::os::mutex::{spawn, write};
 use crate::os::{service, users};
@@ -123,6 +124,7 @@ fn start(
         secrets: enrolled.secrets,
         listen_port: enrolled.ingress.listen_port,
         caddy: None,
+        firewall: service::has_machine().then(|| Firewall::new(enrolled.ingress.listen_port, &places.etc)),
         cloudcli: None,
         unsettled: Vec::new(),
     };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Folders and files at the root, each before all that use it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "os",
     "config",
     "control_plane",
@@ -15,6 +15,7 @@ const ORDER: [&str; 15] = [
     "access",
     "ports",
     "cloudcli",
+    "firewall",
     "boot",
     "idle",
     "control_socket",

@@ -12,7 +12,8 @@ const HOME: &str = "/home/ebb";
 /// Where repositories are cloned to; backed up as a whole.
 const WORKSPACES: &str = "/workspaces";
 /// Programs that every workspace needs, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 3] = [("git", "git"), ("tmux", "tmux"), ("caddy", "caddy")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("git", "git"), ("tmux", "tmux"), ("caddy", "caddy"), ("nft", "nftables")];
 
 /// Name of the step that removes old backups: the control plane looks for it in what a machine reports.
 pub const PRUNE_STEP: &str = "tidy";

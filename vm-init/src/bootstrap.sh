@@ -13,6 +13,10 @@ trap 'say "failed in line $LINENO; the machine stays without an idle-agent and i
 # The provider may have set a root password; nobody knows it, and nothing accepts it.
 usermod --password '*' root || say 'could not disable the password of root'
 
+# Before anything of a workspace is here. Where the image has no nft, the idle-agent brings it and loads the rules.
+systemctl daemon-reload
+systemctl enable --now ebbtide-firewall.service || say 'the packet filter does not stand yet'
+
 # The image's own apt would begin just now, and hold the locks that the boot needs. A machine that lives for hours needs
 # neither; one of them that runs already ends by itself and is waited for.
 # Stopped first: a timer that is masked while it runs counts as failed from then on.

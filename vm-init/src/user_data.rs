@@ -4,6 +4,7 @@
 //! script is a constant that reads its values from files. What is sent is base64 of gzip, which Hetzner's data source
 //! and cloud-init both undo by themselves.
 
+use crate::firewall;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::{Generation, WorkspaceId};
@@ -30,6 +31,8 @@ const CLAUDE_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
 const CLAUDE_MEMORY: &str = "/etc/claude-code/CLAUDE.md";
 const BOOTSTRAP: &str = "/usr/local/sbin/ebbtide-bootstrap";
 const UNIT: &str = "/etc/systemd/system/ebbtide-agent.service";
+/// Loads the packet filter ([`crate::firewall`]) at every boot.
+const FIREWALL_UNIT: &str = "/etc/systemd/system/ebbtide-firewall.service";
 /// The slice in which the idle-agent starts what is the user's; below `ebbtide.slice`, by its name.
 const WORK_SLICE: &str = "/etc/systemd/system/ebbtide-work.slice";
 
@@ -149,6 +152,8 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
             file(AGENT_SHA256, "0644", &checksum),
             file(BOOTSTRAP, "0755", include_str!("bootstrap.sh")),
             file(UNIT, "0644", include_str!("agent.service")),
+            file(&format!("/etc/{}", firewall::FILE), "0644", &firewall::rules([])),
+            file(FIREWALL_UNIT, "0644", include_str!("firewall.service")),
             file(WORK_SLICE, "0644", include_str!("work.slice")),
             file(CLAUDE_SETTINGS, "0644", include_str!("claude_settings.json")),
             file(CLAUDE_MEMORY, "0644", include_str!("claude.md")),

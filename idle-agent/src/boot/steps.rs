@@ -6,6 +6,7 @@ use super::{Boot, Reporter, StepError, Success};
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::{CloudCli, Start};
 use crate::control_plane::status::Status;
+use crate::firewall::Firewall;
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::os::command::{RunError, command_as, path, run};
@@ -42,7 +43,13 @@ impl Boot {
         reporter: &Reporter<'_>,
     ) -> Result<Success, StepError> {
         match action {
-            StepAction::EnsurePrograms { programs } => self.ensure_programs(programs, limit, reporter),
+            StepAction::EnsurePrograms { programs } => {
+                let ensured = self.ensure_programs(programs, limit, reporter);
+                // The first of them that it needs may have come just now; nothing of the user's runs before the next step.
+                self.firewall.as_mut().map(Firewall::look_soon);
+                self.tend_firewall();
+                ensured
+            }
             StepAction::EnsureUser { user, home, workspaces } => {
                 self.ensure_user(user, home, workspaces, limit)
             }

@@ -29,6 +29,11 @@ pub fn tree() -> Option<Tree> {
     Tree::of_service(UNIT).filter(|_| Path::new(BOOTED).exists())
 }
 
+/// Whether this program is the service of a machine of its own, whose network is not also somebody else's.
+pub fn has_machine() -> bool {
+    tree().is_some()
+}
+
 /// A command whose program is not part of the service, but of a scope in this slice.
 pub fn beside(slice: &str, program: &str) -> Command {
     let Some(version) = systemd() else { return Command::new(program) };
