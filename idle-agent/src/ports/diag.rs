@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn the_kernel_says_the_same_as_its_text_tables() {
         let Ok(mut diag) = Diag::open() else {
-            eprintln!("skipped: this kernel has no socket diagnosis");
+            crate::skip::skip("this kernel has no socket diagnosis");
             return;
         };
         let ours = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("0.0.0.0:0").unwrap()];
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_connection_tells_whether_its_question_is_answered() {
         let Ok(mut diag) = Diag::open() else {
-            eprintln!("skipped: this kernel has no socket diagnosis");
+            crate::skip::skip("this kernel has no socket diagnosis");
             return;
         };
         let server = TcpListener::bind("127.0.0.1:0").unwrap();

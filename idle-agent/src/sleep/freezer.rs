@@ -414,43 +414,47 @@ mod tests {
         assert!(matches!(freezer.freeze(None), Err(NotFrozen::NoUser)));
     }
 
-    #[test]
-    fn what_was_stopped_runs_again_and_what_was_stopped_before_does_not() {
-        if !users::is_root() {
-            eprintln!("skipped: only root can act for another user");
-            return;
-        }
-        let uid = 54_321;
-        let user = User { name: "t".into(), uid, gid: uid, home: "/".into(), shell: String::new() };
-        let sleeper = || Command::new("sleep").arg("600").uid(uid).gid(uid).spawn().unwrap();
-        let (mut one, mut other) = (sleeper(), sleeper());
-        let pid = |child: &std::process::Child| i32::try_from(child.id()).unwrap();
-        let state = |child: &std::process::Child| {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-            stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
-        };
-        let wait_for = |child: &std::process::Child, wanted: char| {
-            let give_up = Moment::now().plus(Duration::from_secs(10));
-            while (state(child) == 'T') != (wanted == 'T') && Moment::now() < give_up {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            assert_eq!(state(child) == 'T', wanted == 'T');
-        };
-        signal(pid(&other), Signal::STOP);
-        wait_for(&other, 'T');
+    mod as_root {
+        use super::*;
 
-        let directory = tempfile::tempdir().unwrap();
-        let freezer = || Freezer::new(directory.path(), Vec::new(), None);
-        assert_eq!(freezer().freeze(Some(&user)).unwrap(), 1);
-        assert_eq!(state(&one), 'T');
-        freezer().prove(Some(&user)).unwrap();
-        assert_eq!(freezer().freeze(Some(&user)).unwrap(), 1, "a restarted agent knows it");
-        freezer().thaw();
-        wait_for(&one, 'S');
-        assert_eq!(state(&other), 'T', "somebody else stopped it");
-        for child in [&mut one, &mut other] {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        #[test]
+        fn what_was_stopped_runs_again_and_what_was_stopped_before_does_not() {
+            if !users::is_root() {
+                crate::skip::skip("only root can act for another user");
+                return;
+            }
+            let uid = 54_321;
+            let user = User { name: "t".into(), uid, gid: uid, home: "/".into(), shell: String::new() };
+            let sleeper = || Command::new("sleep").arg("600").uid(uid).gid(uid).spawn().unwrap();
+            let (mut one, mut other) = (sleeper(), sleeper());
+            let pid = |child: &std::process::Child| i32::try_from(child.id()).unwrap();
+            let state = |child: &std::process::Child| {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+                stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+            };
+            let wait_for = |child: &std::process::Child, wanted: char| {
+                let give_up = Moment::now().plus(Duration::from_secs(10));
+                while (state(child) == 'T') != (wanted == 'T') && Moment::now() < give_up {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                assert_eq!(state(child) == 'T', wanted == 'T');
+            };
+            signal(pid(&other), Signal::STOP);
+            wait_for(&other, 'T');
+
+            let directory = tempfile::tempdir().unwrap();
+            let freezer = || Freezer::new(directory.path(), Vec::new(), None);
+            assert_eq!(freezer().freeze(Some(&user)).unwrap(), 1);
+            assert_eq!(state(&one), 'T');
+            freezer().prove(Some(&user)).unwrap();
+            assert_eq!(freezer().freeze(Some(&user)).unwrap(), 1, "a restarted agent knows it");
+            freezer().thaw();
+            wait_for(&one, 'S');
+            assert_eq!(state(&other), 'T', "somebody else stopped it");
+            for child in [&mut one, &mut other] {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::server::Action;
 use super::tree::noise;
 use super::{Bench, ended};
+use crate::skip::skip;
 
 /// Requests of a backup in the order of its phases, and of its fresh reader at the end.
 const PHASES: [(&str, &str); 7] = [
@@ -299,48 +300,52 @@ fn small_disks_can_be_made(at: &PathBuf) -> bool {
     let can = on_a_small_disk("1m", at, &Command::new("true")).output();
     let can = can.is_ok_and(|output| output.status.success());
     if !can {
-        eprintln!("skipped: no file system can be mounted here");
+        skip("no file system can be mounted here");
     }
     can
 }
 
-#[test]
-fn a_disk_that_is_full_at_a_restore_is_named_and_a_larger_one_gets_everything() {
-    let (bench, first) = acknowledged();
-    bench.backup().done();
-    let target = bench.path("restored");
-    fs::create_dir(&target).unwrap();
-    if !small_disks_can_be_made(&target) {
-        return;
-    }
-    let mut restore = bench.command("restore");
-    restore.arg("--target").arg(&target);
-    let message = ended(&mut on_a_small_disk("64k", &target, &restore)).failed("local", 48);
-    assert!(message.contains("No space left") && message.contains("/workspaces/app/"), "{message}");
-    bench.restore_to(&target).done();
-    bench.first_is_whole(&first, 0);
-}
+mod as_root {
+    use super::*;
 
-#[test]
-fn a_disk_that_is_full_at_a_backup_costs_the_cache_and_no_backup() {
-    let (bench, first) = acknowledged();
-    let cache = bench.path("cache");
-    fs::create_dir(&cache).unwrap();
-    if !small_disks_can_be_made(&cache) {
-        return;
-    }
-    let mut backup = bench.backup_command();
-    backup.arg("--cache-dir").arg(&cache);
-    let run = ended(&mut on_a_small_disk("4k", &cache, &backup));
-    if run.code == 0 {
-        run.done();
-    } else {
-        let message = run.failed("local", 48);
-        assert!(message.contains("cache"), "{message}");
+    #[test]
+    fn a_disk_that_is_full_at_a_restore_is_named_and_a_larger_one_gets_everything() {
+        let (bench, first) = acknowledged();
         bench.backup().done();
+        let target = bench.path("restored");
+        fs::create_dir(&target).unwrap();
+        if !small_disks_can_be_made(&target) {
+            return;
+        }
+        let mut restore = bench.command("restore");
+        restore.arg("--target").arg(&target);
+        let message = ended(&mut on_a_small_disk("64k", &target, &restore)).failed("local", 48);
+        assert!(message.contains("No space left") && message.contains("/workspaces/app/"), "{message}");
+        bench.restore_to(&target).done();
+        bench.first_is_whole(&first, 0);
     }
-    bench.first_is_whole(&first, 0);
-    let target = bench.path("restored");
-    bench.restore_to(&target).done();
-    assert!(fs::read(target.join("workspaces/app/second")).unwrap() == noise(50_000));
+
+    #[test]
+    fn a_disk_that_is_full_at_a_backup_costs_the_cache_and_no_backup() {
+        let (bench, first) = acknowledged();
+        let cache = bench.path("cache");
+        fs::create_dir(&cache).unwrap();
+        if !small_disks_can_be_made(&cache) {
+            return;
+        }
+        let mut backup = bench.backup_command();
+        backup.arg("--cache-dir").arg(&cache);
+        let run = ended(&mut on_a_small_disk("4k", &cache, &backup));
+        if run.code == 0 {
+            run.done();
+        } else {
+            let message = run.failed("local", 48);
+            assert!(message.contains("cache"), "{message}");
+            bench.backup().done();
+        }
+        bench.first_is_whole(&first, 0);
+        let target = bench.path("restored");
+        bench.restore_to(&target).done();
+        assert!(fs::read(target.join("workspaces/app/second")).unwrap() == noise(50_000));
+    }
 }

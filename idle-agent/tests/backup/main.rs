@@ -5,6 +5,8 @@ mod large;
 mod noise_file;
 mod odd;
 mod server;
+#[path = "../common/skip.rs"]
+mod skip;
 mod tidy;
 mod tree;
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::Bench;
 use super::tree::{self, assert_same, assert_same_but, noise};
+use crate::skip::skip;
 
 /// An access list that lets user 4242 read: version 2, then owner, user 4242, group, mask and others.
 const ACCESS_LIST: [u8; 44] = [
@@ -355,21 +356,45 @@ fn named_volumes_are_kept_where_there_are_any() {
     assert!(fs::symlink_metadata(target.join("home")).is_err());
 }
 
-#[test]
-fn a_device_is_kept_as_a_device_and_never_read() {
-    let bench = Bench::new();
-    let app = workspace(&bench);
-    let made = Command::new("mknod").arg(app.join("zero")).args(["c", "1", "5"]).output().unwrap();
-    if !made.status.success() {
-        eprintln!("skipped: no device can be made here");
-        return;
+mod as_root {
+    use super::*;
+
+    #[test]
+    fn a_device_is_kept_as_a_device_and_never_read() {
+        let bench = Bench::new();
+        let app = workspace(&bench);
+        let made = Command::new("mknod").arg(app.join("zero")).args(["c", "1", "5"]).output().unwrap();
+        if !made.status.success() {
+            skip("no device can be made here");
+            return;
+        }
+        bench.backup().done();
+        let target = bench.path("restored");
+        bench.restore_to(&target).done();
+        let zero = fs::symlink_metadata(target.join("workspaces/app/zero")).unwrap();
+        assert!(zero.file_type().is_char_device());
+        assert_eq!(zero.rdev(), fs::symlink_metadata(app.join("zero")).unwrap().rdev());
     }
-    bench.backup().done();
-    let target = bench.path("restored");
-    bench.restore_to(&target).done();
-    let zero = fs::symlink_metadata(target.join("workspaces/app/zero")).unwrap();
-    assert!(zero.file_type().is_char_device());
-    assert_eq!(zero.rdev(), fs::symlink_metadata(app.join("zero")).unwrap().rdev());
+
+    #[test]
+    fn an_immutable_file_is_kept_without_its_flag_and_one_in_the_way_is_named() {
+        let bench = Bench::new();
+        let file = workspace(&bench).join("fixed");
+        fs::write(&file, "cannot be changed\n").unwrap();
+        let Some(immutable) = Immutable::make(&file) else { return };
+        assert_eq!(bench.backup().done()["partial"], false);
+        drop(immutable);
+        let target = bench.path("restored");
+        bench.restore_to(&target).done();
+        let restored = target.join("workspaces/app/fixed");
+        fs::write(&restored, "something else, and in the way\n").unwrap();
+        let in_the_way = Immutable::make(&restored).unwrap();
+        let message = bench.restore_to(&target).failed("local", 48);
+        assert!(message.contains("workspaces/app/fixed"), "{message}");
+        drop(in_the_way);
+        bench.restore_to(&target).done();
+        assert_eq!(fs::read_to_string(&restored).unwrap(), "cannot be changed\n");
+    }
 }
 
 /// A file with the flag that lets nobody change it, root neither; without it again when this goes.
@@ -381,7 +406,7 @@ impl Immutable {
         if made.is_ok_and(|output| output.status.success()) {
             return Some(Self(path.to_path_buf()));
         }
-        eprintln!("skipped: no file can be made immutable here");
+        skip("no file can be made immutable here");
         None
     }
 }
@@ -390,24 +415,4 @@ impl Drop for Immutable {
     fn drop(&mut self) {
         let _ = Command::new("chattr").arg("-i").arg(&self.0).status();
     }
-}
-
-#[test]
-fn an_immutable_file_is_kept_without_its_flag_and_one_in_the_way_is_named() {
-    let bench = Bench::new();
-    let file = workspace(&bench).join("fixed");
-    fs::write(&file, "cannot be changed\n").unwrap();
-    let Some(immutable) = Immutable::make(&file) else { return };
-    assert_eq!(bench.backup().done()["partial"], false);
-    drop(immutable);
-    let target = bench.path("restored");
-    bench.restore_to(&target).done();
-    let restored = target.join("workspaces/app/fixed");
-    fs::write(&restored, "something else, and in the way\n").unwrap();
-    let in_the_way = Immutable::make(&restored).unwrap();
-    let message = bench.restore_to(&target).failed("local", 48);
-    assert!(message.contains("workspaces/app/fixed"), "{message}");
-    drop(in_the_way);
-    bench.restore_to(&target).done();
-    assert_eq!(fs::read_to_string(&restored).unwrap(), "cannot be changed\n");
 }

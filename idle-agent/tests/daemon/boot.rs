@@ -2,6 +2,7 @@
 
 use crate::control::Fault;
 use crate::machine::{Machine, processes_of, wait_until};
+use crate::skip::skip;
 use ebbtide_api::vm::StepAction;
 use ebbtide_api::workspace::StepState;
 use std::net::TcpListener;
@@ -132,32 +133,37 @@ fn missing_programs_are_named_and_present_ones_skipped() {
     assert_eq!(heartbeat.boot[1].state, StepState::Skipped);
 }
 
-#[test]
-fn the_terminal_runs_as_the_user_with_the_environment_and_outlives_the_agent() {
-    let mut machine = Machine::new(|paths| {
-        vec![StepAction::StartTerminal { user: "ebb".into(), directory: paths.of("workspaces") }]
-    });
-    if machine.uid < 1_000_000 {
-        eprintln!("skipped: only root can act for another user");
-        return;
+mod as_root {
+    use super::*;
+
+    #[test]
+    fn the_terminal_runs_as_the_user_with_the_environment_and_outlives_the_agent() {
+        let mut machine = Machine::new(|paths| {
+            vec![StepAction::StartTerminal { user: "ebb".into(), directory: paths.of("workspaces") }]
+        });
+        if machine.uid < 1_000_000 {
+            skip("only root can act for another user");
+            return;
+        }
+        machine.boot();
+        let script =
+            "tmux send-keys -t main 'echo \"[$API_KEY]\" > \"$HOME/out\"; pwd >> \"$HOME/out\"' Enter";
+        let mut typing = machine.user_process("sh", &["-c", script]);
+        assert!(typing.wait().unwrap().success());
+        let out = machine.path("home/out");
+        wait_until("the terminal answers", || {
+            std::fs::read_to_string(&out).is_ok_and(|text| text.lines().count() == 2)
+        });
+        let text = std::fs::read_to_string(&out).unwrap();
+        assert_eq!(text, format!("[it's-a-very-secret-value]\n{}\n", machine.path("workspaces").display()));
+        let running = processes_of(machine.uid);
+        machine.kill();
+        machine.control.state().heartbeats.clear();
+        machine.boot();
+        let again = processes_of(machine.uid);
+        assert!(running.iter().any(|pid| again.contains(pid)), "{running:?} {again:?}");
+        let _ = Command::new("true").status();
     }
-    machine.boot();
-    let script = "tmux send-keys -t main 'echo \"[$API_KEY]\" > \"$HOME/out\"; pwd >> \"$HOME/out\"' Enter";
-    let mut typing = machine.user_process("sh", &["-c", script]);
-    assert!(typing.wait().unwrap().success());
-    let out = machine.path("home/out");
-    wait_until("the terminal answers", || {
-        std::fs::read_to_string(&out).is_ok_and(|text| text.lines().count() == 2)
-    });
-    let text = std::fs::read_to_string(&out).unwrap();
-    assert_eq!(text, format!("[it's-a-very-secret-value]\n{}\n", machine.path("workspaces").display()));
-    let running = processes_of(machine.uid);
-    machine.kill();
-    machine.control.state().heartbeats.clear();
-    machine.boot();
-    let again = processes_of(machine.uid);
-    assert!(running.iter().any(|pid| again.contains(pid)), "{running:?} {again:?}");
-    let _ = Command::new("true").status();
 }
 
 #[test]

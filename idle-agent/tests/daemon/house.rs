@@ -2,6 +2,7 @@
 
 use crate::control::Control;
 use crate::machine::{Machine, WORKSPACE, machine_bin};
+use crate::skip::skip;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::vm::StepAction;
@@ -24,7 +25,7 @@ pub struct House {
 /// `None` where the real Caddy is not to be had.
 pub fn house() -> Option<House> {
     if !machine_bin().join("caddy").exists() {
-        eprintln!("skipped: there is no caddy in {}", machine_bin().display());
+        skip(&format!("there is no caddy in {}", machine_bin().display()));
         return None;
     }
     let key = Ed25519KeyPair::generate().with_key_id("k1");

@@ -13,4 +13,6 @@ mod ports;
 #[allow(dead_code)]
 mod repository;
 mod rest;
+#[path = "../common/skip.rs"]
+mod skip;
 mod sleep;
