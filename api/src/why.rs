@@ -119,6 +119,34 @@ pub struct Keeping {
     /// What a backup taken now would be like, once the machine has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate: Option<BackupEstimate>,
+    /// How full the disk is; said from [`NEARLY_FULL_PERCENT`] on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskUse>,
+}
+
+/// From here on it is said how full the disk is.
+pub const NEARLY_FULL_PERCENT: u8 = 90;
+
+/// How much of the disk is used up for everybody but root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DiskUse {
+    /// Of its bytes, in percent.
+    pub space_percent: u8,
+    /// Of its inodes, in percent: so many files there can be, whatever their size.
+    pub files_percent: u8,
+}
+
+impl DiskUse {
+    /// What is nearly used up, as a clause for a person.
+    pub fn words(self) -> String {
+        let Self { space_percent, files_percent } = self;
+        if files_percent > space_percent {
+            format!("the disk holds {files_percent}% of all files that it can hold")
+        } else {
+            format!("the disk is {space_percent}% full")
+        }
+    }
 }
 
 /// Why the workspace is awake, and when it will sleep.
@@ -156,7 +184,9 @@ impl Why {
         let because = self.because.join("; ");
         // Nobody's words break the line in two.
         let words = because.split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{verdict} for {since}: {words}; {sleeps}")
+        let disk = self.keeping.as_ref().and_then(|keeping| keeping.disk);
+        let disk = disk.map_or(String::new(), |disk| format!("; {}", disk.words()));
+        format!("{verdict} for {since}: {words}; {sleeps}{disk}")
     }
 }
 
@@ -193,6 +223,20 @@ mod tests {
         for (why, line) in table {
             assert_eq!(why.line(), line);
         }
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_in_the_line() {
+        let words = |space_percent, files_percent| DiskUse { space_percent, files_percent }.words();
+        assert_eq!(words(93, 40), "the disk is 93% full");
+        assert_eq!(words(93, 97), "the disk holds 97% of all files that it can hold");
+        let keeping = r#"{"persistence":"backup","disk":{"space_percent":93,"files_percent":40}}"#;
+        let why = format!(
+            r#"{{"verdict":"active","because":["a"],"since_secs":5,"sleeps_in_secs":null,"signals":[],"leases":[],"budgets":[],"keeping":{keeping}}}"#
+        );
+        let why: Why = serde_json::from_str(&why).unwrap();
+        assert_eq!(why.line(), "active for 5s: a; stays awake while this lasts; the disk is 93% full");
+        assert_eq!(serde_json::to_string(&why.keeping).unwrap(), keeping);
     }
 
     #[test]

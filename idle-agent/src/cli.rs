@@ -408,6 +408,12 @@ fn shown_why(why: &Why) -> String {
 }
 
 fn shown_keeping(keeping: &Keeping) -> String {
+    let backup = shown_backup(keeping);
+    let disk = keeping.disk.map(|disk| format!("Make room: {}.\n", disk.words()));
+    backup + &disk.unwrap_or_default()
+}
+
+fn shown_backup(keeping: &Keeping) -> String {
     match (keeping.persistence, &keeping.estimate) {
         (Persistence::None, _) => {
             "Nothing here is backed up, as was chosen: when the machine goes, all files go.\n".to_owned()
@@ -467,6 +473,7 @@ mod tests {
                     secs: 61,
                     at_least: false,
                 }),
+                disk: None,
             }),
         };
         insta::assert_snapshot!(shown(&Reply::Why(Box::new(why))));

@@ -5,6 +5,7 @@ pub mod atomic_file;
 pub mod cgroups;
 pub mod clock;
 pub mod command;
+pub mod disk;
 pub mod listener;
 pub mod mutex;
 pub mod processes;

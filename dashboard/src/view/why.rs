@@ -99,13 +99,18 @@ pub fn why(why: &Why, now: Timestamp) -> WhyView {
 }
 
 fn keeping(keeping: &Keeping) -> Option<String> {
-    let estimate = keeping.estimate.filter(|_| keeping.persistence == Persistence::Backup)?;
-    Some(format!(
-        "Not yet backed up: {}{} of {}.",
-        if estimate.at_least { "at least " } else { "" },
-        text::bytes(estimate.new_bytes),
-        text::bytes(estimate.bytes)
-    ))
+    let estimate = keeping.estimate.filter(|_| keeping.persistence == Persistence::Backup);
+    let backup = estimate.map(|estimate| {
+        format!(
+            "Not yet backed up: {}{} of {}.",
+            if estimate.at_least { "at least " } else { "" },
+            text::bytes(estimate.new_bytes),
+            text::bytes(estimate.bytes)
+        )
+    });
+    let disk = keeping.disk.map(|disk| format!("Make room: {}.", disk.words()));
+    let said: Vec<String> = backup.into_iter().chain(disk).collect();
+    (!said.is_empty()).then(|| said.join(" "))
 }
 
 /// When it sleeps, a sentence.

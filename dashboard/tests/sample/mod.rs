@@ -228,6 +228,7 @@ fn why() -> Why {
                 secs: 21,
                 at_least: false,
             }),
+            disk: None,
         }),
     }
 }

@@ -4,11 +4,11 @@
 pub mod estimator;
 
 use crate::control_plane::status::StatusFacts;
-use crate::os::atomic_file;
 use crate::os::clock::Moment;
+use crate::os::{atomic_file, disk};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::Receipt;
-use ebbtide_api::why::Keeping;
+use ebbtide_api::why::{DiskUse, Keeping, NEARLY_FULL_PERCENT};
 use ebbtide_api::workspace::StepState;
 use estimator::{Estimator, SurveyResult};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,9 @@ pub struct BackupEstimator {
 impl BackupEstimator {
     /// Goes on from what is on disk.
     pub fn load(state: &Path, persistence: Persistence) -> Self {
+        if let Err(error) = atomic_file::keep_spares(state) {
+            tracing::warn!(%error, "no room is kept for what the daemon notes on a full disk");
+        }
         let file = state.join("saved-at.json");
         Self { estimator: Estimator::default(), saved_at: atomic_file::read_json(&file), file, persistence }
     }
@@ -75,7 +78,12 @@ impl BackupEstimator {
     /// What becomes of the files.
     pub fn keeping(&self) -> Keeping {
         let estimate = self.estimator.estimate().filter(|_| self.persistence == Persistence::Backup);
-        Keeping { persistence: self.persistence, estimate }
+        // The state is on the machine's one disk, as the files are.
+        let usage = self.file.parent().and_then(disk::usage);
+        let used = usage
+            .map(|usage| DiskUse { space_percent: usage.space_percent, files_percent: usage.files_percent });
+        let is_said = |used: &DiskUse| used.space_percent.max(used.files_percent) >= NEARLY_FULL_PERCENT;
+        Keeping { persistence: self.persistence, estimate, disk: used.filter(is_said) }
     }
 
     fn note_saved(&mut self, begun: BackupStart) {
