@@ -104,7 +104,7 @@ impl fmt::Display for TenantId {
 }
 
 /// Number of a machine incarnation; the fencing token. The first machine of a workspace has generation 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32, example = 1))]
 pub struct Generation(pub u32);

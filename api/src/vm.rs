@@ -308,6 +308,10 @@ pub struct Receipt {
     /// the snapshot does not count yet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub packs_to_come: u64,
+    /// Index objects that name a pack which the snapshot needs: what the snapshot is read through from here on. Absent
+    /// from older machines, and where there are too many to name; then all that the machine has written count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexes: Option<Vec<String>>,
     /// Number of packs in the repository as the reader found it.
     pub packs_total: u64,
     /// Files in the snapshot.

@@ -24,6 +24,7 @@ pub mod placement;
 pub mod policy;
 pub mod rate_limit;
 pub mod record;
+pub mod repository;
 pub mod reservation;
 pub mod retention;
 pub mod secret;

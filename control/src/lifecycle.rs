@@ -86,7 +86,7 @@ fn take(draft: &mut Draft, input: Input, context: &Context<'_>) {
         Input::Ask(command) => commands::ask(draft, command, context),
         Input::Heartbeat(heartbeat) => heartbeat::take_in(draft, heartbeat, context),
         Input::Enrolled { machine_key } => heartbeat::enrol(draft, machine_key, context),
-        Input::Delivered { receipt, last } => receipts::deliver(draft, receipt, last),
+        Input::Delivered { receipt, last, wrong } => receipts::deliver(draft, receipt, last, wrong),
         Input::Finished { attempt_id, outcome } => outcomes::finish(draft, attempt_id, outcome, context),
     }
 }

@@ -87,7 +87,8 @@ pub struct Policy {
     pub background: Duration,
     /// How often a backup is made while something changes.
     pub snapshot_every: Duration,
-    /// From how many stored objects of a kind on the owner is warned; 36 000 can be listed.
+    /// From how many stored objects of a kind on the owner is warned, or from half of what a list holds. About 270 000 can
+    /// be listed.
     pub crowded_objects: u32,
     /// How many packs one part of a receipt names: what 1 MiB, the largest body, has room for twice.
     pub receipt_packs: u32,
@@ -175,7 +176,7 @@ impl Default for Policy {
             agent_silence: Duration::from_mins(30),
             background: Duration::from_hours(2),
             snapshot_every: Duration::from_mins(15),
-            crowded_objects: 20_000,
+            crowded_objects: 100_000,
             receipt_packs: 4_000,
             repository_quota_bytes: 200_000_000_000,
             grant_idle: Duration::from_mins(10),
@@ -225,6 +226,11 @@ impl Policy {
     pub fn backoff(&self, attempt: u32) -> Duration {
         let doubled = self.retry_base.as_secs().saturating_mul(1 << attempt.saturating_sub(1).min(16));
         Duration::from_secs(doubled.min(self.retry_cap.as_secs()))
+    }
+
+    /// From how many objects on a list that holds `most` is crowded.
+    pub fn crowded_from(&self, most: u32) -> u32 {
+        self.crowded_objects.min(most / 2)
     }
 
     /// What is added to a lifetime until the machine is gone at the latest: draining, rescuing, and the time in which

@@ -144,6 +144,9 @@ pub struct Record {
     /// So many objects of one kind were found in the repository, where that is near to too many.
     #[serde(default, rename = "crowded")]
     pub object_count_warned: Option<u32>,
+    /// And about so many a list holds.
+    #[serde(default)]
+    pub object_count_most: Option<u32>,
     /// When a machine last removed all that it was told to, or had nothing to remove for the first time.
     #[serde(default, rename = "tidied_at")]
     pub pruned_at: Option<Timestamp>,
@@ -255,6 +258,7 @@ impl Record {
             prune: None,
             prune_again_at: None,
             object_count_warned: None,
+            object_count_most: None,
             pruned_at: Some(now),
             forgotten: Vec::new(),
             unforgotten: Vec::new(),

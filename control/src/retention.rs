@@ -9,6 +9,7 @@
 
 use crate::policy::Policy;
 use crate::record::{Prune, Record, plus};
+use crate::repository::view::{Ledger, precedes_a_receipt};
 use ebbtide_api::backups::{Persistence, Retention, SnapshotSummary};
 use ebbtide_api::{Generation, Timestamp};
 use std::cmp::Reverse;
@@ -134,6 +135,28 @@ pub fn order(record: &Record, policy: &Policy, now: Timestamp) -> Option<Prune> 
     let oldest = record.expired.iter().filter(safe).take(PRUNED_AT_ONCE);
     let snapshots: Vec<String> = oldest.map(|snapshot| snapshot.snapshot.clone()).collect();
     (!snapshots.is_empty()).then_some(Prune { snapshots, orphans: Vec::new(), until: None, ended: false })
+}
+
+/// A snapshot of a machine that arrived since then and that no receipt proves: it may be the only copy of something, and
+/// while it is there nothing is removed.
+pub fn unproved<'a>(record: &Record, ledger: &'a Ledger, since_ms: i64) -> Option<&'a str> {
+    let is_only_copy = |by, at_ms| at_ms > since_ms && !precedes_a_receipt(record, by, at_ms);
+    ledger.of_machines().find(|(_, by, at_ms)| is_only_copy(*by, *at_ms)).map(|(name, ..)| name)
+}
+
+/// Snapshots of machines that are proved, old and in no list: further passes over a file that changed, receipts that were
+/// lost before a later one came, and what the list of the expired had no room for. The oldest first, as many as one prune
+/// takes.
+pub fn orphans(record: &Record, ledger: &Ledger, since_ms: i64) -> Vec<String> {
+    let is_listed = |name: &str| {
+        let mut lists = record.snapshots.iter().chain(&record.expired);
+        lists.any(|known| known.snapshot == name)
+    };
+    let is_orphan = |(name, by, at_ms): &(&str, Generation, i64)| {
+        *at_ms <= since_ms && precedes_a_receipt(record, *by, *at_ms) && !is_listed(name)
+    };
+    let found = ledger.of_machines().filter(is_orphan);
+    found.take(PRUNED_AT_ONCE).map(|(name, ..)| name.to_owned()).collect()
 }
 
 fn whole(count: u32) -> usize {

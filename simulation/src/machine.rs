@@ -270,6 +270,7 @@ impl Machine {
             skipped: Vec::new(),
             unreadable,
             packs_to_come: 0,
+            indexes: None,
             unreadable_more: 0,
             excluded: None,
         };

@@ -139,7 +139,7 @@ fn said(input: &Input) -> String {
             line
         }
         Input::Enrolled { .. } => "enrolment".to_owned(),
-        Input::Delivered { receipt, last } => {
+        Input::Delivered { receipt, last, .. } => {
             let tail = receipt.snapshot.get(56..).unwrap_or_default();
             format!("receipt …{tail}{}", if *last { ", the last" } else { "" })
         }

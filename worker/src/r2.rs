@@ -1,7 +1,7 @@
-//! The bucket: what is stored in it, the keys that open it, and what a reader of backups is shown.
+//! The bucket: what is stored in it, the keys that open it, and the paths of restic.
 
 pub mod bucket;
 pub mod kept_policy;
 pub mod keychain;
+pub mod listing;
 pub mod restic_paths;
-pub mod visibility;

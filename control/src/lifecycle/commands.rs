@@ -49,7 +49,9 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         }
         Command::TakeLock { by } => repository_lock::take(draft, by, context),
         Command::ReleaseLock { by } => repository_lock::end(draft, &by),
-        Command::ObjectsCounted { objects } => repository_lock::object_count(draft, objects, context),
+        Command::ObjectsCounted { objects, most } => {
+            repository_lock::object_count(draft, objects, most, context);
+        }
         Command::Forget { snapshot } => repository_lock::forget(draft, &snapshot),
         Command::Unforget { snapshot } => repository_lock::unforget(draft, &snapshot, context),
         Command::SetPublic { port, access } => set_public(draft, port, access),

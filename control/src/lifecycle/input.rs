@@ -41,6 +41,8 @@ pub enum Input {
         receipt: Receipt,
         /// Whether the machine may go once it is verified.
         last: bool,
+        /// What it names that its machine is not shown: then it proves nothing.
+        wrong: Option<String>,
     },
     /// An effect ended.
     Finished {
@@ -124,6 +126,8 @@ pub enum Command {
     ObjectsCounted {
         /// How many.
         objects: u32,
+        /// About how many a list holds.
+        most: u32,
     },
     /// A verified snapshot was removed from the repository.
     Forget {

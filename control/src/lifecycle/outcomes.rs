@@ -226,9 +226,7 @@ fn check_receipt(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_
     if let EffectOutcome::ReceiptChecked { packs } = outcome {
         receipts::checked(draft, packs, context);
     } else if let EffectOutcome::ReceiptWrong { problem } = outcome {
-        draft.record.pending = None;
-        let sentence = format!("a receipt was refused: {problem}");
-        receipts::refused(draft, problem, Reason::new(EventCode::ReceiptRefused, sentence));
+        receipts::is_wrong(draft, problem);
     } else {
         return Err(outcome);
     }

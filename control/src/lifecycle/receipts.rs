@@ -11,7 +11,7 @@ use ebbtide_api::{ErrorCode, EventCode};
 /// Longest path of a machine's that is repeated in a sentence, in characters.
 const PATH_SHOWN: usize = 300;
 
-pub(super) fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
+pub(super) fn deliver(draft: &mut Draft, receipt: Receipt, last: bool, wrong: Option<String>) {
     match draft.record.phase {
         Phase::Running | Phase::Silent { .. } | Phase::Draining { .. } => {}
         // Its time has not come rather than being over: 410 would make the machine stop for good.
@@ -40,6 +40,9 @@ pub(super) fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
         draft.refuse(ErrorCode::WrongState, "the machine has not reported that it is frozen");
         return;
     }
+    if let Some(problem) = wrong {
+        return is_wrong(draft, problem);
+    }
     let same = draft.record.pending.as_ref().is_some_and(|pending| {
         let same = pending.receipt.snapshot == receipt.snapshot && pending.last == last;
         same && pending.receipt.packs_to_come == receipt.packs_to_come
@@ -47,8 +50,11 @@ pub(super) fn deliver(draft: &mut Draft, receipt: Receipt, last: bool) {
     let settled = last && draft.record.final_snapshot.as_deref() == Some(receipt.snapshot.as_str());
     if !same && !settled {
         let unchecked = receipt.packs_new.clone();
-        draft.record.pending =
-            Some(PendingReceipt { receipt: Receipt { packs_new: Vec::new(), ..receipt }, unchecked, last });
+        draft.record.pending = Some(PendingReceipt {
+            receipt: Receipt { packs_new: Vec::new(), indexes: None, ..receipt },
+            unchecked,
+            last,
+        });
     }
 }
 
@@ -104,6 +110,13 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
             draft.record.final_snapshot = Some(receipt.snapshot);
         }
     }
+}
+
+/// A receipt that names what is not there proves nothing.
+pub(super) fn is_wrong(draft: &mut Draft, problem: String) {
+    draft.record.pending = None;
+    let sentence = format!("a receipt was refused: {problem}");
+    refused(draft, problem, Reason::new(EventCode::ReceiptRefused, sentence));
 }
 
 /// Keeps what is wrong with a receipt; told once, however often the machine delivers the same again.

@@ -143,25 +143,32 @@ pub(super) fn end_prune(
     }
 }
 
-/// Somebody has listed so many objects of a kind. Told when it is news, and again for every thousands more.
-pub(super) fn object_count(draft: &mut Draft, objects: u32, context: &Context<'_>) {
-    if objects < context.policy.crowded_objects {
+/// Somebody has listed so many objects of a kind, where a list holds about `most`. Told when it is news, and again for
+/// every quarter more.
+pub(super) fn object_count(draft: &mut Draft, objects: u32, most: u32, context: &Context<'_>) {
+    let from = context.policy.crowded_from(most);
+    if objects < from {
         draft.record.object_count_warned = None;
         return;
     }
-    let step = (context.policy.crowded_objects / 4).max(1);
+    let step = (from / 4).max(1);
     if draft.record.object_count_warned.is_none_or(|warned| objects / step > warned / step) {
         draft.record.object_count_warned = Some(objects);
-        draft.note(EventCode::TooManyObjects, object_count_warning(objects));
+        draft.record.object_count_most = Some(most);
+        if let Some(warning) = object_count_warning(&draft.record) {
+            draft.note(EventCode::TooManyObjects, warning);
+        }
     }
 }
 
-/// The warning.
-pub fn object_count_warning(objects: u32) -> String {
-    format!(
-        "the backups hold {objects} objects of one kind; beyond 36000 they can be listed no more, and backups stop: \
-         remove old ones with `restic forget --prune`, or keep fewer (`retention`)"
-    )
+/// The warning, where there is one.
+pub fn object_count_warning(record: &Record) -> Option<String> {
+    let objects = record.object_count_warned?;
+    let most = record.object_count_most.map_or_else(String::new, |most| format!(" than about {most}"));
+    Some(format!(
+        "the backups hold {objects} objects of one kind; more{most} cannot be listed, and backups stop then: remove old \
+         ones with `restic forget --prune`, or keep fewer (`retention`)"
+    ))
 }
 
 /// Takes a snapshot from the list that wakes choose from.

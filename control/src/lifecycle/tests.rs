@@ -162,7 +162,7 @@ impl World {
 
     fn deliver_at_once(&mut self, receipt: Receipt, last: bool) -> &mut Self {
         self.last_seen = Some(self.now);
-        self.input(Input::Delivered { receipt, last })
+        self.input(Input::Delivered { receipt, last, wrong: None })
     }
 
     /// The labels are written, with the end as it is now.
@@ -210,6 +210,7 @@ fn receipt() -> Receipt {
         skipped: vec![],
         unreadable: vec![],
         packs_to_come: 0,
+        indexes: None,
         unreadable_more: 0,
         excluded: None,
     }
@@ -276,6 +277,23 @@ fn a_receipt_in_parts_counts_with_its_last_part_only() {
     world.deliver(Receipt { packs_to_come: 6, ..receipt() }, false);
     world.deliver(Receipt { packs_to_come: 3, ..receipt() }, false);
     assert_eq!(world.record.pending.as_ref().unwrap().receipt.packs_to_come, 3);
+    world.deliver(receipt(), true);
+    world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
+    world.state(State::Destroying);
+}
+
+#[test]
+fn a_receipt_that_names_what_its_machine_is_not_shown_is_refused_before_anything_is_looked_up() {
+    let mut world = World::draining();
+    world.effect = None;
+    for _ in 0..2 {
+        let wrong = Some("index/7 is not in storage".to_owned());
+        world.input(Input::Delivered { receipt: receipt(), last: false, wrong });
+        assert_eq!(world.effect, None);
+    }
+    assert!(world.record.pending.is_none() && world.record.snapshots.is_empty());
+    assert_eq!(world.record.receipt_problem.as_deref(), Some("index/7 is not in storage"));
+    assert_eq!(world.told(&EventCode::ReceiptRefused), 1, "once, however often it is delivered");
     world.deliver(receipt(), true);
     world.ends(Effect::CheckReceipt, EffectOutcome::ReceiptChecked { packs: 3 });
     world.state(State::Destroying);

@@ -1,6 +1,8 @@
 //! The rule over made lists: every list of a small world, and many random ones.
 
 use super::*;
+use crate::repository::Kind;
+use crate::repository::view::{Entry, NewEntry};
 use ebbtide_api::Generation;
 
 const MONDAY_NOON: i64 = 1_800_273_600;
@@ -162,4 +164,57 @@ fn a_list_of_the_expired_that_is_full_keeps_the_newest_of_each_machine_which_pro
     assert_eq!(record.expired.len(), Record::EXPIRED_KEPT);
     assert_eq!(record.expired[0].snapshot, "s9");
     assert_eq!(record.expired[1].snapshot, "s51");
+}
+
+/// A snapshot of a machine in the ledger, and those of its receipts that were verified at these times.
+fn arrived(ledger: &mut Ledger, name: &str, by: Option<u32>, at_ms: i64) {
+    let id = u32::try_from(ledger.entries.len()).unwrap();
+    let object = NewEntry { kind: Kind::Snapshots, name: name.to_owned(), size: 1, by: by.map(Generation) };
+    ledger.entries.push(Entry { id, object, place: id, at_ms, shared: false, gone_ms: None });
+}
+
+fn proved_by(record: &mut Record, by: u32, name: &str, at_ms: i64) {
+    let verified_at = Timestamp::from_millisecond(at_ms).unwrap();
+    let (snapshot, generation) = (name.to_owned(), Generation(by));
+    let summary = SnapshotSummary { snapshot, verified_at, generation, files: 1, bytes: 1, partial: false };
+    record.snapshots.push(summary);
+}
+
+#[test]
+fn a_young_snapshot_that_no_receipt_proves_stops_a_prune_and_an_old_one_does_not() {
+    let mut record = crate::lifecycle::a_record();
+    proved_by(&mut record, 1, "a", 10);
+    proved_by(&mut record, 2, "b", 30);
+    let check = |by: Option<u32>, at_ms: i64, since_ms: i64, wanted: bool| {
+        let mut ledger = Ledger::default();
+        arrived(&mut ledger, "a", Some(1), 10);
+        arrived(&mut ledger, "u", by, at_ms);
+        let found = unproved(&record, &ledger, since_ms);
+        assert_eq!(found, wanted.then_some("u"), "{by:?} {at_ms} {since_ms}");
+    };
+    check(Some(2), 31, 5, true);
+    check(Some(3), 1, 0, true);
+    check(Some(2), 31, 31, false);
+    check(Some(2), 30, 5, false);
+    check(None, 99, 5, false);
+}
+
+#[test]
+fn an_old_snapshot_of_a_machine_that_is_proved_and_in_no_list_goes_and_no_other_does() {
+    let mut record = crate::lifecycle::a_record();
+    proved_by(&mut record, 1, "listed", 10);
+    proved_by(&mut record, 2, "newer", 30);
+    let mut ledger = Ledger::default();
+    for (name, by, at_ms) in [
+        ("nobody's", Some(3), 1),
+        ("owner's", None, 1),
+        ("orphan", Some(1), 9),
+        ("listed", Some(1), 10),
+        ("unproved", Some(1), 11),
+        ("later", Some(2), 12),
+        ("young", Some(2), 21),
+    ] {
+        arrived(&mut ledger, name, by, at_ms);
+    }
+    assert_eq!(orphans(&record, &ledger, 20), ["orphan", "later"]);
 }

@@ -124,6 +124,7 @@ pub fn run(access: &Access, order: &Order, events: &Arc<Events>) -> Result<Outco
         changed,
         partial: !unreadable.is_empty(),
         packs_new,
+        indexes: proof.indexes.iter().cloned().collect(),
         packs_total: proof.packs.len() as u64,
         bytes_total: proof.counts.bytes,
         files: proof.counts.files,

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 const SKIPPED_NAMED: usize = 200;
 /// Most bytes that one list of paths takes in a receipt, as JSON: it must never grow too large to be delivered.
 const NAMED_BYTES: usize = 64 << 10;
+/// Most indexes that a receipt names, 270 kB; with more it names none, and all that this machine wrote count.
+const INDEXES_NAMED: usize = 4_000;
 /// Paths that a remark and a receipt's account of the owner's rules name.
 const NAMED: usize = 5;
 
@@ -28,6 +30,8 @@ pub struct Outcome {
     pub partial: bool,
     /// Packs that hold it and are not known already.
     pub packs_new: Vec<Pack>,
+    /// Indexes that name a pack which it needs.
+    pub indexes: Vec<String>,
     /// Packs that it needs in all.
     pub packs_total: u64,
     /// Logical bytes of its files.
@@ -105,6 +109,7 @@ impl Outcome {
             tree: self.tree,
             packs_new: self.packs_new,
             packs_to_come: 0,
+            indexes: (self.indexes.len() <= INDEXES_NAMED).then_some(self.indexes),
             packs_total: self.packs_total,
             files: self.files,
             bytes_total: self.bytes_total,
@@ -169,6 +174,7 @@ mod tests {
         let receipt = outcome.into_receipt();
         assert!(receipt.is_partial());
         assert_eq!(receipt.packs_new, packs_new);
+        assert_eq!(receipt.indexes, Some(Vec::new()));
         assert_eq!(receipt.skipped.last().unwrap(), "and 105 more");
         assert_eq!(receipt.excluded, None);
     }
@@ -178,6 +184,7 @@ mod tests {
         let paths = paths(1000, |n| format!("/w/{n}{}", "\u{1}".repeat(4000)));
         let first = vec![Reasoned { path: "/w/a".into(), reason: "`a` in /w/.ebbignore".into() }];
         let outcome = Outcome {
+            indexes: vec!["a".repeat(64); INDEXES_NAMED + 1],
             skipped: paths.clone(),
             unreadable: paths,
             unreadable_more: 7,
@@ -188,6 +195,7 @@ mod tests {
         assert!(receipt.is_partial());
         assert_eq!(receipt.unreadable.len() as u64 + receipt.unreadable_more, 1007);
         assert!(serde_json::to_vec(&receipt).unwrap().len() < 200_000);
+        assert_eq!(receipt.indexes, None);
         assert_eq!(receipt.excluded.unwrap().first, ["/w/a by `a` in /w/.ebbignore"]);
     }
 

@@ -4,10 +4,10 @@
 //! every blob in the index and every pack in a listing of the store, and compares sizes. It reads no file content: that
 //! each object is what its name says was checked by the store when it arrived.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rustic_core::repofile::{IndexFile, Node, PackId, SnapshotFile, SnapshotId};
+use rustic_core::repofile::{IndexFile, IndexId, Node, PackId, SnapshotFile, SnapshotId};
 use rustic_core::{FileType, Id, IndexedFullStatus, Repository, TreeId};
 
 use super::backend::Backend;
@@ -21,6 +21,8 @@ pub struct Proof {
     pub snapshot: SnapshotFile,
     /// Every pack that the snapshot needs, with the size that the store reports.
     pub packs: BTreeMap<String, u64>,
+    /// Every index that names one of them: what it was read through.
+    pub indexes: BTreeSet<String>,
     pub counts: Counts,
 }
 
@@ -64,42 +66,55 @@ pub fn read(
         file.id = snapshot;
         file
     };
-    let sizes = pack_sizes(&repository).map_err(explain)?;
+    let indexed = indexed_packs(&repository).map_err(explain)?;
     let repository = repository.to_indexed().map_err(explain)?;
     let mut reader =
         Reader { repository: &repository, backend, events, packs: HashSet::new(), seen: HashMap::new() };
     let counts = reader.tree(snapshot.tree)?;
     let stored: BTreeMap<Id, u64> = backend.list(FileType::Pack)?.into_iter().collect();
-    let mut packs = BTreeMap::new();
+    let (mut packs, mut indexes) = (BTreeMap::new(), BTreeSet::new());
     for pack in reader.packs {
         let name = hex_of(&pack);
-        match (stored.get(&*pack), sizes.get(&pack)) {
+        let known = indexed.get(&pack);
+        indexes.extend(known.into_iter().flat_map(|known| &known.named_by).map(|index| hex_of(index)));
+        match (stored.get(&*pack), known.map(|known| known.size)) {
             (None, _) => {
                 return Err(Failure::Incomplete {
                     what: "the receipt",
                     detail: format!("data/{name} is not in the store"),
                 });
             }
-            (Some(found), Some(expected)) if found != expected => {
+            (Some(found), Some(expected)) if *found != expected => {
                 let detail = format!("the store has {found} bytes of it, the index says {expected}");
                 return Err(Failure::Damaged { object: format!("data/{name}"), detail });
             }
             (Some(found), _) => packs.insert(name, *found),
         };
     }
-    Ok(Proof { snapshot, packs, counts })
+    Ok(Proof { snapshot, packs, indexes, counts })
 }
 
-/// The size of each pack, worked out from what the index says is in it.
-fn pack_sizes(
+/// What the indexes say of a pack.
+#[derive(Default)]
+struct IndexedPack {
+    /// Its size, worked out from what is in it.
+    size: u64,
+    named_by: Vec<IndexId>,
+}
+
+fn indexed_packs(
     repository: &Repository<rustic_core::OpenStatus>,
-) -> rustic_core::RusticResult<HashMap<PackId, u64>> {
-    let mut sizes = HashMap::new();
+) -> rustic_core::RusticResult<HashMap<PackId, IndexedPack>> {
+    let mut packs: HashMap<PackId, IndexedPack> = HashMap::new();
     for file in repository.stream_files::<IndexFile>()? {
-        let (_, index) = file?;
-        sizes.extend(index.packs.iter().map(|pack| (pack.id, u64::from(pack.pack_size()))));
+        let (id, index) = file?;
+        for pack in index.packs {
+            let known = packs.entry(pack.id).or_default();
+            known.size = u64::from(pack.pack_size());
+            known.named_by.push(id);
+        }
     }
-    Ok(sizes)
+    Ok(packs)
 }
 
 struct Reader<'a> {

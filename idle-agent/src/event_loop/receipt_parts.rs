@@ -22,6 +22,7 @@ pub fn next(receipt: &Receipt, known: &HashSet<String>, most: usize) -> Receipt 
     Receipt {
         packs_new: packs,
         packs_to_come: to_come as u64,
+        indexes: None,
         skipped: Vec::new(),
         unreadable: Vec::new(),
         excluded: None,
@@ -41,6 +42,7 @@ mod tests {
             tree: "b".repeat(64),
             packs_new: (0..packs).map(|n| Pack { name: format!("{n:064}"), size: 12_345_678 }).collect(),
             packs_to_come: 0,
+            indexes: Some(vec!["c".repeat(64); PART]),
             packs_total: packs as u64,
             files: 1,
             bytes_total: 1,
@@ -60,11 +62,14 @@ mod tests {
             let mut deliveries = 0;
             loop {
                 let part = next(&receipt, &known, PART);
-                assert!(serde_json::to_vec(&part).unwrap().len() < 512 << 10);
+                assert!(serde_json::to_vec(&part).unwrap().len() < 768 << 10);
                 deliveries += 1;
                 known.extend(part.packs_new.iter().map(|pack| pack.name.clone()));
                 if part.packs_to_come == 0 {
-                    assert_eq!(part.skipped, receipt.skipped);
+                    assert_eq!(
+                        (part.skipped, part.indexes),
+                        (receipt.skipped.clone(), receipt.indexes.clone())
+                    );
                     break;
                 }
                 assert_eq!(known.len() as u64 + part.packs_to_come, count as u64);

@@ -121,7 +121,7 @@ impl Walk {
             }
             Says::Deliver { receipt, last } => {
                 self.object.last_seen_ms = Some((generation, now));
-                let taken = self.decide(Input::Delivered { receipt, last })?;
+                let taken = self.decide(Input::Delivered { receipt, last, wrong: None })?;
                 let record = &self.object.record;
                 let refused = record.pending.is_none() && record.receipt_problem.is_some();
                 if let (true, Taken::Yes, Some(machine)) = (refused, taken, self.machines.get_mut(&server_id))

@@ -116,19 +116,31 @@ impl Machine {
     /// As the idle-agent does: it says that it is frozen before it delivers the last one.
     fn deliver(&self, to: &str, snapshot: &str, packs: &[(&str, u64)]) -> Result<Answer> {
         if to == "drained" {
-            let frozen = json!({ "generation": self.generation(), "ready": true, "drain": "frozen" });
-            self.api.call("POST", "/v1/vm/heartbeat", Some(&frozen))?;
+            self.freeze()?;
         }
         self.deliver_at_once(to, snapshot, packs)
+    }
+
+    fn freeze(&self) -> Result<Answer> {
+        let frozen = json!({ "generation": self.generation(), "ready": true, "drain": "frozen" });
+        self.api.call("POST", "/v1/vm/heartbeat", Some(&frozen))
     }
 
     fn deliver_at_once(&self, to: &str, snapshot: &str, packs: &[(&str, u64)]) -> Result<Answer> {
         let packs: Vec<Value> =
             packs.iter().map(|(name, size)| json!({ "name": name, "size": size })).collect();
-        let receipt = json!({
-            "snapshot": snapshot, "tree": "0".repeat(64), "packs_total": packs.len(), "packs_new": packs,
+        self.deliver_receipt(to, snapshot, &json!({ "packs_total": packs.len(), "packs_new": packs }))
+    }
+
+    /// A receipt with these fields besides those that say little.
+    fn deliver_receipt(&self, to: &str, snapshot: &str, fields: &Value) -> Result<Answer> {
+        let mut receipt = json!({
+            "snapshot": snapshot, "tree": "0".repeat(64), "packs_total": 0, "packs_new": [],
             "files": 1, "bytes_total": 1, "bytes_sent": 1, "skipped": [], "unreadable": [],
         });
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            receipt[name.as_str()] = value.clone();
+        }
         let body = json!({ "generation": self.generation(), "receipt": receipt });
         self.api.call("POST", &format!("/v1/vm/{to}"), Some(&body))
     }
@@ -374,13 +386,11 @@ fn a_hijacked_machine_can_neither_delete_nor_overwrite_a_backup() {
         let machine = Machine::ready(stack, &id, 1)?;
         let key = machine.store("keys", b"a key")?;
         machine.backup("POST", "config", Some(b"the config"))?.expect(200)?;
-        let (pack, lock) = (machine.store("data", b"a pack")?, machine.store("locks", b"a lock")?);
+        let pack = machine.store("data", b"a pack")?;
         let (index, snapshot) =
             (machine.store("index", b"an index")?, machine.store("snapshots", b"a snapshot")?);
         let mut objects = vec!["config".to_owned()];
-        for (kind, name) in
-            [("keys", &key), ("data", &pack), ("locks", &lock), ("index", &index), ("snapshots", &snapshot)]
-        {
+        for (kind, name) in [("keys", &key), ("data", &pack), ("index", &index), ("snapshots", &snapshot)] {
             objects.push(format!("{kind}/{name}"));
         }
         let before: Vec<Vec<u8>> = objects

@@ -3,15 +3,16 @@
 //! Both sides run the same build, so the JSON between them is not pinned; the tenant travels with every call and the
 //! object compares it with its record.
 
-use crate::r2::visibility::{Lineage, Mark, Reach};
+use crate::r2::restic_paths::Listed;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, PruneReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::record::NewWorkspace;
+use ebbtide_control::repository::view::{NewEntry, Reader};
+use ebbtide_control::repository::{Admission, Kind};
 use ebbtide_control::sweep::Fate;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// A call with its caller's tenant.
 #[derive(Debug, Serialize, Deserialize)]
@@ -131,53 +132,75 @@ pub struct ObjectRefusal {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "about", rename_all = "snake_case")]
 pub enum BackupCall {
-    /// → [`Ancestors`]. A generation that asks for itself is entered.
-    Ancestors { generation: Option<Generation> },
-    /// → [`Ancestors`]: where the snapshot lies that a generation stands on.
-    PlaceBase { generation: u32, base: Mark },
-    /// → [`Admitted`]: reserves bytes for a machine's object.
-    Admit { generation: Generation, bytes: u64 },
+    /// → [`ListedObjects`]: the indexes, snapshots or locks that a reader is shown; which machine asks, if one does.
+    List { reader: Reader, kind: Kind, machine: Option<Generation> },
+    /// → [`crate::r2::listing::Part`]: goes on with a listing of storage where another invocation ended.
+    Part { kind: Kind, cursor: String },
+    /// → [`Admitted`]: counts a machine's object, and reserves its bytes.
+    Admit { generation: Generation, kind: Kind, bytes: u64 },
+    /// → [`Held`]: an object is stored, in the place of another or in its own.
+    Entered { object: NewEntry, replaces: Option<String> },
     /// → [`Held`]: takes or renews the repository's lock, and reserves bytes for the owner's object.
-    TakeLock { by: String, bytes: u64 },
+    TakeLock { by: String, bytes: u64, deletes: Deletes },
     /// → [`Held`]: gives the lock back.
     ReleaseLock { by: String },
-    /// → [`Held`]: so many bytes are not there, or not any more.
-    Return { bytes: u64 },
+    /// → [`Held`]: a lock file is gone; with the last one the lock is given back.
+    Unlocked { name: String, bytes: u64, by: String },
+    /// → [`Held`]: so many bytes are not there, or not any more; of whose object, where a machine's was admitted.
+    Return { bytes: u64, admitted: Option<(Generation, Kind)> },
     /// → [`Held`]: so many bytes were counted in storage.
     Counted { bytes: u64 },
-    /// → [`Held`]: a snapshot is removed that lies there.
-    Forget { snapshot: String, mark: Option<Mark> },
-    /// → [`Held`]: indexes of these generations, as far as these times, are shown to everybody from here on.
-    Vouch { reach: Vec<(u32, i64)> },
-    /// → [`PruneOrder`]: a machine begins to remove what it was told to, and these where no list names them.
-    BeginPrune { generation: Generation, orphans: Vec<String> },
-    /// → [`Held`]: it may remove an object now, of these the named snapshot, and has added so many bytes.
-    Prune { generation: Generation, forgets: Option<String>, bytes: u64 },
+    /// → [`Held`]: an index or a snapshot is removed, or lost.
+    Gone { kind: Kind, name: String },
+    /// → [`Held`]: one was brought back.
+    Back { object: NewEntry },
+    /// → [`PruneOrder`]: a machine begins to remove what it was told to.
+    BeginPrune { generation: Generation },
+    /// → [`Held`]: it may do this now.
+    Prune { generation: Generation, what: Pruned },
     /// → [`Held`]: it is done.
     EndPrune { report: PruneReport },
-    /// → [`Held`]: so many objects of a kind were listed.
-    ObjectsCounted { objects: u32 },
-    /// → [`Held`]: a snapshot was brought back.
-    Unforget { snapshot: String },
+    /// → [`Held`]: so many objects of a kind were listed, where a list holds about so many.
+    ObjectsCounted { objects: u32, most: u32 },
     /// → [`Held`].
     Look,
 }
 
-/// What generations stand on.
+/// Whether an owner is about to delete something that a view may stand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletes {
+    /// An index or a pack.
+    Proof,
+    /// Nothing of that kind.
+    NoProof,
+}
+
+/// What a machine does that prunes.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Ancestors {
-    /// Those whose snapshots' places are known.
-    pub lineage: Lineage,
-    /// Snapshots of the others: whoever needs them asks storage and tells us.
-    pub unknown: BTreeMap<u32, String>,
-    /// Verified snapshots, newest first.
-    pub verified: Vec<String>,
-    /// Verified snapshots that the rule keeps no longer.
-    pub expired: Vec<String>,
-    /// What snapshots proved that are gone.
-    pub proved: Reach,
-    /// What a prune vouched for.
-    pub vouched: Reach,
+#[serde(rename_all = "snake_case")]
+pub enum Pruned {
+    /// Removes an index or a pack.
+    Object,
+    /// Removes a snapshot.
+    Snapshot {
+        /// Which.
+        name: String,
+    },
+    /// Adds an index of so many bytes in the place of another.
+    Index {
+        /// The other.
+        replaces: String,
+        /// Its size.
+        bytes: u64,
+    },
+}
+
+/// What a reader is shown.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListedObjects {
+    /// In the order in which they arrived.
+    pub objects: Vec<Listed>,
 }
 
 /// Whether an object may be written.
@@ -185,8 +208,8 @@ pub struct Ancestors {
 pub struct Admitted {
     /// What is held, with the object where it fits.
     pub held: Held,
-    /// Whether it fits; its bytes are reserved then.
-    pub fits: bool,
+    /// Whether it may; it is counted then, and its bytes are reserved.
+    pub admission: Admission,
     /// Whether a count could make room: it is long since the last.
     pub count: bool,
 }
@@ -198,7 +221,4 @@ pub struct Held {
     pub bytes: u64,
     /// Bytes that it may hold.
     pub quota: u64,
-    /// When the lock in force was taken, in milliseconds since 1970.
-    #[serde(default)]
-    pub locked_ms: Option<i64>,
 }

@@ -5,9 +5,8 @@
 
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
-use crate::r2::visibility::Mark;
 use crate::subrequests::{Binding, Calls};
-use ebbtide_api::{TenantId, WorkspaceId};
+use ebbtide_api::{Generation, TenantId, WorkspaceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -57,42 +56,17 @@ pub const TRASH: &str = "trash/";
 
 /// Metadata of an object: the generation of the machine that wrote it.
 const GENERATION: &str = "g";
-/// Metadata of an object that was brought back: when it first arrived, in milliseconds.
+/// Metadata of an object that an older version brought back: when it first arrived, in milliseconds.
 const ARRIVED: &str = "t";
 
-/// Where an object of a repository comes from. What cannot be read counts as a machine's that never was: it is shown
-/// to nobody who asks for what is proved.
-pub fn mark(object: &Object) -> Mark {
+/// The machine that wrote an object, and when storage received it, in milliseconds since 1970. Asked of keys, and of what is
+/// older than the ledger; what cannot be read counts as a machine's that never was.
+pub fn mark(object: &Object) -> (Option<Generation>, i64) {
     let metadata = object.custom_metadata().unwrap_or_default();
-    let generation = metadata.get(GENERATION).map(|text| text.parse().unwrap_or(u32::MAX));
+    let by = metadata.get(GENERATION).map(|text| Generation(text.parse().unwrap_or(u32::MAX)));
     let arrived = metadata.get(ARRIVED).and_then(|text| text.parse().ok());
     let uploaded = i64::try_from(object.uploaded().as_millis()).unwrap_or(i64::MAX);
-    Mark { generation, at_ms: arrived.unwrap_or(uploaded) }
-}
-
-/// How a new object is marked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Marked {
-    /// By nobody in particular.
-    Plain,
-    /// As written by a machine of that generation.
-    Machine(u32),
-    /// As it was before it was moved.
-    Moved(Mark),
-}
-
-impl Marked {
-    fn metadata(self) -> HashMap<String, String> {
-        match self {
-            Self::Plain => HashMap::new(),
-            Self::Machine(generation) => [(GENERATION.to_owned(), generation.to_string())].into(),
-            Self::Moved(Mark { generation, at_ms }) => generation
-                .map(|generation| (GENERATION.to_owned(), generation.to_string()))
-                .into_iter()
-                .chain([(ARRIVED.to_owned(), at_ms.to_string())])
-                .collect(),
-        }
-    }
+    (by, arrived.unwrap_or(uploaded))
 }
 
 /// What became of a create-only write.
@@ -163,10 +137,10 @@ impl Storage {
         content: impl Into<Data>,
         sha256: Option<[u8; 32]>,
     ) -> ApiResult<Put> {
-        self.create_marked(key, content, sha256, Marked::Plain).await
+        self.create_marked(key, content, sha256, None).await
     }
 
-    /// The same, with a mark.
+    /// The same, marked as written by a machine.
     ///
     /// # Errors
     /// Storage does not answer; nothing or all of it is stored.
@@ -175,11 +149,13 @@ impl Storage {
         key: &str,
         content: impl Into<Data>,
         sha256: Option<[u8; 32]>,
-        marked: Marked,
+        by: Option<Generation>,
     ) -> ApiResult<Put> {
         self.calls.count(Binding::R2);
         let absent = Conditional { etag_does_not_match: Some("*".to_owned()), ..Conditional::default() };
-        let put = self.bucket.put(key, content).only_if(absent).custom_metadata(marked.metadata());
+        let mark: HashMap<String, String> =
+            by.map(|by| (GENERATION.to_owned(), by.to_string())).into_iter().collect();
+        let put = self.bucket.put(key, content).only_if(absent).custom_metadata(mark);
         let put = match sha256 {
             Some(hash) => put.sha256(hash),
             None => put,
@@ -212,7 +188,7 @@ impl Storage {
         Ok(put.execute().await.map_err(ApiError::storage)?.is_some())
     }
 
-    /// Copies an object with its mark. Repeatable: what is there already stays. Says its size; `None` where there is
+    /// Copies an object. Repeatable: what is there already stays. Says its size; `None` where there is
     /// nothing to copy. One that is damaged is copied as it is: whoever removes it is not kept by that.
     ///
     /// # Errors
@@ -232,14 +208,14 @@ impl Storage {
         sha256: Option<[u8; 32]>,
     ) -> ApiResult<Option<(u64, Put)>> {
         let Some(object) = self.get(from, None).await? else { return Ok(None) };
-        let (size, marked) = (object.size(), Marked::Moved(mark(&object)));
+        let size = object.size();
         let body = object.body().ok_or_else(|| ApiError::internal(format!("{from} has no content")))?;
         let body = match body.response_body().map_err(ApiError::storage)? {
             worker::ResponseBody::Stream(stream) => Data::from(stream),
             worker::ResponseBody::Body(bytes) => Data::from(bytes),
             worker::ResponseBody::Empty => Data::Empty,
         };
-        Ok(Some((size, self.create_marked(to, body, sha256, marked).await?)))
+        Ok(Some((size, self.create(to, body, sha256).await?)))
     }
 
     /// Deletes objects. Repeatable.
@@ -264,8 +240,26 @@ impl Storage {
     /// # Errors
     /// Storage does not answer.
     pub async fn list_some(&self, prefix: &str, cursor: Option<String>, most: u32) -> ApiResult<Objects> {
+        self.list_with(prefix, cursor, most, Vec::new()).await
+    }
+
+    /// Objects with their marks, as many as storage says at once: fewer, and how many fewer it does not promise.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn list_marked(&self, prefix: &str, cursor: Option<String>) -> ApiResult<Objects> {
+        self.list_with(prefix, cursor, 1_000, vec![Include::CustomMetadata]).await
+    }
+
+    async fn list_with(
+        &self,
+        prefix: &str,
+        cursor: Option<String>,
+        most: u32,
+        include: Vec<Include>,
+    ) -> ApiResult<Objects> {
         self.calls.count(Binding::R2);
-        let list = self.bucket.list().prefix(prefix).limit(most).include(vec![Include::CustomMetadata]);
+        let list = self.bucket.list().prefix(prefix).limit(most).include(include);
         let list = match cursor {
             Some(cursor) => list.cursor(cursor),
             None => list,

@@ -2,46 +2,14 @@
 //!
 //! A path names a kind of object and, for all but `config`, a name of 64 hex digits; nothing else ever reaches storage.
 
-use serde::Serialize;
+use ebbtide_control::repository::Kind;
+use ebbtide_control::repository::view::Reader;
+use serde::{Deserialize, Serialize};
 
 /// Content type of the second form of lists.
 pub const LIST_V2: &str = "application/vnd.x.restic.rest.v2";
 /// Content type of the first form.
 pub const LIST_V1: &str = "application/vnd.x.restic.rest.v1";
-
-/// The directories of a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Packs: what was backed up.
-    Data,
-    /// Keys, wrapped by the password.
-    Keys,
-    /// Which blob is in which pack.
-    Index,
-    /// What was backed up when.
-    Snapshots,
-    /// Who works on the repository.
-    Locks,
-}
-
-impl Kind {
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Data, Self::Keys, Self::Index, Self::Snapshots, Self::Locks]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-    }
-
-    /// As it is in paths.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Keys => "keys",
-            Self::Index => "index",
-            Self::Snapshots => "snapshots",
-            Self::Locks => "locks",
-        }
-    }
-}
 
 /// The name of an object: the SHA-256 of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,33 +78,20 @@ impl Place {
     }
 }
 
-/// As of which receipt a repository is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AsOf {
-    /// The newest that is verified.
-    Latest,
-    /// All that are verified, together: what may be relied on when something is removed.
-    Verified,
-    /// That of a snapshot.
-    Snapshot(Name),
-}
-
-impl AsOf {
-    /// Reads `latest`, `verified` or a snapshot's whole id.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "latest" => Some(Self::Latest),
-            "verified" => Some(Self::Verified),
-            name => Name::parse(name).map(Self::Snapshot),
-        }
+/// Reads as of which receipt a repository is read: `latest`, `verified` or a snapshot's whole id.
+pub fn as_of(text: &str) -> Option<Reader> {
+    match text {
+        "latest" => Some(Reader::Latest),
+        "verified" => Some(Reader::Verified),
+        name => Name::parse(name).map(|name| Reader::Snapshot(name.hex)),
     }
 }
 
 /// Takes `as-of/{receipt}/` off a path, which is how stock restic says it; `None` where it names no receipt.
-pub fn split_as_of(path: &str) -> Option<(Option<AsOf>, &str)> {
+pub fn split_as_of(path: &str) -> Option<(Option<Reader>, &str)> {
     let Some(rest) = path.strip_prefix("as-of/") else { return Some((None, path)) };
     let (receipt, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    Some((Some(AsOf::parse(receipt)?), rest))
+    Some((Some(as_of(receipt)?), rest))
 }
 
 /// A part of an object, from the first byte to the last, both included.
@@ -202,7 +157,7 @@ pub fn wants_v2(accept: Option<&str>) -> bool {
 }
 
 /// An object in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
     /// Its name.
     pub name: String,
@@ -274,11 +229,11 @@ mod tests {
 
     #[test]
     fn a_receipt_may_stand_before_the_path() {
-        let snapshot = AsOf::Snapshot(Name::parse(NAME).unwrap());
+        let snapshot = Reader::Snapshot(NAME.to_owned());
         let table = [
             ("data/", Some((None, "data/"))),
-            ("as-of/latest/config", Some((Some(AsOf::Latest), "config"))),
-            ("as-of/latest", Some((Some(AsOf::Latest), ""))),
+            ("as-of/latest/config", Some((Some(Reader::Latest), "config"))),
+            ("as-of/latest", Some((Some(Reader::Latest), ""))),
             (&*format!("as-of/{NAME}/keys/"), Some((Some(snapshot), "keys/"))),
             ("as-of/0011/config", None),
             ("as-of//config", None),

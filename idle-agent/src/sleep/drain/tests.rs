@@ -14,6 +14,7 @@ fn receipt() -> Box<Receipt> {
         skipped: vec![],
         unreadable: vec![],
         packs_to_come: 0,
+        indexes: None,
         unreadable_more: 0,
         excluded: None,
     })

@@ -6,8 +6,10 @@ use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::Stack;
+use ebbtide_system_tests::http::Answer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(super) static SMALL: Turns = Turns::bringing_up(|| {
     let policy = json!({
@@ -92,7 +94,7 @@ fn what_a_generation_left_unproved_is_shown_to_no_reader_after_it() {
         let snapshot = old.store("snapshots", b"a snapshot")?;
         let answer = old.deliver("receipts", &snapshot, &[])?.expect(200)?.json();
         ensure!(answer["status"] == "verified", "{answer}");
-        let planted: Vec<(&str, String)> = ["index", "snapshots", "locks"]
+        let planted: Vec<(&str, String)> = ["index", "snapshots"]
             .into_iter()
             .map(|kind| Ok((kind, old.store(kind, format!("planted in {kind}").as_bytes())?)))
             .collect::<Result<_>>()?;
@@ -105,28 +107,21 @@ fn what_a_generation_left_unproved_is_shown_to_no_reader_after_it() {
         let new = Machine::ready(stack, &id, 2)?;
         let owner = |as_of: &str| format!("/v1/workspaces/{id}/restic/{as_of}");
         for (kind, name) in &planted {
-            let path = format!("{kind}/{name}");
             let mut readers = vec![
-                ("the next machine", new.backup("GET", &path, None)?),
-                ("its listing", new.backup("GET", &format!("{kind}/"), None)?),
-                (
-                    "its range",
-                    new.api.raw("GET", &format!("/v1/vm/backup/{path}"), &[("range", "bytes=0-1")], None)?,
-                ),
-                ("its wake", new.backup("GET", &format!("{path}?as-of={snapshot}"), None)?),
+                ("the next machine".to_owned(), new.backup("GET", &format!("{kind}/"), None)?),
+                ("its wake".to_owned(), new.backup("GET", &format!("{kind}/?as-of={snapshot}"), None)?),
             ];
-            for as_of in ["as-of/latest/".to_owned(), format!("as-of/{snapshot}/")] {
-                readers
-                    .push(("the owner", stack.api.raw("GET", &owner(&format!("{as_of}{path}")), &[], None)?));
-                readers
-                    .push(("a list", stack.api.raw("GET", &owner(&format!("{as_of}{kind}/")), &[], None)?));
+            for as_of in ["latest", "verified", &snapshot] {
+                let path = owner(&format!("as-of/{as_of}/{kind}/"));
+                readers.push((as_of.to_owned(), stack.api.raw("GET", &path, &[], None)?));
             }
             for (reader, answer) in readers {
-                let list = answer.status == 200 && !answer.text().contains(name.as_str());
-                ensure!(answer.status == 404 || list, "{reader} was shown {path}: {}", answer.text());
+                let text = answer.expect(200)?.text();
+                ensure!(!text.contains(name.as_str()), "{reader} was shown {name}: {text}");
             }
             // Its owner may look at everything, and does so without a receipt.
-            stack.api.raw("GET", &owner(&path), &[], None)?.expect(200)?;
+            let all = stack.api.raw("GET", &owner(&format!("{kind}/")), &[], None)?.expect(200)?.text();
+            ensure!(all.contains(name.as_str()), "{all}");
         }
         for path in
             ["config".to_owned(), format!("snapshots/{snapshot}"), format!("index/{}", name(b"an index"))]
@@ -140,22 +135,140 @@ fn what_a_generation_left_unproved_is_shown_to_no_reader_after_it() {
         );
         // What the new machine adds it sees at once; seen from the old receipt it is not there.
         let added = new.store("index", b"another index")?;
-        new.backup("GET", &format!("index/{added}"), None)?.expect(200)?;
-        let then = new.backup("GET", &format!("index/{added}?as-of={snapshot}"), None)?;
-        ensure!(then.status == 404, "{}", then.text());
+        let listed =
+            |path: &str| -> Result<String> { Ok(new.backup("GET", path, None)?.expect(200)?.text()) };
+        ensure!(listed("index/")?.contains(&added), "it does not see its own");
+        ensure!(!listed(&format!("index/?as-of={snapshot}"))?.contains(&added), "it is in the old receipt");
         let nothing = stack.api.raw("GET", &owner(&format!("as-of/{}/config", "0".repeat(64))), &[], None)?;
         check("a receipt that there never was", &nothing, 404, "not_found")?;
         discarded(stack, &id)
     });
 }
 
+/// Stores many small objects of a kind, a few at a time.
+fn plant(machine: &Machine, kind: &str, count: u32) -> Result<()> {
+    let next = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let work = || -> Result<()> {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return Ok(());
+                }
+                if number % 200 == 0 {
+                    machine.beat()?.expect(200)?;
+                }
+                machine.store(kind, number.to_string().as_bytes())?;
+            }
+        };
+        let planting: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        planting.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+    })
+}
+
+/// More than storage lists at once with metadata, here. However many there are, no list of what is verified asks storage.
 #[test]
-fn a_wake_waits_while_the_owner_s_lock_stands_and_a_machine_s_lock_stops_nobody() {
+fn small_objects_that_a_machine_leaves_behind_stop_no_reader_after_it() {
+    const PLANTED: u32 = 120;
+    super::SYSTEM.run(|stack| {
+        let id = booting(stack, &json!({}))?;
+        let old = Machine::ready(stack, &id, 1)?;
+        old.backup("POST", "config", Some(b"the config"))?.expect(200)?;
+        let index = old.store("index", b"an index")?;
+        let snapshot = old.store("snapshots", b"a snapshot")?;
+        old.deliver("receipts", &snapshot, &[])?.expect(200)?;
+        plant(&old, "index", PLANTED)?;
+        let owner =
+            |path: &str| stack.api.raw("GET", &format!("/v1/workspaces/{id}/restic/{path}"), &[], None);
+        let verified = |answer: Answer, wanted: &str| -> Result<()> {
+            let calls = answer.header("x-ebbtide-calls").unwrap_or_default().to_owned();
+            let shown = answer.expect(200)?.json();
+            ensure!(shown == json!([wanted]) && calls.contains("r2=0"), "{shown} by {calls}");
+            Ok(())
+        };
+        let as_kits_and_owners = || -> Result<()> {
+            for as_of in ["latest", "verified", &snapshot] {
+                verified(owner(&format!("as-of/{as_of}/index/"))?, &index).context(as_of.to_owned())?;
+                verified(owner(&format!("as-of/{as_of}/snapshots/"))?, &snapshot)?;
+            }
+            Ok(())
+        };
+        as_kits_and_owners()?;
+        plant(&old, "snapshots", PLANTED)?;
+        stack.api.act(&id, "sleep")?;
+        old.beat()?.expect(200)?;
+        stack.api.wait(&id, "draining", LIMIT, |workspace| workspace.state == State::Draining)?;
+        old.deliver("drained", &snapshot, &[])?.expect(200)?;
+        stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+        as_kits_and_owners()?;
+        stack.api.act(&id, "wake")?;
+        stack.api.wait_for(&id, State::Booting, LIMIT)?;
+        let new = Machine::ready(stack, &id, 2)?;
+        for path in ["index/".to_owned(), format!("index/?as-of={snapshot}")] {
+            verified(new.backup("GET", &path, None)?, &index).context(path)?;
+        }
+        // Its owner sees all of them, and may remove them.
+        let all = owner("index/")?.expect(200)?.json();
+        ensure!(all.as_array().map(Vec::len) == Some(PLANTED as usize + 1), "not all are listed");
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_receipt_names_its_indexes_and_what_it_does_not_name_is_in_no_view() {
+    super::SYSTEM.run(|stack| {
+        let id = booting(stack, &json!({}))?;
+        let machine = Machine::ready(stack, &id, 1)?;
+        let (needed, beside) = (machine.store("index", b"needed")?, machine.store("index", b"beside it")?);
+        let snapshot = machine.store("snapshots", b"a snapshot")?;
+        let deliver = |index: &str| -> Result<Value> {
+            let answer = machine.deliver_receipt("receipts", &snapshot, &json!({ "indexes": [index] }))?;
+            Ok(answer.expect(200)?.json())
+        };
+        let absent = "ab".repeat(32);
+        let refused = deliver(&absent)?;
+        let problem = refused["problem"].as_str().unwrap_or_default();
+        ensure!(refused["status"] == "refused" && problem.contains(&absent), "{refused}");
+        // Before it is verified its machine reads as of it, and nobody else does.
+        let early = machine.backup("GET", &format!("index/?as-of={snapshot}"), None)?.expect(200)?.text();
+        ensure!(early.contains(&needed) && early.contains(&beside), "{early}");
+        let path = format!("/v1/workspaces/{id}/restic/as-of/{snapshot}/index/");
+        check("before it is verified", &stack.api.raw("GET", &path, &[], None)?, 404, "not_found")?;
+        ensure!(deliver(&needed)?["status"] == "verified", "it is not verified");
+        let shown = stack.api.raw("GET", &path, &[], None)?.expect(200)?.json();
+        ensure!(shown == json!([needed]), "{shown}");
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_machine_adds_no_lock_and_no_more_keys_than_restic_tries() {
+    super::SYSTEM.run(|stack| {
+        let id = booting(stack, &json!({}))?;
+        let machine = Machine::ready(stack, &id, 1)?;
+        for number in 0..20 {
+            machine.store("keys", format!("key {number}").as_bytes())?;
+        }
+        machine.store("keys", b"key 7")?;
+        let add = |kind: &str| {
+            let content = b"one more";
+            machine.backup("POST", &format!("{kind}/{}", name(content)), Some(content))
+        };
+        let more = add("keys")?;
+        check("one more key", &more, 507, "quota_reached")?;
+        ensure!(more.text().contains("20 objects to keys/"), "{}", more.text());
+        check("a lock", &add("locks")?, 403, "forbidden")?;
+        add("snapshots")?.expect(200)?;
+        discarded(stack, &id)
+    });
+}
+
+#[test]
+fn a_wake_waits_while_the_owner_s_lock_stands() {
     SMALL.run(|stack| {
         let id = booting(stack, &json!({}))?;
         let machine = Machine::ready(stack, &id, 1)?;
         let snapshot = machine.store("snapshots", b"a snapshot")?;
-        machine.store("locks", b"a lock of a hijacked machine")?;
         let lock = format!("/v1/workspaces/{id}/restic/locks/{}", name(b"the owner's lock"));
         let refused = stack.api.raw("POST", &lock, &[], Some(b"the owner's lock"))?;
         check("a lock beside a machine", &refused, 403, "deletion_refused")?;

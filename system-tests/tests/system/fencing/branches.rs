@@ -46,15 +46,15 @@ impl Keeper {
             &["--init", "--host", "h", "--root", &root.to_string_lossy(), "--include", "/work"],
         )?;
         let snapshot = done["snapshot"].as_str().with_context(|| format!("no snapshot: {done}"))?.to_owned();
-        let packs: Vec<(&str, u64)> = done["packs_new"]
-            .as_array()
-            .with_context(|| format!("no packs: {done}"))?
-            .iter()
-            .filter_map(|pack| Some((pack["name"].as_str()?, pack["size"].as_u64()?)))
-            .collect();
+        let fields =
+            ["packs_new", "packs_total", "indexes"].map(|name| (name.to_owned(), done[name].clone()));
+        let fields = Value::Object(fields.into_iter().collect());
+        ensure!(fields["indexes"].as_array().is_some_and(|indexes| !indexes.is_empty()), "no index: {done}");
         stack.api.act(id, "sleep")?;
         wait::until("a verified receipt", LIMIT, || {
-            let answer = machine.deliver("drained", &snapshot, &packs).and_then(|answer| answer.expect(200));
+            let deliver =
+                || machine.freeze().and_then(|_| machine.deliver_receipt("drained", &snapshot, &fields));
+            let answer = deliver().and_then(|answer| answer.expect(200));
             let answer = answer.map_err(|error| format!("{error:#}"))?.json();
             if answer["status"] == "verified" { Ok(()) } else { Err(answer.to_string()) }
         })?;

@@ -14,6 +14,7 @@ use ebbtide_api::{ErrorCode, TenantId};
 use ebbtide_control::lifecycle::{Command, Context, Input, Note, object_count_warning};
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::record::{NewWorkspace, Record};
+use ebbtide_control::repository::Stock;
 use ebbtide_control::reservation::ReservationRequest;
 use ebbtide_control::sweep::Fate;
 use ebbtide_control::view;
@@ -51,14 +52,14 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         }
         Call::Log => json(&LogPage { lines: inner.store()?.log()? }),
         Call::Snapshots => {
-            let Held { bytes: stored_bytes, quota: quota_bytes, .. } = backups::fill(inner)?;
+            let Held { bytes: stored_bytes, quota: quota_bytes } = backups::fill(inner)?;
             let config = inner.config()?;
             json(&SnapshotList {
                 stored_bytes,
                 quota_bytes,
                 retention: record.spec.retention.unwrap_or(config.policy.retention),
                 expired: u32::try_from(record.expired.len()).unwrap_or(u32::MAX),
-                warning: record.object_count_warned.map(object_count_warning),
+                warning: object_count_warning(&record),
                 snapshots: record.snapshots,
             })
         }
@@ -115,6 +116,7 @@ async fn create(
     let mut record = Record::new(new, now);
     record.money.quote = quote;
     inner.store()?.save(&record, None)?;
+    inner.store()?.save_stock(&Stock::of_new())?;
     inner.store()?.add_event(&Note::created(&record), record.generation, now)?;
     let settled = inner.wake().await?;
     inner.run_on(settled.effect);
@@ -191,7 +193,15 @@ async fn receipt(
     }
     // A machine asks again until it is told: the same receipt goes on where its check stands, and one that was refused
     // is checked afresh.
-    let settled = inner.decide(Input::Delivered { receipt, last }).await?;
+    let wrong = if is_part {
+        None
+    } else {
+        match backups::prove(inner, &receipt).await? {
+            Ok(wrong) => wrong,
+            Err(refusal) => return Ok(refusal),
+        }
+    };
+    let settled = inner.decide(Input::Delivered { receipt, last, wrong }).await?;
     if let Some(refusal) = settled.refusal {
         inner.run_on(settled.effect);
         return refuse(refusal.code, &refusal.message);

@@ -5,16 +5,16 @@
 
 mod ledger;
 
-pub use ledger::Ancestry;
-
 use crate::durable_objects::rpc::EventPage;
 use ebbtide_api::history::Event;
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::lifecycle::Note;
 use ebbtide_control::record::Record;
+use ebbtide_control::repository::view::Ledger;
 use serde::Deserialize;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use worker::{Error, Result, SqlStorage, SqlStorageValue};
 
 /// How many events are kept: a year of daily use.
@@ -26,6 +26,8 @@ const LOG_BATCHES_KEPT: i64 = 200;
 pub struct Store {
     sql: SqlStorage,
     is_made: Cell<bool>,
+    /// What was read of the repository's ledger, until it changes: a backup lists it several times within seconds.
+    ledger: RefCell<Option<Rc<Ledger>>>,
 }
 
 /// A record with the time for which its alarm is set.
@@ -34,15 +36,6 @@ pub struct Stored {
     pub record: Record,
     /// When the alarm is due.
     pub alarm_at: Option<Timestamp>,
-}
-
-/// How full the repository is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StoredBytes {
-    /// Bytes in it, uploads under way included.
-    pub bytes: u64,
-    /// When they were last counted, in milliseconds since 1970; 0 before the first time.
-    pub counted_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -65,7 +58,7 @@ impl Store {
     pub fn open(sql: SqlStorage) -> Result<Self> {
         let query = "SELECT name AS json FROM sqlite_master WHERE type = 'table' AND name = 'record'";
         let tables: Vec<JsonRow> = sql.exec(query, None)?.to_array()?;
-        let store = Self { sql, is_made: Cell::new(false) };
+        let store = Self { sql, is_made: Cell::new(false), ledger: RefCell::new(None) };
         // A later version may have added some.
         if !tables.is_empty() {
             store.make_tables()?;
@@ -78,12 +71,10 @@ impl Store {
             "CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL, alarm_ms INTEGER);
              CREATE TABLE IF NOT EXISTS heard (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL);
              CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
-             CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
-             CREATE TABLE IF NOT EXISTS stored (id INTEGER PRIMARY KEY CHECK (id = 1), bytes INTEGER NOT NULL, counted_ms INTEGER NOT NULL);
-             CREATE TABLE IF NOT EXISTS lineage (generation INTEGER PRIMARY KEY, snapshot TEXT, base_generation INTEGER, base_ms INTEGER);
-             CREATE TABLE IF NOT EXISTS reach (generation INTEGER PRIMARY KEY, proved_ms INTEGER, vouched_ms INTEGER);",
+             CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);",
             None,
         )?;
+        self.sql.exec(ledger::TABLES, None)?;
         self.is_made.set(true);
         Ok(())
     }

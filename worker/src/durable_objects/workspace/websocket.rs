@@ -121,7 +121,7 @@ impl Inner {
         }
         let mut summary = HeartbeatSummary::from(&heartbeat);
         if summary.estimate.is_some() {
-            summary.stored_bytes = Some(self.store()?.stored_bytes()?.bytes);
+            summary.stored_bytes = Some(self.store()?.stock()?.bytes);
         }
         self.remember(generation, heartbeat)?;
         let settled = self.decide(Input::Heartbeat(summary)).await?;

@@ -4,12 +4,11 @@
 //! buffered. `config` and `keys/` close once the repository is made. An owner changes and deletes under the repository's lock, while no
 //! machine exists; a machine deletes nothing, but what it was told to before it is ready (`prune`). Objects of one workspace
 //! are all that a path can name.
-//! `snapshot_isolation` says what a reader is shown, `read` shows it, `write` adds, `delete` moves to where it can be taken back.
+//! `read` shows what the object says is verified, `write` adds, `delete` moves to where it can be taken back.
 
 mod delete;
 mod prune;
 mod read;
-mod snapshot_isolation;
 mod write;
 
 pub use prune::{begin as begin_prune, end as end_prune};
@@ -20,17 +19,22 @@ use crate::durable_objects::rpc::{BackupCall, Call};
 use crate::error::{ApiError, ApiResult};
 use crate::http::request::Incoming;
 use crate::r2::bucket::{Storage, repository_path};
-use crate::r2::restic_paths::{AsOf, Place, split_as_of};
+use crate::r2::restic_paths::{self, Place, split_as_of};
 use crate::workspaces::actions::own;
 use ebbtide_api::keys::Scope;
-use ebbtide_api::{ErrorCode, TenantId, WorkspaceId};
+use ebbtide_api::{ErrorCode, Generation, TenantId, WorkspaceId};
+use ebbtide_control::repository::view::Reader;
 use ebbtide_control::tokens::VmClaims;
 use serde::de::DeserializeOwned;
-use snapshot_isolation::Isolation;
 use worker::{Method, Response};
 
-/// Pages of objects that one list may take: the calls of an invocation. At 1 000 a page and 8 MiB a pack this is 300 GB.
-const PAGES_MAX: usize = 36;
+/// How a repository is looked at.
+#[derive(Debug, Clone)]
+struct Seen {
+    reader: Reader,
+    /// The machine that looks, if one does.
+    machine: Option<Generation>,
+}
 
 /// A workspace's repository in the bucket.
 struct Repository<'a> {
@@ -48,12 +52,9 @@ pub async fn machine(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Respon
     let (as_of, place) = place(incoming)?;
     match request.method() {
         Method::Get | Method::Head => {
-            let isolation = match as_of {
-                None => Isolation::Machine(claims.generation),
-                Some(AsOf::Verified) => Isolation::Prune(claims.generation),
-                Some(as_of) => Isolation::AsOf(as_of),
-            };
-            repository.read(&place, &isolation, request).await
+            let reader = as_of.unwrap_or(Reader::Machine);
+            let seen = Seen { reader, machine: Some(claims.generation) };
+            repository.read(&place, Some(&seen), request).await
         }
         Method::Post | Method::Put => match incoming.query("replaces") {
             Some(old) => repository.replace(&place, &old, claims.generation, request).await,
@@ -83,8 +84,8 @@ pub async fn owner(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     }
     match request.method() {
         Method::Get | Method::Head => {
-            let isolation = as_of.map_or(Isolation::Everything, Isolation::AsOf);
-            repository.read(&place, &isolation, request).await
+            let seen = as_of.map(|reader| Seen { reader, machine: None });
+            repository.read(&place, seen.as_ref(), request).await
         }
         Method::Post | Method::Put => repository.write_as_owner(&place, actor, request).await,
         Method::Delete => repository.delete(&place, actor).await,
@@ -93,14 +94,14 @@ pub async fn owner(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
 }
 
 /// What a path names, and as of which receipt: before the path, as stock restic can say it, or in the query.
-fn place(incoming: &Incoming) -> ApiResult<(Option<AsOf>, Place)> {
+fn place(incoming: &Incoming) -> ApiResult<(Option<Reader>, Place)> {
     let refuse = || {
         ApiError::new(ErrorCode::NotFound, "this is no path of a restic repository")
             .hint("Paths are config, and {data,index,keys,locks,snapshots}/ with a SHA-256.")
     };
     let (as_of, path) = split_as_of(incoming.params.get("path")).ok_or_else(refuse)?;
     let as_of = match incoming.query("as-of") {
-        Some(text) => Some(AsOf::parse(&text).ok_or_else(|| {
+        Some(text) => Some(restic_paths::as_of(&text).ok_or_else(|| {
             ApiError::field("as-of", "it is `latest`, `verified` or the whole id of a snapshot")
         })?),
         None => as_of,

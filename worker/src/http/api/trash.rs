@@ -1,19 +1,22 @@
 //! Deleted objects of a repository are brought back on their owner's word, in slices that fit an invocation. Repeatable.
 
 use crate::actor::Actor;
-use crate::durable_objects::rpc::{BackupCall, Call, Held};
+use crate::durable_objects::rpc::{BackupCall, Call, Deletes, Held};
 use crate::error::ApiResult;
 use crate::http::request::Incoming;
 use crate::http::response;
 use crate::r2::bucket::{TRASH, repository_path};
-use crate::r2::restic_paths::{Kind, Name, Place};
+use crate::r2::restic_paths::{Name, Place};
 use crate::workspaces::actions::{note, own};
 use crate::workspaces::trash::Deleted;
 use ebbtide_api::backups::UndoneDeletions;
 use ebbtide_api::workspace::NoFields;
+use ebbtide_control::repository::Kind;
+use ebbtide_control::repository::view::NewEntry;
 use worker::Response;
 
-/// Calls after which a slice ends: those of one object (two, and one for a snapshot) and the closing ones still fit.
+/// Calls after which a slice ends: those of one object (two, and one for an index or a snapshot) and the closing ones still
+/// fit.
 const CALLS_BUDGET: u32 = 32;
 
 /// Brings a slice of a workspace's deleted objects back.
@@ -25,7 +28,8 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
     let object = app.workspace(tenant, &workspace);
     let ask = async |ask| object.ask::<Held>(Call::Backups { ask }).await;
     let by = actor.name.clone();
-    ask(BackupCall::TakeLock { by: by.clone(), bytes: 0 }).await?;
+    let lock = |bytes| BackupCall::TakeLock { by: by.clone(), bytes, deletes: Deletes::NoProof };
+    ask(lock(0)).await?;
     let storage = app.r2()?;
     let mut turn = incoming.query("cursor").map_or_else(Turn::default, |text| Turn::parse(&text));
     let (mut back, mut bytes) = (Vec::new(), 0_u64);
@@ -52,9 +56,10 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
             let sha256 = place.as_ref().map(|(_, name): &(Kind, Name)| name.bytes());
             if let Some(size) = storage.copy(&key, &to, sha256).await? {
                 bytes = bytes.saturating_add(size);
-            }
-            if let Some((Kind::Snapshots, name)) = place {
-                ask(BackupCall::Unforget { snapshot: name.hex().to_owned() }).await?;
+                if let Some((kind @ (Kind::Index | Kind::Snapshots), name)) = &place {
+                    let object = NewEntry { kind: *kind, name: name.hex().to_owned(), size, by: None };
+                    ask(BackupCall::Back { object }).await?;
+                }
             }
             back.push(key);
         }
@@ -74,12 +79,12 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
     let restored = u64::try_from(back.len()).unwrap_or(u64::MAX);
     if !back.is_empty() {
         storage.delete(back).await?;
-        ask(BackupCall::TakeLock { by: by.clone(), bytes }).await?;
+        ask(lock(bytes)).await?;
         note(app, actor, "backups.undelete", workspace.as_str()).await;
     }
     let more = next.is_some();
     if !more {
-        ask(BackupCall::ReleaseLock { by }).await?;
+        ask(BackupCall::ReleaseLock { by: by.clone() }).await?;
     }
     response::json(200, &UndoneDeletions { restored, more, next_cursor: next.map(|turn| turn.to_string()) })
 }

@@ -1,175 +1,252 @@
-//! What the object knows of its repository besides receipts: how many bytes it holds, and what each generation stands on.
+//! What the object knows of its repository besides receipts: how full it is, which indexes and snapshots arrived, and the set
+//! of each verified snapshot. What they mean is in `ebbtide_control::repository`.
 //!
-//! One small row each, apart from the record, so that an upload does not write the whole record anew.
+//! Apart from the record, so that an upload does not write the whole record anew. A pack costs one row, an index or a
+//! snapshot two more.
 
-use super::{Store, StoredBytes};
-use crate::r2::visibility::{Lineage, Mark, Reach};
-use ebbtide_api::Timestamp;
+use super::{JsonRow, Store, parse_error};
+use ebbtide_api::{Generation, Timestamp};
+use ebbtide_control::repository::view::{Entry, Found, Ledger, NewEntry};
+use ebbtide_control::repository::{Kind, Stock};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 use worker::{Result, SqlStorageValue};
 
+/// Tables of the repository.
+pub(super) const TABLES: &str =
+    "CREATE TABLE IF NOT EXISTS stock (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL);
+     CREATE TABLE IF NOT EXISTS ledger (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL,
+        size INTEGER NOT NULL, place INTEGER, generation INTEGER, at_ms INTEGER NOT NULL,
+        shared INTEGER NOT NULL, gone_ms INTEGER, UNIQUE (kind, name));
+     CREATE TABLE IF NOT EXISTS sets (snapshot TEXT PRIMARY KEY, places TEXT NOT NULL);";
+
 #[derive(Deserialize)]
-struct BytesRow {
-    bytes: f64,
-    counted_ms: f64,
+struct EntryRow {
+    id: f64,
+    kind: Kind,
+    name: String,
+    size: f64,
+    place: Option<f64>,
+    generation: Option<f64>,
+    at_ms: f64,
+    shared: f64,
+    gone_ms: Option<f64>,
 }
 
 #[derive(Deserialize)]
-struct LineageRow {
-    generation: f64,
-    snapshot: Option<String>,
-    base_generation: Option<f64>,
-    base_ms: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct ReachRow {
-    generation: f64,
-    proved_ms: Option<f64>,
-    vouched_ms: Option<f64>,
-}
-
-/// What generations stand on, as far as it is known where their snapshots lie.
-#[derive(Debug, Default)]
-pub struct Ancestry {
-    /// Those that are known.
-    pub lineage: Lineage,
-    /// Snapshots of which storage has not been asked yet.
-    pub unknown: BTreeMap<u32, String>,
+struct SetRow {
+    snapshot: String,
+    places: String,
 }
 
 impl Store {
-    /// Bytes in the repository, uploads under way included.
+    /// How full the repository is.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub fn stored_bytes(&self) -> Result<StoredBytes> {
-        let rows: Vec<BytesRow> =
-            self.sql.exec("SELECT bytes, counted_ms FROM stored WHERE id = 1", None)?.to_array()?;
-        Ok(rows.first().map_or_else(StoredBytes::default, |row| StoredBytes {
-            bytes: whole(row.bytes),
-            counted_ms: whole(row.counted_ms),
-        }))
-    }
-
-    /// Writes them.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn save_stored_bytes(&self, stored: StoredBytes) -> Result<()> {
-        let values = vec![integer(stored.bytes), integer(stored.counted_ms)];
-        let sql = "INSERT OR REPLACE INTO stored (id, bytes, counted_ms) VALUES (1, ?, ?)";
-        self.sql.exec(sql, Some(values)).map(drop)
-    }
-
-    /// Notes on which snapshot a generation stands. The first note stays.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn note_base(&self, generation: u32, snapshot: Option<&str>) -> Result<()> {
-        let snapshot = snapshot.map_or(SqlStorageValue::Null, SqlStorageValue::from);
-        let sql = "INSERT OR IGNORE INTO lineage (generation, snapshot) VALUES (?, ?)";
-        self.sql.exec(sql, Some(vec![i64::from(generation).into(), snapshot])).map(drop)
-    }
-
-    /// Notes where that snapshot lies.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn place_base(&self, generation: u32, base: Mark) -> Result<()> {
-        let by = base.generation.map_or(SqlStorageValue::Null, |by| i64::from(by).into());
-        let sql =
-            "UPDATE lineage SET base_generation = ?, base_ms = ? WHERE generation = ? AND base_ms IS NULL";
-        let values = vec![by, SqlStorageValue::Integer(base.at_ms), i64::from(generation).into()];
-        self.sql.exec(sql, Some(values)).map(drop)
-    }
-
-    /// Notes until when a generation's objects were proved by a snapshot that goes.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn note_proved(&self, generation: u32, until_ms: i64) -> Result<()> {
-        let sql = "INSERT INTO reach (generation, proved_ms) VALUES (?1, ?2) ON CONFLICT (generation)
-                   DO UPDATE SET proved_ms = MAX(COALESCE(proved_ms, 0), ?2)";
-        self.note_reach(sql, generation, until_ms)
-    }
-
-    /// Notes until when a generation's indexes are shown to everybody.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn note_vouched(&self, generation: u32, until_ms: i64) -> Result<()> {
-        let sql = "INSERT INTO reach (generation, vouched_ms) VALUES (?1, ?2) ON CONFLICT (generation)
-                   DO UPDATE SET vouched_ms = MAX(COALESCE(vouched_ms, 0), ?2)";
-        self.note_reach(sql, generation, until_ms)
-    }
-
-    fn note_reach(&self, sql: &str, generation: u32, until_ms: i64) -> Result<()> {
-        // A time beyond what a double holds exactly would come back as another.
-        let until = SqlStorageValue::Integer(until_ms.clamp(0, (1 << 53) - 1));
-        self.sql.exec(sql, Some(vec![i64::from(generation).into(), until])).map(drop)
-    }
-
-    /// How far generations are proved by snapshots that are gone, and vouched for.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn reaches(&self) -> Result<(Reach, Reach)> {
-        let sql = "SELECT generation, proved_ms, vouched_ms FROM reach";
-        let rows: Vec<ReachRow> = self.sql.exec(sql, None)?.to_array()?;
-        let of = |pick: fn(&ReachRow) -> Option<f64>| {
-            let known = |row: &ReachRow| {
-                let until = i64::try_from(whole(pick(row)?)).ok()?;
-                Some((number(row.generation), until))
-            };
-            rows.iter().filter_map(known).collect()
-        };
-        Ok((of(|row| row.proved_ms), of(|row| row.vouched_ms)))
-    }
-
-    /// What all generations stand on.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn ancestry(&self) -> Result<Ancestry> {
-        let sql = "SELECT generation, snapshot, base_generation, base_ms FROM lineage";
-        let rows: Vec<LineageRow> = self.sql.exec(sql, None)?.to_array()?;
-        let mut ancestry = Ancestry::default();
-        for row in rows {
-            let generation = number(row.generation);
-            match (row.snapshot, row.base_ms) {
-                (Some(snapshot), None) => {
-                    ancestry.unknown.insert(generation, snapshot);
-                }
-                (_, base_ms) => {
-                    let base = base_ms.map(|at_ms| Mark {
-                        generation: row.base_generation.map(number),
-                        at_ms: i64::try_from(whole(at_ms)).unwrap_or(i64::MAX),
-                    });
-                    ancestry.lineage.insert(generation, base);
-                }
-            }
+    /// What SQLite or the parser says.
+    pub fn stock(&self) -> Result<Stock> {
+        let rows: Vec<JsonRow> = self.sql.exec("SELECT json FROM stock WHERE id = 1", None)?.to_array()?;
+        match rows.first() {
+            Some(row) => serde_json::from_str(&row.json).map_err(parse_error),
+            None => Ok(self.stock_before_the_ledger()),
         }
-        Ok(ancestry)
+    }
+
+    /// What a version from before the ledger counted. Goes with [`ebbtide_control::repository::view::adopts`].
+    fn stock_before_the_ledger(&self) -> Stock {
+        #[derive(Deserialize)]
+        struct Row {
+            bytes: f64,
+        }
+        // There is no such table in a younger object.
+        let rows = self.sql.exec("SELECT bytes FROM stored WHERE id = 1", None);
+        let rows: Vec<Row> = rows.and_then(|rows| rows.to_array()).unwrap_or_default();
+        Stock { bytes: rows.first().map_or(0, |row| whole(row.bytes)), ..Stock::default() }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn save_stock(&self, stock: &Stock) -> Result<()> {
+        let json = serde_json::to_string(stock).map_err(parse_error)?;
+        let sql = "INSERT OR REPLACE INTO stock (id, json) VALUES (1, ?)";
+        self.sql.exec(sql, Some(vec![json.into()])).map(drop)
+    }
+
+    /// All entries and sets.
+    ///
+    /// # Errors
+    /// What SQLite or the parser says.
+    pub fn ledger(&self) -> Result<Rc<Ledger>> {
+        if let Some(ledger) = &*self.ledger.borrow() {
+            return Ok(Rc::clone(ledger));
+        }
+        let ledger = Rc::new(self.read_ledger()?);
+        *self.ledger.borrow_mut() = Some(Rc::clone(&ledger));
+        Ok(ledger)
+    }
+
+    fn read_ledger(&self) -> Result<Ledger> {
+        let sql =
+            "SELECT id, kind, name, size, place, generation, at_ms, shared, gone_ms FROM ledger ORDER BY id";
+        let rows: Vec<EntryRow> = self.sql.exec(sql, None)?.to_array()?;
+        let sets: Vec<SetRow> = self.sql.exec("SELECT snapshot, places FROM sets", None)?.to_array()?;
+        let set = |row: SetRow| Ok((row.snapshot, serde_json::from_str(&row.places).map_err(parse_error)?));
+        Ok(Ledger {
+            entries: rows.into_iter().map(EntryRow::into_entry).collect(),
+            sets: sets.into_iter().map(set).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Changes the ledger, or a set.
+    fn write(&self, sql: &str, values: Vec<SqlStorageValue>) -> Result<()> {
+        self.ledger.borrow_mut().take();
+        self.sql.exec(sql, Some(values)).map(drop)
+    }
+
+    /// Enters an object. Repeatable; one that was gone is back.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn enter(&self, object: &NewEntry, now: Timestamp) -> Result<()> {
+        self.enter_at(object, now.as_millisecond())
+    }
+
+    fn enter_at(&self, object: &NewEntry, at_ms: i64) -> Result<()> {
+        let NewEntry { kind, name, size, by } = object;
+        let sql = "INSERT INTO ledger (kind, name, size, generation, at_ms, shared) VALUES (?, ?, ?, ?, ?, ?)
+                   ON CONFLICT (kind, name) DO UPDATE SET gone_ms = NULL";
+        let shared = i64::from(by.is_none() && *kind == Kind::Index);
+        let by = by.map_or(SqlStorageValue::Null, |by| i64::from(by.0).into());
+        let values = vec![
+            kind.as_str().into(),
+            name.as_str().into(),
+            integer(*size),
+            by,
+            SqlStorageValue::Integer(at_ms),
+            shared.into(),
+        ];
+        self.write(sql, values)
+    }
+
+    /// Enters an index that takes another's place in all sets. Repeatable.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn replace(&self, old: &str, new: &NewEntry) -> Result<()> {
+        let sql = "INSERT INTO ledger (kind, name, size, place, generation, at_ms, shared)
+                   SELECT kind, ?, ?, COALESCE(place, id), generation, at_ms, shared FROM ledger
+                   WHERE kind = 'index' AND name = ? ON CONFLICT (kind, name) DO UPDATE SET gone_ms = NULL";
+        self.write(sql, vec![new.name.as_str().into(), integer(new.size), old.into()])
+    }
+
+    /// Whether an object is entered.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn knows(&self, kind: Kind, name: &str) -> Result<bool> {
+        let sql = "SELECT name AS json FROM ledger WHERE kind = ? AND name = ?";
+        let rows: Vec<JsonRow> =
+            self.sql.exec(sql, Some(vec![kind.as_str().into(), name.into()]))?.to_array()?;
+        Ok(!rows.is_empty())
+    }
+
+    /// Notes that an object is gone; it can come back.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn mark_gone(&self, kind: Kind, name: &str, now: Timestamp) -> Result<()> {
+        let sql = "UPDATE ledger SET gone_ms = ? WHERE kind = ? AND name = ? AND gone_ms IS NULL";
+        let at = SqlStorageValue::Integer(now.as_millisecond());
+        self.write(sql, vec![at, kind.as_str().into(), name.into()])
+    }
+
+    /// Removes a lock; says whether there is another of the owner's.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn remove_lock(&self, name: &str) -> Result<bool> {
+        let kind = Kind::Locks.as_str();
+        self.sql
+            .exec("DELETE FROM ledger WHERE kind = ? AND name = ?", Some(vec![kind.into(), name.into()]))?;
+        let sql = "SELECT name AS json FROM ledger WHERE kind = ? LIMIT 1";
+        let left: Vec<JsonRow> = self.sql.exec(sql, Some(vec![kind.into()]))?.to_array()?;
+        Ok(!left.is_empty())
+    }
+
+    /// Makes entries part of every view.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn share(&self, ids: &[u32]) -> Result<()> {
+        self.with_list("UPDATE ledger SET shared = 1 WHERE id IN (SELECT value FROM json_each(?))", ids)
+    }
+
+    /// Removes entries.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn remove(&self, ids: &[u32]) -> Result<()> {
+        self.with_list("DELETE FROM ledger WHERE id IN (SELECT value FROM json_each(?))", ids)
+    }
+
+    fn with_list(&self, sql: &str, list: &[impl serde::Serialize]) -> Result<()> {
+        if list.is_empty() {
+            return Ok(());
+        }
+        let json = serde_json::to_string(list).map_err(parse_error)?;
+        self.write(sql, vec![json.into()])
+    }
+
+    /// Writes the set of a snapshot, and forgets those of all snapshots but these and that one.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn save_set(&self, snapshot: &str, places: &[u32], others: &[&str]) -> Result<()> {
+        self.put_set(snapshot, places)?;
+        let kept: Vec<&str> = others.iter().copied().chain([snapshot]).collect();
+        self.with_list("DELETE FROM sets WHERE snapshot NOT IN (SELECT value FROM json_each(?))", &kept)
+    }
+
+    fn put_set(&self, snapshot: &str, places: &[u32]) -> Result<()> {
+        let json = serde_json::to_string(places).map_err(parse_error)?;
+        let sql = "INSERT OR REPLACE INTO sets (snapshot, places) VALUES (?, ?)";
+        self.write(sql, vec![snapshot.into(), json.into()])
+    }
+
+    /// Enters what was there before the ledger; those that are marked as adopted become the set of every snapshot.
+    /// Repeatable.
+    ///
+    /// # Errors
+    /// What SQLite or the parser says.
+    pub fn adopt(&self, found: &[(Found, bool)], snapshots: &[&str]) -> Result<()> {
+        for (found, _) in found {
+            self.enter_at(&found.object, found.at_ms)?;
+        }
+        let proved = found.iter().filter(|(_, proved)| *proved).map(|(found, _)| found.object.name.as_str());
+        let proved: BTreeSet<&str> = proved.collect();
+        let ledger = self.ledger()?;
+        let indexes = ledger.entries.iter().filter(|entry| entry.object.kind == Kind::Index);
+        let adopted = indexes.filter(|entry| proved.contains(entry.object.name.as_str()));
+        let places: Vec<u32> = adopted.map(|entry| entry.place).collect();
+        snapshots.iter().try_for_each(|snapshot| self.put_set(snapshot, &places))
     }
 }
 
-impl StoredBytes {
-    /// With so many more.
-    pub fn plus(self, bytes: u64) -> Self {
-        Self { bytes: self.bytes.saturating_add(bytes), ..self }
-    }
-
-    /// With so many less.
-    pub fn minus(self, bytes: u64) -> Self {
-        Self { bytes: self.bytes.saturating_sub(bytes), ..self }
-    }
-
-    /// When they were last counted, where ever.
-    pub fn counted_at(self) -> Option<Timestamp> {
-        let at = i64::try_from(self.counted_ms).ok().filter(|at| *at > 0)?;
-        Timestamp::from_millisecond(at).ok()
+impl EntryRow {
+    fn into_entry(self) -> Entry {
+        let id = number(self.id);
+        let by = self.generation.map(|by| Generation(number(by)));
+        Entry {
+            id,
+            object: NewEntry { kind: self.kind, name: self.name, size: whole(self.size), by },
+            place: self.place.map_or(id, number),
+            at_ms: millis(self.at_ms),
+            shared: self.shared != 0.0,
+            gone_ms: self.gone_ms.map(millis),
+        }
     }
 }
 
@@ -182,6 +259,10 @@ fn whole(number: f64) -> u64 {
     number.max(0.0) as u64
 }
 
-fn number(generation: f64) -> u32 {
-    u32::try_from(whole(generation)).unwrap_or(u32::MAX)
+fn millis(number: f64) -> i64 {
+    i64::try_from(whole(number)).unwrap_or(i64::MAX)
+}
+
+fn number(number: f64) -> u32 {
+    u32::try_from(whole(number)).unwrap_or(u32::MAX)
 }

@@ -1,71 +1,82 @@
-//! Shows objects and lists of a repository, as far as the reader's view goes. Bodies are streams of the bucket.
+//! Shows objects and lists of a repository. What is verified is listed by the workspace's object, the rest by storage;
+//! bodies are streams of the bucket.
+//!
+//! A list says what exists for its reader. Whoever knows a name, the SHA-256 of a content, may have that content.
 
-use super::snapshot_isolation::Isolation;
-use super::{PAGES_MAX, Repository, missing};
-use crate::durable_objects::rpc::{BackupCall, Held};
+use super::{Repository, Seen, missing};
+use crate::durable_objects::rpc::{BackupCall, Held, ListedObjects};
 use crate::error::{ApiError, ApiResult};
 use crate::log::Level;
 use crate::r2::bucket::mark;
-use crate::r2::restic_paths::{AsOf, Kind, Listed, Part, Place, Ranged, list, range, wants_v2};
-use crate::r2::visibility::View;
-use ebbtide_api::ErrorCode;
-use worker::{Method, Object, Request, Response, ResponseBuilder};
+use crate::r2::listing;
+use crate::r2::restic_paths::{Listed, Part, Place, Ranged, list, range, wants_v2};
+use ebbtide_control::repository::Kind;
+use ebbtide_control::repository::view::Reader;
+use worker::{Method, Request, Response, ResponseBuilder};
 
 impl Repository<'_> {
+    /// `seen` is how the reader looks; without it everything that is there is shown, as its owner may.
     pub(super) async fn read(
         &self,
         place: &Place,
-        isolation: &Isolation,
+        seen: Option<&Seen>,
         request: &Request,
     ) -> ApiResult<Response> {
-        let header = |name: &str| request.headers().get(name).ok().flatten();
-        let kind = match place {
-            Place::List(kind) | Place::Object(kind, _) => Some(*kind),
-            Place::Root | Place::Config => None,
-        };
-        // The configuration is shown to everybody; so is, to `as-of` what does not exist, that it does not.
-        let view = match (kind, isolation) {
-            (None, Isolation::Everything | Isolation::Machine(_)) => None,
-            // Packs are shown to everybody, and whoever removes reads many.
-            (Some(Kind::Data), Isolation::AsOf(AsOf::Verified) | Isolation::Prune(_)) => None,
-            _ => self.view(isolation).await?,
-        };
-        let shown = |object: &Object| view.as_deref().is_none_or(|view| view.shows(kind, mark(object)));
-        if let Place::List(kind) = place {
-            return self.list(*kind, view.as_deref(), wants_v2(header("accept").as_deref())).await;
+        let path = place.object_path();
+        match (place, seen) {
+            (Place::List(kind), _) => {
+                let header = request.headers().get("accept").ok().flatten();
+                return self.list(*kind, seen, wants_v2(header.as_deref())).await;
+            }
+            // Whoever opens it as of what does not exist is told so at once.
+            (Place::Config, Some(seen)) if seen.reader != Reader::Machine => {
+                self.verified(seen, Kind::Locks).await?;
+            }
+            (Place::Root | Place::Config | Place::Object(..), _) => {}
         }
-        let path = place.object_path().ok_or_else(missing)?;
-        let key = self.key(&path);
+        let key = self.key(&path.ok_or_else(missing)?);
+        if let Some(answer) = self.object(&key, request).await? {
+            return Ok(answer);
+        }
+        // An index that storage has lost is in no list any more.
+        if let (Place::Object(Kind::Index, name), Some(_)) = (place, seen) {
+            let gone = BackupCall::Gone { kind: Kind::Index, name: name.hex().to_owned() };
+            let _: Held = self.ask(gone).await?;
+        }
+        Err(missing())
+    }
+
+    /// The answer to a request for an object, where there is one.
+    async fn object(&self, key: &str, request: &Request) -> ApiResult<Option<Response>> {
         if request.method() == Method::Head {
-            let object = self.storage.head(&key).await?.filter(|object| shown(object)).ok_or_else(missing)?;
+            let Some(object) = self.storage.head(key).await? else { return Ok(None) };
             let builder = ResponseBuilder::new().with_header("content-length", &object.size().to_string());
-            return Ok(builder.map_err(ApiError::internal)?.empty());
+            return Ok(Some(builder.map_err(ApiError::internal)?.empty()));
         }
-        match header("range") {
-            Some(wanted) => {
-                // Its size is asked for first: what the bucket says about a part beyond the end is only words.
-                let object = self.storage.head(&key).await?.filter(|object| shown(object));
-                self.part(&key, &wanted, object.ok_or_else(missing)?.size()).await
-            }
-            None => {
-                let object = self.storage.get(&key, None).await?.filter(|object| shown(object));
-                whole(&object.ok_or_else(missing)?)
-            }
+        let Some(wanted) = request.headers().get("range").ok().flatten() else {
+            return self.whole(key).await;
+        };
+        // Its size is asked for first: what the bucket says about a part beyond the end is only words.
+        let Some(size) = self.storage.size(key).await? else { return Ok(None) };
+        match range(Some(&wanted), size) {
+            Ranged::Whole => self.whole(key).await,
+            Ranged::Part(part) => self.part(key, part, size).await,
+            Ranged::Unsatisfiable => Err(ApiError::field("Range", format!("the object has {size} bytes"))
+                .with_status(416)
+                .header("content-range", format!("bytes */{size}"))),
         }
     }
 
-    async fn part(&self, key: &str, wanted: &str, size: u64) -> ApiResult<Response> {
-        let part: Part = match range(Some(wanted), size) {
-            Ranged::Whole => return whole(&self.storage.get(key, None).await?.ok_or_else(missing)?),
-            Ranged::Unsatisfiable => {
-                return Err(ApiError::field("Range", format!("the object has {size} bytes"))
-                    .with_status(416)
-                    .header("content-range", format!("bytes */{size}")));
-            }
-            Ranged::Part(part) => part,
-        };
+    async fn whole(&self, key: &str) -> ApiResult<Option<Response>> {
+        let Some(object) = self.storage.get(key, None).await? else { return Ok(None) };
+        let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
+        let builder = ResponseBuilder::new().with_header("content-type", "application/octet-stream");
+        Ok(Some(builder.map_err(ApiError::internal)?.body(body)))
+    }
+
+    async fn part(&self, key: &str, part: Part, size: u64) -> ApiResult<Option<Response>> {
         let wanted = worker::Range::OffsetWithLength { offset: part.first, length: part.length() };
-        let object = self.storage.get(key, Some(wanted)).await?.ok_or_else(missing)?;
+        let Some(object) = self.storage.get(key, Some(wanted)).await? else { return Ok(None) };
         let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
         let builder = ResponseBuilder::new()
             .with_status(206)
@@ -73,54 +84,58 @@ impl Repository<'_> {
             .and_then(|builder| {
                 builder.with_header("content-range", &format!("bytes {}-{}/{size}", part.first, part.last))
             });
-        Ok(builder.map_err(ApiError::internal)?.body(body))
+        Ok(Some(builder.map_err(ApiError::internal)?.body(body)))
     }
 
-    async fn list(&self, kind: Kind, view: Option<&View>, v2: bool) -> ApiResult<Response> {
+    async fn list(&self, kind: Kind, seen: Option<&Seen>, v2: bool) -> ApiResult<Response> {
+        let objects = match (kind, seen) {
+            (Kind::Index | Kind::Snapshots | Kind::Locks, Some(seen)) => self.verified(seen, kind).await?,
+            (Kind::Keys, Some(_)) => self.keys_of_config().await?,
+            // Nothing reads a pack but through an index: packs are shown to everybody.
+            (Kind::Data, _) | (_, None) => self.stored(kind).await?,
+        };
+        let (body, content_type) = list(&objects, v2).map_err(ApiError::internal)?;
+        let builder = ResponseBuilder::new().with_header("content-type", content_type);
+        Ok(builder.map_err(ApiError::internal)?.fixed(body.into_bytes()))
+    }
+
+    async fn verified(&self, seen: &Seen, kind: Kind) -> ApiResult<Vec<Listed>> {
+        let Seen { reader, machine } = seen.clone();
+        let listed: ListedObjects = self.ask(BackupCall::List { reader, kind, machine }).await?;
+        Ok(listed.objects)
+    }
+
+    /// Keys of whoever wrote the configuration, which closed them; the password opens no other. A machine adds few.
+    async fn keys_of_config(&self) -> ApiResult<Vec<Listed>> {
+        let prefix = self.key("keys/");
+        let config = self.storage.head(&self.key("config")).await?.map(|config| mark(&config).0);
+        let page = self.storage.list_marked(&prefix, None).await?;
+        let keys = page.objects().into_iter().filter(|key| config.is_none_or(|by| mark(key).0 == by));
+        let listed = keys.filter_map(|key| {
+            Some(Listed { name: key.key().strip_prefix(&prefix)?.to_owned(), size: key.size() })
+        });
+        Ok(listed.collect())
+    }
+
+    /// All that storage has of a kind.
+    async fn stored(&self, kind: Kind) -> ApiResult<Vec<Listed>> {
         let prefix = self.key(&format!("{}/", kind.as_str()));
-        let mut listed: Vec<Listed> = Vec::new();
-        let (mut cursor, mut stored) = (None, 0_u32);
-        for _ in 0..PAGES_MAX {
-            let page = self.storage.list(&prefix, cursor.take()).await?;
-            let objects = page.objects();
-            stored = stored.saturating_add(u32::try_from(objects.len()).unwrap_or(u32::MAX));
-            let shown = objects
-                .into_iter()
-                .filter(|object| view.is_none_or(|view| view.shows(Some(kind), mark(object))));
-            listed.extend(shown.filter_map(|object| {
-                let name = object.key().strip_prefix(&prefix)?.to_owned();
-                Some(Listed { name, size: object.size() })
-            }));
-            cursor = page.cursor().filter(|_| page.truncated());
-            if cursor.is_none() {
-                self.tell_if_crowded(stored).await;
-                let (body, content_type) = list(&listed, v2).map_err(ApiError::internal)?;
-                let builder = ResponseBuilder::new().with_header("content-type", content_type);
-                return Ok(builder.map_err(ApiError::internal)?.fixed(body.into_bytes()));
-            }
-        }
-        // Half a list would make a reader believe that packs are missing.
-        Err(ApiError::new(
-            ErrorCode::QuotaReached,
-            format!("the repository has more than {PAGES_MAX} 000 objects of a kind"),
-        )
-        .hint("Copy it with rclone and prune the copy, or delete the workspace: it was warned of from 20 000 on."))
+        let first = listing::part(&self.storage, &prefix, None).await?;
+        let next = async |cursor| self.ask(BackupCall::Part { kind, cursor }).await;
+        let listing::Whole { objects, most } = listing::whole(first, next).await?;
+        self.tell_if_crowded(objects.len(), most).await;
+        Ok(objects)
     }
 
     /// Long before a list is too long its owner is told; whoever listed is not kept by what goes wrong with that.
-    async fn tell_if_crowded(&self, objects: u32) {
-        if objects < self.app.config.policy.crowded_objects {
+    async fn tell_if_crowded(&self, objects: usize, most: u32) {
+        let objects = u32::try_from(objects).unwrap_or(u32::MAX);
+        if objects < self.app.config.policy.crowded_from(most) {
             return;
         }
-        if let Err(error) = self.ask::<Held>(BackupCall::ObjectsCounted { objects }).await {
+        if let Err(error) = self.ask::<Held>(BackupCall::ObjectsCounted { objects, most }).await {
             let fields = [("workspace.id", self.workspace.as_str())];
             error.log(Level::Warn, "nobody was told that the repository is crowded", &fields);
         }
     }
-}
-
-fn whole(object: &Object) -> ApiResult<Response> {
-    let body = object.body().ok_or_else(missing)?.response_body().map_err(ApiError::storage)?;
-    let builder = ResponseBuilder::new().with_header("content-type", "application/octet-stream");
-    Ok(builder.map_err(ApiError::internal)?.body(body))
 }

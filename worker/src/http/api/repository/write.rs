@@ -1,19 +1,22 @@
-//! Adds objects: a machine's within its generation and the quota, an owner's under the repository's lock.
+//! Adds objects: a machine's within its generation and its bounds, an owner's under the repository's lock.
 //!
-//! The object is asked once for each. Bytes are reserved there before the upload and given back where nothing was
-//! stored; a reservation that a crash leaves behind is corrected when the repository is counted.
+//! The object is asked before each, and enters each index and snapshot after. Bytes are reserved before the upload and given
+//! back where nothing was stored; a reservation that a crash leaves behind is corrected when the repository is counted.
 
-use super::{PAGES_MAX, Repository, missing};
+use super::{Repository, missing};
 use crate::actor::Actor;
-use crate::durable_objects::rpc::{Admitted, BackupCall, Held};
+use crate::durable_objects::rpc::{Admitted, BackupCall, Deletes, Held};
 use crate::error::{ApiError, ApiResult};
 use crate::http::body::declared_length;
 use crate::http::response;
 use crate::log::Level;
-use crate::r2::bucket::{Marked, Put};
-use crate::r2::restic_paths::{Kind, Place};
+use crate::r2::bucket::Put;
+use crate::r2::listing::PAGES_MAX;
+use crate::r2::restic_paths::Place;
 use crate::workspaces::actions::note;
 use ebbtide_api::{ErrorCode, Generation};
+use ebbtide_control::repository::view::NewEntry;
+use ebbtide_control::repository::{Admission, Kind};
 use worker::{Request, Response};
 
 /// Largest object: what the platform takes as a body on the smaller plans, 100 MB. Packs have 16 to 32 MiB.
@@ -21,9 +24,30 @@ const OBJECT_MAX: u64 = 100_000_000;
 
 /// An object that is to be written, its body not read yet.
 pub(super) struct New {
+    /// `None` for the configuration.
+    kind: Option<Kind>,
     path: String,
     sha256: Option<[u8; 32]>,
     pub(super) length: u64,
+    /// The machine that writes it; `None` for the owner.
+    by: Option<Generation>,
+    replaces: Option<String>,
+}
+
+impl New {
+    fn by(self, machine: Generation) -> Self {
+        Self { by: Some(machine), ..self }
+    }
+
+    /// As an index in the place of another.
+    pub(super) fn replacing(self, old: String) -> Self {
+        Self { replaces: Some(old), ..self }
+    }
+
+    /// As which kind it is counted: the configuration is one object, as a key is.
+    fn counted_as(&self) -> Kind {
+        self.kind.unwrap_or(Kind::Keys)
+    }
 }
 
 impl Repository<'_> {
@@ -34,25 +58,21 @@ impl Repository<'_> {
         request: &Request,
     ) -> ApiResult<Response> {
         let Some(new) = self.new_object(place, request).await? else { return Ok(response::nothing(200)) };
-        let admit = || BackupCall::Admit { generation, bytes: new.length };
+        let new = new.by(generation);
+        let admit = || BackupCall::Admit { generation, kind: new.counted_as(), bytes: new.length };
         let mut admitted: Admitted = self.ask(admit()).await?;
-        if !admitted.fits && admitted.count {
+        if admitted.count {
             let bytes = self.count().await?;
             let _: Held = self.ask(BackupCall::Counted { bytes }).await?;
             admitted = self.ask(admit()).await?;
         }
-        if !admitted.fits && self.is_stored(&new).await? {
-            return Ok(response::nothing(200));
+        if admitted.admission == Admission::Fits {
+            return self.store(new, request).await;
         }
-        if !admitted.fits {
-            let Held { bytes, quota, .. } = admitted.held;
-            return Err(ApiError::new(
-                ErrorCode::QuotaReached,
-                format!("the backups hold {bytes} of {quota} bytes; {} more do not fit", new.length),
-            )
-            .hint("The backup quota is full. Raise it (repository_quota_bytes), or the server is saved as an image at its time limit."));
+        if self.is_stored(&new).await? {
+            return self.enter(&new).await;
         }
-        self.store(new, Marked::Machine(generation.0), request).await
+        Err(refusal(&new, &admitted))
     }
 
     pub(super) async fn write_as_owner(
@@ -62,24 +82,24 @@ impl Repository<'_> {
         request: &Request,
     ) -> ApiResult<Response> {
         let Some(new) = self.new_object(place, request).await? else { return Ok(response::nothing(200)) };
-        let by = actor.name.clone();
-        let _: Held = self.ask(BackupCall::TakeLock { by, bytes: new.length }).await?;
-        if matches!(place, Place::Object(Kind::Locks, _)) {
-            self.place_bases().await?;
+        let (by, deletes) = (actor.name.clone(), Deletes::NoProof);
+        let _: Held = self.ask(BackupCall::TakeLock { by, bytes: new.length, deletes }).await?;
+        if new.kind == Some(Kind::Locks) {
             note(self.app, actor, "backups.lock", self.workspace.as_str()).await;
         }
-        self.store(new, Marked::Plain, request).await
+        self.store(new, request).await
     }
 
     /// Checks what can be checked before anybody is asked; `None` where there is nothing to do.
     pub(super) async fn new_object(&self, place: &Place, request: &Request) -> ApiResult<Option<New>> {
-        let (path, sha256) = match place {
+        let (kind, sha256) = match place {
             // `POST ?create=true` makes directories; a bucket has none.
             Place::Root => return Ok(None),
             Place::List(_) => return Err(missing()),
-            Place::Config => ("config".to_owned(), None),
-            Place::Object(kind, name) => (format!("{}/{}", kind.as_str(), name.hex()), Some(name.bytes())),
+            Place::Config => (None, None),
+            Place::Object(kind, name) => (Some(*kind), Some(name.bytes())),
         };
+        let path = place.object_path().ok_or_else(missing)?;
         let length = declared_length(request)
             .ok_or_else(|| ApiError::new(ErrorCode::LengthRequired, "the object comes without its length"))?;
         if length > OBJECT_MAX {
@@ -89,34 +109,46 @@ impl Repository<'_> {
         if length == 0 {
             return Err(ApiError::new(ErrorCode::InvalidField, "the object is empty"));
         }
-        if matches!(place, Place::Object(Kind::Keys, _))
-            && self.storage.head(&self.key("config")).await?.is_some()
-        {
+        if kind == Some(Kind::Keys) && self.storage.head(&self.key("config")).await?.is_some() {
             return Err(closed("keys/ is closed: the repository is made"));
         }
-        Ok(Some(New { path, sha256, length }))
+        Ok(Some(New { kind, path, sha256, length, by: None, replaces: None }))
     }
 
-    pub(super) async fn store(&self, new: New, marked: Marked, request: &Request) -> ApiResult<Response> {
-        let stored = self.put(&new, marked, request).await;
+    pub(super) async fn store(&self, new: New, request: &Request) -> ApiResult<Response> {
+        let stored = self.put(&new, request).await;
         if !matches!(stored, Ok(Put::Stored)) {
             // Where an upload broke off nobody knows whether it landed: the next count tells.
-            let returned = self.ask::<Held>(BackupCall::Return { bytes: new.length }).await;
+            let admitted = new.by.map(|by| (by, new.counted_as()));
+            let returned = self.ask::<Held>(BackupCall::Return { bytes: new.length, admitted }).await;
             if let Err(error) = returned {
                 let fields = [("workspace.id", self.workspace.as_str())];
                 error.log(Level::Warn, "reserved bytes were not given back", &fields);
             }
         }
         match stored? {
-            Put::Stored => Ok(response::nothing(200)),
+            Put::Stored => self.enter(&new).await,
             Put::WrongHash => Err(ApiError::new(
                 ErrorCode::InvalidField,
                 "the object does not have the SHA-256 that its name says",
             )
             .hint("It was damaged on its way; send it again.")),
-            Put::Exists if self.is_stored(&new).await? => Ok(response::nothing(200)),
+            Put::Exists if self.is_stored(&new).await? => self.enter(&new).await,
             Put::Exists => Err(closed("this object exists already")),
         }
+    }
+
+    /// Enters what is stored in the ledger, where it is one of the kinds that readers are shown from it. Nobody is told that
+    /// it is stored before that, and whoever was not told sends it again.
+    async fn enter(&self, new: &New) -> ApiResult<Response> {
+        if let (Some(kind @ (Kind::Index | Kind::Snapshots | Kind::Locks)), Some(sha256)) =
+            (new.kind, new.sha256)
+        {
+            let object = NewEntry { kind, name: hex::encode(sha256), size: new.length, by: new.by };
+            let replaces = new.replaces.clone();
+            let _: Held = self.ask(BackupCall::Entered { object, replaces }).await?;
+        }
+        Ok(response::nothing(200))
     }
 
     /// Whether the same is stored already, after an answer that was lost: that one was checked against its name.
@@ -124,10 +156,10 @@ impl Repository<'_> {
         Ok(new.sha256.is_some() && self.storage.size(&self.key(&new.path)).await? == Some(new.length))
     }
 
-    async fn put(&self, new: &New, marked: Marked, request: &Request) -> ApiResult<Put> {
+    async fn put(&self, new: &New, request: &Request) -> ApiResult<Put> {
         let stream = request.inner().body();
         let stream = stream.ok_or_else(|| ApiError::new(ErrorCode::InvalidField, "the object is empty"))?;
-        self.storage.create_marked(&self.key(&new.path), stream, new.sha256, marked).await
+        self.storage.create_marked(&self.key(&new.path), stream, new.sha256, new.by).await
     }
 
     /// Adds up what is stored, as far as one invocation can.
@@ -142,6 +174,31 @@ impl Repository<'_> {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// Why a machine's object is not taken.
+fn refusal(new: &New, admitted: &Admitted) -> ApiError {
+    let kind = new.counted_as().as_str();
+    match admitted.admission {
+        Admission::TooMany { most } => {
+            let message =
+                format!("this machine has added {most} objects to {kind}/, and no machine adds more");
+            ApiError::new(ErrorCode::QuotaReached, message)
+                .hint("The next machine may add as many again: let the workspace sleep, and wake it.")
+        }
+        Admission::NotForMachines => {
+            let message =
+                format!("machines add nothing to {kind}/: the control plane holds the repository's lock");
+            ApiError::new(ErrorCode::Forbidden, message).hint("Run restic with --no-lock.")
+        }
+        Admission::NoRoom | Admission::Fits => {
+            let Held { bytes, quota } = admitted.held;
+            let more = new.length;
+            let message = format!("the backups hold {bytes} of {quota} bytes; {more} more do not fit");
+            ApiError::new(ErrorCode::QuotaReached, message)
+                .hint("The backup quota is full. Raise it (repository_quota_bytes), or the server is saved as an image at its time limit.")
+        }
     }
 }
 

@@ -1,0 +1,123 @@
+//! Lists what storage holds below a prefix, page after page, over as many invocations as that takes.
+//!
+//! Half a list would make a reader believe that packs are missing, so there is the whole or an error. Nothing here asks for
+//! metadata: with it storage answers with fewer objects a page, how many fewer is not promised.
+
+use crate::error::{ApiError, ApiResult};
+use crate::r2::bucket::Storage;
+use crate::r2::restic_paths::Listed;
+use ebbtide_api::ErrorCode;
+use serde::{Deserialize, Serialize};
+
+/// Pages that one invocation takes: its calls, less those that a request needs besides.
+pub const PAGES_MAX: u32 = 30;
+/// Further invocations that one list may take.
+const PARTS_MAX: u32 = 8;
+/// Objects on a page that nothing cut short.
+const PAGE_OBJECTS: u32 = 1_000;
+
+/// What one invocation lists.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Part {
+    /// The objects, in order.
+    pub objects: Vec<Listed>,
+    /// Where the next part begins; `None` at the end.
+    pub cursor: Option<String>,
+    /// The most objects on a page that had another after it.
+    pub fullest: u32,
+}
+
+/// A whole list.
+#[derive(Debug)]
+pub struct Whole {
+    /// The objects, in order.
+    pub objects: Vec<Listed>,
+    /// About how many objects a list can hold, by the pages that were seen.
+    pub most: u32,
+}
+
+/// Lists from a cursor on, as far as one invocation goes.
+///
+/// # Errors
+/// Storage does not answer.
+pub async fn part(storage: &Storage, prefix: &str, cursor: Option<String>) -> ApiResult<Part> {
+    let mut part = Part { cursor, ..Part::default() };
+    for _ in 0..PAGES_MAX {
+        let page = storage.list(prefix, part.cursor.take()).await?;
+        let objects = page.objects();
+        if page.truncated() {
+            part.fullest = part.fullest.max(u32::try_from(objects.len()).unwrap_or(u32::MAX));
+        }
+        part.objects.extend(objects.into_iter().filter_map(|object| {
+            let name = object.key().strip_prefix(prefix)?.to_owned();
+            Some(Listed { name, size: object.size() })
+        }));
+        part.cursor = page.cursor().filter(|_| page.truncated());
+        if part.cursor.is_none() {
+            break;
+        }
+    }
+    Ok(part)
+}
+
+/// Completes a list: `next` lists from a cursor on, in an invocation of its own.
+///
+/// # Errors
+/// What `next` says; `quota_reached` where the list has no end within bounds.
+pub async fn whole(first: Part, next: impl AsyncFn(String) -> ApiResult<Part>) -> ApiResult<Whole> {
+    let Part { mut objects, mut cursor, mut fullest } = first;
+    for _ in 0..PARTS_MAX {
+        let Some(from) = cursor.take() else { break };
+        let mut part = next(from).await?;
+        objects.append(&mut part.objects);
+        (cursor, fullest) = (part.cursor, fullest.max(part.fullest));
+    }
+    let page = if fullest == 0 { PAGE_OBJECTS } else { fullest };
+    let most = page.saturating_mul(PAGES_MAX).saturating_mul(PARTS_MAX.saturating_add(1));
+    if cursor.is_some() {
+        let message = format!("the repository has more than {} objects of a kind", objects.len());
+        return Err(ApiError::new(ErrorCode::QuotaReached, message)
+            .hint("Copy the bucket with rclone and prune the copy, or delete the workspace."));
+    }
+    Ok(Whole { objects, most })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    fn objects(range: std::ops::Range<u64>) -> Vec<Listed> {
+        range.map(|number| Listed { name: number.to_string(), size: number }).collect()
+    }
+
+    /// Parts of 100 objects on pages of 10.
+    fn first() -> Part {
+        Part { objects: objects(0..100), cursor: Some("100".to_owned()), fullest: 10 }
+    }
+
+    async fn next(from: String, all: u64) -> ApiResult<Part> {
+        let from: u64 = from.parse().map_err(ApiError::internal)?;
+        let end = from.saturating_add(100).min(all);
+        Ok(Part { objects: objects(from..end), cursor: (end < all).then(|| end.to_string()), fullest: 10 })
+    }
+
+    #[test]
+    fn a_list_goes_on_over_invocations_until_it_is_whole() {
+        let whole = |all| whole(first(), move |from| next(from, all)).now_or_never().unwrap();
+        for all in [101, 200, 899, 900] {
+            let listed = whole(all).unwrap();
+            assert_eq!(listed.objects, objects(0..all), "{all}");
+            assert_eq!(listed.most, 10 * 30 * 9, "derived from what a page held");
+        }
+        let error = whole(901).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::QuotaReached, "never half of it");
+    }
+
+    #[test]
+    fn a_short_list_asks_nobody_and_takes_pages_for_full_ones() {
+        let first = Part { objects: objects(0..3), ..Part::default() };
+        let listed = whole(first, async |_| Err(ApiError::internal("asked"))).now_or_never().unwrap();
+        assert_eq!(listed.unwrap().most, 270_000);
+    }
+}
