@@ -41,6 +41,15 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// What holds both.
+    pub fn or_larger(self, other: Self) -> Self {
+        Self {
+            cores: self.cores.max(other.cores),
+            memory_mib: self.memory_mib.max(other.memory_mib),
+            disk_gb: self.disk_gb.max(other.disk_gb),
+        }
+    }
+
     /// Whether everything that fits into the other fits into this one.
     pub fn holds(&self, other: &Self) -> bool {
         self.cores >= other.cores && self.memory_mib >= other.memory_mib && self.disk_gb >= other.disk_gb

@@ -397,6 +397,7 @@ impl Record {
             Phase::Running | Phase::Silent { .. } => Some(self.lifetime_ends_at()),
             Phase::Draining { .. } => Some(self.drain_ends_at(policy)),
             Phase::Rescuing { started_at, .. } => Some(self.rescue_ends_at(*started_at, policy)),
+            Phase::Destroying { late_image: Some(_), .. } => Some(plus(self.since, policy.rescue_ceiling)),
             Phase::Destroying { .. } => Some(plus(self.since, policy.gone_after_create)),
             Phase::Deleted { purge_at, purged } => (!purged).then_some(*purge_at),
             Phase::Asleep | Phase::Failed { .. } => {

@@ -68,21 +68,24 @@ pub struct Room {
     pub shape: Option<Shape>,
     /// Disk for what the backup holds, in GB; 0 before the first backup.
     pub disk_gb: u64,
+    /// The last one held that.
+    pub was_held: bool,
     /// It is made from a rescue image, which fits no smaller disk than it was taken from.
     pub salvages: bool,
 }
 
 impl Room {
-    /// What the next machine of a workspace has to have room for.
-    fn of(record: &Record) -> Self {
-        let chosen = record.restore_snapshot_chosen.as_ref();
+    /// What the next machine of a workspace has to have room for, where this snapshot is to be restored.
+    fn of(record: &Record, chosen: Option<&str>) -> Self {
+        let chosen = chosen.or(record.restore_snapshot_chosen.as_deref());
         let restored = match chosen {
-            Some(chosen) => record.snapshots.iter().find(|known| known.snapshot == *chosen),
+            Some(chosen) => record.snapshots.iter().find(|known| known.snapshot == chosen),
             None => record.snapshots.first(),
         };
         let disk_gb = restored.map_or(0, |snapshot| disk_for(snapshot.bytes));
         let salvages = record.rescue_image.is_some() && chosen.is_none();
-        Self { shape: record.spec.shape, disk_gb, salvages }
+        let was_held = salvages || restored.is_some_and(|snapshot| snapshot.generation == record.generation);
+        Self { shape: record.spec.shape, disk_gb, was_held, salvages }
     }
 }
 
@@ -95,6 +98,11 @@ fn disk_for(bytes: u64) -> u64 {
 impl ReservationRequest {
     /// That of a workspace as it stands.
     pub fn of(record: &Record, now: Timestamp) -> Self {
+        Self::restoring(record, None, now)
+    }
+
+    /// The same for a wake that names the snapshot.
+    pub fn restoring(record: &Record, chosen: Option<&str>, now: Timestamp) -> Self {
         let spec = &record.spec;
         let money = &record.money;
         let exists = record.phase.may_have_machine() || record.phase == Phase::Requested;
@@ -119,7 +127,7 @@ impl ReservationRequest {
             current: exists.then_some(record.generation),
             placements: std::iter::once(&spec.placement).chain(&spec.fallbacks).cloned().collect(),
             wish: spec.wish(),
-            room: Room::of(record),
+            room: Room::of(record, chosen),
             quote: money.quote.as_ref().map(placed),
             worst_case: record.worst_case.clone(),
             lifetime: spec.lifetime,

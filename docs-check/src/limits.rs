@@ -32,6 +32,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("docs/design/backups.md", 1300),
     ("docs/design/security.md", 1400),
     ("docs/design/limits.md", 500),
+    ("docs/assumptions.md", 900),
     ("docs/design/compare.md", 700),
 ];
 

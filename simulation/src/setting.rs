@@ -95,7 +95,7 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
     let landed = |status| FaultKind::LandedThenError { status };
     let short_ms = rng.i64(1..25) * MINUTE_MS;
     let long_ms = rng.i64(30..360) * MINUTE_MS;
-    let (name, rule, per_mille, lasts_ms) = match rng.u32(..25) {
+    let (name, rule, per_mille, lasts_ms) = match rng.u32(..27) {
         0 => ("everything down", all(down()), 1000, short_ms),
         1 => ("create lands, answers 500", all(landed(500)).on(hetzner, "POST", "/servers"), 700, short_ms),
         2 => {
@@ -144,6 +144,13 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
             let rule = all(refuse(404, "not_found")).on(hetzner, "GET", "/images/*");
             ("false not-found of an image", rule, 500, short_ms)
         }
+        24 => {
+            let full = refuse(403, "resource_limit_exceeded");
+            let rule = all(full).on(hetzner, "POST", "/servers/*/actions/create_image");
+            ("no room for an image", rule, 1000, long_ms)
+        }
+        // Complete or not, nobody hears of it before the rescue has had its time.
+        25 => ("images are done unheard", all(down()).on(hetzner, "GET", "/images/*"), 1000, long_ms),
         23 => return (OTHER_PROJECT, None, now_ms + long_ms),
         _ => return ("many silent at once", None, now_ms + short_ms),
     };

@@ -120,7 +120,10 @@ fn reserve(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> 
 
 fn ensure_server(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
     if let EffectOutcome::Exists(server) = outcome {
-        draft.record.spec.placement = server.placement.clone();
+        let spec = &mut draft.record.spec;
+        // What was known of another size says nothing of this one.
+        spec.shape = spec.shape.filter(|_| spec.placement.size == server.placement.size);
+        spec.placement = server.placement.clone();
         draft.record.server = Some(server);
     } else if let EffectOutcome::NoRoom { message } = outcome {
         no_room(draft, &message, context);
@@ -314,6 +317,7 @@ fn no_room(draft: &mut Draft, message: &str, context: &Context<'_>) {
         Some(next) => {
             let sentence = format!("{placement} cannot be had ({message}); trying {next}");
             draft.note(EventCode::SoldOut, sentence);
+            draft.record.spec.shape = draft.record.spec.shape.filter(|_| next.size == placement.size);
             draft.record.spec.placement = next;
         }
         None => {

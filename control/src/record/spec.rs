@@ -55,9 +55,14 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// What its owner wishes for. Where that was not recorded, the size that it has.
+    /// What its owner wishes for. Where that was not recorded, what its fallbacks leave unchanged.
     pub fn wish(&self) -> Wish {
-        self.wish.clone().unwrap_or_else(|| Wish { size: Some(self.placement.size.clone()), location: None })
+        let Placement { size, location } = &self.placement;
+        let keeps = |is_other: &dyn Fn(&Placement) -> bool| !self.fallbacks.iter().any(is_other);
+        self.wish.clone().unwrap_or_else(|| Wish {
+            size: keeps(&|other| other.size != *size).then(|| size.clone()),
+            location: keeps(&|other| other.location != *location).then(|| location.clone()),
+        })
     }
 
     /// Takes in how the next machine starts.

@@ -2,7 +2,7 @@
 
 use crate::lifecycle::Context;
 use crate::names::port_host_of;
-use crate::record::{DesiredState, MachineMoney, Phase, Record};
+use crate::record::{DesiredState, Dns, MachineMoney, Phase, Record};
 use ebbtide_api::Timestamp;
 use ebbtide_api::ports::Port;
 use ebbtide_api::text::time;
@@ -121,6 +121,9 @@ fn waiting_for(record: &Record, now: Timestamp) -> Option<String> {
         Phase::Silent { .. } => Some("a sign of life from the machine".to_owned()),
         Phase::Provisioning { .. } => Some("the provider to create the server".to_owned()),
         Phase::Rescuing { .. } => Some("the rescue image".to_owned()),
+        Phase::Destroying { server_gone: true, late_image: Some(_), .. } if record.dns == Dns::Absent => {
+            Some("the rescue image, which may yet be complete".to_owned())
+        }
         Phase::Destroying { .. } => Some("the provider to delete the server and its names".to_owned()),
         Phase::Asleep | Phase::Failed { .. } if record.desired == DesiredState::Awake => {
             record.lock.as_ref().map(|lock| format!("{} to finish work on the backups", lock.by))

@@ -31,6 +31,9 @@ struct Scope {
     /// Which link it is, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     link: Option<String>,
+    /// As whom a visitor comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    level: Option<String>,
 }
 
 /// What a token must be made for, and what stands against it here.
@@ -51,7 +54,11 @@ impl Place<'_> {
     fn refuses(&self, scope: &Scope) -> Option<Invalid> {
         let other_machine =
             scope.generation.zip(self.generation).is_some_and(|(theirs, ours)| theirs != u64::from(ours.0));
-        let ended = scope.link.as_ref().zip(self.links).is_some_and(|(link, links)| !links.contains(link));
+        let ended = self.links.is_some_and(|links| match &scope.link {
+            Some(link) => !links.contains(link),
+            // One of a control plane that kept no list.
+            None => scope.level.as_deref() == Some("link"),
+        });
         if scope.workspace != self.workspace.as_str() || scope.port != Some(self.port) {
             Some(Invalid::OtherPlace)
         } else if other_machine || ended {
@@ -216,7 +223,7 @@ pub mod tests {
             pair,
             audience,
             good_for,
-            Scope { workspace: workspace.to_owned(), port, generation: None, link: None },
+            Scope { workspace: workspace.to_owned(), port, generation: None, link: None, level: None },
         )
     }
 
@@ -298,7 +305,9 @@ pub mod tests {
         let workspace: WorkspaceId = "k3v7q2mzab".parse().unwrap();
         let token = |generation: Option<u64>, link: Option<&str>| {
             let link = link.map(str::to_owned);
-            let scope = Scope { workspace: "k3v7q2mzab".to_owned(), port: Some(3000), generation, link };
+            let level = generation.is_none().then(|| "link".to_owned());
+            let scope =
+                Scope { workspace: "k3v7q2mzab".to_owned(), port: Some(3000), generation, link, level };
             signed(&ours, "access", 60, scope)
         };
         let links = BTreeSet::from(["one".to_owned()]);
@@ -309,7 +318,8 @@ pub mod tests {
         for (generation, link, known, expected) in [
             (Some(7), None, Some(&links), Ok(())),
             (Some(6), None, Some(&links), Err(Invalid::Expired)),
-            (None, None, Some(&links), Ok(())),
+            (None, None, Some(&links), Err(Invalid::Expired)),
+            (None, None, None, Ok(())),
             (None, Some("one"), Some(&links), Ok(())),
             (None, Some("two"), Some(&links), Err(Invalid::Expired)),
             (None, Some("two"), None, Ok(())),

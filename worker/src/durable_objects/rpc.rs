@@ -38,7 +38,10 @@ pub enum Call {
     /// Takes these commands of a person in their order; the first that is refused ends it.
     Ask { commands: Vec<Command> },
     /// → [`ebbtide_control::reservation::ReservationRequest`]: what a wake or a longer lifetime has to reserve.
-    Terms,
+    Terms {
+        /// The snapshot that a wake names.
+        snapshot: Option<String>,
+    },
     /// → [`ebbtide_api::backups::SnapshotList`].
     Snapshots,
     /// → [`ebbtide_api::vm::Enrolled`]. The handler has verified the enrolment token, or the signature alone.

@@ -92,7 +92,11 @@ async fn start(
     command: Command,
     change: &WishChange,
 ) -> ApiResult<Workspace> {
-    let (ticket, wish) = reservation::next_machine(app, actor, id, change).await?;
+    let snapshot = match &command {
+        Command::Wake { snapshot } => snapshot.as_deref(),
+        _ => None,
+    };
+    let (ticket, wish) = reservation::next_machine(app, actor, id, snapshot, change).await?;
     let made = ticket.made();
     // The wish last: where the command is refused, nothing is kept of it.
     let commands = [Command::Next(Box::new(ticket.next)), command]
@@ -116,7 +120,8 @@ pub async fn wake(app: &App, actor: &Actor, id: &WorkspaceId, wake: WakeWorkspac
     if change.is_empty() {
         return command(app, actor, id, Command::Wake { snapshot }).await;
     }
-    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    let terms: ReservationRequest =
+        app.workspace(&actor.tenant, id).ask(Call::Terms { snapshot: None }).await?;
     if let Some(wish) = change.over(&terms.wish) {
         wish::check(app, &wish).await?;
     }
@@ -173,7 +178,8 @@ async fn wish_of(
     if change.is_empty() {
         return Ok(None);
     }
-    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    let terms: ReservationRequest =
+        app.workspace(&actor.tenant, id).ask(Call::Terms { snapshot: None }).await?;
     let wish = change.over(&terms.wish);
     if let Some(wish) = &wish {
         wish::check(app, wish).await?;

@@ -68,9 +68,12 @@ pub async fn next_machine(
     app: &App,
     actor: &Actor,
     id: &WorkspaceId,
+    snapshot: Option<&str>,
     change: &WishChange,
 ) -> ApiResult<(PendingReservation, Option<Wish>)> {
-    let mut terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    let snapshot = snapshot.map(str::to_owned);
+    let mut terms: ReservationRequest =
+        app.workspace(&actor.tenant, id).ask(Call::Terms { snapshot }).await?;
     if !change.is_empty() && terms.next.is_none() {
         return Err(ApiError::new(ErrorCode::WrongState, "a size or location holds from the next start on")
             .hint(Hint::ChangeThePlace));
@@ -144,7 +147,8 @@ async fn begin(
 pub async fn give_back(app: &App, actor: &Actor, id: &WorkspaceId, made: Option<Generation>) {
     let Some(generation) = made else { return };
     let given_back = async {
-        let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+        let terms: ReservationRequest =
+            app.workspace(&actor.tenant, id).ask(Call::Terms { snapshot: None }).await?;
         if terms.next != Some(generation) {
             return Ok(());
         }
@@ -181,7 +185,8 @@ pub async fn lifetime(
     id: &WorkspaceId,
     lifetime: Duration,
 ) -> ApiResult<Extension> {
-    let terms: ReservationRequest = app.workspace(&actor.tenant, id).ask(Call::Terms).await?;
+    let terms: ReservationRequest =
+        app.workspace(&actor.tenant, id).ask(Call::Terms { snapshot: None }).await?;
     let policy = &app.config.policy;
     // A machine keeps the rates at which it was made; without one, today's are shown and nothing is reserved.
     let quote = match terms.quote.clone().filter(|_| terms.current.is_some()) {

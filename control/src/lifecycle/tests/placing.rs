@@ -70,7 +70,9 @@ fn a_start_like_the_last_one_is_no_news_and_one_that_nobody_could_choose_is_like
 fn fallbacks_that_one_evening_used_up_are_back_at_the_next_start() {
     let mut world = asleep();
     world.ask(Command::Next(next("cx33", "debian-12").into())).ask(Command::Wake { snapshot: None });
+    assert!(world.record.spec.shape.is_some());
     world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "no".into() });
+    assert_eq!(world.record.spec.shape, None, "of the next size nothing is known here");
     world.ends(Effect::EnsureServer, EffectOutcome::NoRoom { message: "no".into() }).state(State::Failed);
     assert_eq!(world.record.spec.fallbacks, []);
     world.ask(Command::Next(next("cx33", "debian-12").into())).ask(Command::Retry).state(State::Provisioning);
@@ -97,10 +99,18 @@ fn what_the_provider_refuses_for_one_size_is_tried_with_the_next() {
 }
 
 #[test]
-fn a_wish_is_kept_and_a_record_without_one_keeps_its_size() {
+fn a_wish_is_kept_and_a_record_without_one_keeps_what_its_fallbacks_keep() {
     let mut world = asleep();
     let wish = |world: &World| ReservationRequest::of(&world.record, at(world.now)).wish;
-    assert_eq!(wish(&world), Wish { size: Some("cx23".into()), location: None });
+    let kept = |size: Option<&str>, location: Option<&str>| Wish {
+        size: size.map(Into::into),
+        location: location.map(Into::into),
+    };
+    assert_eq!(wish(&world), kept(Some("cx23"), Some("fsn1")));
+    world.record.spec.fallbacks = vec![place("cx23", "nbg1")];
+    assert_eq!(wish(&world), kept(Some("cx23"), None));
+    world.record.spec.fallbacks = vec![place("cpx22", "fsn1")];
+    assert_eq!(wish(&world), kept(None, Some("fsn1")));
     let wished = Wish { size: None, location: Some("hel1".into()) };
     world.ask(Command::Prefer(wished.clone()));
     assert_eq!(wish(&world), wished);
@@ -113,8 +123,22 @@ fn the_next_disk_has_room_for_the_backup_that_is_restored() {
     let room = |world: &World| ReservationRequest::of(&world.record, at(world.now)).room;
     world.record.snapshots[0].bytes = 50_000_000_000;
     assert_eq!(room(&world).disk_gb, 60);
+    let older = SnapshotSummary {
+        snapshot: "d".repeat(64),
+        bytes: 100_000_000_000,
+        ..world.record.snapshots[0].clone()
+    };
+    world.record.snapshots.push(older);
+    let chosen = "d".repeat(64);
+    let restoring = ReservationRequest::restoring(&world.record, Some(&chosen), at(world.now)).room;
+    assert_eq!((restoring.disk_gb, restoring.salvages, restoring.was_held), (115, false, true));
+    world.record.snapshots[1].generation = Generation(0);
+    let restoring = ReservationRequest::restoring(&world.record, Some(&chosen), at(world.now)).room;
+    assert!(!restoring.was_held, "an earlier machine may have had a larger disk");
     world.record.snapshots.clear();
     assert_eq!((room(&world).disk_gb, room(&world).salvages), (0, false));
     world.record.rescue_image = Some(7);
     assert!(room(&world).salvages);
+    let restoring = ReservationRequest::restoring(&world.record, Some(&chosen), at(world.now)).room;
+    assert!(!restoring.salvages, "who names a snapshot passes the image over");
 }

@@ -65,7 +65,7 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
         }
         Call::Backups { ask } => backups::answer(inner, &record, ask).await,
         Call::Ask { commands } => ask(inner, commands).await,
-        Call::Terms => json(&ReservationRequest::of(&record, now())),
+        Call::Terms { snapshot } => json(&ReservationRequest::restoring(&record, snapshot.as_deref(), now())),
         Call::Enrol { enrol, proof } => enrol_machine(inner, &record, enrol, proof).await,
         Call::Heartbeat { .. } if !inner.may_speak() => {
             refuse(ErrorCode::RateLimited, "this machine sends more heartbeats than it needs to")

@@ -22,14 +22,20 @@ pub fn choose_again(
 ) -> ApiResult<Choice> {
     let last = request.placements.first().map(|place| place.size.as_str());
     let wished = request.wish.size.as_deref();
-    let named = if request.room.salvages { last.or(wished) } else { wished };
+    let last_shape = request.room.shape.or_else(|| last.and_then(|last| shape(offers, last)));
+    let takes_the_image = |size: &&str| {
+        shape(offers, size).zip(last_shape).is_some_and(|(size, last)| size.disk_gb >= last.disk_gb)
+    };
+    let named = if request.room.salvages { wished.filter(takes_the_image).or(last) } else { wished };
     let size = named.unwrap_or(defaults.size);
     let offered_in = offered_names(offers, size, now);
+    let held = last_shape.filter(|_| request.room.was_held).map_or(u64::MAX, |shape| shape.disk_gb);
+    let disk_gb = request.room.disk_gb.min(held);
     // The last size held what it backed up, whatever the sum says.
-    let disk_gb =
-        request.room.shape.map_or(request.room.disk_gb, |shape| shape.disk_gb.min(request.room.disk_gb));
-    let fits =
-        |size: &str| Some(size) == last || shape(offers, size).is_none_or(|shape| shape.disk_gb >= disk_gb);
+    let fits = |size: &str| {
+        (request.room.was_held && Some(size) == last)
+            || shape(offers, size).is_none_or(|shape| shape.disk_gb >= disk_gb)
+    };
     if offered_in.is_empty() || (named.is_none() && !fits(size)) {
         return substitute(offers, size, request, disk_gb, defaults, now);
     }
@@ -43,7 +49,13 @@ pub fn choose_again(
         None => offers.locations.iter().any(|known| known.name == **location),
     };
     let location = request.wish.location.as_deref().filter(still_there);
-    let mut choice = choose(offers, named, location, defaults, now)?;
+    let mut choice = match choose(offers, named, location, defaults, now) {
+        // The size was nobody's choice: the image comes from it, and fits any that is as large.
+        Err(error) if request.room.salvages && error.code() == ErrorCode::CapacityUnavailable => {
+            return substitute(offers, size, request, disk_gb, defaults, now);
+        }
+        chosen => chosen?,
+    };
     choice.fallbacks.retain(|place| fits(&place.size));
     if fits(&choice.placement.size) {
         return Ok(choice);
@@ -51,7 +63,7 @@ pub fn choose_again(
     substitute(offers, size, request, disk_gb, defaults, now)
 }
 
-/// The cheapest places that hold what the last machine held.
+/// The cheapest places that hold what the last machine held, and what is wished for would hold.
 fn substitute(
     offers: &Offers,
     instead_of: &str,
@@ -60,8 +72,9 @@ fn substitute(
     defaults: Defaults<'_>,
     now: Timestamp,
 ) -> ApiResult<Choice> {
-    let least =
-        request.room.shape.or_else(|| shape(offers, instead_of)).or_else(|| shape(offers, defaults.size));
+    let last = request.placements.first().and_then(|last| shape(offers, &last.size));
+    let known = [request.room.shape.or(last), shape(offers, instead_of)];
+    let least = known.into_iter().flatten().reduce(Shape::or_larger).or_else(|| shape(offers, defaults.size));
     let least = least.unwrap_or(Shape { cores: 0, memory_mib: 0, disk_gb: 0 });
     let least = Shape { disk_gb: least.disk_gb.max(disk_gb), ..least };
     let wished = request.wish.location.as_deref();
@@ -73,11 +86,16 @@ fn substitute(
         }
         let in_stock = offered_at(size, now).into_iter().filter(|(_, available)| *available != Some(false));
         for (location, _) in in_stock {
-            let Some(rate) = rate(offers, &size.name, location) else { continue };
+            let hourly = rate(offers, &size.name, location).map(|rate| rate.hourly);
             let elsewhere = location != meant;
+            let place = Placement { size: size.name.clone(), location: location.to_owned() };
             // Another place than the one that was named only where that has nothing.
-            found.push((wished.is_some() && elsewhere, rate.hourly, elsewhere, rate.placement));
+            found.push((wished.is_some() && elsewhere, hourly, elsewhere, place));
         }
+    }
+    // Without a price only where none has one.
+    if found.iter().any(|(_, hourly, ..)| hourly.is_some()) {
+        found.retain(|(_, hourly, ..)| hourly.is_some());
     }
     found.sort();
     let mut places = found.into_iter().map(|(.., place)| place);
@@ -107,6 +125,7 @@ mod tests {
             room: Room {
                 shape: Some(Shape { cores: 2, memory_mib: 8, disk_gb: 40 }),
                 disk_gb: 10,
+                was_held: true,
                 salvages: false,
             },
             quote: None,
@@ -190,7 +209,7 @@ mod tests {
         let mut large = offers();
         large.sizes.push(with_disk("cx53", 160));
         let mut request = request(Some("cx33"), None);
-        (request.room.shape, request.room.disk_gb) = (None, 100);
+        (request.room.shape, request.room.disk_gb, request.room.was_held) = (None, 100, false);
         let small = "invalid_field: size: the disk of cx33 is too small for the backup that is restored";
         check(&large, &request, small);
         request.wish.size = None;
@@ -198,7 +217,7 @@ mod tests {
         check(&large, &request, "cx53@fsn1");
         // The size that it slept on held it, whatever the sum says.
         request.placements = vec![Placement { size: "cx23".into(), location: "fsn1".into() }];
-        request.wish.size = Some("cx23".into());
+        (request.wish.size, request.room.was_held) = (Some("cx23".into()), true);
         check(&large, &request, "cx23@fsn1 cx23@nbg1");
     }
 
@@ -210,7 +229,37 @@ mod tests {
     fn a_rescue_image_goes_onto_the_size_it_was_taken_from() {
         let mut request = request(Some("cpx22"), None);
         request.room.salvages = true;
+        request.wish.size = None;
         check(&offers(), &request, "cx23@fsn1 cx23@nbg1");
         check(&without("cx23"), &request, "cpx22@fsn1 cx33@fsn1");
+        let mut sold_out = offers();
+        for size in sold_out.sizes.iter_mut().filter(|size| size.name == "cx23") {
+            size.locations.iter_mut().for_each(|location| location.available = Some(false));
+        }
+        check(&sold_out, &request, "cpx22@fsn1 cx33@fsn1");
+        // Its owner may name another that takes the image; one that does not is not tried.
+        request.wish.size = Some("cx33".into());
+        check(&sold_out, &request, "cx33@fsn1");
+        let mut small = sold_out.clone();
+        small.sizes.iter_mut().filter(|size| size.name == "cx33").for_each(|size| size.disk_gb = 20);
+        check(&small, &request, "cpx22@fsn1");
+    }
+
+    #[test]
+    fn what_a_fallback_held_is_what_the_next_machine_has_to_hold() {
+        let mut offers = offers();
+        offers.sizes.iter_mut().filter(|size| size.name == "cpx22").for_each(|size| size.disk_gb = 80);
+        let mut request = request(None, None);
+        request.placements = vec![Placement { size: "cpx22".into(), location: "fsn1".into() }];
+        (request.room.shape, request.room.disk_gb) = (None, 82);
+        check(&offers, &request, "cpx22@fsn1");
+    }
+
+    #[test]
+    fn while_no_price_is_known_a_withdrawn_size_gives_way_all_the_same() {
+        let mut unpriced = without("cx23");
+        unpriced.pricing = None;
+        let choice = choose_again(&unpriced, &request(Some("cx23"), None), DEFAULTS, Timestamp::UNIX_EPOCH);
+        assert_eq!(choice.unwrap().placement.size, "cpx22");
     }
 }
