@@ -112,7 +112,9 @@ impl Ledger {
             Reader::Snapshot(name) if is_verified(record, name) => self.as_of(record, name),
             Reader::Snapshot(name) => {
                 let is_own = machine == Some(record.generation) && self.is_own(record, name);
-                is_own.then(|| self.of_machine(record))
+                // What an owner writes stands on all that is proved.
+                let is_owners = || self.snapshot(name).is_some_and(|found| found.object.by.is_none());
+                if is_own { Some(self.of_machine(record)) } else { is_owners().then(|| self.of_all(record)) }
             }
         }
     }

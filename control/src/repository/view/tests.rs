@@ -423,3 +423,22 @@ fn in_every_short_life_each_view_shows_all_that_is_needed_and_nothing_that_was_p
         life.holds(&steps);
     }
 }
+
+#[test]
+fn an_owner_s_own_snapshot_is_read_through_all_that_is_proved_and_a_machine_s_before_it_is_verified_by_nobody_else()
+ {
+    let mut world = World::new();
+    let proved = world.index();
+    world.verified(Some(&[proved]));
+    let (unproved, planted) = (world.index(), world.snapshot());
+    let owners = (world.enter(Kind::Index, None), world.enter(Kind::Snapshots, None));
+    let seen = |snapshot: u32| {
+        let snapshot = name(snapshot);
+        let reader = Reader::Snapshot(snapshot.clone());
+        let view = world.ledger.view(&world.record, &reader, None)?;
+        Some((view.snapshots.contains(snapshot.as_str()), view.places.clone()))
+    };
+    let (lists_itself, places) = seen(owners.1).unwrap();
+    assert!(lists_itself && places.contains(&proved) && !places.contains(&unproved));
+    assert_eq!(seen(planted), None);
+}
