@@ -41,7 +41,10 @@ pub(super) fn deliver(draft: &mut Draft, receipt: Receipt, last: bool, wrong: Op
         return;
     }
     if let Some(problem) = wrong {
-        return is_wrong(draft, problem);
+        let pending = &mut draft.record.pending;
+        // Another that is being checked is none the worse for it.
+        pending.take_if(|pending| pending.receipt.snapshot == receipt.snapshot);
+        return tell_wrong(draft, problem);
     }
     let same = draft.record.pending.as_ref().is_some_and(|pending| {
         let same = pending.receipt.snapshot == receipt.snapshot && pending.last == last;
@@ -115,6 +118,10 @@ pub(super) fn checked(draft: &mut Draft, packs: usize, context: &Context<'_>) {
 /// A receipt that names what is not there proves nothing.
 pub(super) fn is_wrong(draft: &mut Draft, problem: String) {
     draft.record.pending = None;
+    tell_wrong(draft, problem);
+}
+
+fn tell_wrong(draft: &mut Draft, problem: String) {
     let sentence = format!("a receipt was refused: {problem}");
     refused(draft, problem, Reason::new(EventCode::ReceiptRefused, sentence));
 }

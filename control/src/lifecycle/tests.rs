@@ -300,6 +300,20 @@ fn a_receipt_that_names_what_its_machine_is_not_shown_is_refused_before_anything
 }
 
 #[test]
+fn a_wrong_receipt_ends_the_check_of_its_own_snapshot_and_of_no_other() {
+    let mut world = World::draining();
+    world.deliver(receipt(), true);
+    let mut wrong = |snapshot: &str| {
+        let receipt = Receipt { snapshot: snapshot.repeat(64), ..receipt() };
+        let wrong = Some("index/7 is not in storage".to_owned());
+        world.input(Input::Delivered { receipt, last: false, wrong });
+        world.record.pending.is_some()
+    };
+    assert!(wrong("b"), "another snapshot's packs are being looked for");
+    assert!(!wrong("a"));
+}
+
+#[test]
 fn a_partial_receipt_deletes_nothing_without_a_recorded_decision() {
     let mut world = World::draining();
     let unreadable = vec![Unreadable { path: "/home/ebb/secret".into(), reason: "permission denied".into() }];

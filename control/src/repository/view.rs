@@ -32,6 +32,22 @@ pub struct NewEntry {
     pub by: Option<Generation>,
 }
 
+/// A machine that never was.
+const NOBODY: Generation = Generation(u32::MAX);
+
+impl NewEntry {
+    /// An object that its owner brought back. Where the ledger has forgotten it nobody knows whose it was, and what nobody
+    /// verified is shown to nobody: only the owner's full view has it.
+    pub fn brought_back(kind: Kind, name: String, size: u64) -> Self {
+        Self { kind, name, size, by: Some(NOBODY) }
+    }
+
+    /// Whether it is in every view from the start: an index that the owner wrote.
+    pub fn is_shared(&self) -> bool {
+        self.by.is_none() && self.kind == Kind::Index
+    }
+}
+
 /// An object in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -107,7 +123,7 @@ impl Ledger {
             Reader::Verified => Some(self.of_all(record)),
             Reader::Latest => {
                 let mut newest = record.snapshots.iter().map(|known| known.snapshot.as_str());
-                self.as_of(record, newest.find(|name| self.snapshot(name).is_some())?)
+                newest.find_map(|name| self.as_of(record, name))
             }
             Reader::Snapshot(name) if is_verified(record, name) => self.as_of(record, name),
             Reader::Snapshot(name) => {
@@ -170,7 +186,8 @@ impl Ledger {
         }
         let snapshot = self.snapshot(name).filter(|_| self.is_own(record, name));
         let snapshot = snapshot.ok_or_else(|| format!("snapshots/{name} is not in storage"))?;
-        let mut set: BTreeSet<u32> = self.set(stands_on(record)).collect();
+        let base = stands_on(record).find(|name| self.sets.contains_key(*name));
+        let mut set: BTreeSet<u32> = self.set(base).collect();
         match &receipt.indexes {
             Some(names) => {
                 let view = self.of_machine(record);
@@ -249,11 +266,11 @@ fn base(record: &Record) -> Option<&str> {
     record.restore.as_deref().or_else(|| newest().map(|known| known.snapshot.as_str()))
 }
 
-/// The snapshot that the machine's next one stands on: its newest verified one, or its base.
-fn stands_on(record: &Record) -> Option<&str> {
-    let own = |known: &&ebbtide_api::backups::SnapshotSummary| known.generation == record.generation;
-    let newest = record.snapshots.iter().chain(record.expired.iter().rev()).find(own);
-    newest.map(|known| known.snapshot.as_str()).or_else(|| base(record))
+/// What the machine's next snapshot stands on, the first of these that has a set: its newest verified one, or its base.
+fn stands_on(record: &Record) -> impl Iterator<Item = &str> {
+    let all = record.snapshots.iter().chain(record.expired.iter().rev());
+    let own = all.filter(|known| known.generation == record.generation);
+    own.map(|known| known.snapshot.as_str()).chain(base(record))
 }
 
 /// Snapshots that are verified and there.
@@ -268,6 +285,12 @@ fn is_verified(record: &Record, name: &str) -> bool {
 /// Snapshots that were ever verified, as far as the record lists them: what one proved stays proved when it goes.
 pub fn proved(record: &Record) -> impl Iterator<Item = &str> {
     verified(record).chain(record.forgotten.iter().map(|known| known.snapshot.as_str()))
+}
+
+/// Snapshots whose sets are kept when another is delivered: what was ever verified, and the one whose packs are being
+/// looked for. The other may be refused, and then that one is verified.
+pub fn kept(record: &Record) -> impl Iterator<Item = &str> {
+    proved(record).chain(record.pending.iter().map(|pending| pending.receipt.snapshot.as_str()))
 }
 
 /// An object that was in storage before the object kept a ledger.

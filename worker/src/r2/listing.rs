@@ -41,8 +41,20 @@ pub struct Whole {
 /// # Errors
 /// Storage does not answer.
 pub async fn part(storage: &Storage, prefix: &str, cursor: Option<String>) -> ApiResult<Part> {
+    pages(storage, prefix, cursor, PAGES_MAX).await
+}
+
+/// Lists the first page alone.
+///
+/// # Errors
+/// Storage does not answer.
+pub async fn first_page(storage: &Storage, prefix: &str) -> ApiResult<Part> {
+    pages(storage, prefix, None, 1).await
+}
+
+async fn pages(storage: &Storage, prefix: &str, cursor: Option<String>, most: u32) -> ApiResult<Part> {
     let mut part = Part { cursor, ..Part::default() };
-    for _ in 0..PAGES_MAX {
+    for _ in 0..most {
         let page = storage.list(prefix, part.cursor.take()).await?;
         let objects = page.objects();
         if page.truncated() {
@@ -82,6 +94,23 @@ pub async fn whole(first: Part, next: impl AsyncFn(String) -> ApiResult<Part>) -
     Ok(Whole { objects, most })
 }
 
+/// Adds up the bytes of several lists, each of them whole.
+///
+/// # Errors
+/// As [`whole`]: a part of the sum would be taken for all.
+pub async fn bytes<K: Copy>(
+    kinds: impl IntoIterator<Item = K>,
+    first: impl AsyncFn(K) -> ApiResult<Part>,
+    next: impl AsyncFn(K, String) -> ApiResult<Part>,
+) -> ApiResult<u64> {
+    let mut sum = 0_u64;
+    for kind in kinds {
+        let listed = whole(first(kind).await?, async |cursor| next(kind, cursor).await).await?;
+        sum = listed.objects.iter().fold(sum, |sum, object| sum.saturating_add(object.size));
+    }
+    Ok(sum)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +141,16 @@ mod tests {
         }
         let error = whole(901).unwrap_err();
         assert_eq!(error.code(), ErrorCode::QuotaReached, "never half of it");
+    }
+
+    #[test]
+    fn bytes_are_those_of_whole_lists_and_never_a_part_of_them() {
+        let sum = |all: [u64; 2]| {
+            bytes(all, async |_| Ok(first()), move |all, from| next(from, all)).now_or_never().unwrap()
+        };
+        let of = |all: u64| (0..all).sum::<u64>();
+        assert_eq!(sum([200, 900]).unwrap(), of(200) + of(900));
+        assert_eq!(sum([200, 901]).unwrap_err().code(), ErrorCode::QuotaReached);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Views over made ledgers: what each rule shows, and every short life of a repository.
 
 use super::*;
-use crate::record::Prune;
+use crate::record::{PendingReceipt, Prune};
 use ebbtide_api::Timestamp;
 use ebbtide_api::backups::SnapshotSummary;
 
@@ -19,9 +19,16 @@ impl World {
     }
 
     fn enter(&mut self, kind: Kind, by: Option<u32>) -> u32 {
-        let id = u32::try_from(self.ledger.entries.len()).unwrap() + 1;
-        let object = NewEntry { kind, name: name(id), size: 1, by: by.map(Generation) };
-        let shared = by.is_none() && kind == Kind::Index;
+        let name = name(self.next_id());
+        self.enter_object(NewEntry { kind, name, size: 1, by: by.map(Generation) })
+    }
+
+    fn next_id(&self) -> u32 {
+        u32::try_from(self.ledger.entries.len()).unwrap() + 1
+    }
+
+    fn enter_object(&mut self, object: NewEntry) -> u32 {
+        let (id, shared) = (self.next_id(), object.is_shared());
         let at_ms = i64::from(id);
         self.ledger.entries.push(Entry { id, object, place: id, at_ms, shared, gone_ms: None });
         id
@@ -38,13 +45,25 @@ impl World {
     fn delivered(&mut self, snapshot: u32, indexes: Option<&[u32]>) -> Result<(), String> {
         let indexes = indexes.map(|ids| ids.iter().map(|id| name(*id)).collect());
         let set = self.ledger.prove(&self.record, &receipt(snapshot, indexes))?;
+        let kept: BTreeSet<&str> = kept(&self.record).collect();
+        self.ledger.sets.retain(|name, _| kept.contains(name.as_str()));
         self.ledger.sets.insert(name(snapshot), set);
         Ok(())
+    }
+
+    fn is_being_checked(&mut self, snapshot: u32) {
+        let receipt = receipt(snapshot, None);
+        self.record.pending = Some(PendingReceipt { receipt, unchecked: Vec::new(), last: false });
     }
 
     fn verified(&mut self, indexes: Option<&[u32]>) -> u32 {
         let snapshot = self.snapshot();
         self.delivered(snapshot, indexes).unwrap();
+        self.is_verified(snapshot);
+        snapshot
+    }
+
+    fn is_verified(&mut self, snapshot: u32) {
         let summary = SnapshotSummary {
             snapshot: name(snapshot),
             verified_at: Timestamp::from_millisecond(i64::from(snapshot)).unwrap(),
@@ -54,7 +73,6 @@ impl World {
             partial: false,
         };
         self.record.snapshots.insert(0, summary);
-        snapshot
     }
 
     fn wakes(&mut self, snapshot: u32) -> &mut Self {
@@ -161,6 +179,49 @@ fn a_receipt_names_only_what_its_machine_is_shown() {
     let problem = world.delivered(unproved, None).unwrap_err();
     assert_eq!(problem, format!("snapshots/{} is not in storage", name(unproved)));
     world.delivered(own, Some(&[owners])).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_is_being_checked_keeps_its_set_while_another_is_delivered_and_refused() {
+    let mut world = World::new();
+    let first = world.index();
+    let pending = world.snapshot();
+    world.delivered(pending, Some(&[first])).unwrap();
+    world.is_being_checked(pending);
+    let (_, refused) = (world.index(), world.snapshot());
+    world.delivered(refused, None).unwrap();
+    world.is_verified(pending);
+    world.check(&Reader::Latest, &[first], &[pending]);
+    let second = world.index();
+    let next = world.verified(Some(&[second]));
+    world.check(&as_of(next), &[first, second], &[pending, next]);
+}
+
+#[test]
+fn a_verified_snapshot_without_a_set_is_passed_over_by_the_latest_and_by_what_comes_after_it() {
+    let mut world = World::new();
+    let first = world.index();
+    let old = world.verified(Some(&[first]));
+    let lost = world.snapshot();
+    world.is_verified(lost);
+    world.check(&Reader::Latest, &[first], &[old]);
+    let second = world.index();
+    let new = world.verified(Some(&[second]));
+    world.check(&Reader::Latest, &[first, second], &[old, new]);
+}
+
+#[test]
+fn what_its_owner_brings_back_after_the_ledger_forgot_it_is_in_no_view() {
+    let mut world = World::new();
+    let index = world.index();
+    let snapshot = world.verified(Some(&[index]));
+    for kind in [Kind::Index, Kind::Snapshots] {
+        let name = name(world.next_id());
+        world.enter_object(NewEntry::brought_back(kind, name, 1));
+    }
+    for reader in [as_of(snapshot), Reader::Latest, Reader::Verified, Reader::Machine] {
+        world.check(&reader, &[index], &[snapshot]);
+    }
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub async fn undelete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response>
             if let Some(size) = storage.copy(&key, &to, sha256).await? {
                 bytes = bytes.saturating_add(size);
                 if let Some((kind @ (Kind::Index | Kind::Snapshots), name)) = &place {
-                    let object = NewEntry { kind: *kind, name: name.hex().to_owned(), size, by: None };
+                    let object = NewEntry::brought_back(*kind, name.hex().to_owned(), size);
                     ask(BackupCall::Back { object }).await?;
                 }
             }

@@ -12,7 +12,7 @@ use ebbtide_api::vm::Receipt;
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::record::Record;
 use ebbtide_control::repository::Kind;
-use ebbtide_control::repository::view::{Found, Ledger, NewEntry, Reader, adopts, proved};
+use ebbtide_control::repository::view::{Found, Ledger, NewEntry, Reader, adopts, kept, proved};
 use std::rc::Rc;
 use worker::{Error, Response, Result};
 
@@ -69,7 +69,7 @@ pub(in super::super) async fn prove(inner: &Rc<Inner>, receipt: &Receipt) -> Res
     };
     match ledger.prove(&record, receipt) {
         Ok(places) => {
-            let others: Vec<&str> = proved(&record).collect();
+            let others: Vec<&str> = kept(&record).collect();
             inner.store()?.save_set(&receipt.snapshot, &places, &others)?;
             Ok(Ok(None))
         }
@@ -108,6 +108,12 @@ async fn adopt(inner: &Rc<Inner>) -> Result<std::result::Result<(), ApiError>> {
             found.into_iter().map(|found| (found.clone(), adopts(&record, &found))).collect();
         let snapshots: Vec<&str> = proved(&record).collect();
         store.adopt(&found, &snapshots)?;
+        // One that is being checked was delivered to a version that wrote no sets.
+        if let Some(pending) = &record.pending
+            && let Ok(places) = store.ledger()?.prove(&record, &pending.receipt)
+        {
+            store.save_set(&pending.receipt.snapshot, &places, &snapshots)?;
+        }
         stock.adopted = true;
         store.save_stock(&stock)?;
         crate::log::write(

@@ -106,7 +106,7 @@ impl Store {
         self.sql.exec(sql, Some(values)).map(drop)
     }
 
-    /// Enters an object. Repeatable; one that was gone is back.
+    /// Enters an object. Repeatable; one that was gone is back, as whose it was.
     ///
     /// # Errors
     /// What SQLite says.
@@ -118,7 +118,7 @@ impl Store {
         let NewEntry { kind, name, size, by } = object;
         let sql = "INSERT INTO ledger (kind, name, size, generation, at_ms, shared) VALUES (?, ?, ?, ?, ?, ?)
                    ON CONFLICT (kind, name) DO UPDATE SET gone_ms = NULL";
-        let shared = i64::from(by.is_none() && *kind == Kind::Index);
+        let shared = i64::from(object.is_shared());
         let by = by.map_or(SqlStorageValue::Null, |by| i64::from(by.0).into());
         let values = vec![
             kind.as_str().into(),
@@ -169,8 +169,7 @@ impl Store {
     /// What SQLite says.
     pub fn remove_lock(&self, name: &str) -> Result<bool> {
         let kind = Kind::Locks.as_str();
-        self.sql
-            .exec("DELETE FROM ledger WHERE kind = ? AND name = ?", Some(vec![kind.into(), name.into()]))?;
+        self.write("DELETE FROM ledger WHERE kind = ? AND name = ?", vec![kind.into(), name.into()])?;
         let sql = "SELECT name AS json FROM ledger WHERE kind = ? LIMIT 1";
         let left: Vec<JsonRow> = self.sql.exec(sql, Some(vec![kind.into()]))?.to_array()?;
         Ok(!left.is_empty())

@@ -11,7 +11,7 @@ use crate::http::body::declared_length;
 use crate::http::response;
 use crate::log::Level;
 use crate::r2::bucket::Put;
-use crate::r2::listing::PAGES_MAX;
+use crate::r2::listing;
 use crate::r2::restic_paths::Place;
 use crate::workspaces::actions::note;
 use ebbtide_api::{ErrorCode, Generation};
@@ -162,18 +162,14 @@ impl Repository<'_> {
         self.storage.create_marked(&self.key(&new.path), stream, new.sha256, new.by).await
     }
 
-    /// Adds up what is stored, as far as one invocation can.
+    /// Adds up all that is stored but the configuration: the first page of each kind here, the others in invocations of the
+    /// object.
     async fn count(&self) -> ApiResult<u64> {
-        let (prefix, mut cursor, mut bytes) = (self.key(""), None, 0_u64);
-        for _ in 0..PAGES_MAX {
-            let page = self.storage.list(&prefix, cursor.take()).await?;
-            bytes = page.objects().iter().fold(bytes, |sum, object| sum.saturating_add(object.size()));
-            cursor = page.cursor().filter(|_| page.truncated());
-            if cursor.is_none() {
-                break;
-            }
-        }
-        Ok(bytes)
+        let kinds = [Kind::Data, Kind::Keys, Kind::Index, Kind::Snapshots, Kind::Locks];
+        let prefix = |kind: Kind| self.key(&format!("{}/", kind.as_str()));
+        let first = async |kind| listing::first_page(&self.storage, &prefix(kind)).await;
+        let next = async |kind, cursor| self.ask(BackupCall::Part { kind, cursor }).await;
+        listing::bytes(kinds, first, next).await
     }
 }
 
