@@ -303,6 +303,14 @@ fn a_client_that_dies_with_its_lock_keeps_no_wake_waiting_for_long() {
         stack.api.wait_for(&id, State::Asleep, LIMIT)?;
         let lock = format!("/v1/workspaces/{id}/restic/locks/{}", name(b"a lock"));
         stack.api.raw("POST", &lock, &[], Some(b"a lock"))?.expect(200)?;
+        let shown = || -> Result<bool> {
+            let path = format!("/v1/workspaces/{id}/restic/as-of/latest/locks/");
+            Ok(stack.api.raw("GET", &path, &[], None)?.expect(200)?.text().contains(&name(b"a lock")))
+        };
+        ensure!(shown()?, "a lock that stands is in no list");
+        stack.api.raw("DELETE", &lock, &[], None)?.expect(200)?;
+        ensure!(!shown()?, "a lock that was removed is still listed");
+        stack.api.raw("POST", &lock, &[], Some(b"a lock"))?.expect(200)?;
         stack.api.act(&id, "wake")?;
         stack.api.wait_for(&id, State::Booting, LIMIT)?;
         discarded(stack, &id)

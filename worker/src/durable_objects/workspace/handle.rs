@@ -201,12 +201,17 @@ async fn receipt(
             Err(refusal) => return Ok(refusal),
         }
     };
+    let problem = wrong.clone();
     let settled = inner.decide(Input::Delivered { receipt, last, wrong }).await?;
     if let Some(refusal) = settled.refusal {
         inner.run_on(settled.effect);
         return refuse(refusal.code, &refusal.message);
     }
     inner.drive(settled.effect).await?;
+    // Another snapshot of this machine's may still be being checked.
+    if problem.is_some() {
+        return json(&ReceiptAnswer { status: ReceiptStatus::Refused, problem });
+    }
     let Some(stored) = inner.load()? else {
         return refuse(ErrorCode::NotFound, "there is no such workspace");
     };
