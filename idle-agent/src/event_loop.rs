@@ -221,8 +221,8 @@ impl EventLoop {
             let mut door = write(&self.access.door);
             door.public_ports = instruction.public_ports.iter().copied().collect();
             door.open |= instruction.open;
-            if let Some(access) = &instruction.access {
-                door.set_access(access);
+            if let (Some(access), Some(told_at)) = (&instruction.access, instruction.control_time_secs) {
+                door.set_access(access, told_at);
             }
             if let Some(secs) = instruction.control_time_secs {
                 door.time = Some(ToldTime::new(secs, heard_at));

@@ -1,6 +1,6 @@
 //! The decision about one request: pure, from the door's state and what the request says.
 
-use super::token::{Invalid, Keys, Place};
+use super::token::{Invalid, Keys, Links, Place};
 use crate::os::clock::{Moment, ToldTime};
 use ebbtide_api::vm::{AccessPlan, CLOUDCLI_PORT, IngressPlan};
 use ebbtide_api::{Generation, WorkspaceId};
@@ -37,7 +37,7 @@ pub struct Door {
     /// What the keys were made from.
     known_keys: BTreeMap<String, String>,
     /// Links in force; `None` while the control plane has not said.
-    pub links: Option<BTreeSet<String>>,
+    pub links: Option<Links>,
     /// Ports that anybody may reach.
     pub public_ports: BTreeSet<u16>,
     /// Where each port that speaks HTTP listens.
@@ -62,10 +62,10 @@ impl Door {
         self.set_keys(&plan.access_keys);
     }
 
-    /// Takes over whose signature counts and which links are in force, as of now.
-    pub fn set_access(&mut self, plan: &AccessPlan) {
+    /// Takes over whose signature counts and which links are in force, as of a time of the control plane's clock.
+    pub fn set_access(&mut self, plan: &AccessPlan, told_at: u64) {
         self.set_keys(&plan.keys);
-        self.links = Some(plan.links.iter().cloned().collect());
+        self.links = Some(Links { ids: plan.links.iter().cloned().collect(), told_at });
     }
 
     fn set_keys(&mut self, keys: &BTreeMap<String, String>) {

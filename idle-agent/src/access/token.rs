@@ -46,16 +46,25 @@ pub struct Place<'a> {
     /// Which of its machines this is, once that is known.
     pub generation: Option<Generation>,
     /// Links in force; `None` while the control plane has not said.
-    pub links: Option<&'a BTreeSet<String>>,
+    pub links: Option<&'a Links>,
+}
+
+/// Links in force, as the control plane told them last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Their ids.
+    pub ids: BTreeSet<String>,
+    /// When that was, in seconds since 1970 by its clock: a link that was made later is in no list yet.
+    pub told_at: u64,
 }
 
 impl Place<'_> {
     /// Why a token does not open this place, whatever its signature.
-    fn refuses(&self, scope: &Scope) -> Option<Invalid> {
+    fn refuses(&self, Said { iat, scope, .. }: &Said) -> Option<Invalid> {
         let other_machine =
             scope.generation.zip(self.generation).is_some_and(|(theirs, ours)| theirs != u64::from(ours.0));
         let ended = self.links.is_some_and(|links| match &scope.link {
-            Some(link) => !links.contains(link),
+            Some(link) => !links.ids.contains(link) && *iat < links.told_at,
             // One of a control plane that kept no list.
             None => scope.level.as_deref() == Some("link"),
         });
@@ -73,6 +82,8 @@ impl Place<'_> {
 #[derive(serde::Deserialize)]
 struct Said {
     exp: u64,
+    #[serde(default)]
+    iat: u64,
     #[serde(flatten)]
     scope: Scope,
 }
@@ -139,7 +150,7 @@ impl Keys {
         if said.exp.saturating_add(TOLERANCE_SECS) < now {
             return Err(Invalid::Expired);
         }
-        if let Some(invalid) = place.refuses(&said.scope) {
+        if let Some(invalid) = place.refuses(&said) {
             return Err(invalid);
         }
         Ok(Promising { token, key, now: Duration::from_secs(now) })
@@ -310,8 +321,10 @@ pub mod tests {
                 Scope { workspace: "k3v7q2mzab".to_owned(), port: Some(3000), generation, link, level };
             signed(&ours, "access", 60, scope)
         };
-        let links = BTreeSet::from(["one".to_owned()]);
-        let check = |token: &str, links: Option<&BTreeSet<String>>| {
+        // The tokens here were made a thousand seconds ago.
+        let links = Links { ids: BTreeSet::from(["one".to_owned()]), told_at: now() - 500 };
+        let older = Links { told_at: now() - 5_000, ..links.clone() };
+        let check = |token: &str, links: Option<&Links>| {
             let place = Place { links, ..place(&workspace) };
             keys.promising(token, place, now()).and_then(|promising| promising.check()).map(|_| ())
         };
@@ -323,6 +336,7 @@ pub mod tests {
             (None, Some("one"), Some(&links), Ok(())),
             (None, Some("two"), Some(&links), Err(Invalid::Expired)),
             (None, Some("two"), None, Ok(())),
+            (None, Some("two"), Some(&older), Ok(())),
         ] {
             assert_eq!(check(&token(generation, link), known), expected, "{generation:?} {link:?}");
         }

@@ -25,8 +25,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a pack of another size than its receipt says is taken",
         file: "executor.rs",
-        old: "Some(size) if size == pack.size => continue,",
-        new: "Some(size) if size > 0 => continue,",
+        old: "(Some(size), Some(wanted)) if size != wanted => {",
+        new: "(Some(size), Some(wanted)) if size == 0 && size != wanted => {",
         caught_by: Walks("work is kept"),
     },
     Defect {

@@ -296,9 +296,9 @@ fn keys_that_the_control_plane_has_replaced_open_nothing_at_once_and_none_are_no
     };
     let new = pair();
     let plan = |keys: BTreeMap<String, String>| AccessPlan { keys, links: vec![] };
-    house.door.set_access(&plan(BTreeMap::new()));
+    house.door.set_access(&plan(BTreeMap::new()), 0);
     assert!(opens(&house, &old), "an answer without keys is no rotation");
-    house.door.set_access(&plan(public(&new)));
+    house.door.set_access(&plan(public(&new)), 0);
     assert!(!opens(&house, &old));
     assert!(opens(&house, &token(&new, WORKSPACE, Some(3000), "access", 600)));
 }

@@ -55,8 +55,10 @@ impl Observer for Inner {
         if let Err(error) = self.tell(before, next, notes, *now) {
             log::trouble(Level::Error, next, "history was not written", &error);
         }
-        // The machine counts holds itself, and would otherwise hear of one with its next heartbeat only.
-        if next.phase != before.phase || next.desired != before.desired || next.holds != before.holds {
+        // What the machine would otherwise hear of with its next heartbeat only.
+        let opens_otherwise = next.links != before.links || next.public_ports != before.public_ports;
+        let is_told_at_once = next.phase != before.phase || next.desired != before.desired;
+        if is_told_at_once || next.holds != before.holds || opens_otherwise {
             self.push_instruction(next);
         }
         let ends_at = next.phase_ends_at(policy);
