@@ -243,7 +243,8 @@ fn a_salvage_that_cannot_start_leaves_the_image_and_the_last_backup_can_still_be
 
         lifetime(stack, &id, "1h")?;
         let invalid = down(422, "invalid_input");
-        stack.cloud.fault("hetzner", "POST /servers", 1, &invalid)?;
+        // Wherever it is tried: what is refused at one place is tried at the next.
+        stack.cloud.fault("hetzner", "POST /servers", 100, &invalid)?;
         stack.api.act(&id, "retry")?;
         let end = wait::until("the salvage to fail", LIMIT, || {
             let workspace = stack.api.get(&id).map_err(|error| format!("{error:#}"))?;
@@ -254,6 +255,7 @@ fn a_salvage_that_cannot_start_leaves_the_image_and_the_last_backup_can_still_be
         ensure!(end.rescue_image.as_ref().is_some_and(|kept| kept.id == image), "{}", shown(&end));
         ensure!(images_of(stack, &id)? == [image], "the image did not stay");
 
+        stack.cloud.clear_faults()?;
         let body = json!({ "snapshot": snapshot });
         stack.api.call("POST", &format!("/v1/workspaces/{id}/wake"), Some(&body))?.expect(202)?;
         stack.api.wait(&id, "awake from the backup", LIMIT, |workspace| workspace.state == State::Running)?;
