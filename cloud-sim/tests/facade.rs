@@ -182,13 +182,14 @@ fn faults_can_be_taken_back() {
 #[test]
 fn availability_is_switched_per_type_and_location() {
     let stage = stage(&[]);
-    let set = |available: bool| {
-        let body = json!({"server_type": "cx23", "location": "fsn1", "available": available});
+    let set = |sale: &str| {
+        let body = json!({"server_type": "cx23", "location": "fsn1", "sale": sale});
         assert_eq!(stage.sim("POST", "/availability", body).status, 204);
         stage.hetzner("POST", "/servers", server("one")).unwrap().status
     };
-    assert_eq!(set(false), 412);
-    assert_eq!(set(true), 201);
+    assert_eq!(set("sold_out"), 412);
+    assert_eq!(set("withdrawn"), 422);
+    assert_eq!(set("on_sale"), 201);
 }
 
 #[test]

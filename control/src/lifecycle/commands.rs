@@ -168,9 +168,10 @@ fn end_links(draft: &mut Draft, ends: impl Fn(&LinkSummary) -> bool) -> usize {
     let ports: BTreeSet<u16> = ended.iter().map(|link| link.port).collect();
     for port in ports {
         let links = ended.iter().filter(|link| link.port == port).count();
-        let sentence = match links {
-            1 => format!("a link to port {port} ended before its time"),
-            _ => format!("{links} links to port {port} ended before their time"),
+        let sentence = if links == 1 {
+            format!("a link to port {port} ended before its time")
+        } else {
+            format!("{links} links to port {port} ended before their time")
         };
         draft.note(EventCode::LinksEnded, sentence);
     }
