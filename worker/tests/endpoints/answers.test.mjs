@@ -1,6 +1,7 @@
 // What endpoints answer where all is well, or where a workspace is not in a state for what is asked.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import { install } from "./installation.mjs";
 
@@ -171,6 +172,11 @@ test("an owner reads the repository with any user's name, and a kit is refused w
 test("a button of the page needs a session, and a session's proof", async () => {
   const press = (headers) => installation.call("POST", `/w/${workspace.id}/sleep`, { headers, body: "csrf=x" });
   assert.equal((await press({})).status, 401);
-  const session = installation.token("session", { tenant: "owner", actor: "owner" });
-  assert.equal((await press({ cookie: `__Host-ebbtide=${session}` })).status, 403);
+  const pressAs = async (token) => {
+    const signed_in_with = createHash("sha256").update(`ebbtide-owner-v1\n${token}`).digest("hex");
+    const session = installation.token("session", { tenant: "owner", actor: "owner", signed_in_with });
+    return (await press({ cookie: `__Host-ebbtide=${session}` })).status;
+  };
+  assert.equal(await pressAs(installation.owner.authorization.replace("Bearer ", "")), 403);
+  assert.equal(await pressAs("the owner token of before"), 401);
 });
