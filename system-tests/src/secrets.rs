@@ -52,12 +52,19 @@ impl Secrets {
         add_key(&mut self.master_keys)
     }
 
-    /// Replaces the keys that sign tokens by a new one.
+    /// Adds a key that signs tokens from now on; the older ones still count.
     ///
     /// # Errors
     /// Where the system has no randomness.
-    pub fn replace_token_keys(&mut self) -> Result<()> {
-        add_key(&mut self.token_keys)?;
+    pub fn add_token_key(&mut self) -> Result<()> {
+        add_key(&mut self.token_keys)
+    }
+
+    /// Forgets all keys of tokens but the one that signs.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn drop_old_token_keys(&mut self) -> Result<()> {
         keep_current(&mut self.token_keys)
     }
 

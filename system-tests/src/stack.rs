@@ -431,12 +431,22 @@ impl Stack {
         self.restart_worker()
     }
 
-    /// Signs with another key from now on, and knows the old ones no longer.
+    /// Signs tokens with another key from now on, beside the old ones.
     ///
     /// # Errors
     /// Where it does not come up again.
-    pub fn replace_token_keys(&mut self) -> Result<()> {
-        self.secrets.replace_token_keys()?;
+    pub fn add_token_key(&mut self) -> Result<()> {
+        self.secrets.add_token_key()?;
+        self.write_configuration()?;
+        self.restart_worker()
+    }
+
+    /// Knows the key alone that signs tokens.
+    ///
+    /// # Errors
+    /// Where it does not come up again.
+    pub fn drop_old_token_keys(&mut self) -> Result<()> {
+        self.secrets.drop_old_token_keys()?;
         self.write_configuration()?;
         self.restart_worker()
     }
