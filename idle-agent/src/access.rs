@@ -59,23 +59,28 @@ impl Access {
 
     fn answer(&self, question: &Question) -> Answer {
         let request = Request::from_headers(|name| question.header(name));
-        let outcome = decide(&read(&self.door), &request, Moment::now());
+        let (outcome, ports_url) = {
+            let door = read(&self.door);
+            // With the number of the port as Caddy's expression finds it in an answer.
+            (decide(&door, &request, Moment::now()), door.port_url_template.replace("{port}", "${1}"))
+        };
         if let Outcome::Pass { port, .. } | Outcome::Enter { port, .. } = &outcome
             && lock(&self.visits).is_human(&request, *port, Moment::now())
         {
             self.people.fetch_add(1, Ordering::Relaxed);
         }
-        respond(outcome)
+        respond(outcome, ports_url)
     }
 }
 
-fn respond(outcome: Outcome) -> Answer {
+fn respond(outcome: Outcome, ports_url: String) -> Answer {
     let unkept = [("Cache-Control", "no-store".to_owned()), ("Referrer-Policy", "no-referrer".to_owned())];
     match outcome {
         Outcome::Pass { port, upstream, strip, origin } => {
             let mut headers = vec![
                 ("X-Ebb-Upstream", upstream.to_string()),
                 ("X-Ebb-App-Host", format!("localhost:{port}")),
+                ("X-Ebb-Ports-Url", ports_url),
                 // Never empty: Caddy would otherwise replace the empty text between any two characters.
                 ("X-Ebb-Origin", origin.unwrap_or_else(|| "no-origin-to-replace".to_owned())),
             ];

@@ -5,23 +5,21 @@
 //! admin interface is off: no process on the machine can reconfigure who may come in. Caddy outlives a restart of the
 //! agent; a Caddy that runs with another configuration is replaced.
 
+mod configuration;
+
 use crate::os::clock::Moment;
 use crate::os::service::{OWN_SLICE, beside};
 use crate::os::{atomic_file, users};
 use rustix::process::{Pid, Resource, Rlimit};
-use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+pub use configuration::{QUESTIONERS, configuration};
+
 /// The longest pause before it is started again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Connections from Caddy to the agent, each of which has a thread there. A crowd waits within Caddy, and a person in it
-/// for no longer than those before them: an answer takes well under a millisecond.
-pub const QUESTIONERS: usize = 8;
-/// Longest head that Caddy takes; Go adds 4 KiB to it.
-const HEAD_BYTES: usize = 32 << 10;
 /// Files that Caddy may have open: two for each visitor who is let in, one for anybody else. With about 20 KiB for each, a
 /// crowd takes a few hundred MB and no more.
 const FILES: u64 = 16_384;
@@ -39,85 +37,6 @@ pub fn hand_over(path: &Path) -> std::io::Result<()> {
         std::os::unix::fs::lchown(path, Some(CADDY_ID), Some(CADDY_ID))?;
     }
     Ok(())
-}
-
-/// The configuration for one listening port.
-pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Value {
-    let ask = json!({
-        "handler": "reverse_proxy",
-        "upstreams": [{ "dial": format!("unix/{}", access_socket.display()) }],
-        "transport": {
-            "protocol": "http",
-            "max_conns_per_host": QUESTIONERS,
-            "keep_alive": { "max_idle_conns_per_host": QUESTIONERS, "idle_timeout": "30s" },
-            "dial_timeout": "10s",
-            "response_header_timeout": "30s",
-        },
-        // The question is a request of its own; whose it is travels in headers that a client cannot set.
-        "rewrite": { "method": "GET", "uri": "/" },
-        "headers": { "request": {
-            "set": {
-                "X-Ebb-Host": ["{http.request.hostport}"],
-                "X-Ebb-Method": ["{http.request.method}"],
-                "X-Ebb-Uri": ["{http.request.orig_uri}"],
-                "X-Ebb-Upgrade": ["{http.request.header.Upgrade}"],
-            },
-            "delete": ["Connection", "Upgrade", "Sec-WebSocket-Key", "Expect", "Content-Length", "Transfer-Encoding"],
-        }},
-        "handle_response": [
-            { "match": { "status_code": [2], "headers": { "X-Ebb-Strip": ["*"] } }, "routes": [{ "handle": [
-                upstream(),
-                // Only where there is something to take out: the handler also merges double slashes in the path.
-                { "handler": "rewrite", "uri_substring": [{ "find": "{http.reverse_proxy.header.X-Ebb-Strip}", "replace": "" }] },
-            ]}]},
-            { "match": { "status_code": [2] }, "routes": [{ "handle": [upstream()] }] },
-        ],
-    });
-    let pass = json!({
-        "handler": "reverse_proxy",
-        "upstreams": [{ "dial": "{http.vars.ebb_upstream}" }],
-        "flush_interval": -1,
-        "headers": {
-            "request": {
-                // Development servers refuse foreign host names; the agent has checked that Origin is the own one.
-                "set": { "Host": ["{http.vars.ebb_app_host}"] },
-                "delete": ["X-Ebbtide-Access"],
-                "replace": {
-                    "Cookie": [
-                        { "search_regexp": "(^|;\\s*)(__Host-ebb|ebb_access)=[^;]*", "replace": "" },
-                        { "search_regexp": "^;\\s*", "replace": "" },
-                    ],
-                    "Origin": [{ "search": "{http.vars.ebb_origin}", "replace": "http://{http.vars.ebb_app_host}" }],
-                },
-            },
-            "response": { "replace": { "Set-Cookie": [{ "search_regexp": "(?i);\\s*domain=[^;]*", "replace": "" }] } },
-        },
-    });
-    json!({
-        "admin": { "disabled": true },
-        "logging": { "logs": { "default": {
-            "level": "ERROR",
-            "writer": { "output": "file", "filename": log, "roll_size_mb": 1, "roll_keep": 1 },
-        }}},
-        "apps": { "http": { "servers": { "ebb": {
-            "listen": [format!(":{listen_port}")],
-            "automatic_https": { "disable": true },
-            "protocols": ["h1"],
-            // Somebody who opens connections and says nothing, or little by little, is not waited for.
-            "read_header_timeout": "30s",
-            "max_header_bytes": HEAD_BYTES,
-            "routes": [{ "handle": [ask, pass] }],
-        }}}},
-    })
-}
-
-fn upstream() -> Value {
-    json!({
-        "handler": "vars",
-        "ebb_upstream": "{http.reverse_proxy.header.X-Ebb-Upstream}",
-        "ebb_app_host": "{http.reverse_proxy.header.X-Ebb-App-Host}",
-        "ebb_origin": "{http.reverse_proxy.header.X-Ebb-Origin}",
-    })
 }
 
 /// Why Caddy does not run.
@@ -363,20 +282,5 @@ fn end(pid: u32) {
     }
     if is_caddy(pid) {
         let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_configuration_reads_like_this() {
-        let config = configuration(
-            80,
-            Path::new("/run/ebbtide/access.sock"),
-            Path::new("/var/lib/ebbtide/caddy/caddy.log"),
-        );
-        insta::assert_json_snapshot!(config);
     }
 }

@@ -123,7 +123,7 @@ fn serve(mut stream: TcpStream) {
     let mut peeked = [0; 4096];
     let read = stream.peek(&mut peeked).unwrap_or(0);
     if String::from_utf8_lossy(&peeked[..read]).to_lowercase().contains("upgrade: websocket") {
-        let Ok(mut socket) = tungstenite::accept(stream) else { return };
+        let Ok(mut socket) = tungstenite::accept_hdr(stream, with_a_cookie) else { return };
         while let Ok(message) = socket.read() {
             if message.is_text() && socket.send(message).is_err() {
                 return;
@@ -141,11 +141,33 @@ fn serve(mut stream: TcpStream) {
         let _ = reader.read(&mut [0; 1]);
         return;
     }
+    let more = match head.split(' ').nth(1) {
+        Some("/cookies") => COOKIES.to_owned(),
+        Some(path) => path.split_once("?go=").map_or(String::new(), |(_, to)| format!("Location: {to}\r\n")),
+        None => String::new(),
+    };
     let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nSet-Cookie: a=1; Domain=ebb.localhost; Path=/\r\nConnection: close\r\n\r\n{head}",
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nSet-Cookie: a=1; Domain=ebb.localhost; Path=/\r\n{more}Connection: close\r\n\r\n{head}",
         head.len()
     );
     let _ = stream.write_all(answer.as_bytes());
+}
+
+/// Ways to say `Domain` that browsers understand.
+const COOKIES: &str = "Set-Cookie: b=2; Domain =ebb.localhost; Path=/b\r\n\
+    Set-Cookie: c=3;\tdOmAiN\t=\t.ebb.localhost;Domain=ebb.localhost\r\n\
+    set-cookie: d=4;;Domain=;Domain;; Domain = ebb.localhost ;HttpOnly\r\n\
+    Set-Cookie: Domain=5;\r\n\
+    Set-Cookie: f=6;\rDomain\r=ebb.localhost\r\n";
+
+#[expect(clippy::result_large_err, reason = "the library's own")]
+fn with_a_cookie(
+    request: &tungstenite::handshake::server::Request,
+    mut response: tungstenite::handshake::server::Response,
+) -> Result<tungstenite::handshake::server::Response, tungstenite::handshake::server::ErrorResponse> {
+    let cookie = if request.uri().path() == "/hmr" { "w=1; Path=/" } else { "w=1; dOmain =ebb.localhost" };
+    response.headers_mut().append("set-cookie", cookie.parse().unwrap());
+    Ok(response)
 }
 
 pub fn heard_port(control: &Control, port: u16) {

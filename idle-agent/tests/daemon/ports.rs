@@ -40,10 +40,19 @@ fn a_port_is_private_its_credential_stays_outside_and_the_app_sees_localhost() {
     let posted = house.ask(
         port,
         &format!("POST /p?ebb_access={token}&y=1"),
-        &format!("{origin}X-Ebb-Upstream: evil\r\n"),
+        &format!("{origin}X-Ebb-Upstream: evil\r\nForwarded: host=evil.example\r\nX-Forwarded-Port: 80\r\n"),
     );
     assert!(posted.body.starts_with("POST /p?y=1 HTTP/1.1\r\n"), "{}", posted.body);
     assert!(posted.body.contains(&format!("Origin: http://localhost:{port}\r\n")), "{}", posted.body);
+    for other_name in
+        ["X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "Forwarded:", "evil.example"]
+    {
+        assert!(
+            !posted.body.contains(other_name),
+            "{other_name} tells another story than Host:\n{}",
+            posted.body
+        );
+    }
     for part in [posted.body, seen.body] {
         assert!(!part.contains(&token), "{part}");
     }
@@ -56,6 +65,44 @@ fn a_port_is_private_its_credential_stays_outside_and_the_app_sees_localhost() {
         "{}",
         read.body
     );
+    app.end();
+}
+
+#[test]
+fn no_cookie_is_set_for_other_workspaces_however_its_domain_is_written() {
+    let Some(house) = house() else { return };
+    let app = App::start("127.0.0.1:0");
+    heard_port(&house.machine.control, app.port);
+    let signed = format!("X-Ebbtide-Access: {}\r\n", house.token(app.port));
+    let answer = house.ask(app.port, "GET /cookies", &signed);
+    let cookies: Vec<_> = answer.head.lines().filter_map(|line| line.strip_prefix("Set-Cookie: ")).collect();
+    let expected = ["a=1; Path=/", "b=2; Path=/b", "c=3", "d=4;;Domain;;HttpOnly", "Domain=5;", "f=6"];
+    assert_eq!(cookies, expected);
+    app.end();
+}
+
+#[test]
+fn a_redirect_to_localhost_leads_to_the_name_that_the_browser_knows() {
+    let Some(house) = house() else { return };
+    let app = App::start("127.0.0.1:0");
+    heard_port(&house.machine.control, app.port);
+    let signed = format!("X-Ebbtide-Access: {}\r\n", house.token(app.port));
+    let table = [
+        (
+            format!("http://localhost:{}/login?a=b", app.port),
+            format!("http://{}/login?a=b", house.host(app.port)),
+        ),
+        ("http://127.0.0.1:8000/api".to_owned(), format!("http://{}/api", house.host(8000))),
+        ("/login".to_owned(), "/login".to_owned()),
+        (
+            "https://example.com/?u=http://localhost:3000/".to_owned(),
+            "https://example.com/?u=http://localhost:3000/".to_owned(),
+        ),
+    ];
+    for (said, expected) in table {
+        let answer = house.ask(app.port, &format!("GET /?go={said}"), &signed);
+        assert!(answer.head.contains(&format!("\r\nLocation: {expected}\r\n")), "{said}: {}", answer.head);
+    }
     app.end();
 }
 
@@ -75,7 +122,12 @@ fn websockets_and_events_pass_and_stay_while_other_ports_come_and_go() {
     assert!(connect(request.clone()).is_none(), "no credential");
     let cookie = format!("ebb_access={}", house.token(app.port));
     request.headers_mut().insert("cookie", cookie.parse().unwrap());
-    let (mut socket, _) = connect(request).unwrap();
+    let (mut socket, answer) = connect(request).unwrap();
+    let cookies: Vec<_> = answer.headers().get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["w=1; Path=/"], "what comes with a handshake is a cookie too");
+    let mut for_all = format!("ws://{}/for-all", house.host(app.port)).into_client_request().unwrap();
+    for_all.headers_mut().insert("cookie", cookie.parse().unwrap());
+    assert!(connect(for_all).is_none(), "and one for other workspaces is refused");
     let mut echo = |text: &str| {
         socket.send(Message::text(text)).unwrap();
         assert_eq!(socket.read().unwrap(), Message::text(text));
