@@ -7,6 +7,7 @@ mod git;
 mod packages;
 mod prune;
 mod record;
+mod repository_host;
 mod steps;
 
 pub use steps::workspace_of;
@@ -42,6 +43,8 @@ pub struct Boot {
     pub backup_processes: Arc<BackupProcesses>,
     /// The workspace's environment.
     pub secrets: Vec<NamedSecret>,
+    /// Where the control plane is.
+    pub control_url: String,
     /// Where Caddy listens.
     pub listen_port: u16,
     /// Caddy, from its step on.

@@ -103,6 +103,7 @@ fn start(
 
     let heartbeat = Duration::from_secs(enrolled.policy.heartbeat_secs);
     let linked = Arc::clone(&api_client);
+    let control_url = api_client.control_url().to_owned();
     let event_loop = EventLoop::new(Parts {
         status: Arc::clone(&status),
         access,
@@ -122,6 +123,7 @@ fn start(
         status: Arc::clone(&status),
         backup_processes,
         secrets: enrolled.secrets,
+        control_url,
         listen_port: enrolled.ingress.listen_port,
         caddy: None,
         firewall: service::has_machine().then(|| Firewall::new(enrolled.ingress.listen_port, &places.etc)),

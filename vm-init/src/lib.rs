@@ -17,6 +17,7 @@
 
 pub mod boot_plan;
 pub mod firewall;
+pub mod public_address;
 pub mod user_data;
 
 pub use boot_plan::{BootSpec, PRUNE_STEP, boot_plan, repository_directory, salvage_plan};

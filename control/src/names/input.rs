@@ -4,8 +4,7 @@
 //! taken for an option, what git would run as a command, and what would store a credential in clear. Each refusal
 //! says what is wrong (`Display`) and what to do (`hint`), and never repeats the text it refuses: it may hold a secret.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
+use ebbtide_vm_init::public_address::is_public;
 use url::{Host, Url};
 
 /// Longest workspace name. `{name}-{id}--{port}` is one DNS label: 40 + 1 + 10 + 2 + 5 = 58 of 63 characters.
@@ -270,12 +269,12 @@ fn is_host_and_port(text: &str) -> bool {
 }
 
 /// Whether a host can only be the machine itself, its provider's metadata service or somebody's private network.
-/// Addresses are read as a browser reads them, so that `0x7f.1` and `2852039166` count as what they are. A *name* that
-/// resolves to such an address shows only on the machine, whose own rules keep the metadata service closed.
+/// Addresses are read as a browser reads them, so that `0x7f.1` and `2852039166` count as what they are. Where a *name*
+/// leads shows only on the machine, which asks the same before it clones.
 fn is_unreachable(host: &str) -> bool {
     match Host::parse(host) {
-        Ok(Host::Ipv4(address)) => !is_public_v4(address),
-        Ok(Host::Ipv6(address)) => !is_public_v6(address),
+        Ok(Host::Ipv4(address)) => !is_public(address.into()),
+        Ok(Host::Ipv6(address)) => !is_public(address.into()),
         Ok(Host::Domain(name)) => {
             let name = name.trim_end_matches('.');
             name == "localhost" || name.ends_with(".localhost")
@@ -283,29 +282,6 @@ fn is_unreachable(host: &str) -> bool {
         // `host_str` gives an IPv6 address in its brackets, and the parser takes it so; the rest is `BadHost`'s.
         Err(_) => false,
     }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [first, second, ..] = address.octets();
-    let carrier_grade_nat = first == 100 && (64..128).contains(&second);
-    !(first == 0
-        || carrier_grade_nat
-        || address.is_loopback()
-        || address.is_private()
-        || address.is_link_local()
-        || address.is_multicast()
-        || first >= 240)
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let IpAddr::V4(inner) = IpAddr::V6(address).to_canonical() {
-        return is_public_v4(inner);
-    }
-    !(address.is_unspecified()
-        || address.is_loopback()
-        || address.is_unique_local()
-        || address.is_unicast_link_local()
-        || address.is_multicast())
 }
 
 /// Why a text is no branch that git would take.

@@ -2,6 +2,7 @@
 
 use super::git::{CloneFailure, is_meter, percent};
 use super::packages::{self, Said, Tools};
+use super::repository_host::{self, HostError, Reach};
 use super::{Boot, Reporter, StepError, Success};
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::{CloudCli, Start};
@@ -176,6 +177,11 @@ impl Boot {
                 directory.display()
             )));
         }
+        let pinned =
+            repository_host::pin(url, Reach::beside(&self.control_url)).map_err(|error| match &error {
+                HostError::Private { .. } => StepError::lasting(error),
+                HostError::Unknown { .. } => StepError::passing(error),
+            })?;
         // Cloned beside its place and moved there when it is whole: what has the right name is complete.
         let growing = prepare_beside(directory).map_err(StepError::passing)?;
         let mut command = work_of("git", &user);
@@ -187,6 +193,7 @@ impl Boot {
                 "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new -oConnectTimeout=20",
             )
             .current_dir("/")
+            .args(pinned)
             .args(["clone", "--progress"]);
         if let Some(branch) = branch {
             command.arg(format!("--branch={branch}"));
