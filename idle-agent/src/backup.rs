@@ -28,6 +28,7 @@ mod scope;
 mod survey;
 mod uploads;
 mod warnings;
+mod worktrees;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ use url::Url;
 pub use self::failure::Failure;
 pub use self::outcome::Outcome;
 pub use self::survey::{Order as SurveyOrder, Survey, run as survey, size};
+pub use self::worktrees::PLACES as WORKTREE_PLACES;
 
 use self::backend::Backend;
 use self::events::{Bars, Event, Events, LibraryWarnings, Line, emit};

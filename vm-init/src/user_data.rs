@@ -313,6 +313,8 @@ mod tests {
         let told = files(&cloud_config(&spec()).unwrap());
         let settings = told.iter().find(|file| file["path"] == CLAUDE_SETTINGS).unwrap();
         let settings: Value = serde_json::from_str(settings["content"].as_str().unwrap()).unwrap();
+        // A conversation outlives any sleep: it is deleted by its age when Claude Code starts.
+        assert!(settings["cleanupPeriodDays"].as_u64().unwrap() > 366);
         let hooks = settings["hooks"].as_object().unwrap();
         for event in ["SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop", "SessionEnd"] {
             assert!(hooks.contains_key(event), "{event}");

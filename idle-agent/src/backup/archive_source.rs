@@ -17,9 +17,9 @@ use super::attributes;
 use super::backend::Backend;
 use super::consistent_read::{Opener, let_step_pass, mapped_for_writing};
 use super::events::Events;
-use super::include::Include;
+use super::include::{Include, join};
 use super::restore_contents::{modified, seconds_and_nanos};
-use super::scope::{Scope, join};
+use super::scope::Scope;
 use super::warnings::PathWarnings;
 
 /// What is to be read.

@@ -176,7 +176,7 @@ fn is_tracked(index: &[u8]) -> bool {
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
-enum Unread {
+pub enum Unread {
     #[error("it is a link")]
     Link,
     #[error("it is no file")]
@@ -193,7 +193,11 @@ fn text_of(path: &Path) -> Result<Option<Vec<u8>>, Unread> {
     Ok(text.map(|text| text.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(text)))
 }
 
-fn bytes_of(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, Unread> {
+/// Reads a file out of a user's hands: never through a link, and no more than so many bytes. `None` where there is none.
+///
+/// # Errors
+/// [`Unread`].
+pub fn bytes_of(path: &Path, longest: u64) -> Result<Option<Vec<u8>>, Unread> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,

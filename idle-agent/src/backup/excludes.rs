@@ -57,15 +57,31 @@ mod tests {
 
     #[test]
     fn caches_of_any_home_are_left_out() {
-        check("", "/home/ebb/.cache", true, Some("/home/*/.cache/"));
+        check("", "/home/ebb/.cache/pip", true, Some("/home/*/.cache/pip/"));
+        check("", "/home/ebb/.cache/pypoetry/artifacts", true, Some("/home/*/.cache/pypoetry/artifacts/"));
         check("", "/home/ebb/.cargo/registry/src", true, Some("/home/*/.cargo/registry/src/"));
     }
 
     #[test]
+    fn what_nobody_fills_again_stays_in_a_cache() {
+        for path in [
+            "/home/ebb/.cache",
+            "/home/ebb/.cache/pypoetry/virtualenvs",
+            "/home/ebb/.cache/ms-playwright/mcp-chrome-profile",
+            "/home/ebb/.cache/chrome-devtools-mcp/chrome-profile",
+            "/home/ebb/.cache/Cypress",
+            "/home/ebb/.cache/JetBrains",
+            "/home/ebb/.cache/huggingface",
+        ] {
+            check("", path, true, None);
+        }
+    }
+
+    #[test]
     fn the_same_name_elsewhere_or_as_a_file_is_kept() {
-        check("", "/workspaces/app/.cache", true, None);
-        check("", "/home/ebb/app/.cache", true, None);
-        check("", "/home/ebb/.cache", false, None);
+        check("", "/workspaces/app/.cache/pip", true, None);
+        check("", "/home/ebb/app/.cache/pip", true, None);
+        check("", "/home/ebb/.cache/pip", false, None);
     }
 
     #[test]
@@ -84,7 +100,7 @@ mod tests {
     #[test]
     fn a_workspace_adds_rules_and_takes_them_back() {
         check("/workspaces/app/tmp/\n", "/workspaces/app/tmp", true, Some("/workspaces/app/tmp/"));
-        check("!/home/*/.cache/\n", "/home/ebb/.cache", true, None);
+        check("!/home/*/.cache/pip/\n", "/home/ebb/.cache/pip", true, None);
     }
 
     #[test]

@@ -21,3 +21,8 @@ impl Include {
         }
     }
 }
+
+/// Places an absolute path below `root`.
+pub fn join(root: &Path, absolute: &Path) -> PathBuf {
+    absolute.strip_prefix("/").map_or_else(|_| root.join(absolute), |relative| root.join(relative))
+}

@@ -75,6 +75,11 @@ impl Mounts {
         mounts
     }
 
+    /// Places below a path whose files are not this machine's.
+    pub fn below(&self, path: &Path) -> Vec<PathBuf> {
+        self.foreign.keys().filter(|at| at.starts_with(path)).cloned().collect()
+    }
+
     /// What is mounted at a path, where its files are not this machine's.
     pub fn foreign(&self, path: &Path) -> Option<&str> {
         self.foreign.get(path).map(String::as_str)

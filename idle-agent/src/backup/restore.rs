@@ -24,6 +24,7 @@ use super::repository;
 use super::restore_contents::{Contents, PORTION, is_first_name, modified};
 use super::restore_hint::advise;
 use super::warnings::Reasoned;
+use super::worktrees::PLACES;
 
 /// What to restore.
 #[derive(Debug, Clone, clap::Args)]
@@ -161,7 +162,9 @@ impl Run<'_> {
                 continue;
             };
             let absolute = Path::new("/").join(relative);
-            let above = !roots.iter().any(|root| absolute.starts_with(root));
+            let is_work = |root: &PathBuf| absolute.starts_with(root);
+            let in_place = |place: &&str| absolute.starts_with(place) && absolute != Path::new(place);
+            let above = !roots.iter().any(is_work) && !PLACES.iter().any(in_place);
             if above && at.is_dir() || !in_the_way(&node, &found) {
                 continue;
             }

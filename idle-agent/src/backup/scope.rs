@@ -14,9 +14,10 @@ use ignore::WalkBuilder;
 use super::ebbignore::{OwnRules, Said};
 use super::excludes::Excludes;
 use super::failure::{Failure, show_path};
-use super::include::Include;
+use super::include::{Include, join};
 use super::mounts::Mounts;
 use super::warnings::{PathWarnings, Weight};
+use super::worktrees::{self, Worktrees};
 
 /// Entries that a run counts below directories that the owner's rules leave out; then it is "at least".
 const WEIGHED: u64 = 50_000;
@@ -45,6 +46,8 @@ pub type Told = Arc<dyn Fn(&Path, &Path, bool, &LeftOut) + Send + Sync>;
 pub struct Scope {
     root: PathBuf,
     includes: Vec<Include>,
+    /// Those of the includes that nobody named: worktrees that lie elsewhere.
+    worktrees: Arc<Worktrees>,
     absent: Vec<PathBuf>,
     excludes: Arc<Excludes>,
     own: Arc<OwnRules>,
@@ -82,8 +85,10 @@ impl Scope {
             return Err(Failure::local("read", root, "none of the directories to back up exists"));
         }
         let own = Arc::new(OwnRules::read(&includes, &mounts));
+        let worktrees = Arc::new(worktrees::find(root, &includes, &mounts));
+        includes.extend(worktrees.kept.iter().cloned());
         let (excludes, mounts) = (Arc::new(excludes), Arc::new(mounts));
-        Ok(Self { root: root.to_path_buf(), includes, absent, excludes, own, mounts })
+        Ok(Self { root: root.to_path_buf(), includes, worktrees, absent, excludes, own, mounts })
     }
 
     pub fn root(&self) -> &Path {
@@ -104,9 +109,9 @@ impl Scope {
         &self.mounts
     }
 
-    /// What was wrong with the owner's rules.
-    pub fn notices(&self) -> &[String] {
-        self.own.notices()
+    /// What was wrong with the owner's rules, and which work is not kept.
+    pub fn notices(&self) -> impl Iterator<Item = &String> {
+        self.own.notices().iter().chain(&self.worktrees.notices)
     }
 
     /// Walks an include in the order of its paths; what is left out is told.
@@ -136,13 +141,23 @@ impl Scope {
         if let Some(kind) = self.mounts.foreign(real) {
             return Some(LeftOut::Mount(kind.to_owned()));
         }
+        let in_worktree = self.worktrees.kept.iter().any(|at| real.starts_with(&at.real));
+        if in_worktree && is_dir && worktrees::is_rebuilt(real) {
+            return Some(LeftOut::Published(worktrees::REBUILT.to_owned()));
+        }
         match self.own.judge(shown, is_dir) {
             Said::Keep => None,
             Said::Leave(rule) => Some(LeftOut::Own(rule)),
             Said::Nothing => {
-                self.excludes.rule_for(shown, is_dir).map(|rule| LeftOut::Published(rule.to_owned()))
+                let rule = self.excludes.rule_for(shown, is_dir).filter(|_| !self.is_brought_back(shown));
+                rule.map(|rule| LeftOut::Published(rule.to_owned()))
             }
         }
+    }
+
+    /// Whether the owner's rules bring back a directory that a path lies in: `!.cache/` means all of it.
+    fn is_brought_back(&self, shown: &Path) -> bool {
+        shown.ancestors().skip(1).any(|above| self.own.judge(above, true) == Said::Keep)
     }
 
     /// A listener that writes down what is left out, with its weight where the owner's rules did it.
@@ -237,11 +252,6 @@ fn plain_includes(wanted: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         }
     }
     Ok(kept)
-}
-
-/// Places an absolute path below `root`.
-pub fn join(root: &Path, absolute: &Path) -> PathBuf {
-    absolute.strip_prefix("/").map_or_else(|_| root.join(absolute), |relative| root.join(relative))
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub fn run(order: &Order) -> Result<Survey, Failure> {
     let mounts = Mounts::read(Path::new(mounts::LIST));
     let scope = Scope::new(&order.root, &order.include, &order.optional, Excludes::parse(None)?, mounts)?;
     let ends = Instant::now() + Duration::from_secs(order.within_secs);
-    let mut survey = Survey { notices: scope.notices().to_vec(), ..Survey::default() };
+    let mut survey = Survey { notices: scope.notices().cloned().collect(), ..Survey::default() };
     let mut heaps: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
     let mut linked: HashSet<(u64, u64)> = HashSet::new();
     let left: Arc<Mutex<Left>> = Arc::default();
@@ -258,7 +258,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, vec![0; length]).unwrap();
         };
-        write("home/ebb/.cache/x", 70);
+        write("home/ebb/.cache/pip/x", 70);
         write("home/ebb/notes", 3000);
         write("workspaces/app/target/debug/out", 2_500_000);
         write("workspaces/app/src/main.rs", 40);
@@ -292,7 +292,7 @@ mod tests {
            900.0 kB  /workspaces/app/data  (`data` in /workspaces/app/.ebbignore)
                 5 B  /workspaces/old  (`old/` in /workspaces/.ebbignore)
         The published list leaves out what programs fetch again by themselves:
-               70 B  /home/ebb/.cache  (/home/*/.cache/)
+               70 B  /home/ebb/.cache/pip  (/home/*/.cache/pip/)
         Note: line 2 of /workspaces/.ebbignore leaves nothing out: error parsing glob '[z-a]': invalid range; 'z' > 'a'
         Note: `old/` in /workspaces/.ebbignore leaves out the whole of /workspaces/old
         ");

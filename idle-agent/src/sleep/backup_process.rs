@@ -3,6 +3,7 @@
 //! Reads its JSON lines. Secrets reach it as files, never as arguments. A child
 //! that an earlier life of the agent left behind is ended before a new one starts.
 
+use crate::backup::WORKTREE_PLACES;
 use crate::config::Places;
 use crate::control_plane::api_client::ApiClient;
 use crate::os::atomic_file;
@@ -261,7 +262,9 @@ impl BackupProcesses {
                 command.arg("--as-of").arg(snapshot);
                 // Its receipt has proved these packs: the first receipt of this machine need not name them again.
                 command.arg("--note-packs").arg(self.known_packs());
-                for path in self.include.iter().chain(&self.optional) {
+                // Nothing of root's lies in the places of worktrees: who could write there may find there what was written.
+                let places = WORKTREE_PLACES.map(PathBuf::from);
+                for path in self.include.iter().chain(&self.optional).chain(&places) {
                     command.arg("--include").arg(path);
                 }
             }

@@ -70,6 +70,14 @@ impl Bench {
         command
     }
 
+    /// A command that needs no store.
+    fn command_plain(&self, what: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ebb-agent"));
+        command.args(["backup", what]);
+        command.env_clear();
+        command
+    }
+
     fn backup_command(&self) -> Command {
         let mut command = self.command("run");
         command.args([
@@ -172,6 +180,50 @@ fn what_is_mounted_from_elsewhere_is_left_out_by_name_and_never_looked_at() {
 }
 
 #[test]
+fn work_in_a_worktree_among_temporary_files_comes_back_to_its_place() {
+    let bench = Bench::planted();
+    let write = |path: &str, text: &str| {
+        let path = bench.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("workspaces/app/.git/worktrees/phase4/gitdir", "/tmp/phase4/.git\n");
+    write("tmp/phase4/.git", "gitdir: /workspaces/app/.git/worktrees/phase4\n");
+    write("tmp/phase4/README", "not committed");
+    write("tmp/phase4/node_modules/left/index.js", "");
+    write("tmp/other", "not kept");
+    let shown = ended(bench.command_plain("survey").arg("--root").arg(bench.root()).args([
+        "--include",
+        "/home/ebb",
+        "--include",
+        "/workspaces",
+    ]))
+    .done();
+    assert!(shown.to_string().contains("/tmp/phase4"), "{shown}");
+    let done = bench.backup().done();
+    assert!(done["skipped"].to_string().contains("/tmp/phase4/node_modules"), "{done}");
+    // As the daemon restores: the includes, and where worktrees may lie.
+    let target = bench.path("restored");
+    let mut restore = bench.command("restore");
+    restore.args([
+        "--include",
+        "/home/ebb",
+        "--include",
+        "/workspaces",
+        "--include",
+        "/tmp",
+        "--include",
+        "/var/tmp",
+    ]);
+    ended(restore.arg("--target").arg(&target)).done();
+    assert_eq!(fs::read_to_string(target.join("tmp/phase4/README")).unwrap(), "not committed");
+    assert!(target.join("tmp/phase4/.git").exists() && target.join("workspaces/app/.git").exists());
+    assert!(!target.join("tmp/other").exists() && !target.join("tmp/phase4/node_modules").exists());
+    let parent = bench.backup().done();
+    assert_eq!(parent["changed"], false, "the snapshot before is its parent: {parent}");
+}
+
+#[test]
 fn a_workspace_comes_back_byte_for_byte() {
     let bench = Bench::planted();
     let run = bench.backup();
@@ -187,7 +239,7 @@ fn a_workspace_comes_back_byte_for_byte() {
     assert_eq!(done["warnings"], serde_json::json!([]));
     assert_eq!(
         done["skipped"],
-        serde_json::json!([{ "path": "/home/ebb/.cache", "reason": "/home/*/.cache/" }])
+        serde_json::json!([{ "path": "/home/ebb/.cache/pip", "reason": "/home/*/.cache/pip/" }])
     );
     assert_eq!(done["packs_new"].as_array().unwrap().len(), bench.server.names("data").len());
     for pack in done["packs_new"].as_array().unwrap() {
@@ -286,7 +338,7 @@ fn we_restore_what_stock_restic_saved() {
     let saved = Command::new("restic")
         .args(["-r", &bench.server.restic_url(), "--no-cache", "-q", "--password-file"])
         .arg(bench.path("key"))
-        .args(["backup", "home", "workspaces", "--exclude", "home/ebb/.cache"])
+        .args(["backup", "home", "workspaces", "--exclude", "home/ebb/.cache/pip"])
         .current_dir(bench.root())
         .output()
         .unwrap();

@@ -122,7 +122,7 @@ fn collect(
     names: &mut BTreeMap<u64, BTreeSet<PathBuf>>,
 ) {
     let relative = at.strip_prefix(root).unwrap().to_path_buf();
-    if relative == Path::new("home/ebb/.cache") {
+    if relative == Path::new("home/ebb/.cache/pip") {
         return;
     }
     let meta = fs::symlink_metadata(at).unwrap();
