@@ -70,6 +70,9 @@ error_codes! {
     WrongState = "wrong_state", 409,
         "The workspace cannot do this in the state that it is in.",
         "Look at the workspace's state and wait for it, or choose another action.";
+    RecordLost = "record_lost", 409,
+        "The index knows the workspace, and its object holds no record of it: its backups can be read and it can be deleted.",
+        "POST …/restore-kit gives what restic needs to read its backups; then DELETE the workspace and create another.";
     NameTaken = "name_taken", 409,
         "Something of that name exists already.",
         "Choose another name.";

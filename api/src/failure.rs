@@ -33,6 +33,8 @@ stable_codes! {
             "The work in a rescue image could not be brought into the backups.";
         WorkLost = "work_lost",
             "Work since the last verified backup is lost; the message says why.";
+        RecordLost = "record_lost",
+            "The record of the workspace is lost; its backups are as they were.";
     }
 }
 
@@ -49,6 +51,7 @@ impl FailureCode {
             Self::BootFailed => Hint::CorrectAndRetry.for_api(),
             Self::BootStalled => Hint::ReadTheLog.for_api(),
             Self::MachineGone | Self::WorkLost => Hint::WakeRestores.for_api(),
+            Self::RecordLost => Hint::RestoreAndDelete.for_api(),
             Self::Rescued => Hint::WakeSalvages.for_api(),
             Self::SalvageFailed => "Try again with POST …/retry, or choose a snapshot with POST …/wake.",
             Self::Other(_) => "Read the message and the hint that came with it.",
@@ -91,6 +94,7 @@ mod tests {
                 "rescued",
                 "salvage_failed",
                 "work_lost",
+                "record_lost",
             ]
         );
         for code in FailureCode::ALL {

@@ -58,6 +58,9 @@ hints! {
     /// A rescue image could not be brought into the backups; how long it is kept follows.
     SalvageAgain = "POST …/retry tries again; POST …/wake with a snapshot wakes that backup without the image, which is kept",
         "Press Try again, or wake from one of the backups below without the image, which is kept";
+    /// The record of a workspace is lost, its backups are not.
+    RestoreAndDelete = "POST …/restore-kit gives what restic needs to read its backups; then DELETE the workspace and create another.",
+        "Its backups can be read with a restore kit, as the manual says. Then delete it, and create another workspace.";
     /// Nothing is known of such a size or location.
     SeeCatalog = "GET /v1/catalog lists them.",
         "Choose one from the list, or leave it empty.";

@@ -129,6 +129,7 @@ stable_codes! {
             "The machine could not deliver its work; a rescue image at the provider holds it.";
         SalvageFailed = "salvage_failed", "The work in a rescue image could not be brought into the backups.";
         WorkLost = "work_lost", "Work since the last verified backup is lost; the message says why.";
+        RecordLost = "record_lost", "The record of the workspace is lost; its backups are as they were.";
     }
 }
 

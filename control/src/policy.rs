@@ -233,10 +233,15 @@ impl Policy {
         self.crowded_objects.min(most / 2)
     }
 
+    /// What the label of a machine adds to its lifetime: the time to drain and to rescue.
+    pub fn time_after_lifetime(&self) -> Duration {
+        self.drain_ceiling.plus(self.rescue_ceiling)
+    }
+
     /// What is added to a lifetime until the machine is gone at the latest: draining, rescuing, and the time in which
     /// a lost effect is noticed and repeated.
     pub fn enforcement_latency(&self) -> Duration {
-        self.drain_ceiling.plus(self.rescue_ceiling).plus(self.effect_timeout).plus(self.retry_cap)
+        self.time_after_lifetime().plus(self.effect_timeout).plus(self.retry_cap)
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod image;
 pub mod leftover;
+pub mod lost;
 pub mod name;
 pub mod server;
 pub mod state;
@@ -33,6 +34,10 @@ pub struct Row {
     pub generation: Generation,
     /// That machine's server.
     pub server: Option<u64>,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// Since when it is known that the workspace's object holds no record, where that was seen.
+    pub lost_at: Option<Timestamp>,
 }
 
 impl Row {
@@ -202,11 +207,11 @@ pub fn index_in_doubt(index_is_empty: bool, on_page: usize, without_row: usize) 
 
 /// What the sweep does about a workspace that the index has a machine for, `found` being the servers that carry the
 /// workspace's label. It is never more than a nudge: the object finds out for itself.
-pub fn judge_record(row: &Row, since: Timestamp, found: usize, site: &Site<'_>) -> Judged {
+pub fn judge_record(row: &Row, found: usize, site: &Site<'_>) -> Judged {
     if !row.may_have_machine() || found > 0 {
         return Judged::new(Verdict::Fine, "it has its server, or needs none");
     }
-    if site.is_young(Some(since)) {
+    if site.is_young(Some(row.since)) {
         return Judged::new(Verdict::Fine, "it came to this state a moment ago");
     }
     Judged::new(

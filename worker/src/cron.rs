@@ -8,6 +8,7 @@
 mod end;
 mod images;
 mod listing;
+pub mod lost;
 mod machines;
 mod names;
 mod objects;

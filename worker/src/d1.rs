@@ -9,6 +9,7 @@ mod figures;
 mod idempotency;
 mod keys;
 mod ledger;
+mod lost;
 mod money;
 mod peers;
 mod sessions;
@@ -21,7 +22,7 @@ pub use idempotency::{Claim, Claimed};
 pub use keys::{KEYS_MAX, KeyRow};
 pub use ledger::Billed;
 pub use money::{Reservation, Reserved};
-pub use sweep::{StoredSweep, WithMachine};
+pub use sweep::{Settled, StoredSweep};
 pub use workspaces::{Cursor, Intent, Overdue, WorkspaceRow, record_changed};
 
 use crate::error::{ApiError, ApiResult};

@@ -4,6 +4,7 @@ pub mod actions;
 pub mod catalog;
 pub mod create;
 pub mod idempotent;
+pub mod lost;
 pub mod reservation;
 pub mod trash;
 pub mod usage;

@@ -3,7 +3,7 @@
 //! A backup that nobody shredded is somebody's work: it never ends here, whoever has forgotten its workspace. A workspace
 //! that is known and has no row is told to write it again: without a row nobody can look at it or wake it.
 
-use super::{Asked, First, Judged, Row, Site, UNREADABLE, Verdict};
+use super::{Asked, First, Judged, Row, Site, UNREADABLE, Verdict, lost};
 use ebbtide_api::workspace::State;
 use jiff::Timestamp;
 
@@ -25,6 +25,9 @@ pub fn shows_repository(prefix: &str, key: &str) -> bool {
 /// Judges what lies below one workspace's prefix.
 pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Site<'_>) -> Judged {
     let kept = row.is_some_and(|row| row.state != State::Deleted);
+    if let (Asked::Unknown, Some(row)) = (asked, row) {
+        return judge_lost(row, site);
+    }
     match asked {
         Asked::NotYet if kept => Judged::new(Verdict::Fine, "its workspace is kept"),
         Asked::NotYet => {
@@ -43,9 +46,6 @@ pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Si
         ),
         Asked::Known(fate) => Judged::new(Verdict::Fine, format!("its workspace is {}", fate.state)),
         Asked::Unreadable => Judged::new(Verdict::Leave, UNREADABLE),
-        Asked::Unknown if row.is_some() => {
-            Judged::new(Verdict::Leave, "the index knows its workspace and its object does not")
-        }
         Asked::Unknown if below.repository => Judged::new(
             Verdict::Leave,
             "nobody knows its workspace, and it holds a backup, which never ends unasked: where nobody needs it, delete \
@@ -69,5 +69,23 @@ pub fn judge_leftover(row: Option<&Row>, asked: &Asked, below: &Below, site: &Si
             ),
             None => Judged::new(Verdict::Leave, "nobody knows its workspace, and nothing says how old it is"),
         },
+    }
+}
+
+/// What its owner deleted although its record was lost goes as everything deleted does, and no sooner.
+fn judge_lost(row: &Row, site: &Site<'_>) -> Judged {
+    let purge_at = lost::purge_at(row.since, site);
+    if row.state != State::Deleted {
+        Judged::new(
+            Verdict::Leave,
+            format!("the index has its workspace {} and its object holds nothing", row.state),
+        )
+    } else if purge_at < site.now {
+        Judged::new(Verdict::End(First::Nothing), format!("its owner deleted it at {}", row.since))
+    } else {
+        Judged::new(
+            Verdict::Leave,
+            format!("its owner deleted it, and its record is lost: it is kept until {purge_at}"),
+        )
     }
 }

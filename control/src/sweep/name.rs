@@ -2,6 +2,7 @@
 
 use super::{Asked, First, Judged, Row, Site, UNREADABLE, Verdict};
 use crate::names::RecordOwner;
+use ebbtide_api::workspace::State;
 
 /// Judges one record whose comment says that it is ours.
 pub fn judge_name(owner: &RecordOwner, row: Option<&Row>, asked: &Asked, site: &Site<'_>) -> Judged {
@@ -22,8 +23,12 @@ pub fn judge_name(owner: &RecordOwner, row: Option<&Row>, asked: &Asked, site: &
             };
         }
         Asked::Unreadable => return Judged::new(Verdict::Leave, UNREADABLE),
+        Asked::Unknown if row.is_some_and(|row| row.state == State::Deleted) => {
+            let because = "the record of its workspace is lost, and its owner deleted it";
+            return Judged::new(Verdict::End(First::Nothing), because);
+        }
         Asked::Unknown if row.is_some() => {
-            return Judged::new(Verdict::Leave, "the index knows its workspace and its object does not");
+            return Judged::new(Verdict::Leave, "the record of its workspace is lost; DELETE the workspace");
         }
         Asked::Unknown if site.index_in_doubt => {
             return Judged::new(

@@ -3,7 +3,7 @@
 //! Only our own install label, never a machine younger than `sweep_min_age`, never on the index's word. The end on a
 //! label is enforced even where index and object are lost; an object that says "live" outweighs a label that is stale.
 
-use super::{Asked, Fate, First, Judged, Row, Site, UNREADABLE, Verdict};
+use super::{Asked, Fate, First, Judged, Row, Site, UNREADABLE, Verdict, lost};
 use crate::hetzner::{CreateImage, Failure, Image, ImageStatus, Server, ServerId, ServerStatus};
 use crate::names::{self, LABEL_EXPIRES, LABEL_INSTALL, ResourceOwner};
 use crate::record::plus;
@@ -36,7 +36,12 @@ fn judge_owned(
     let overstayed = owner.expires.filter(|at| site.is_past(*at, site.policy.sweep_label_grace));
     let fate = match asked {
         Asked::NotYet => return screen(server, owner, row, overstayed),
-        Asked::Unknown => return judge_unknown(row, overstayed, site),
+        Asked::Unknown => {
+            return match row {
+                Some(row) => lost::judge_server(owner, row, site),
+                None => judge_unknown(overstayed, site),
+            };
+        }
         Asked::Unreadable => return judge_by_label_alone(server, UNREADABLE, site),
         Asked::Known(fate) => fate,
     };
@@ -134,26 +139,18 @@ fn screen(
     }
 }
 
-fn judge_unknown(row: Option<&Row>, overstayed: Option<Timestamp>, site: &Site<'_>) -> Judged {
+fn judge_unknown(overstayed: Option<Timestamp>, site: &Site<'_>) -> Judged {
     if let Some(at) = overstayed {
         return Judged::new(
             Verdict::End(first_for(overstayed, site)),
             format!("no workspace answers for it, and its label ended it at {at}"),
         );
     }
-    match row {
-        Some(_) => Judged::new(
-            Verdict::Leave,
-            "the index knows its workspace and its object does not: one of them was restored or lost",
-        ),
-        None if site.index_in_doubt => Judged::new(
-            Verdict::Leave,
-            "no workspace answers for it, and the index may have been lost: its label will end it",
-        ),
-        None => {
-            Judged::new(Verdict::End(First::Image), "no workspace answers for it, and the index has none")
-        }
+    if site.index_in_doubt {
+        let because = "no workspace answers for it, and the index may have been lost: its label will end it";
+        return Judged::new(Verdict::Leave, because);
     }
+    Judged::new(Verdict::End(First::Image), "no workspace answers for it, and the index has none")
 }
 
 fn judge_live(server: &Server, owner: &ResourceOwner, fate: &Fate, site: &Site<'_>) -> Judged {

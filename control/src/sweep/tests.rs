@@ -1,5 +1,7 @@
 //! The rules as tables, named after what went wrong elsewhere.
 
+mod lost;
+
 use super::address::judge_address;
 use super::image::judge_image;
 use super::leftover::{Below, judge_leftover, shows_repository};
@@ -63,7 +65,14 @@ fn labelled_until(at: Timestamp) -> Server {
 }
 
 fn row() -> Row {
-    Row { id: id(), state: State::Running, generation: Generation(3), server: Some(SERVER) }
+    Row {
+        id: id(),
+        state: State::Running,
+        generation: Generation(3),
+        server: Some(SERVER),
+        since: ago(hours(1)),
+        lost_at: None,
+    }
 }
 
 /// What the object of a running workspace says.
@@ -183,18 +192,15 @@ fn a_healthy_server_costs_no_question_and_everything_else_one() {
 fn orphans_that_look_fresh_for_80_days_end_by_their_label() {
     // Whatever else is fresh, the label's end was written once and nothing bumps it.
     let server = labelled_until(ago(hours(1)));
-    for row in [None, Some(row()), Some(Row { state: State::Asleep, ..row() })] {
-        for doubt in [true, false] {
-            let case = Case { server: server.clone(), row: row.clone(), asked: Asked::Unknown, doubt };
-            check(&case, Verdict::End(First::Image), "label ended it");
-        }
+    let nobodys = |server, doubt| Case { server, row: None, asked: Asked::Unknown, doubt };
+    for doubt in [true, false] {
+        check(&nobodys(server.clone(), doubt), Verdict::End(First::Image), "label ended it");
     }
     // Within the grace its workspace may still end it.
     let server = labelled_until(ago(Duration::from_mins(5)));
-    check(&Case { server, asked: Asked::Unknown, ..case() }, Verdict::Leave, "");
+    check(&nobodys(server, true), Verdict::Leave, "");
     // Long after every deadline it goes even where no image can be taken.
-    let server = labelled_until(ago(hours(9)));
-    check(&Case { server, asked: Asked::Unknown, ..case() }, Verdict::End(First::ImageIfPossible), "");
+    check(&nobodys(labelled_until(ago(hours(9))), true), Verdict::End(First::ImageIfPossible), "");
 }
 
 #[test]
@@ -217,7 +223,8 @@ fn a_restored_index_destroys_nothing() {
         let case = Case { row, asked: Asked::Known(fate()), ..case() };
         check(&case, if knows { Verdict::Fine } else { Verdict::Nudge }, "running");
     }
-    check(&Case { asked: Asked::Unknown, ..case() }, Verdict::Leave, "restored or lost");
+    let server = labelled_until(ahead(hours(9)));
+    check(&Case { server, asked: Asked::Unknown, ..case() }, Verdict::Leave, "is lost");
 }
 
 /// Where the index does not answer: what its label lets be is let be, whatever an object says.
@@ -337,7 +344,7 @@ fn a_server_that_changed_since_it_was_listed_is_another() {
 fn a_row_without_a_server_is_nudged_and_never_edited() {
     let policy = Policy::default();
     let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: false };
-    let judge = |row: &Row, since, found| judge_record(row, since, found, &site).verdict;
+    let judge = |row: &Row, since, found| judge_record(&Row { since, ..row.clone() }, found, &site).verdict;
     assert_eq!(judge(&row(), ago(hours(1)), 1), Verdict::Fine);
     assert_eq!(judge(&row(), ago(hours(1)), 0), Verdict::Nudge);
     assert_eq!(judge(&row(), ago(Duration::from_mins(1)), 0), Verdict::Fine, "being created");

@@ -15,14 +15,18 @@ pub const CALLS: u32 = 4;
 
 /// What became of it.
 pub enum Outcome {
-    /// For the report.
-    Reported(String),
+    /// Its deletion is accepted.
+    Ended,
+    /// It is gone already.
+    Gone,
+    /// It stays for now, and why.
+    Stays(String),
     /// The limit is reached: it waits for the next run, and so does everything after it.
     Full,
 }
 
-fn reported(text: impl Into<String>) -> Result<Outcome, Trouble> {
-    Ok(Outcome::Reported(text.into()))
+fn stays(why: impl Into<String>) -> Result<Outcome, Trouble> {
+    Ok(Outcome::Stays(why.into()))
 }
 
 /// Ends one machine, or takes the next step towards it.
@@ -37,15 +41,15 @@ pub async fn server(
     subject: &Subject,
 ) -> Result<Outcome, Trouble> {
     if let Err(instead) = sweeper.may_end() {
-        return reported(instead);
+        return stays(instead);
     }
     if sweeper.limit_left == 0 {
         return Ok(Outcome::Full);
     }
     match sweeper.hetzner.server(judged.id).await.outcome? {
-        Lookup::Gone => return reported("it is gone"),
+        Lookup::Gone => return Ok(Outcome::Gone),
         Lookup::Found(again) if !is_same(judged, &again) => {
-            return reported("it changed since it was listed");
+            return stays("it changed since it was listed");
         }
         Lookup::Found(_) => {}
     }
@@ -54,18 +58,18 @@ pub async fn server(
         First::Image | First::ImageIfPossible => {
             match image(sweeper, judged, first, because, subject).await? {
                 Imaging::Taken | Imaging::Without => {}
-                Imaging::Take | Imaging::Asked => return reported("its image is being taken"),
-                Imaging::Stays(why) => return reported(why),
+                Imaging::Take | Imaging::Asked => return stays("its image is being taken"),
+                Imaging::Stays(why) => return stays(why),
             }
         }
     }
     match sweeper.hetzner.delete_server(judged.id).await.outcome? {
-        DeleteServer::Gone => reported("it is gone"),
-        DeleteServer::Locked(error) => reported(format!("it is locked ({error})")),
+        DeleteServer::Gone => Ok(Outcome::Gone),
+        DeleteServer::Locked(error) => stays(format!("it is locked ({error})")),
         DeleteServer::Deleting(_) => {
             sweeper.limit_left = sweeper.limit_left.saturating_sub(1);
             sweeper.acted("sweep.server.end", subject, because);
-            reported("ended")
+            Ok(Outcome::Ended)
         }
     }
 }

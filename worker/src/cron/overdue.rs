@@ -4,6 +4,7 @@
 use super::turn::{Ended, Subject, Sweeper, Trouble};
 use crate::d1::Overdue;
 use crate::durable_objects::rpc::Call;
+use crate::r2::bucket::home_path;
 use crate::workspaces::trash;
 use ebbtide_api::{Duration, ErrorCode};
 use ebbtide_control::record::{minus, plus};
@@ -28,8 +29,8 @@ pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<En
     let overdue = index.overdue(minus(sweeper.now, late), NUDGES_MAX).await?;
     let count = u64::try_from(overdue.len()).unwrap_or(u64::MAX);
     state.seen = state.seen.saturating_add(count);
-    for Overdue { id, tenant, unconfirmed } in overdue {
-        if !sweeper.has(2) {
+    for Overdue { id, tenant, unconfirmed, lost } in overdue {
+        if !sweeper.has(3) {
             return Ok(Ended::Turn);
         }
         let because = format!("its deadline passed more than {late} ago");
@@ -42,7 +43,22 @@ pub async fn turn(sweeper: &mut Sweeper<'_>, state: &mut PartState) -> Result<En
         };
         let done = match sweeper.app.workspace(&tenant, &id).ask::<Value>(Call::Nudge).await {
             Ok(_) => "its workspace was told".to_owned(),
-            Err(error) if error.code() == ErrorCode::NotFound && unconfirmed => {
+            Err(error) if error.code() == ErrorCode::RecordLost && lost => {
+                // Its owner deleted it, and the time to think again is over: with the last object goes the row.
+                let home = home_path(&tenant, &id);
+                if sweeper.app.r2()?.list_some(&home, None, 1).await?.objects().is_empty() {
+                    index.remove(&id).await?;
+                    sweeper.acted(
+                        "sweep.row.end",
+                        &subject,
+                        "its owner deleted it, and nothing is left of it",
+                    );
+                    "its row was removed".to_owned()
+                } else {
+                    "what is stored of it goes first".to_owned()
+                }
+            }
+            Err(error) if error.code() == ErrorCode::RecordLost && unconfirmed => {
                 // The intent was recorded and the object never called: nothing else exists of it.
                 index.remove(&id).await?;
                 let because = "an intent that no workspace confirmed";

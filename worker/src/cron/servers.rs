@@ -86,15 +86,17 @@ async fn one(
         Verdict::End(first) => {
             match end::server(sweeper, server, first, &judged.because, &subject).await {
                 Ok(Outcome::Full) => return Ok(false),
-                Ok(Outcome::Reported(done)) => done,
+                Ok(Outcome::Ended) => {
+                    state.ended = state.ended.saturating_add(1);
+                    "ended".to_owned()
+                }
+                Ok(Outcome::Gone) => "it is gone".to_owned(),
+                Ok(Outcome::Stays(why)) => why,
                 // Told, and passed by: one that cannot be ended must not stop those behind it.
                 Err(Trouble(error)) => format!("it could not be ended: {error}"),
             }
         }
     };
-    if done == "ended" {
-        state.ended = state.ended.saturating_add(1);
-    }
     sweeper.found(state, &subject, &judged, done);
     Ok(true)
 }

@@ -114,7 +114,9 @@ async fn one(sweeper: &mut Sweeper<'_>, server: &Server) -> bool {
         (Verdict::End(first), ..) => {
             match end::server(sweeper, server, first, &judged.because, &subject).await {
                 Ok(Outcome::Full) => return false,
-                Ok(Outcome::Reported(done)) => done,
+                Ok(Outcome::Ended) => "ended".to_owned(),
+                Ok(Outcome::Gone) => "it is gone".to_owned(),
+                Ok(Outcome::Stays(why)) => why,
                 Err(Trouble(error)) => format!("it could not be ended: {error}"),
             }
         }

@@ -96,7 +96,7 @@ impl Index {
         }
         // A nudge brings both in line with the object, which is the truth. An intent has its own part of the sweep. At
         // random, so that those which cannot be mended keep no other from it.
-        let sql = "SELECT id, tenant FROM workspaces WHERE generation > 0 \
+        let sql = "SELECT id, tenant FROM workspaces WHERE generation > 0 AND lost_at IS NULL \
             AND (state IN ('asleep', 'failed', 'deleted')) = EXISTS (SELECT 1 FROM machines \
               WHERE workspace = workspaces.id AND generation <= workspaces.generation AND ended_at IS NULL) ORDER BY RANDOM() LIMIT ?1";
         let rows: Vec<Row> = self.rows(sql, &[number(limit)]).await?;

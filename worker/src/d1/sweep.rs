@@ -22,14 +22,12 @@ pub struct StoredSweep {
     pub state: SweepState,
 }
 
-/// A workspace that the index has a machine for.
-pub struct WithMachine {
+/// A workspace whose object has been called.
+pub struct Settled {
     /// What the index knows of it.
     pub row: Row,
     /// Its owner.
     pub tenant: TenantId,
-    /// Since when it is in its state.
-    pub since: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -39,13 +37,14 @@ struct Stored {
 }
 
 #[derive(Deserialize)]
-struct WorkspaceRow {
+pub(super) struct WorkspaceRow {
     id: String,
     tenant: String,
     state: State,
     generation: f64,
     server_id: Option<f64>,
     since: f64,
+    lost_at: Option<f64>,
 }
 
 impl Stored {
@@ -123,13 +122,10 @@ impl Index {
         }
         // One value, whatever their number: a statement has at most 100.
         let list = serde_json::to_string(ids).map_err(ApiError::internal)?;
-        let sql = "SELECT id, tenant, state, generation, server_id, since FROM workspaces \
+        let sql = "SELECT id, tenant, state, generation, server_id, since, lost_at FROM workspaces \
             WHERE id IN (SELECT value FROM json_each(?1))";
         let rows: Vec<WorkspaceRow> = self.rows(sql, &[text(&list)]).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| with_machine(row).map(|with| (with.row.id.clone(), with.row)))
-            .collect())
+        Ok(rows.into_iter().filter_map(|row| settled(row).map(|one| (one.row.id.clone(), one.row))).collect())
     }
 
     /// Whether the index knows no workspace at all.
@@ -146,29 +142,27 @@ impl Index {
         Ok(one.is_none())
     }
 
-    /// Up to `limit` workspaces with a machine, as far as the index knows, by id and after `after`.
+    /// Up to `limit` workspaces that have begun and are not deleted, or lost, by id and after `after`.
     ///
     /// # Errors
     /// The index does not answer.
-    pub async fn with_machines(&self, after: &str, limit: u64) -> ApiResult<Vec<WithMachine>> {
-        let sql = "SELECT id, tenant, state, generation, server_id, since FROM workspaces \
-            WHERE id > ?1 AND state NOT IN ('requested', 'asleep', 'failed', 'deleted') ORDER BY id LIMIT ?2";
+    pub async fn settled(&self, after: &str, limit: u64) -> ApiResult<Vec<Settled>> {
+        let sql = "SELECT id, tenant, state, generation, server_id, since, lost_at FROM workspaces \
+            WHERE id > ?1 AND generation > 0 AND (state <> 'deleted' OR lost_at IS NOT NULL) ORDER BY id LIMIT ?2";
         let rows: Vec<WorkspaceRow> = self.rows(sql, &[text(after), number(limit)]).await?;
-        Ok(rows.into_iter().filter_map(with_machine).collect())
+        Ok(rows.into_iter().filter_map(settled).collect())
     }
 }
 
-fn with_machine(row: WorkspaceRow) -> Option<WithMachine> {
+pub(super) fn settled(row: WorkspaceRow) -> Option<Settled> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // written by `number`; `as` saturates
     let row_of = |id: WorkspaceId| Row {
         id,
         state: row.state,
         generation: Generation(row.generation as u32),
         server: row.server_id.map(|id| id as u64),
-    };
-    Some(WithMachine {
-        row: row_of(row.id.parse().ok()?),
-        tenant: TenantId(row.tenant),
         since: moment(row.since),
-    })
+        lost_at: row.lost_at.map(moment),
+    };
+    Some(Settled { row: row_of(row.id.parse().ok()?), tenant: TenantId(row.tenant) })
 }

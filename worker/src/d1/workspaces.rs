@@ -22,8 +22,8 @@ const UPSERT: &str = "INSERT INTO workspaces \
     state = excluded.state, because = excluded.because, size = excluded.size, location = excluded.location, \
     since = excluded.since, next_deadline = excluded.next_deadline, generation = excluded.generation, \
     server_id = excluded.server_id, backup_at = excluded.backup_at, rescue_image = excluded.rescue_image, \
-    line = excluded.line \
-    WHERE excluded.since >= workspaces.since AND (workspaces.state, workspaces.because, workspaces.size, \
+    line = excluded.line, lost_at = NULL \
+    WHERE (excluded.since >= workspaces.since OR workspaces.lost_at IS NOT NULL) AND (workspaces.state, workspaces.because, workspaces.size, \
       workspaces.location, workspaces.since, workspaces.next_deadline, workspaces.generation, workspaces.server_id, \
       workspaces.backup_at, workspaces.rescue_image, workspaces.line) IS NOT (excluded.state, excluded.because, excluded.size, \
       excluded.location, excluded.since, excluded.next_deadline, excluded.generation, excluded.server_id, \
@@ -92,10 +92,12 @@ pub struct Overdue {
     pub tenant: TenantId,
     /// Whether it is an intent that no object has confirmed.
     pub unconfirmed: bool,
+    /// Whether its record is lost and its owner has deleted it.
+    pub lost: bool,
 }
 
 #[derive(Deserialize)]
-struct SummaryRow {
+pub(super) struct SummaryRow {
     id: String,
     name: String,
     state: State,
@@ -212,8 +214,9 @@ impl Index {
             tenant: String,
             state: String,
             generation: f64,
+            lost_at: Option<f64>,
         }
-        let sql = "SELECT id, tenant, state, generation FROM workspaces \
+        let sql = "SELECT id, tenant, state, generation, lost_at FROM workspaces \
             WHERE next_deadline < ?1 AND state NOT IN ('asleep', 'failed') ORDER BY next_deadline LIMIT ?2";
         let rows: Vec<Row> = self.rows(sql, &[millis(before), number(limit)]).await?;
         Ok(rows
@@ -222,6 +225,7 @@ impl Index {
                 Some(Overdue {
                     id: row.id.parse().ok()?,
                     tenant: TenantId(row.tenant),
+                    lost: row.lost_at.is_some(),
                     unconfirmed: row.state == State::Requested.as_str() && row.generation < 1.0,
                 })
             })
@@ -229,7 +233,7 @@ impl Index {
     }
 }
 
-fn summary(row: SummaryRow) -> Option<WorkspaceSummary> {
+pub(super) fn summary(row: SummaryRow) -> Option<WorkspaceSummary> {
     Some(WorkspaceSummary {
         id: row.id.parse().ok()?,
         name: row.name,

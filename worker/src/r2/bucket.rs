@@ -31,6 +31,11 @@ pub fn tenant_key_path(tenant: &TenantId) -> String {
     format!("tenants/{tenant}/key.json")
 }
 
+/// Below it is all that is stored of a workspace.
+pub fn home_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
+    format!("workspaces/{tenant}/{workspace}/")
+}
+
 /// Key of a workspace's wrapped key.
 pub fn workspace_key_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
     format!("workspaces/{tenant}/{workspace}/key.json")

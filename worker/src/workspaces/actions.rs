@@ -11,6 +11,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::log::Level;
 use crate::random::random;
 use crate::workspaces::create::{check_durations, check_retention};
+use crate::workspaces::lost;
 use crate::workspaces::reservation::{self, Extension};
 use crate::workspaces::wish::{self, WishChange};
 use ebbtide_api::backups::SnapshotList;
@@ -59,7 +60,10 @@ pub async fn list(app: &App, actor: &Actor, cursor: Option<&str>) -> ApiResult<W
 /// # Errors
 /// The object does not answer.
 pub async fn view(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<Workspace> {
-    app.workspace(&actor.tenant, id).ask(Call::View).await
+    match app.workspace(&actor.tenant, id).ask(Call::View).await {
+        Err(refusal) if lost::is_lost(&refusal) => lost::view(app, actor, id).await,
+        answer => answer,
+    }
 }
 
 /// Asks for something to be done with a workspace.
@@ -75,11 +79,18 @@ pub async fn command(app: &App, actor: &Actor, id: &WorkspaceId, command: Comman
         }
     }
     let action = command.audit_action();
-    let workspace = if command.starts_machine() {
-        start(app, actor, id, command, &WishChange::default()).await?
+    let asked = if command.starts_machine() {
+        start(app, actor, id, command, &WishChange::default()).await
     } else {
-        app.workspace(&actor.tenant, id).ask(Call::Ask { commands: vec![command] }).await?
+        let commands = vec![command.clone()];
+        match app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await {
+            Err(refusal) if lost::is_lost(&refusal) => {
+                return lost::command(app, actor, id, &command, refusal).await;
+            }
+            answer => answer,
+        }
     };
+    let workspace = asked?;
     note(app, actor, action, id.as_str()).await;
     Ok(workspace)
 }

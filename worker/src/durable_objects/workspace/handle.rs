@@ -2,6 +2,7 @@
 
 use super::backends::Backing;
 use super::backups;
+use super::storage::Stored;
 use super::{Inner, now, refuse};
 use crate::durable_objects::rpc::Held;
 use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, FateAnswer, ReceiptEnds};
@@ -40,10 +41,12 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
             }
         });
     }
-    let Some(stored) = inner.load()?.filter(|stored| stored.record.tenant == tenant) else {
-        return refuse(ErrorCode::NotFound, "there is no such workspace");
+    let Some(Stored { record, .. }) = inner.load()? else {
+        return refuse(ErrorCode::RecordLost, "the object of this workspace holds no record of it");
     };
-    let record = stored.record;
+    if record.tenant != tenant {
+        return refuse(ErrorCode::NotFound, "there is no such workspace");
+    }
     match call {
         Call::Create { .. } | Call::View | Call::Fate => show(inner, &record),
         Call::Events { page, limit } => {

@@ -4,6 +4,7 @@
 //! ends or is revoked. The kit is answered once; only the credential's digest is kept.
 
 use crate::actor::Actor;
+use crate::app::App;
 use crate::d1::KEYS_MAX;
 use crate::error::{ApiError, ApiResult};
 use crate::http::body;
@@ -11,6 +12,7 @@ use crate::http::request::Incoming;
 use crate::http::response;
 use crate::random::random;
 use crate::workspaces::actions::{own, snapshots, view};
+use crate::workspaces::lost;
 use ebbtide_api::backups::{CreateRestoreKit, RestoreKit};
 use ebbtide_api::keys::ApiKeyInfo;
 use ebbtide_api::{Duration, ErrorCode, PRODUCT, WorkspaceId};
@@ -40,10 +42,7 @@ pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     }
     let workspace = own(app, actor, incoming.params.get("id")).await?;
     let name = view(app, actor, &workspace).await?.name;
-    let Some(newest) = snapshots(app, actor, &workspace).await?.snapshots.into_iter().next() else {
-        return Err(ApiError::new(ErrorCode::WrongState, "nothing of this workspace is backed up yet")
-            .hint("Wait for its first verified snapshot: GET …/snapshots lists them."));
-    };
+    let shown = shown(app, actor, &workspace).await?;
     let index = app.d1()?;
     index.drop_expired_keys(&actor.tenant, app.now()).await?;
     let keys = index.keys(&actor.tenant).await?;
@@ -73,13 +72,13 @@ pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let subject = format!("{workspace}:{}", info.id);
     let audit = app.audit_note(actor, "workspace.restore_kit", &subject);
     index.put_key(&actor.tenant, &info, &key.digest(), &audit).await?;
-    let repository = repository_url(&app.config.control_url, key.text().expose(), &workspace);
-    let instructions = instructions(&name, &newest.snapshot, &repository, &password, &info);
+    let repository = repository_url(&app.config.control_url, key.text().expose(), &workspace, &shown);
+    let instructions = instructions(&name, &shown, &repository, &password, &info);
     let kit = RestoreKit {
         workspace,
         name,
         made_at: info.created_at,
-        snapshot: newest.snapshot,
+        snapshot: shown.snapshot().to_owned(),
         repository,
         password,
         key: info,
@@ -96,18 +95,70 @@ pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     response::json(201, &kit)
 }
 
-/// The repository as restic names it, read as of the newest receipt.
-fn repository_url(control_url: &str, key: &str, workspace: &WorkspaceId) -> String {
+/// What a kit shows of a repository.
+enum Shown {
+    /// As of the newest verified receipt, which is this snapshot's.
+    Verified(String),
+    /// All that is stored: which receipts there were was in the record, and that is lost.
+    Stored,
+}
+
+impl Shown {
+    /// As restic names the newest.
+    fn snapshot(&self) -> &str {
+        match self {
+            Self::Verified(snapshot) => snapshot,
+            Self::Stored => "latest",
+        }
+    }
+}
+
+/// What can be shown.
+///
+/// # Errors
+/// Nothing is backed up, or the object or storage does not answer.
+async fn shown(app: &App, actor: &Actor, workspace: &WorkspaceId) -> ApiResult<Shown> {
+    let newest = match snapshots(app, actor, workspace).await {
+        Ok(list) => list.snapshots.into_iter().next().map(|newest| Shown::Verified(newest.snapshot)),
+        Err(refusal) if lost::is_lost(&refusal) => {
+            lost::is_backed_up(app, actor, workspace).await?.then_some(Shown::Stored)
+        }
+        Err(refusal) => return Err(refusal),
+    };
+    newest.ok_or_else(|| {
+        ApiError::new(ErrorCode::WrongState, "nothing of this workspace is backed up yet")
+            .hint("Wait for its first verified snapshot: GET …/snapshots lists them.")
+    })
+}
+
+/// The repository as restic names it.
+fn repository_url(control_url: &str, key: &str, workspace: &WorkspaceId, shown: &Shown) -> String {
     let (scheme, rest) = control_url.split_once("://").unwrap_or(("https", control_url));
     let rest = rest.trim_end_matches('/');
-    format!("rest:{scheme}://kit:{key}@{rest}/v1/workspaces/{workspace}/restic/as-of/latest/")
+    let as_of = match shown {
+        Shown::Verified(_) => "as-of/latest/",
+        Shown::Stored => "",
+    };
+    format!("rest:{scheme}://kit:{key}@{rest}/v1/workspaces/{workspace}/restic/{as_of}")
 }
 
 /// What a person does with the kit. It runs as a shell script, too: comments say the rest.
-fn instructions(name: &str, snapshot: &str, repository: &str, password: &str, key: &ApiKeyInfo) -> String {
+fn instructions(name: &str, shown: &Shown, repository: &str, password: &str, key: &ApiKeyInfo) -> String {
     let until = key.expires_at.map_or_else(|| "it is revoked".to_owned(), |at| at.to_string());
     let key = &key.id;
     let product = PRODUCT.name;
+    let shows = match shown {
+        Shown::Verified(snapshot) => format!(
+            "# The newest verified snapshot was {snapshot} when this kit was made;\n\
+             # name any other id of the list in the place of `latest`.\n\
+             # The repository is shown as of its newest verified backup. To see every object that is stored, verified or not,\n\
+             # take `as-of/latest/` off the end of RESTIC_REPOSITORY.\n"
+        ),
+        Shown::Stored => "# The record of this workspace is lost, and with it which snapshots were verified: every object that is\n\
+             # stored is shown. Should the newest snapshot not restore whole, name an older id of the list in the place of\n\
+             # `latest`.\n"
+            .to_owned(),
+    };
     format!(
         "# Restore kit of the {product} workspace {name}. Keep it as you keep a password: it reads all of its backups.\n\
          # Needs restic 0.14 or later and nothing else (https://restic.net). In an empty directory, paste these lines\n\
@@ -118,10 +169,7 @@ fn instructions(name: &str, snapshot: &str, repository: &str, password: &str, ke
          restic --no-lock snapshots\n\
          restic --no-lock restore latest --target restored\n\
          \n\
-         # The newest verified snapshot was {snapshot} when this kit was made;\n\
-         # name any other id of the list in the place of `latest`.\n\
-         # The repository is shown as of its newest verified backup. To see every object that is stored, verified or not,\n\
-         # take `as-of/latest/` off the end of RESTIC_REPOSITORY.\n\
+         {shows}\
          # One file to standard output:  restic --no-lock dump SNAPSHOT /path/of/the/file\n\
          # Everything read and checked:  restic --no-lock check --read-data\n\
          # Its credential is good until {until}; the password has no end.\n\
@@ -146,7 +194,10 @@ mod tests {
                 "rest:http://kit:KEY@127.0.0.1:8787/v1/workspaces/k3v7q2mzab/restic/as-of/latest/",
             ),
         ] {
-            assert_eq!(repository_url(control, "KEY", &id), wanted);
+            let shown = Shown::Verified("abcd".into());
+            assert_eq!(repository_url(control, "KEY", &id, &shown), wanted);
+            let whole = wanted.trim_end_matches("as-of/latest/");
+            assert_eq!(repository_url(control, "KEY", &id, &Shown::Stored), whole);
         }
     }
 
@@ -157,7 +208,8 @@ mod tests {
             "last_used_at":null,"expires_at":"2027-02-19T05:00:00Z"}"#,
         )
         .unwrap();
-        let text = instructions("demo", "abcd", "rest:https://kit:KEY@host/", "PASSWORD", &key);
+        let verified = Shown::Verified("abcd".into());
+        let text = instructions("demo", &verified, "rest:https://kit:KEY@host/", "PASSWORD", &key);
         let lines: Vec<&str> =
             text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
         assert_eq!(
@@ -171,5 +223,7 @@ mod tests {
         );
         assert!(text.contains("DELETE /v1/keys/0011223344"), "{text}");
         assert!(text.contains("until 2027-02-19T05:00:00Z"), "{text}");
+        let text = instructions("demo", &Shown::Stored, "rest:https://kit:KEY@host/", "PASSWORD", &key);
+        assert!(text.contains("record of this workspace is lost"), "{text}");
     }
 }

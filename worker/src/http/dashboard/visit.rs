@@ -9,7 +9,8 @@ use crate::error::{ApiError, ApiResult};
 use crate::http::auth;
 use crate::http::request::Incoming;
 use crate::log::Level;
-use crate::workspaces::actions;
+use crate::workspaces::{actions, lost};
+use ebbtide_api::history::EventList;
 use ebbtide_api::workspace::Workspace;
 use ebbtide_api::{Duration, ErrorCode, Timestamp, WorkspaceId};
 use ebbtide_control::record::plus;
@@ -149,7 +150,11 @@ impl<'a> Visit<'a> {
     pub async fn view(&self, id: &WorkspaceId) -> ApiResult<WorkspaceView> {
         let workspace = self.workspace(id).await?;
         let newest = EventPage::NEWEST;
-        let history = actions::events(self.app(), &self.actor, id, newest, HISTORY).await?;
+        let history = match actions::events(self.app(), &self.actor, id, newest, HISTORY).await {
+            // With the record went the history; what is left is worth a page.
+            Err(refusal) if lost::is_lost(&refusal) => EventList { events: Vec::new(), more: false },
+            history => history?,
+        };
         // A list or a log that does not come costs its section, never the page.
         let is_left_out = |what| move |error: &ApiError| error.log_left_out(what, &self.app().request_id);
         let backups = match view::workspace::chooses(workspace.state) {
