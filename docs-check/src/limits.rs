@@ -22,7 +22,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("docs/operate/money.md", 700),
     ("docs/operate/keys.md", 600),
     ("docs/operate/monitor.md", 600),
-    ("docs/operate/trouble.md", 1250),
+    ("docs/operate/trouble.md", 1400),
     ("docs/reference/api.md", 300),
     ("docs/reference/states.md", 400),
     ("docs/reference/repository.md", 900),

@@ -1,6 +1,6 @@
 //! A workspace whose object lost its storage while its row and its server live: it is found, told, reached and ended.
 
-use super::{booting, ends, images_of, labels, names, part, seconds_from_now, start, status, swept};
+use super::{at_rest, booting, ends, images_of, labels, names, part, seconds_from_now, start, status, swept};
 use crate::common::LIMIT;
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::FailureCode;
@@ -46,6 +46,7 @@ fn a_lost_record_is_found_and_its_machine_backups_and_row_stay_in_reach() -> Res
 
     // Its owner does.
     stack.api.delete(&discarded.0, Discard::Work)?;
+    at_rest(&stack)?;
     ensure!(status(&stack, discarded.1)? == "deleted", "the server of a discarded workspace is still there");
     ensure!(images_of(&stack, &discarded.0)?.is_empty(), "an image was taken of what was to be discarded");
     ensure!(!names(&stack)?.iter().any(|name| name.contains(&discarded.0)), "{:?}", names(&stack)?);
