@@ -7,7 +7,7 @@ use crate::durable_objects::rpc::Call;
 use ebbtide_api::WorkspaceId;
 use ebbtide_control::hetzner::Server;
 use ebbtide_control::names;
-use ebbtide_control::sweep::server::judge_server;
+use ebbtide_control::sweep::server::{judge_by_label_alone, judge_server};
 use ebbtide_control::sweep::state::{Cursor, PartState};
 use ebbtide_control::sweep::walk::Walk;
 use ebbtide_control::sweep::{Asked, Row, Site, Verdict};
@@ -74,7 +74,8 @@ async fn one(
         }
         judged = match sweeper.ask(id).await {
             Ok(asked) => judge_server(server, row, &asked, site),
-            Err(silence) => silence.into(),
+            // An object that fails at every call must not let its machine bill for ever.
+            Err(silence) => judge_by_label_alone(server, &silence.to_string(), site),
         };
     }
     let done = match judged.verdict {

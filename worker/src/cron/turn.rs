@@ -59,7 +59,7 @@ impl From<Doubt> for Trouble {
     }
 }
 
-/// A workspace that does not answer, so that nothing of it may end.
+/// A workspace that does not answer: nothing of it may end but a server that outlived its label by far.
 #[derive(Debug, thiserror::Error)]
 #[error("its workspace does not answer: {}", .0.message())]
 pub struct NoAnswer(#[source] ApiError);
