@@ -23,6 +23,8 @@ stable_codes! {
             "The worst case of the next machine could not be reserved in time, so it was not made.";
         BootFailed = "boot_failed",
             "A step of the boot plan failed for good; the message names it.";
+        StartFailed = "start_failed",
+            "The provider made the server and could not start it, here and wherever else it was tried.";
         BootStalled = "boot_stalled",
             "The machine did not become ready within the time for it.";
         MachineGone = "machine_gone",
@@ -45,7 +47,7 @@ impl FailureCode {
             Self::Capacity => Hint::NoRoom.for_api(),
             Self::Limit => Hint::RaiseTheLimit.for_api(),
             Self::Refused => Hint::ChooseOffered.for_api(),
-            Self::ProviderUnavailable => Hint::RetryOrMove.for_api(),
+            Self::ProviderUnavailable | Self::StartFailed => Hint::RetryOrMove.for_api(),
             Self::CapReached => ErrorCode::CapReached.hint(),
             Self::NotReserved => Hint::WakeAgain.for_api(),
             Self::BootFailed => Hint::CorrectAndRetry.for_api(),
@@ -89,6 +91,7 @@ mod tests {
                 "cap_reached",
                 "not_reserved",
                 "boot_failed",
+                "start_failed",
                 "boot_stalled",
                 "machine_gone",
                 "rescued",

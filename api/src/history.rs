@@ -58,6 +58,7 @@ stable_codes! {
         BackupFitsAgain = "backup_fits_again", "The next backup fits again.";
         Asleep = "asleep", "No server is left; the work is in storage.";
 
+        ServerOff = "server_off", "The new server is off at the provider; it is switched on.";
         Silent = "silent", "The machine is not heard of.";
         HeardAgain = "heard_again", "The machine is heard again.";
         SilentTogether = "silent_together",
@@ -122,6 +123,8 @@ stable_codes! {
         NotReserved = "not_reserved",
             "The worst case of the next machine could not be reserved in time, so it was not made.";
         BootFailed = "boot_failed", "A step of the boot plan failed for good; the message names it.";
+        StartFailed = "start_failed",
+            "The provider made the server and could not start it, here and wherever else it was tried.";
         BootStalled = "boot_stalled", "The machine did not become ready within the time for it.";
         MachineGone = "machine_gone",
             "The server no longer exists at the provider, and Ebbtide did not delete it.";

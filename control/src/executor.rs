@@ -23,7 +23,7 @@ use crate::lifecycle::{EffectOutcome, failure};
 use crate::names;
 use crate::placement::Placement;
 use crate::policy::Policy;
-use crate::record::{Effect, Phase, Record, Server, ServerStatus, minus};
+use crate::record::{Effect, Phase, Record, Server, ServerStatus, StartCheck, minus};
 use crate::reservation::Reserved;
 use ebbtide_api::vm::Pack;
 use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
@@ -246,6 +246,10 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         };
         match server.status {
             hetzner::ServerStatus::Off => return Ok(EffectOutcome::Status(ServerStatus::Off)),
+            // Nothing is known of how busy a machine is that boots.
+            hetzner::ServerStatus::Running if matches!(record.phase, Phase::Booting { .. }) => {
+                return Ok(EffectOutcome::Status(ServerStatus::Alive));
+            }
             hetzner::ServerStatus::Running => {}
             _ => return Ok(EffectOutcome::Status(ServerStatus::Unclear)),
         }
@@ -268,7 +272,11 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     }
 
     async fn reboot(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
-        let off = matches!(&record.phase, Phase::Silent { status: Some(ServerStatus::Off), .. });
+        let off = matches!(
+            &record.phase,
+            Phase::Silent { status: Some(ServerStatus::Off), .. }
+                | Phase::Booting { start: StartCheck::Off, .. }
+        );
         self.power(record, if off { PowerAction::On } else { PowerAction::Reset }).await
     }
 

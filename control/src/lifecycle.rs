@@ -27,6 +27,7 @@ mod repository_lock;
 mod rescue;
 mod rescue_image;
 mod silence;
+mod start_check;
 #[cfg(test)]
 #[allow(clippy::wildcard_enum_match_arm, reason = "a test says what it expects")]
 mod tests;

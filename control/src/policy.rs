@@ -31,6 +31,9 @@ pub struct Policy {
     pub rescue_ceiling: Duration,
     /// How long creating a server is tried before the workspace fails.
     pub provision_budget: Duration,
+    /// How long after its creation, and again after it was switched on, the provider is asked about a machine that has not
+    /// registered.
+    pub start_question: Duration,
     /// How long a boot may show no progress.
     pub boot_stall: Duration,
     /// How long a boot may take in all.
@@ -149,6 +152,7 @@ impl Default for Policy {
             drain_grace: Duration::from_mins(20),
             rescue_ceiling: Duration::from_mins(30),
             provision_budget: Duration::from_mins(15),
+            start_question: Duration::from_secs(90),
             boot_stall: Duration::from_mins(10),
             boot_cap: Duration::from_hours(2),
             silence_after: Duration::from_secs(120),

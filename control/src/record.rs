@@ -17,7 +17,7 @@ mod spec;
 pub use effect::Effect;
 pub use money::{MachineMoney, Warm};
 pub use parts::{BackupLimit, Dns, InFlight, OldImage, Pause, PendingReceipt, Server};
-pub use phase::{DesiredState, DrainReason, Phase, RescueStep, ServerStatus};
+pub use phase::{DesiredState, DrainReason, Phase, RescueStep, ServerStatus, StartCheck};
 pub use rights::{Prune, RepositoryLock, Unforgotten};
 pub use spec::{NewWorkspace, Spec};
 
@@ -73,6 +73,9 @@ pub struct Record {
     /// Whether the server's labels lag behind the lifetime.
     #[serde(default)]
     pub labels_stale: bool,
+    /// Where a server was made for it and could not be started, since it last ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unstartable: Vec<Placement>,
     /// When a create was last attempted in this generation.
     #[serde(default)]
     pub last_create_at: Option<Timestamp>,
@@ -235,6 +238,7 @@ impl Record {
             server: None,
             dns: Dns::Absent,
             labels_stale: false,
+            unstartable: Vec::new(),
             last_create_at: None,
             machine_key: None,
             restore: None,

@@ -6,7 +6,7 @@ use super::{EPOCH_MS, MINUTE_MS, at};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, Generation, TenantId, WorkspaceId};
-use ebbtide_cloud_sim::model::{CapacityShape, FaultKind, Provider, Request, Rule};
+use ebbtide_cloud_sim::model::{CapacityShape, FaultKind, MachineFault, Provider, Request, Rule};
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
 use ebbtide_control::record::{NewWorkspace, Placement, Record, Spec};
@@ -95,7 +95,7 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
     let landed = |status| FaultKind::LandedThenError { status };
     let short_ms = rng.i64(1..25) * MINUTE_MS;
     let long_ms = rng.i64(30..360) * MINUTE_MS;
-    let (name, rule, per_mille, lasts_ms) = match rng.u32(..27) {
+    let (name, rule, per_mille, lasts_ms) = match rng.u32(..29) {
         0 => ("everything down", all(down()), 1000, short_ms),
         1 => ("create lands, answers 500", all(landed(500)).on(hetzner, "POST", "/servers"), 700, short_ms),
         2 => {
@@ -151,6 +151,14 @@ pub fn trouble(rng: &mut fastrand::Rng, now_ms: i64) -> (&'static str, Option<Sp
         }
         // Complete or not, nobody hears of it before the rescue has had its time.
         25 => ("images are done unheard", all(down()).on(hetzner, "GET", "/images/*"), 1000, long_ms),
+        26 => {
+            let fault = FaultKind::Machine { fault: MachineFault::FailOneStart };
+            ("servers are not started", all(fault).on(hetzner, "POST", "/servers"), 1000, long_ms)
+        }
+        27 => {
+            let fault = FaultKind::Machine { fault: MachineFault::FailStarts };
+            ("servers cannot be started", all(fault).on(hetzner, "POST", "/servers"), 600, long_ms)
+        }
         23 => return (OTHER_PROJECT, None, now_ms + long_ms),
         _ => return ("many silent at once", None, now_ms + short_ms),
     };

@@ -246,7 +246,7 @@ async fn inflict(machines: &dyn Machines, server_id: u64, fault: MachineFault) -
         MachineFault::LoseNetwork => machines::MachineFault::LoseNetwork,
         MachineFault::RestoreNetwork => machines::MachineFault::RestoreNetwork,
         // The cloud switches the power off itself.
-        MachineFault::SwitchOff => return Ok(()),
+        MachineFault::SwitchOff | MachineFault::FailOneStart | MachineFault::FailStarts => return Ok(()),
     };
     machines.fault(server_id, fault).await
 }

@@ -67,6 +67,10 @@ pub enum MachineFault {
     RestoreNetwork,
     /// The server turns `off` by itself.
     SwitchOff,
+    /// The action that starts it fails once: it is `off`, and can be switched on.
+    FailOneStart,
+    /// Every action that starts it fails: it stays `off`.
+    FailStarts,
 }
 
 impl MachineFault {
@@ -74,7 +78,11 @@ impl MachineFault {
     pub(crate) fn ends_with_a_power_cycle(self) -> bool {
         match self {
             MachineFault::Die | MachineFault::Hang | MachineFault::SwitchOff => true,
-            MachineFault::NeverBoot | MachineFault::LoseNetwork | MachineFault::RestoreNetwork => false,
+            MachineFault::NeverBoot
+            | MachineFault::LoseNetwork
+            | MachineFault::RestoreNetwork
+            | MachineFault::FailOneStart
+            | MachineFault::FailStarts => false,
         }
     }
 }

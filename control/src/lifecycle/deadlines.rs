@@ -3,7 +3,7 @@
 //! A record that may have a machine always has a time at which it is decided on again, whatever else happens.
 
 use super::draft::{Context, Draft};
-use super::{billing, rescue_image, silence};
+use super::{billing, rescue_image, silence, start_check};
 use crate::policy::Policy;
 use crate::record::{DesiredState, Phase, Record, minus, plus};
 use ebbtide_api::backups::Persistence;
@@ -18,7 +18,9 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
         Phase::Provisioning { .. } => Some(plus(record.since, policy.provision_budget)),
         Phase::Booting { progress_at, .. } => {
             let stall = plus(*progress_at, policy.boot_stall);
-            Some(stall.min(plus(record.since, policy.boot_cap)).min(record.lifetime_ends_at()))
+            let ends_at = stall.min(plus(record.since, policy.boot_cap)).min(record.lifetime_ends_at());
+            let asks_at = start_check::ask_at(record, policy).filter(|at| *at > context.now);
+            Some(asks_at.map_or(ends_at, |at| at.min(ends_at)))
         }
         Phase::Running => {
             Some(record.lifetime_ends_at().min(plus(context.last_seen(record), policy.silence_after)))

@@ -28,7 +28,7 @@ pub(super) fn take_in(draft: &mut Draft, heartbeat: HeartbeatSummary, context: &
         receipts::demote_pending(&mut draft.record);
     }
     match &mut draft.record.phase {
-        Phase::Booting { progress, progress_at } => {
+        Phase::Booting { progress, progress_at, .. } => {
             if heartbeat.boot_progress > *progress {
                 *progress = heartbeat.boot_progress;
                 *progress_at = context.now;

@@ -2,7 +2,7 @@
 
 use super::draft::Context;
 use super::silence::settled_at;
-use super::{billing, receipts};
+use super::{billing, receipts, start_check};
 use crate::record::{Dns, Effect, InFlight, Phase, Record, RescueStep, ServerStatus};
 
 /// The effect that may be begun now: it is due, none is in flight, and no pause holds it back.
@@ -64,6 +64,10 @@ fn due_in_phase(record: &Record, context: &Context<'_>) -> Option<Effect> {
         // One that is off is switched on, not reset: the provider is asked first.
         Phase::Silent { status, ask_at, draining: None, .. } if record.is_reboot_asked() => {
             Some(if status.is_none() && *ask_at <= context.now { Effect::AskServer } else { Effect::Reboot })
+        }
+        // Before the names: they lead nowhere while it is off.
+        Phase::Booting { .. } if start_check::due(record, context).is_some() => {
+            start_check::due(record, context)
         }
         Phase::Booting { .. } | Phase::Running => {
             // Nobody visits a machine that only salvages.

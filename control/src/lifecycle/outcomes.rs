@@ -7,7 +7,7 @@ use super::input::{EffectOutcome, OTHER_PROJECT};
 use super::reboot::{self, Reset};
 use super::rescue::{give_up_rescue, image_written};
 use super::transitions::{destroy, leave_provisioning};
-use super::{billing, receipts, rescue_image, silence};
+use super::{billing, receipts, rescue_image, silence, start_check};
 use crate::record::{Dns, Effect, Pause, Phase, RescueStep, plus};
 use ebbtide_api::failure::Failure;
 use ebbtide_api::{EventCode, FailureCode, Hint, Timestamp};
@@ -55,9 +55,10 @@ fn learn(draft: &mut Draft, effect: Effect, outcome: EffectOutcome, context: &Co
         Effect::UpdateLabels => update_labels(draft, outcome, context),
         Effect::FindServer => find_server(draft, outcome, context),
         Effect::AskServer => ask_server(draft, outcome, context),
-        Effect::Reboot => {
-            gone_or_done(draft, outcome, context, |draft| reboot::done(draft, Reset::Done, context))
-        }
+        Effect::Reboot => gone_or_done(draft, outcome, context, |draft| {
+            start_check::switched_on(draft, context.now);
+            reboot::done(draft, Reset::Done, context);
+        }),
         Effect::PowerOff => {
             gone_or_done(draft, outcome, context, |draft| rescue_step(draft, RescueStep::TakeImage))
         }
@@ -155,6 +156,7 @@ fn find_server(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>)
 
 fn ask_server(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
     if let EffectOutcome::Status(seen) = outcome {
+        start_check::answered(draft, seen, context);
         silence::answered(draft, seen, context);
     } else if outcome == EffectOutcome::Gone {
         server_vanished(draft, context);

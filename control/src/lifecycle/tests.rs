@@ -811,6 +811,7 @@ mod placing;
 mod rebooting;
 mod repository_lock;
 mod rescue;
+mod starting;
 mod thawing;
 
 #[test]

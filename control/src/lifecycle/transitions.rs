@@ -5,8 +5,8 @@
 //! on it is let go by three moves alone: its verified last backup ([`saved`]), a recorded discard, and the rescue rules.
 
 use super::draft::{Context, Draft, Reason};
-use super::{receipts, rescue_image};
-use crate::record::{DesiredState, Dns, DrainReason, Phase, Record, RescueStep, plus};
+use super::{receipts, rescue_image, start_check};
+use crate::record::{DesiredState, Dns, DrainReason, Phase, Record, RescueStep, StartCheck, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::workspace::State;
@@ -151,11 +151,12 @@ pub(super) fn provision(draft: &mut Draft, now: Timestamp) -> bool {
 /// The server exists.
 pub(super) fn boot(draft: &mut Draft, now: Timestamp) -> bool {
     let because = Reason::new(EventCode::ServerExists, "the server exists and boots");
-    enter(draft, Phase::Booting { progress: 0, progress_at: now }, because, now)
+    enter(draft, Phase::Booting { progress: 0, progress_at: now, start: StartCheck::NotAsked }, because, now)
 }
 
 /// The boot plan is through. A machine that was made from a rescue image holds work already and is backed up at once.
 pub(super) fn ready(draft: &mut Draft, now: Timestamp) -> bool {
+    draft.record.unstartable.clear();
     if draft.record.salvage_image_id.is_some() {
         let phase = Phase::Draining { reason: DrainReason::Salvage, trouble: None, frozen: false };
         let because = Reason::new(EventCode::SalvageReady, "what it holds is being backed up");
@@ -358,10 +359,13 @@ pub(super) fn wake(draft: &mut Draft, context: &Context<'_>) -> bool {
 
 /// Takes in how the machine starts, and tells its owner where that differs from the one before.
 fn start_anew(draft: &mut Draft) {
-    let Some(next) = draft.record.next_start.take() else { return };
     let spec = &mut draft.record.spec;
     let (before, image) = (spec.placement.clone(), spec.image.clone());
-    spec.start_as(next);
+    if let Some(next) = draft.record.next_start.take() {
+        spec.start_as(next);
+    }
+    start_check::avoid(&mut draft.record);
+    let spec = &draft.record.spec;
     if before != spec.placement || image != spec.image {
         let sentence = format!(
             "it starts as {} with {}; the last time it was {before} with {image}",

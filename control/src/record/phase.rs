@@ -57,6 +57,9 @@ pub enum Phase {
         progress: u64,
         /// When that last rose.
         progress_at: Timestamp,
+        /// What is known of a machine that has not registered.
+        #[serde(default, skip_serializing_if = "StartCheck::is_not_asked")]
+        start: StartCheck,
     },
     /// Ready and heard of; it holds work. The idle verdict, the owner, the lifetime or silence move on.
     Running,
@@ -124,6 +127,35 @@ pub enum Phase {
         /// Whether they have been.
         purged: bool,
     },
+}
+
+/// What the provider was asked about a machine that boots and has not registered: its server may never have been started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum StartCheck {
+    /// Nothing yet.
+    #[default]
+    NotAsked,
+    /// Its answer said nothing, and it is asked again.
+    Unclear {
+        /// When it was asked.
+        asked_at: Timestamp,
+    },
+    /// It is off, and is to be switched on.
+    Off,
+    /// It was switched on.
+    SwitchedOn {
+        /// When, or when its state was unclear after that.
+        at: Timestamp,
+    },
+    /// It runs: what it does is its own affair.
+    Runs,
+}
+
+impl StartCheck {
+    fn is_not_asked(&self) -> bool {
+        *self == Self::NotAsked
+    }
 }
 
 /// How far a rescue is.

@@ -358,4 +358,99 @@ pub const DEFECTS: &[Defect] = &[
         new: "maybe_landed: false,",
         caught_by: Test("driver::tests::an_answer_that_does_not_come_in_time_may_have_landed"),
     },
+    Defect {
+        name: "a start is what the last one was, whatever was chosen",
+        file: "lifecycle/transitions.rs",
+        old: "        spec.start_as(next);",
+        new: "        drop(next);",
+        caught_by: Test("lifecycle::tests::placing::a_wake_starts_as_it_was_chosen_and_says_what_is_new"),
+    },
+    Defect {
+        name: "a rescue gives up where the project has no room for an image",
+        file: "executor/images.rs",
+        old: "Err(put_off(format!(\n                \"room for an image in the provider's project ({})\",\n                vendor_message(&error)\n            ))),",
+        new: "Ok(EffectOutcome::ImageImpossible { message: vendor_message(&error) }),",
+        caught_by: Test("executor::tests::a_project_without_room_for_an_image_is_waited_for"),
+    },
+    Defect {
+        name: "an image that is late is not looked at again",
+        file: "lifecycle/next_effect.rs",
+        old: "late_image.map(|_| Effect::AwaitImage)",
+        new: "late_image.filter(|_| false).map(|_| Effect::AwaitImage)",
+        caught_by: Test(
+            "lifecycle::tests::late_image::one_that_is_complete_after_its_time_is_the_work_and_nothing_is_lost",
+        ),
+    },
+    Defect {
+        name: "what another project does not have is believed gone",
+        file: "executor.rs",
+        old: "self.believe_gone().await.map(|()| EffectOutcome::Gone)",
+        new: "Ok(EffectOutcome::Gone)",
+        caught_by: Test(
+            "executor::tests::a_token_of_another_project_makes_no_server_and_believes_no_server_gone",
+        ),
+    },
+    Defect {
+        name: "a rescue runs out of time while the token sees another project",
+        file: "lifecycle/outcomes.rs",
+        old: "            *started_at = context.now;",
+        new: "            let _stays = started_at;",
+        caught_by: Test(
+            "lifecycle::tests::rescue::a_rescue_does_not_run_out_of_time_while_the_token_sees_another_project",
+        ),
+    },
+    Defect {
+        name: "the machine of a record that cannot be read bills for ever",
+        file: "sweep/server.rs",
+        old: "Asked::Unreadable => return judge_by_label_alone(server, UNREADABLE, site),",
+        new: "Asked::Unreadable => return Judged::new(Verdict::Leave, UNREADABLE),",
+        caught_by: Test(
+            "sweep::tests::where_nobody_answers_a_machine_goes_only_beyond_every_deadline_and_an_image_is_tried",
+        ),
+    },
+    Defect {
+        name: "the machine of a lost record waits for its label",
+        file: "sweep/server.rs",
+        old: "Some(row) => lost::judge_server(owner, row, site),",
+        new: "Some(_) => judge_unknown(overstayed, &Site { index_in_doubt: true, ..*site }),",
+        caught_by: Test(
+            "sweep::tests::lost::the_machine_of_a_lost_record_ends_with_its_lifetime_and_an_image_is_taken_in_the_time_to_drain",
+        ),
+    },
+    Defect {
+        name: "a lost record with a machine is asked about once a day",
+        file: "sweep/lost.rs",
+        old: "(row.may_have_machine() || hour % HOURS == spread % HOURS)",
+        new: "(hour % HOURS == spread % HOURS)",
+        caught_by: Test(
+            "sweep::tests::lost::a_lost_one_is_found_within_a_round_where_it_may_bill_and_within_a_day_where_it_rests",
+        ),
+    },
+    Defect {
+        name: "backups of a lost record go as soon as it is deleted",
+        file: "sweep/lost.rs",
+        old: "    plus(deleted_at, site.policy.undo)",
+        new: "    minus(deleted_at, site.policy.undo)",
+        caught_by: Test(
+            "sweep::tests::lost::names_and_backups_of_a_lost_record_go_at_its_owners_word_and_backups_no_sooner_than_any_others",
+        ),
+    },
+    Defect {
+        name: "a server that cannot be started is waited for",
+        file: "lifecycle/start_check.rs",
+        old: "(ServerStatus::Off, StartCheck::SwitchedOn { .. }) => return could_not_be_started(draft, context),",
+        new: "(ServerStatus::Off, StartCheck::SwitchedOn { .. }) => StartCheck::Runs,",
+        caught_by: Test(
+            "lifecycle::tests::starting::a_server_that_was_not_started_is_switched_on_and_one_that_stays_off_is_tried_elsewhere",
+        ),
+    },
+    Defect {
+        name: "a server is made again where it could not be started",
+        file: "lifecycle/transitions.rs",
+        old: "    start_check::avoid(&mut draft.record);\n",
+        new: "",
+        caught_by: Test(
+            "lifecycle::tests::starting::what_is_chosen_anew_avoids_the_place_that_could_not_start_it",
+        ),
+    },
 ];

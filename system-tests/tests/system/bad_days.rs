@@ -4,6 +4,7 @@
 //! Servers here are entries in a table; `machines` has the bad days of real ones.
 
 mod machines;
+mod starts;
 
 use crate::common::{LIMIT, nothing_bills, quick_with, servers_ever, settled, without_machines};
 use crate::turns::{Turns, discarded};

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::model::{
     Cloud, Next, Pending,
-    effect::Effect,
+    effect::{Effect, MachineFault},
     wire::{Call, Response},
 };
 
@@ -95,8 +95,9 @@ impl Cloud {
     fn carry_out(&mut self, next: Next, now_ms: i64) -> Option<(&'static str, &'static str)> {
         match next {
             Next::ServerBuilt { server_id, start } => {
+                let starts = start && self.starts(server_id);
                 let server = self.project.servers.get_mut(&server_id)?;
-                if start {
+                if starts {
                     self.power_on(server_id);
                 } else {
                     server.status = ServerStatus::Off;
@@ -104,8 +105,10 @@ impl Cloud {
             }
             Next::ServerStarted { server_id } => {
                 let server = self.project.servers.get_mut(&server_id)?;
-                if server.status == ServerStatus::Starting {
-                    server.status = ServerStatus::Running;
+                match server.status {
+                    ServerStatus::Starting => server.status = ServerStatus::Running,
+                    ServerStatus::Off => return Some(("action_failed", "the server could not be started")),
+                    _ => {}
                 }
             }
             Next::ServerOff { server_id } => {
@@ -124,6 +127,19 @@ impl Cloud {
         }
         self.forget_old_actions(now_ms);
         None
+    }
+
+    /// Whether the next action that starts a server does.
+    fn starts(&mut self, server_id: u64) -> bool {
+        let Some(server) = self.project.servers.get_mut(&server_id) else { return false };
+        match server.fault {
+            Some(MachineFault::FailStarts) => false,
+            Some(MachineFault::FailOneStart) => {
+                server.fault = None;
+                false
+            }
+            _ => true,
+        }
     }
 
     pub(crate) fn power_on(&mut self, server_id: u64) {
@@ -154,7 +170,9 @@ impl Cloud {
         match command {
             "poweron" => {
                 let next = if status == ServerStatus::Off {
-                    self.power_on(id);
+                    if self.starts(id) {
+                        self.power_on(id);
+                    }
                     Next::ServerStarted { server_id: id }
                 } else {
                     Next::Nothing

@@ -90,6 +90,7 @@ impl Server {
                         | MachineFault::Die
                         | MachineFault::Hang
                         | MachineFault::SwitchOff
+                        | MachineFault::FailStarts
                 )
             )
     }
