@@ -488,14 +488,6 @@ impl Stack {
         .map(drop)
     }
 
-    /// Wipes the storage of a workspace's object while the Worker is down, as if it were lost.
-    ///
-    /// # Errors
-    /// Where it holds no record.
-    pub fn lose_record(&self, workspace: &str) -> Result<()> {
-        self.change_record(workspace, "LOST")
-    }
-
     /// Kills the vendors as a crash would and starts them again on other data, in the form in which they store it.
     ///
     /// # Errors

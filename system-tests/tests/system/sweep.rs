@@ -3,7 +3,6 @@
 //!
 //! Servers here are entries in a table.
 
-mod lost;
 mod unreadable;
 
 use crate::common::{LIMIT, quick_with};
