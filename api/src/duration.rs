@@ -162,3 +162,22 @@ mod tests {
         assert_eq!(Duration::from_hours(24).to_string(), "24h");
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_length_that_is_read_is_written_and_read_again(
+            text in text_like(&["90m", "1h 30m", "PT1H30M", "P2DT3S", "1d2h3m4s", "0.5h"]),
+        ) {
+            if let Ok(read) = text.parse::<Duration>() {
+                prop_assert_eq!(read.to_string().parse::<Duration>(), Ok(read));
+                prop_assert!((1..=MAX_SECS).contains(&read.as_secs()));
+            }
+        }
+    }
+}

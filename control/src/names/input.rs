@@ -350,3 +350,52 @@ pub fn validate_branch(branch: &str) -> Result<(), BranchError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    const URLS: &[&str] = &[
+        "https://github.com/owner/name.git",
+        "ssh://git@git.example.org:2222/a/b.git",
+        "git@github.com:owner/name.git",
+        "http://[2a01:4f8::1]:8080/demo.git",
+        "http://169.254.169.254/a",
+        "http://0x7f.1/a",
+        "http://[::ffff:10.0.0.1]/a",
+        "ext::sh -c id",
+    ];
+    const BRANCHES: &[&str] = &["main", "feature/x", "a.lock/b", "@{-1}", "--upload-pack=x"];
+
+    proptest! {
+        #[test]
+        fn a_repository_that_is_taken_is_no_option_and_on_the_internet(url in text_like(URLS)) {
+            prop_assert_eq!(validate_workspace_name(&default_name(&url)), Ok(()));
+            if validate_repo_url(&url).is_ok() {
+                prop_assert!(!url.starts_with('-') && url.len() <= REPO_URL_MAX);
+                // What git hands to a helper: letters, digits and `+-.` up to the first `::`.
+                let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+                prop_assert!(!url.split_once("::").is_some_and(|(before, _)| is_scheme(before)), "{}", url);
+                prop_assert!(!url.contains(|c: char| c.is_control() || c.is_whitespace()));
+                // As git and curl cut it, without the library that checked it.
+                let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+                let authority = rest.split('/').next().unwrap_or_default();
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                let v6 = host.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(inside, _)| inside);
+                let plain = v6.unwrap_or_else(|| host.split(':').next().unwrap_or_default());
+                prop_assert!(!plain.starts_with('-'), "{}", url);
+                prop_assert!(plain.parse().is_ok_and(is_public) || plain.parse::<std::net::IpAddr>().is_err(), "{}", url);
+            }
+        }
+
+        #[test]
+        fn a_branch_that_is_taken_is_no_option(branch in text_like(BRANCHES)) {
+            if validate_branch(&branch).is_ok() {
+                prop_assert!(!branch.starts_with('-') && !branch.contains("..") && branch.len() <= BRANCH_MAX);
+                prop_assert!(!branch.contains(|c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c)));
+            }
+        }
+    }
+}

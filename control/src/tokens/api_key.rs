@@ -74,3 +74,19 @@ pub fn same_secret(one: &SecretText, other: &str) -> bool {
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_key_that_is_read_is_the_text_that_was_sent(text in text_like(&["ebb_0123456789_abcdef", "ebb_", "_"])) {
+            if let Ok(key) = ApiKey::parse(&text) {
+                prop_assert!(same_secret(key.text(), &text));
+            }
+        }
+    }
+}

@@ -201,3 +201,35 @@ mod tests {
         assert!(matches!(take(&head[..HEAD_BYTES - 1], |_| Answer::default()), Taken::Unfinished));
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::bytes_like;
+    use proptest::prelude::*;
+
+    const HEADS: &[&str] = &[
+        "GET / HTTP/1.1\r\nX-Ebb-Host: 3000.demo\r\nX-Ebb-Uri: /a?b\r\nCookie: a=b\r\n\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+        "GET / HTTP/1.0\nx: y\n\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn a_head_of_any_kind_is_answered_refused_or_waited_for(heard in bytes_like(HEADS)) {
+            let echo = |question: &Question| Answer {
+                headers: vec![("X-Said", question.header("X-Ebb-Host").unwrap_or_default().into_owned())],
+                ..Answer::default()
+            };
+            match take(&heard, echo) {
+                Taken::Answered { answer, length } => {
+                    prop_assert!(length > 0 && length <= heard.len());
+                    let answer = String::from_utf8(answer.bytes()).unwrap();
+                    prop_assert_eq!(answer.matches("\r\n\r\n").count(), 1, "{}", answer);
+                }
+                Taken::Refused(status) => prop_assert!((400..500).contains(&status)),
+                Taken::Unfinished => {}
+            }
+        }
+    }
+}

@@ -342,3 +342,29 @@ pub mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    use super::tests::{keys, now, pair, token};
+
+    const WORKSPACE: &str = "k3v7q2mzab";
+
+    #[test]
+    fn of_tokens_of_any_kind_the_signed_one_alone_opens_the_door() {
+        let pair = pair();
+        let (keys, workspace) = (keys(&pair), WORKSPACE.parse().unwrap());
+        let good: &'static str = token(&pair, WORKSPACE, Some(3000), "access", 600).leak();
+        let of_another: &'static str =
+            token(&super::tests::pair(), WORKSPACE, Some(3000), "access", 600).leak();
+        let samples: &'static [&'static str] = vec![good, of_another].leak();
+        proptest!(|(text in text_like(samples))| {
+            let place = Place { workspace: &workspace, port: 3000, generation: Some(Generation(7)), links: None };
+            let checked = keys.promising(&text, place, now()).and_then(|promising| promising.check());
+            prop_assert_eq!(checked.is_ok(), text == good);
+        });
+    }
+}

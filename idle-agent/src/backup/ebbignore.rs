@@ -346,3 +346,42 @@ mod tests {
         check(&rules, "/workspaces/long/x", false, "nothing");
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::bytes_like;
+    use proptest::prelude::*;
+
+    const RULES: &[&str] = &[
+        "# a note\n/target/\n*.iso\n!keep.iso\n",
+        "*\n!src/\n.ebbignore\n",
+        "[a-z]\\ \n**/x/**\r\n",
+        "data/{a,b}\n!\n\\\n",
+    ];
+    const INDEXES: &[&str] =
+        &["DIRC\0\0\0\x02\0\0\0\x01.ebbignore\0", "DIRC\0\0\0\x03\0\0\0\x01x/.ebbignore\0"];
+
+    proptest! {
+        #[test]
+        fn rules_of_any_kind_leave_out_no_rules(rules in bytes_like(RULES)) {
+            let root = tempfile::tempdir().unwrap();
+            let real = root.path().join("workspaces");
+            std::fs::create_dir_all(real.join("app")).unwrap();
+            std::fs::write(real.join("app").join(NAME), rules).unwrap();
+            let include = Include { shown: "/workspaces".into(), real };
+            let own = OwnRules::read(&[include], &Mounts::default());
+            for path in ["/", "/workspaces", "/workspaces/app", "/workspaces/other/src"] {
+                prop_assert_eq!(own.judge(Path::new(path), true), Said::Nothing);
+            }
+            own.judge(Path::new("/workspaces/app/src/a.iso"), false);
+            let itself = own.judge(Path::new("/workspaces/app/.ebbignore"), false);
+            prop_assert!(!matches!(itself, Said::Leave(_)));
+        }
+
+        #[test]
+        fn an_index_of_git_is_searched_whatever_it_holds(index in bytes_like(INDEXES)) {
+            is_tracked(&index);
+        }
+    }
+}

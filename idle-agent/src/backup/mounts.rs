@@ -130,3 +130,23 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::bytes_like;
+    use proptest::prelude::*;
+
+    const MOUNTS: &[&str] = &[
+        "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n36 22 0:51 / /home/ebb/my\\040mnt rw,nosuid shared:7 - fuse.sshfs h: rw\n",
+        "39 22 0:53 / /workspaces/back\\134\\011 rw - fuse.rclone r: rw\n40 39 8:2 / /w rw - xfs /dev/sdb1 rw\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn a_list_of_any_kind_names_places(list in bytes_like(MOUNTS)) {
+            let mounts = Mounts::parse(&list);
+            prop_assert_eq!(mounts.below(Path::new("")).len(), mounts.foreign.len());
+        }
+    }
+}

@@ -238,3 +238,21 @@ mod tests {
         assert_eq!((kept.len(), notices.len()), (MOST, 2));
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::bytes_like;
+    use proptest::prelude::*;
+
+    const POINTERS: &[&str] =
+        &["gitdir: /workspaces/app/.git/worktrees/a\n", "gitdir: ../../app/.git/worktrees/b"];
+
+    proptest! {
+        #[test]
+        fn a_pointer_of_any_kind_is_a_path_or_nothing(pointer in bytes_like(POINTERS)) {
+            let path = pointer_path(&pointer);
+            prop_assert!(path.is_none_or(|path| !path.as_os_str().is_empty()));
+        }
+    }
+}

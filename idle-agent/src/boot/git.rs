@@ -176,3 +176,25 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    const LINES: &[&str] = &[
+        "Receiving objects:  45% (450/1000), 1.20 MiB | 1.00 MiB/s",
+        "fatal: Remote branch x not found in upstream origin",
+        "git@h: Permission denied (publickey).",
+    ];
+
+    proptest! {
+        #[test]
+        fn whatever_git_says_is_a_share_or_a_reason(line in text_like(LINES)) {
+            prop_assert!(percent(&line).is_none_or(|percent| percent <= 100));
+            let tail = [line];
+            prop_assert!(CloneFailure::read(&tail).words(Some("b"), &tail).chars().count() < 600);
+        }
+    }
+}

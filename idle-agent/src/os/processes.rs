@@ -42,7 +42,8 @@ pub fn parse_stat(text: &str) -> Option<Process> {
     }
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     // utime, stime, cutime, cstime: a tick is counted with the process while it lives and with its parent afterwards.
-    let ticks = number(11)? + number(12)? + number(13)? + number(14)?;
+    let times = [number(11)?, number(12)?, number(13)?, number(14)?];
+    let ticks = times.into_iter().fold(0, u64::saturating_add);
     Some(Process {
         pid: pid.trim().parse().ok()?,
         parent: u32::try_from(number(1)?).ok()?,
@@ -60,7 +61,7 @@ pub fn parse_stat(text: &str) -> Option<Process> {
 pub fn parse_io(text: &str) -> Option<u64> {
     let value =
         |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-    Some(value("read_bytes:")? + value("write_bytes:")?)
+    Some(value("read_bytes:")?.saturating_add(value("write_bytes:")?))
 }
 
 /// Reads `/proc/{pid}/cmdline`, its first few arguments.
@@ -241,5 +242,37 @@ mod tests {
     #[test]
     fn our_own_memory_can_be_told() {
         assert!(resident_bytes() > 100_000);
+    }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::{bytes_like, text_like};
+    use proptest::prelude::*;
+
+    const STATS: &[&str] = &[
+        "17 (a) b) S 1 17 17 34816 17 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4711 1 1",
+        "1 (a) S 1 1 1 0 -1 0 0 0 0 0 18446744073709551615 1 0 0 20 0 1 0 1 1",
+        "4294967295 (x (y) Z 1 1 1 0 -1 0 0 0 0 0 1 2 3 4 20 0 2 0 9 0 0",
+    ];
+    const IO: &[&str] = &[
+        "rchar: 1\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 0\n",
+        "read_bytes: 18446744073709551615\nwrite_bytes: 1\n",
+    ];
+    const ARGUMENTS: &[&str] = &["node\0/usr/bin/claude\0--resume\0", "\0\0a b\0"];
+
+    proptest! {
+        #[test]
+        fn what_the_kernel_says_of_processes_is_read_or_left_out(
+            stat in text_like(STATS),
+            io in text_like(IO),
+            arguments in bytes_like(ARGUMENTS),
+        ) {
+            parse_stat(&stat);
+            parse_io(&io);
+            let read = parse_cmdline(&arguments);
+            prop_assert!(read.len() <= 6 && read.iter().all(|one| one.chars().count() <= 300));
+        }
     }
 }

@@ -293,3 +293,30 @@ mod tests {
         assert!(!is_asked && received > 0, "{received}");
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::bytes_like;
+    use proptest::prelude::*;
+
+    /// A listener on 127.0.0.1:3000, a message that is not, and the end, in the byte order of most machines.
+    const ANSWERS: &[&str] = &[
+        "\x58\0\0\0\x12\0\x02\0\0\0\0\0\0\0\0\0\x02\x0a\0\0\x0b\x38\0\0\x7f\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\0\0",
+        "\x60\0\0\0\x12\0\x02\0\0\0\0\0\0\0\0\0\x0a\x01\0\0\x0b\x38\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\0\0\x08\0\x02\0\0\0\0\0",
+        "\x14\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        "\x24\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    ];
+
+    proptest! {
+        #[test]
+        fn an_answer_of_any_kind_comes_to_an_end(answer in bytes_like(ANSWERS)) {
+            let most = answer.len() / HEADER;
+            let (mut listeners, mut owners, mut connections) = (Vec::new(), Vec::new(), Vec::new());
+            read_answer(&answer, read_listener, &mut listeners);
+            read_answer(&answer, read_owner, &mut owners);
+            read_answer(&answer, read_connection, &mut connections);
+            prop_assert!([listeners.len(), owners.len(), connections.len()].iter().all(|found| *found <= most));
+        }
+    }
+}

@@ -131,3 +131,26 @@ mod tests {
         assert_eq!(reachable, ["127.0.0.53:53", "127.0.0.1:80", "127.0.0.1:3000", "[::1]:5173"]);
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    const TABLES: &[&str] = &[
+        "sl local\n 0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000 1000 0 41234 1 0\n",
+        "sl\n 0: 00000000000000000000000001000000:1435 0:0 0A 0:0 0:0 0 1000 0 61001 1 0\n 1: 3500007F:0035 0:0 01 0:0 0:0 0 1 0 5 1\n",
+    ];
+
+    proptest! {
+        #[test]
+        fn a_table_of_any_kind_gives_each_port_once(table in text_like(TABLES)) {
+            let listeners = parse(&table);
+            prop_assert!(listeners.is_sorted());
+            let one_each = one_per_port(listeners.clone());
+            prop_assert!(one_each.windows(2).all(|pair| pair[0].port < pair[1].port));
+            prop_assert!(one_each.iter().all(|one| listeners.contains(one)));
+        }
+    }
+}

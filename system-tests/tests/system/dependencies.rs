@@ -13,6 +13,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-worker-bundle", &[]),
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
+    // Used by tests alone.
+    ("ebbtide-fuzz-inputs", &[]),
     // Nobody uses it: it reads all of them for the reference.
     ("ebbtide-docs-check", &["ebbtide-api", "ebbtide-control", "ebbtide-idle-agent", "ebbtide-worker"]),
     // Stands in for a published crate, under its name.

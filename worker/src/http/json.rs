@@ -106,3 +106,39 @@ mod tests {
         check::<CreateHold>("{}", "invalid_field: missing field `for` (line 1, column 2)");
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::bytes_like;
+    use proptest::prelude::*;
+
+    use ebbtide_api::vm::{Heartbeat, Receipt};
+    use ebbtide_api::workspace::{CreateHold, CreateWorkspace, PatchWorkspace};
+
+    const BODIES: &[&str] = &[
+        r#"{"name":"demo","repo":"https://github.com/a/b","env":{"A":"1"},"lifetime":"8h","idle_timeout":"5m"}"#,
+        r#"{"retention":{"last":10},"size":"cx23","location":"fsn1"}"#,
+        r#"{"for":"8h","reason":"x"}"#,
+        r#"{"generation":3,"boot":[{"name":"user","state":"done"}],"ports":[{"port":3000,"http":true}],"log":["\ud800"]}"#,
+        r#"{"snapshot":"4f2a","packs_new":[{"name":"00","size":1}],"files":1e3,"skipped":[],"unreadable":[]}"#,
+        "[]",
+    ];
+
+    fn read<T: DeserializeOwned>(body: &[u8]) {
+        if let Err(refusal) = parse::<T>(body) {
+            assert!((400..500).contains(&refusal.status()), "{refusal}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_of_any_kind_is_read_or_refused(body in bytes_like(BODIES)) {
+            read::<CreateWorkspace>(&body);
+            read::<PatchWorkspace>(&body);
+            read::<CreateHold>(&body);
+            read::<Heartbeat>(&body);
+            read::<Receipt>(&body);
+        }
+    }
+}

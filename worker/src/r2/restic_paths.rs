@@ -133,22 +133,27 @@ pub fn range(header: Option<&str>, size: u64) -> Ranged {
     };
     let end = size.saturating_sub(1);
     let part = match (first.trim(), last.trim()) {
-        ("", suffix) => match suffix.parse::<u64>() {
-            Ok(0) => return Ranged::Unsatisfiable,
-            Ok(length) => Part { first: size.saturating_sub(length), last: end },
-            Err(_) => return Ranged::Whole,
+        ("", suffix) => match digits(suffix) {
+            Some(0) => return Ranged::Unsatisfiable,
+            Some(length) => Part { first: size.saturating_sub(length), last: end },
+            None => return Ranged::Whole,
         },
         (first, last) => {
-            let last = if last.is_empty() { Ok(end) } else { last.parse::<u64>() };
-            match (first.parse::<u64>(), last) {
-                (Ok(first), Ok(last)) if first <= last => Part { first, last: last.min(end) },
-                (Ok(first), Ok(last)) if first > last && first < size => return Ranged::Whole,
-                (Ok(_), Ok(_)) => return Ranged::Unsatisfiable,
+            let last = if last.is_empty() { Some(end) } else { digits(last) };
+            match (digits(first), last) {
+                (Some(first), Some(last)) if first <= last => Part { first, last: last.min(end) },
+                (Some(first), Some(last)) if first > last && first < size => return Ranged::Whole,
+                (Some(_), Some(_)) => return Ranged::Unsatisfiable,
                 _ => return Ranged::Whole,
             }
         }
     };
     if size == 0 || part.first >= size { Ranged::Unsatisfiable } else { Ranged::Part(part) }
+}
+
+/// A number of digits alone; the library takes a sign before them.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// Which form of list an `Accept` header asks for.
@@ -261,6 +266,8 @@ mod tests {
             (Some("bytes=5-2"), 10, Ranged::Whole),
             (Some("bytes=0-1,3-4"), 10, Ranged::Whole),
             (Some("bytes=x-1"), 10, Ranged::Whole),
+            (Some("bytes=+0-3"), 10, Ranged::Whole),
+            (Some("bytes=0-+3"), 10, Ranged::Whole),
             (Some("lines=1-2"), 10, Ranged::Whole),
             (Some("bytes=99999999999999999999-"), 10, Ranged::Whole),
         ];
@@ -277,5 +284,41 @@ mod tests {
         assert_eq!(list(&objects, true).unwrap(), (r#"[{"name":"ab","size":3}]"#.to_owned(), LIST_V2));
         assert!(wants_v2(Some(LIST_V2)) && !wants_v2(Some("*/*")) && !wants_v2(None));
         assert_eq!(list(&[], true).unwrap().0, "[]");
+    }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    const PATHS: &[&str] = &[
+        "data/00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+        "as-of/latest/index/00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+        "as-of/00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff/snapshots/",
+        "config",
+    ];
+    const RANGES: &[&str] = &["bytes=0-499", "bytes=-5", "bytes=7-", "bytes=1-2,4-5"];
+
+    proptest! {
+        #[test]
+        fn a_path_leads_to_an_object_of_its_kind_or_nowhere(path in text_like(PATHS)) {
+            let object = split_as_of(&path).and_then(|(_, rest)| Place::parse(rest)).and_then(|place| place.object_path());
+            if let Some(object) = object {
+                let (kind, name) = object.split_once('/').unwrap_or(("keys", object.as_str()));
+                prop_assert!(Kind::parse(kind).is_some());
+                prop_assert!(name == "config" || name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()));
+                prop_assert!(path.ends_with(&object));
+            }
+        }
+
+        #[test]
+        fn a_part_lies_within_its_object(header in text_like(RANGES), size in prop_oneof![0..20u64, any::<u64>()]) {
+            if let Ranged::Part(part) = range(Some(&header), size) {
+                prop_assert!(part.first <= part.last && part.last < size, "{:?} of {}", part, size);
+                prop_assert!(!header.contains('+'), "no digits in {}", header);
+            }
+        }
     }
 }

@@ -302,3 +302,42 @@ fn keys_that_the_control_plane_has_replaced_open_nothing_at_once_and_none_are_no
     assert!(!opens(&house, &old));
     assert!(opens(&house, &token(&new, WORKSPACE, Some(3000), "access", 600)));
 }
+
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::text_like;
+    use proptest::prelude::*;
+
+    const PATHS: &[&str] =
+        &["/", "/a%20b//c", "//evil.example/", "/\\evil.example", "/x;y@z", "/?ebb_access=x&y"];
+    const QUERIES: &[&str] = &["", "&y=1", "&ebb_access=x", "#&"];
+    const HOSTS: &[&str] =
+        &["3000.demo-k3v7q2mzab.ebb.localhost:8930", "demo-k3v7q2mzab.ebb.localhost", "[::1]:80"];
+    const ORIGINS: &[&str] =
+        &["http://3000.demo-k3v7q2mzab.ebb.localhost:8930", "null", "https://evil.example"];
+
+    #[test]
+    fn whatever_is_asked_nobody_is_led_away_and_no_app_sees_the_credential() {
+        let house = house("http");
+        let token = house.token();
+        proptest!(|(
+            path in text_like(PATHS),
+            query in text_like(QUERIES),
+            host in text_like(HOSTS),
+            origin in text_like(ORIGINS),
+            cookie in text_like(&["ebb_access=x; __Host-ebb=y", ";;a=b;="]),
+        )| {
+            let uri = format!("{path}?ebb_access={token}{query}");
+            let navigation = [("Sec-Fetch-Mode", "navigate"), ("Cookie", cookie.as_str())];
+            if let Outcome::Enter { location, .. } = house.ask(&uri, &navigation) {
+                prop_assert!(location.starts_with('/') && !location.starts_with("//"), "{}", location);
+                prop_assert!(!location.starts_with("/\\"), "{}", location);
+            }
+            let asked = [("X-Ebb-Host", host.as_str()), ("X-Ebb-Method", "POST"), ("Origin", origin.as_str())];
+            if let Outcome::Pass { strip, origin, .. } = house.ask(&uri, &asked) {
+                prop_assert!(strip.is_some_and(|strip| uri.contains(&strip)));
+                prop_assert!(origin.is_none_or(|origin| origin.contains("3000.demo-k3v7q2mzab")));
+            }
+        });
+    }
+}

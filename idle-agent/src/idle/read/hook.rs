@@ -193,3 +193,26 @@ mod tests {
         assert!(!format!("{hook:?}").contains("password"));
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use ebbtide_fuzz_inputs::bytes_like;
+    use proptest::prelude::*;
+
+    const REPORTS: &[&str] = &[
+        r#"{"session_id":"s","transcript_path":"/t","hook_event_name":"Stop","background_tasks":[{"type":"shell","status":"running"}],"session_crons":[{"id":"e"}]}"#,
+        r#"{"session_id":"s","hook_event_name":"PermissionRequest","tool_name":"AskUserQuestion","tool_input":{"a":[[[1]]]}}"#,
+        r#"{"session_id":"s","hook_event_name":"Notification","notification_type":"idle_prompt","x":1e999}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn a_report_of_any_kind_is_read_or_refused(report in bytes_like(REPORTS)) {
+            if let Ok(Some(hook)) = read(&report[..]) {
+                let stored = serde_json::to_string(&hook).unwrap();
+                prop_assert_eq!(serde_json::from_str::<Hook>(&stored).unwrap(), hook);
+            }
+        }
+    }
+}
