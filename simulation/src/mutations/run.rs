@@ -8,7 +8,7 @@ use std::process::Command;
 /// Lifecycles that the simulation walks for a defect.
 const LIFECYCLES: &str = "2000";
 /// What of the repository is copied: the members of the workspace, and what they include.
-const COPIED: [&str; 15] = [
+const COPIED: [&str; 16] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -23,6 +23,7 @@ const COPIED: [&str; 15] = [
     "simulation",
     "idle-report",
     "system-tests",
+    "docs-check",
     "migrations",
 ];
 
@@ -171,5 +172,22 @@ fn tail(output: &str) -> String {
         output.chars().rev().take(400).collect::<String>().chars().rev().collect()
     } else {
         lines.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_member_of_the_workspace_is_copied_because_cargo_reads_all_their_manifests() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        let manifest = std::fs::read_to_string(manifest).unwrap();
+        let members =
+            manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).unwrap().0;
+        for member in members.split(',').map(|member| member.trim().trim_matches('"')) {
+            let directory = member.split('/').next().unwrap_or_default();
+            assert!(directory.is_empty() || COPIED.contains(&directory), "{member} is not copied");
+        }
     }
 }
