@@ -103,10 +103,7 @@ async fn start(
     command: Command,
     change: &WishChange,
 ) -> ApiResult<Workspace> {
-    let snapshot = match &command {
-        Command::Wake { snapshot } => snapshot.as_deref(),
-        _ => None,
-    };
+    let snapshot = if let Command::Wake { snapshot } = &command { snapshot.as_deref() } else { None };
     let (ticket, wish) = reservation::next_machine(app, actor, id, snapshot, change).await?;
     let made = ticket.made();
     // The wish last: where the command is refused, nothing is kept of it.
