@@ -8,7 +8,7 @@ use std::process::Command;
 /// Lifecycles that the simulation walks for a defect.
 const LIFECYCLES: &str = "2000";
 /// What of the repository is copied: the members of the workspace, and what they include.
-const COPIED: [&str; 16] = [
+const COPIED: [&str; 17] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -24,6 +24,7 @@ const COPIED: [&str; 16] = [
     "idle-report",
     "system-tests",
     "docs-check",
+    "fuzz-inputs",
     "migrations",
 ];
 
