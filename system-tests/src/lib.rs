@@ -1,4 +1,4 @@
-//! The whole system on one machine, driven from outside: the built Worker in `wrangler dev`, the local cloud with real
+//! The whole system on one machine, driven from outside: the built Worker in workerd, the local cloud with real
 //! machines, and the real idle-agent. Nothing is replaced but the two vendors.
 //!
 //! [`Stack`] brings it up and takes it down; `scripts/dev`, `scripts/demo`, `scripts/bench` and the system tests all
@@ -21,4 +21,4 @@ mod stack;
 pub mod stats;
 pub mod wait;
 
-pub use stack::{Machines, NOTHING_LEFT, Options, Stack, VmImage, ZONE};
+pub use stack::{Machines, NOTHING_LEFT, Options, Runner, Stack, VmImage, ZONE};

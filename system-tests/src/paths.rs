@@ -52,6 +52,11 @@ pub fn wrangler() -> Result<PathBuf> {
     there(root().join("node_modules/.bin/wrangler"), "scripts/setup")
 }
 
+/// The Node that package.json pins.
+pub fn node() -> Result<PathBuf> {
+    there(root().join("node_modules/.bin/node"), "scripts/setup")
+}
+
 /// Programs that the local cloud shows inside its machines.
 pub fn machine_bin() -> Result<PathBuf> {
     let directory = cache().join("machine-bin");
@@ -59,7 +64,7 @@ pub fn machine_bin() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// What virtual machines start from: `bare` or `prepared`.
+/// What virtual machines start from: `bare`, `prepared` or `debian-12`.
 ///
 /// # Errors
 /// As [`cloud_sim`].

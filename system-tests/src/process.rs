@@ -41,11 +41,11 @@ pub struct Supervised {
 
 /// What to start.
 #[derive(Debug)]
-pub struct Start<'a> {
+pub struct Start {
     /// For messages.
-    pub name: &'a str,
+    pub name: &'static str,
     /// The program.
-    pub program: &'a Path,
+    pub program: PathBuf,
     /// Its arguments; never a secret.
     pub arguments: Vec<OsString>,
     /// Variables beside ours.
@@ -61,7 +61,7 @@ impl Supervised {
     ///
     /// # Errors
     /// Where the program cannot be started.
-    pub fn start(start: Start<'_>) -> Result<Self> {
+    pub fn start(start: Start) -> Result<Self> {
         Self::spawn(start, false).map(|(child, _)| child)
     }
 
@@ -69,7 +69,7 @@ impl Supervised {
     ///
     /// # Errors
     /// Where it cannot be started, or ends, or says nothing in time; the end of its log is part of the message.
-    pub fn start_and_read_line(start: Start<'_>, limit: Duration) -> Result<(Self, String)> {
+    pub fn start_and_read_line(start: Start, limit: Duration) -> Result<(Self, String)> {
         let name = start.name.to_owned();
         let (mut child, lines) = Self::spawn(start, true)?;
         let line = wait::until(&format!("the first line of {name}"), limit, || match lines.try_recv() {
@@ -83,7 +83,7 @@ impl Supervised {
         }
     }
 
-    fn spawn(start: Start<'_>, read: bool) -> Result<(Self, Receiver<String>)> {
+    fn spawn(start: Start, read: bool) -> Result<(Self, Receiver<String>)> {
         interrupt::check()?;
         let log = File::options()
             .create(true)

@@ -2,6 +2,10 @@
 //!
 //! Several can run at once: each has its own ports and its own directory, and nothing is shared but the built programs.
 
+mod worker;
+
+pub use worker::Runner;
+
 use crate::api::Api;
 use crate::cloud::{Addresses, Cloud};
 use crate::guest::Guest;
@@ -13,11 +17,9 @@ use crate::secrets::Secrets;
 use crate::wait;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -50,6 +52,8 @@ pub enum VmImage {
     Bare,
     /// That, with those programs.
     Prepared,
+    /// The older Debian 12, bare.
+    Debian12,
 }
 
 impl Machines {
@@ -70,6 +74,8 @@ pub struct Options {
     pub name: String,
     /// What stands behind servers.
     pub machines: Machines,
+    /// What runs the Worker.
+    pub runner: Runner,
     /// Overrides of the control plane's policy: a JSON object of durations.
     pub policy: Value,
     /// Git repositories that machines find at `http://git.ebbtide.test/{name}.git`.
@@ -99,6 +105,7 @@ impl Default for Options {
         Self {
             name: "stack".into(),
             machines: Machines::None,
+            runner: Runner::Wrangler,
             policy: Value::Object(<_>::default()),
             repositories: None,
             programs: None,
@@ -203,8 +210,8 @@ impl Stack {
         };
         stack.write_configuration()?;
         say("applying the database's migrations");
-        migrate(&stack.state())?;
-        say("starting the Worker in wrangler dev");
+        worker::migrate(&stack.state())?;
+        say("starting the Worker");
         stack.start_worker()?;
         if stack.options.machines != Machines::None {
             say("publishing the idle-agent");
@@ -265,11 +272,12 @@ impl Stack {
 
     /// Runs wrangler on this stack's own storage.
     fn wrangler_local(&self, arguments: &[&str], file: &Path) -> Result<()> {
+        let project = worker::project(self.directory.path())?;
         run(&paths::wrangler()?, |command| {
             command
-                .envs(wrangler_environment(self.directory.path()))
+                .envs(worker::environment(self.directory.path()))
                 .arg("--cwd")
-                .arg(self.directory.path().join("project"))
+                .arg(&project)
                 .args(arguments)
                 .args(["--local", "--persist-to"])
                 .arg(self.state())
@@ -331,26 +339,14 @@ impl Stack {
 
     /// Starts it and waits for what it says of its health.
     fn bring_up_worker(&mut self) -> Result<Answer> {
-        paths::worker()?;
-        let mut arguments: Vec<OsString> =
-            ["dev", "--local", "--ip", "127.0.0.1", "--inspector-port", "0"].map(OsString::from).into();
-        arguments.extend(["--show-interactive-dev-session=false", "--port"].map(OsString::from));
-        arguments.push(self.control_port.to_string().into());
-        arguments.extend([
-            "--persist-to".into(),
-            self.state().into(),
-            "--env-file".into(),
-            self.env_file().into(),
-        ]);
-        arguments.extend(["--cwd".into(), project(self.directory.path())?.into()]);
-        let worker = Supervised::start(Start {
-            name: "the Worker",
-            program: &paths::wrangler()?,
-            arguments,
-            environment: wrangler_environment(self.directory.path()),
-            ending: Ending::Killed,
+        let place = worker::Place {
+            directory: self.directory.path(),
+            state: &self.state(),
+            env_file: &self.env_file(),
+            port: self.control_port,
             log: self.log("worker"),
-        })?;
+        };
+        let worker = Supervised::start(place.start(self.options.runner)?)?;
         let worker = self.worker.insert(worker);
         let http = Http::with_timeout(Duration::from_secs(5));
         let health = format!("{}/health", self.url);
@@ -386,8 +382,12 @@ impl Stack {
     pub fn guest_of(&self, workspace: &str) -> Result<Guest> {
         let inventory = self.cloud.inventory()?;
         let server = inventory.live_of(workspace).first().map(|server| server.id);
-        let server = server.with_context(|| format!("workspace {workspace} has no server"))?;
-        Ok(Guest::new(self.directory.path().join("cloud/machines").join(server.to_string())))
+        Ok(self.guest(server.with_context(|| format!("workspace {workspace} has no server"))?))
+    }
+
+    /// The virtual machine of a server, through its guest agent.
+    pub fn guest(&self, server: u64) -> Guest {
+        Guest::new(self.directory.path().join("cloud/machines").join(server.to_string()))
     }
 
     /// Where a part's log is: `worker` or `cloud`.
@@ -613,6 +613,7 @@ fn start_cloud(
             let name = match image {
                 VmImage::Bare => "bare",
                 VmImage::Prepared => "prepared",
+                VmImage::Debian12 => "debian-12",
             };
             arguments.extend(["--vm-image".into(), paths::vm_image(name)?.into()]);
         }
@@ -626,7 +627,7 @@ fn start_cloud(
     }
     let start = Start {
         name: "the local cloud",
-        program: &paths::cloud_sim()?,
+        program: paths::cloud_sim()?,
         arguments,
         environment: vec![
             ("CLOUD_SIM_HETZNER_TOKEN", secrets.hetzner_token.clone().into()),
@@ -638,69 +639,6 @@ fn start_cloud(
     let (process, line) = Supervised::start_and_read_line(start, CLOUD_START)?;
     let addresses = serde_json::from_str(&line).with_context(|| format!("the local cloud said {line:?}"))?;
     Ok((process, addresses))
-}
-
-/// A directory that looks like the repository to wrangler, so that what it writes beside its configuration goes into the
-/// stack's own directory.
-fn project(directory: &Path) -> Result<PathBuf> {
-    let project = directory.join("project");
-    if !project.exists() {
-        std::fs::create_dir_all(&project)?;
-        for name in ["wrangler.toml", "worker", "migrations"] {
-            std::os::unix::fs::symlink(paths::root().join(name), project.join(name))?;
-        }
-    }
-    Ok(project)
-}
-
-fn wrangler_environment(directory: &Path) -> Vec<(&'static str, OsString)> {
-    let off = |name| (name, OsString::from("false"));
-    vec![
-        ("PATH", paths::path_with_node()),
-        // wrangler is killed in the end and cleans nothing up; its scraps go with everything else.
-        ("TMPDIR", directory.into()),
-        ("CI", "1".into()),
-        ("NO_COLOR", "1".into()),
-        ("WRANGLER_HIDE_BANNER", "true".into()),
-        ("WRANGLER_LOG_PATH", directory.join("wrangler-logs").into()),
-        ("XDG_CONFIG_HOME", directory.join("config").into()),
-        off("WRANGLER_SEND_METRICS"),
-        off("WRANGLER_SEND_ERROR_REPORTS"),
-    ]
-}
-
-/// Fills a state directory with a migrated database, made once for each set of migrations, then copied.
-fn migrate(state: &Path) -> Result<()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(paths::root().join("migrations"))
-        .context("reading migrations/")?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    files.sort();
-    let mut hash = Sha256::new();
-    for file in files {
-        hash.update(std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
-    }
-    let migrated = paths::root().join("target/migrated").join(&hex::encode(hash.finalize())[..16]);
-    if !migrated.exists() {
-        std::fs::create_dir_all(paths::root().join("target/migrated"))?;
-        let work =
-            tempfile::Builder::new().prefix("at-work-").tempdir_in(paths::root().join("target/migrated"))?;
-        let (wrangler, project) = (paths::wrangler()?, project(work.path())?);
-        run(&wrangler, |command| {
-            command
-                .envs(wrangler_environment(work.path()))
-                .arg("--cwd")
-                .arg(&project)
-                .args(["d1", "migrations", "apply", "DB", "--local", "--persist-to"])
-                .arg(work.path().join("state"))
-        })
-        .context("applying the database's migrations")?;
-        // Another process may have been quicker; its result is as good.
-        let _ = std::fs::rename(work.path().join("state"), &migrated);
-    }
-    run("cp", |copy| copy.arg("-a").arg(&migrated).arg(state)).map(drop)
 }
 
 /// Two ports: those preferred where they are free, else any.

@@ -3,7 +3,7 @@
 use crate::slots::{self, Work};
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::{State, Workspace};
-use ebbtide_system_tests::{Machines, Options, Stack, machine, wait};
+use ebbtide_system_tests::{Machines, Options, Runner, Stack, machine, wait};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -36,6 +36,7 @@ pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
     slots::take(Work::Own);
     Stack::start(Options {
         name: name.into(),
+        runner: Runner::Miniflare,
         policy,
         cron_every: Duration::from_secs(2),
         ..Options::default()
@@ -44,6 +45,11 @@ pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
 
 /// A stack whose servers are real machines that find this repository.
 pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
+    with_machines_and(Runner::Miniflare, name, policy)
+}
+
+/// As [`with_machines`], with something else to run the Worker.
+pub fn with_machines_and(runner: Runner, name: &str, policy: Value) -> Result<Stack> {
     static REPOSITORIES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let repositories = REPOSITORIES.get_or_init(|| {
         let path = ebbtide_system_tests::paths::root().join("target/test-repositories");
@@ -58,6 +64,7 @@ pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
     Stack::start(Options {
         name: name.into(),
         machines: Machines::Process,
+        runner,
         policy,
         repositories: Some(repositories.clone()),
         cron_every: Duration::from_secs(2),

@@ -5,7 +5,7 @@ use crate::slots::{self, Work};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::api::{Discard, shown};
-use ebbtide_system_tests::{Options, Stack, wait};
+use ebbtide_system_tests::{Options, Runner, Stack, wait};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ fn ten_spawns_in_a_project_that_allows_twenty_calls_converge_and_a_delete_does_n
     slots::take(Work::Own);
     let stack = Stack::start(Options {
         name: "gate".into(),
+        runner: Runner::Miniflare,
         policy: quick_with(json!({ "boot_stall": "10m", "provision_budget": "10m", "poll": "2s" })),
         // Nothing but the workspaces calls the provider.
         cron_every: Duration::from_secs(3_600),
@@ -82,6 +83,7 @@ fn a_refusal_for_the_rate_limit_is_waited_out_by_everybody_and_told() -> Result<
     slots::take(Work::Own);
     let stack = Stack::start(Options {
         name: "gate-429".into(),
+        runner: Runner::Miniflare,
         policy: quick_with(json!({ "boot_stall": "10m" })),
         cron_every: Duration::from_secs(3_600),
         ..Options::default()

@@ -1,4 +1,4 @@
-//! The system tests: the built Worker in `wrangler dev`, the local cloud and the real idle-agent, driven from outside.
+//! The system tests: the built Worker in workerd, the local cloud and the real idle-agent, driven from outside.
 //!
 //! Run by `scripts/test`, which builds what they need; alone with `cargo test -p ebbtide-system-tests --test system`.
 //! A test brings up a stack of its own, or takes its turn at one that its module shares. Nothing here may look at

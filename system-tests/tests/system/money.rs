@@ -461,7 +461,8 @@ fn a_size_that_is_withdrawn_gives_way_and_another_can_be_wished_for() {
         nothing_reserved(stack)?;
         let places = ["fsn1", "nbg1", "hel1"];
         let workspace =
-            booting(stack, &json!({ "size": "cx33", "location": "nbg1", "persistence": "none" }))?;
+            // Short, so that its largest size fits beside what the other tests have spent of the day.
+            booting(stack, &json!({ "size": "cx33", "location": "nbg1", "persistence": "none", "lifetime": "4h" }))?;
         let id = workspace.id.to_string();
         put_to_sleep(stack, &id)?;
         // One place of the old choice goes: the size is still made elsewhere.

@@ -302,6 +302,7 @@ fn a_stack_that_has_slept_through_the_cron_says_so() -> Result<()> {
     slots::take(Work::Own);
     let stack = Stack::start(ebbtide_system_tests::Options {
         name: "no-cron".into(),
+        runner: ebbtide_system_tests::Runner::Miniflare,
         cron_every: std::time::Duration::from_secs(3_600),
         ..ebbtide_system_tests::Options::default()
     })?;

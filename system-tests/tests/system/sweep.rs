@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use ebbtide_api::sweep::{SweepMode, SweepPart, SweepPartReport, SweepReport, SweepVerdict};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::api::shown;
-use ebbtide_system_tests::{Options, Stack, wait};
+use ebbtide_system_tests::{Options, Runner, Stack, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ fn options(name: &str, install: &'static str, changes: Value) -> Options {
         policy.extend(changes);
     }
     let cron_every = Duration::from_hours(10);
-    Options { name: name.into(), policy, install, cron_every, ..Options::default() }
+    let runner = Runner::Miniflare;
+    Options { name: name.into(), runner, policy, install, cron_every, ..Options::default() }
 }
 
 fn start(name: &str, install: &'static str, changes: Value) -> Result<Stack> {

@@ -2,13 +2,13 @@
 //! the idle-agent under its service manager's own restart policy, the control plane for a while, the network of a
 //! machine that is switched off, and a provider that takes its time to delete.
 
-use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, servers_ever, with_machines};
+use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, servers_ever, with_machines_and};
 use anyhow::{Context as _, Result, ensure};
 use ebbtide_api::history::{Event, EventCode};
 use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_system_tests::api::shown;
 use ebbtide_system_tests::machine::Machine;
-use ebbtide_system_tests::{Stack, wait};
+use ebbtide_system_tests::{Runner, Stack, wait};
 use serde_json::json;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const REFUSED_DELETIONS: u32 = 6;
 
 #[test]
 fn an_idle_machine_ends_by_itself_whatever_dies_on_the_way() -> Result<()> {
-    let mut stack = with_machines("whole-path", quick())?;
+    let mut stack = with_machines_and(Runner::Wrangler, "whole-path", quick())?;
     let request = json!({ "repo": REPOSITORY, "idle_timeout": "10s" });
     let id = stack.api.create(&request)?.id.to_string();
     stack.api.wait_for(&id, State::Running, LIMIT)?;

@@ -4,6 +4,7 @@
 //! Run by `scripts/test-vm`, one life at a time. A life is a list of steps; one that fails is told, and those after it
 //! are tried all the same. No time is asserted: everything here is emulated, and limits are ten times what it takes.
 
+mod debian_12;
 mod first_boot;
 mod life;
 mod quick;

@@ -7,12 +7,18 @@ use ebbtide_system_tests::VmImage;
 
 #[test]
 fn a_workspace_sleeps_and_wakes_with_the_same_bytes() -> Result<()> {
-    let mut timeline = Timeline::new("quick");
+    sleeps_and_wakes("quick", VmImage::Prepared)
+}
+
+/// That life, on any image.
+pub fn sleeps_and_wakes(name: &'static str, image: VmImage) -> Result<()> {
+    let mut timeline = Timeline::new(name);
     let stack = timeline.must("control plane and local cloud are up", || {
-        Ok((String::new(), stack("vm-quick", VmImage::Prepared, &[])?))
+        Ok((String::new(), stack(&format!("vm-{name}"), image, &[])?))
     })?;
     let id = timeline.must("spawn, until ready", || spawn(&stack))?;
     let life = Life { stack, id };
+    timeline.step("systemd has no failed unit", || life.no_failed_unit());
     timeline.step("a port answers", || {
         life.serve()?;
         life.page_answers()

@@ -108,6 +108,14 @@ impl Life {
         self.stack.guest_of(&self.id)
     }
 
+    /// Asserts that systemd and cloud-init are content.
+    pub fn no_failed_unit(&self) -> Result<String> {
+        let said =
+            self.guest()?.shell("systemctl list-units --failed --plain --no-legend; cloud-init status")?;
+        ensure!(said == "status: done", "{said}");
+        Ok(said)
+    }
+
     pub fn workspace(&self) -> Result<Workspace, String> {
         self.stack.api.get(&self.id).map_err(|error| format!("{error:#}"))
     }

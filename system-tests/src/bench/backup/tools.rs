@@ -1,14 +1,17 @@
-//! Who backs up: the idle-agent, stock restic, and a pipe of tar, zstd and age; each as its manual says, nothing tuned.
+//! Who backs up: the idle-agent, the newest restic, borg, and a pipe of tar, zstd and age; each as its manual says, nothing
+//! tuned.
 //!
 //! The first two write to the same running Worker, by the same routes and with the same rights (an owner's, while no
-//! machine exists); the pipe writes a local file, and writes all of it each time. Each keeps a cache of its own.
+//! machine exists). borg and the pipe write to this computer's disk, which spares them HTTP, the Worker and its bucket; the
+//! pipe writes all of it each time. Each keeps a cache of its own.
 
 use super::meter::{self, Taken};
-use super::sets::Set;
-use crate::Stack;
+use super::sets::{self, Set};
+use crate::{Stack, paths};
 use anyhow::{Context, Result};
 use ebbtide_api::workspace::State;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -21,24 +24,53 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub enum Tool {
     /// `ebb-agent backup`.
     Agent,
-    /// As Debian packages it.
+    /// The newest that set-up has, else the distribution's.
     Restic,
+    /// As Debian packages it, on the local disk.
+    Borg,
     /// `tar | zstd | age`.
     Pipe,
 }
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Agent, Self::Restic, Self::Pipe];
+    pub const ALL: [Self; 4] = [Self::Agent, Self::Restic, Self::Borg, Self::Pipe];
 
     /// For people.
     pub fn title(self) -> &'static str {
         match self {
             Self::Agent => "idle-agent",
             Self::Restic => "restic",
+            Self::Borg => "borg, local disk",
             Self::Pipe => "tar, zstd, age",
         }
     }
+
+    /// Whether it writes through the Worker, rather than to this computer's disk.
+    pub fn is_remote(self) -> bool {
+        match self {
+            Self::Agent | Self::Restic => true,
+            Self::Borg | Self::Pipe => false,
+        }
+    }
+}
+
+/// The restic that the idle-agent is compared with.
+///
+/// # Errors
+/// Where set-up could have brought a newer one and has not.
+pub fn restic() -> Result<PathBuf> {
+    Ok(paths::newer_restics()?.pop().unwrap_or_else(|| "restic".into()))
+}
+
+/// Who is compared with, by version.
+pub fn versions() -> String {
+    let said = |program: PathBuf, argument: &str| {
+        let said = crate::process::run(program, |command| command.arg(argument)).unwrap_or_default();
+        said.split(" compiled").next().unwrap_or_default().trim().to_owned()
+    };
+    let restic = restic().map(|restic| said(restic, "version")).unwrap_or_default();
+    format!("{restic}, {}", said("borg".into(), "--version"))
 }
 
 /// A place of one tool for one set of files: its repository, its cache, its key.
@@ -50,6 +82,9 @@ pub struct Keeper<'a> {
     /// Everything of it that is local.
     directory: PathBuf,
     workspace: String,
+    restic: PathBuf,
+    /// How many archives borg has.
+    archives: Cell<usize>,
 }
 
 impl<'a> Keeper<'a> {
@@ -67,7 +102,8 @@ impl<'a> Keeper<'a> {
         like: Option<&Keeper<'_>>,
     ) -> Result<Self> {
         std::fs::create_dir_all(&directory)?;
-        let mut keeper = Self { tool, stack, agent, directory, workspace: String::new() };
+        let (workspace, archives) = (String::new(), Cell::new(0));
+        let mut keeper = Self { tool, stack, agent, directory, workspace, restic: restic()?, archives };
         match tool {
             Tool::Agent | Tool::Restic => {
                 // Its server is refused: it is left without a machine, and its backups to its owner.
@@ -77,6 +113,7 @@ impl<'a> Keeper<'a> {
                 std::fs::write(keeper.at("password"), "5a".repeat(32))?;
                 std::fs::write(keeper.at("token"), &stack.owner_token)?;
             }
+            Tool::Borg => {}
             Tool::Pipe => {
                 crate::process::run("age-keygen", |age| age.arg("-o").arg(keeper.at("key")))?;
             }
@@ -97,6 +134,9 @@ impl<'a> Keeper<'a> {
                 meter::run(vec![restic])?;
             }
             (Tool::Restic, None) => drop(meter::run(vec![keeper.restic(&["init"])])?),
+            (Tool::Borg, _) => {
+                drop(meter::run(vec![keeper.borg(&["init", "--encryption", "repokey-blake2"])])?);
+            }
             (Tool::Pipe, _) => {}
         }
         Ok(keeper)
@@ -123,6 +163,12 @@ impl<'a> Keeper<'a> {
                 let mut restic = self.restic(&["backup", "--quiet"]);
                 restic.current_dir(above).arg(name);
                 vec![restic]
+            }
+            Tool::Borg => {
+                self.archives.set(self.archives.get() + 1);
+                let mut borg = self.borg(&["create"]);
+                borg.current_dir(above).arg(self.archive()).arg(name);
+                vec![borg]
             }
             Tool::Pipe => {
                 let mut tar = Command::new("tar");
@@ -152,6 +198,11 @@ impl<'a> Keeper<'a> {
                 let mut restic = self.restic(&["restore", "--quiet", "latest", "--target"]);
                 restic.arg(target);
                 vec![restic]
+            }
+            Tool::Borg => {
+                let mut borg = self.borg(&["extract"]);
+                borg.current_dir(target).arg(self.archive());
+                vec![borg]
             }
             Tool::Pipe => {
                 let mut age = Command::new("age");
@@ -187,8 +238,10 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// Where they cannot be listed.
     pub fn stored(&self) -> Result<u64> {
-        if self.tool == Tool::Pipe {
-            return Ok(std::fs::metadata(self.at("archive"))?.len());
+        match self.tool {
+            Tool::Agent | Tool::Restic => {}
+            Tool::Borg => return Ok(sets::count(&self.at("borg"))?.1),
+            Tool::Pipe => return Ok(std::fs::metadata(self.at("archive"))?.len()),
         }
         let mut stored = 0;
         for kind in ["data", "index", "keys", "snapshots"] {
@@ -235,16 +288,24 @@ impl<'a> Keeper<'a> {
     }
 
     fn restic(&self, arguments: &[&str]) -> Command {
-        let mut restic = Command::new("restic");
-        let host = self.stack.url.trim_start_matches("http://");
-        let repository = format!(
-            "rest:http://owner:{}@{host}/v1/workspaces/{}/restic/",
-            self.stack.owner_token, self.workspace
-        );
+        let mut restic = Command::new(&self.restic);
         restic.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        restic.env("RESTIC_REPOSITORY", repository).env("RESTIC_PASSWORD_FILE", self.at("password"));
+        restic.env("RESTIC_REPOSITORY", self.repository()).env("RESTIC_PASSWORD_FILE", self.at("password"));
         restic.env("RESTIC_CACHE_DIR", self.at("cache")).args(arguments);
         restic
+    }
+
+    fn borg(&self, arguments: &[&str]) -> Command {
+        let mut borg = Command::new("borg");
+        borg.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        borg.env("BORG_REPO", self.at("borg")).env("BORG_PASSPHRASE", "5a".repeat(32));
+        borg.env("BORG_BASE_DIR", self.at("cache")).args(arguments);
+        borg
+    }
+
+    /// The newest archive, as borg names it.
+    fn archive(&self) -> String {
+        format!("::{}", self.archives.get())
     }
 }
 
