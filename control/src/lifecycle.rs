@@ -19,6 +19,7 @@ mod draft;
 mod heartbeat;
 mod input;
 mod next_effect;
+mod other_place;
 mod outcomes;
 mod phases;
 mod reboot;

@@ -5,8 +5,8 @@
 //! through its boot is not asked here: `boot_stall` bounds that.
 
 use super::draft::{Context, Draft, Reason, failure};
+use super::other_place;
 use super::transitions::destroy;
-use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::record::{Effect, Phase, Record, ServerStatus, StartCheck, plus};
 use ebbtide_api::{EventCode, FailureCode, Hint, Timestamp};
@@ -93,7 +93,7 @@ fn could_not_be_started(draft: &mut Draft, context: &Context<'_>) {
     record.unstartable.push(here.clone());
     let what =
         format!("the provider could not start it: a server of {here} stayed off although it was switched on");
-    match next_place(record).cloned() {
+    match other_place::next(record).cloned() {
         Some(next) => {
             // What was chosen for this wake is chosen for the next one.
             let newest = record.snapshots.first().map(|snapshot| &snapshot.snapshot);
@@ -110,21 +110,4 @@ fn could_not_be_started(draft: &mut Draft, context: &Context<'_>) {
             destroy(draft, Some(failure), because, context.now);
         }
     }
-}
-
-/// Where it is tried next.
-fn next_place(record: &Record) -> Option<&Placement> {
-    record.spec.fallbacks.iter().find(|place| !record.unstartable.contains(place))
-}
-
-/// Begins elsewhere than where a server could not be started, if there is anywhere else.
-pub(super) fn avoid(record: &mut Record) {
-    if !record.unstartable.contains(&record.spec.placement) {
-        return;
-    }
-    let Some(next) = next_place(record).cloned() else { return };
-    let spec = &mut record.spec;
-    spec.fallbacks.retain(|place| *place != next);
-    spec.shape = spec.shape.filter(|_| next.size == spec.placement.size);
-    spec.placement = next;
 }

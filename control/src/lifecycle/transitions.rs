@@ -5,7 +5,7 @@
 //! on it is let go by three moves alone: its verified last backup ([`saved`]), a recorded discard, and the rescue rules.
 
 use super::draft::{Context, Draft, Reason};
-use super::{receipts, rescue_image, start_check};
+use super::{other_place, receipts, rescue_image};
 use crate::record::{DesiredState, Dns, DrainReason, Phase, Record, RescueStep, StartCheck, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
@@ -364,7 +364,7 @@ fn start_anew(draft: &mut Draft) {
     if let Some(next) = draft.record.next_start.take() {
         spec.start_as(next);
     }
-    start_check::avoid(&mut draft.record);
+    other_place::avoid(&mut draft.record);
     let spec = &draft.record.spec;
     if before != spec.placement || image != spec.image {
         let sentence = format!(

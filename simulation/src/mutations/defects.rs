@@ -447,7 +447,7 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a server is made again where it could not be started",
         file: "lifecycle/transitions.rs",
-        old: "    start_check::avoid(&mut draft.record);\n",
+        old: "    other_place::avoid(&mut draft.record);\n",
         new: "",
         caught_by: Test(
             "lifecycle::tests::starting::what_is_chosen_anew_avoids_the_place_that_could_not_start_it",
