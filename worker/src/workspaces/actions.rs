@@ -8,8 +8,8 @@ use crate::app::App;
 use crate::d1::Cursor;
 use crate::durable_objects::rpc::{Call, EventPage};
 use crate::error::{ApiError, ApiResult};
-use crate::log::Level;
 use crate::random::random;
+use crate::workspaces::audit::note;
 use crate::workspaces::create::{check_durations, check_retention};
 use crate::workspaces::lost;
 use crate::workspaces::reservation::{self, Extension};
@@ -321,23 +321,4 @@ fn usable_port(port: u16) -> ApiResult<()> {
             .hint("Choose a port that your program listens on."));
     }
     Ok(())
-}
-
-/// Writes the audit line of what was done. What was done stands even where the line cannot be written: then the log
-/// has it.
-pub async fn note(app: &App, actor: &Actor, action: &str, subject: &str) {
-    let written = match app.d1() {
-        Ok(index) => index.note(&app.audit_note(actor, action, subject)).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = written {
-        let fields = [
-            ("request.id", app.request_id.as_str()),
-            ("actor", &actor.name),
-            ("action", action),
-            ("subject", subject),
-            ("from", &actor.address),
-        ];
-        error.log(Level::Error, "an audit line could not be written", &fields);
-    }
 }

@@ -3,7 +3,7 @@
 //! The object is the truth, so nothing here makes another: whoever has the backups goes on in a new workspace. Nothing is
 //! taken for lost before its object has said that it holds nothing.
 
-use super::actions::note;
+use super::audit::note;
 use crate::actor::Actor;
 use crate::app::App;
 use crate::cron::lost::{self, Left};

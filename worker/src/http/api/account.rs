@@ -7,7 +7,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::http::request::Incoming;
 use crate::http::response;
 use crate::random::random;
-use crate::workspaces::actions::note;
+use crate::workspaces::audit::note;
 use ebbtide_api::ErrorCode;
 use ebbtide_api::health::{Health, HealthPart, HealthStatus};
 use ebbtide_api::keys::{ApiKeyInfo, ApiKeyList, CreateApiKey, CreatedApiKey};

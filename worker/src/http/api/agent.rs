@@ -7,7 +7,7 @@ use crate::http::request::Incoming;
 use crate::http::response;
 use crate::r2::bucket::{AGENT_CURRENT, Put, agent_key};
 use crate::r2::restic_paths::Name;
-use crate::workspaces::actions::note;
+use crate::workspaces::audit::note;
 use ebbtide_api::ErrorCode;
 use serde_json::json;
 use worker::{Response, ResponseBuilder};

@@ -17,7 +17,7 @@ pub async fn report(incoming: &Incoming, _actor: &Actor) -> ApiResult<Response> 
 pub async fn run(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let app = &incoming.app;
     let NoFields {} = incoming.json().await?;
-    crate::workspaces::actions::note(app, actor, "sweep.run", "sweep").await;
+    crate::workspaces::audit::note(app, actor, "sweep.run", "sweep").await;
     cron::run(app, &actor.address).await;
     report(incoming, actor).await
 }

@@ -9,7 +9,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::http::auth;
 use crate::http::request::Incoming;
 use crate::log::Level;
-use crate::workspaces::{actions, lost};
+use crate::workspaces::{actions, audit, lost};
 use ebbtide_api::history::EventList;
 use ebbtide_api::workspace::Workspace;
 use ebbtide_api::{Duration, ErrorCode, Timestamp, WorkspaceId};
@@ -56,7 +56,7 @@ pub async fn begin(incoming: &Incoming, token: &str) -> ApiResult<Session> {
     let life = SignedDuration::from_secs(LIFE_SECS);
     let issued = auth::token_keys(app)?.issue_session(&claims, app.now(), life);
     let issued = issued.map_err(ApiError::internal)?;
-    actions::note(app, &actor, "session.begin", &actor.name).await;
+    audit::note(app, &actor, "session.begin", &actor.name).await;
     Ok(Session::new(issued.token.expose()))
 }
 

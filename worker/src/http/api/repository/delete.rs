@@ -10,7 +10,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::http::response;
 use crate::r2::bucket::trash_path;
 use crate::r2::restic_paths::{Name, Place};
-use crate::workspaces::actions::note;
+use crate::workspaces::audit::note;
 use ebbtide_api::ErrorCode;
 use ebbtide_control::repository::Kind;
 use worker::Response;

@@ -13,7 +13,7 @@ use crate::log::Level;
 use crate::r2::bucket::Put;
 use crate::r2::listing;
 use crate::r2::restic_paths::Place;
-use crate::workspaces::actions::note;
+use crate::workspaces::audit::note;
 use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::repository::view::NewEntry;
 use ebbtide_control::repository::{Admission, Kind};
