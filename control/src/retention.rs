@@ -144,16 +144,16 @@ pub fn unproved<'a>(record: &Record, ledger: &'a Ledger, since_ms: i64) -> Optio
     ledger.of_machines().find(|(_, by, at_ms)| is_only_copy(*by, *at_ms)).map(|(name, ..)| name)
 }
 
-/// Snapshots of machines that are proved, old and in no list: further passes over a file that changed, receipts that were
-/// lost before a later one came, and what the list of the expired had no room for. The oldest first, as many as one prune
-/// takes.
-pub fn orphans(record: &Record, ledger: &Ledger, since_ms: i64) -> Vec<String> {
+/// Snapshots of machines that are proved and in no list: further passes over a file that changed, receipts that were lost
+/// before a later one came, and what the list of the expired had no room for. However young: packs that only they need go
+/// with the prune, and what stays listed must be whole. The oldest first, as many as one prune takes.
+pub fn orphans(record: &Record, ledger: &Ledger) -> Vec<String> {
     let is_listed = |name: &str| {
         let mut lists = record.snapshots.iter().chain(&record.expired);
         lists.any(|known| known.snapshot == name)
     };
     let is_orphan = |(name, by, at_ms): &(&str, Generation, i64)| {
-        *at_ms <= since_ms && precedes_a_receipt(record, *by, *at_ms) && !is_listed(name)
+        precedes_a_receipt(record, *by, *at_ms) && !is_listed(name)
     };
     let found = ledger.of_machines().filter(is_orphan);
     found.take(PRUNED_AT_ONCE).map(|(name, ..)| name.to_owned()).collect()

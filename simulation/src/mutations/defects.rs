@@ -453,4 +453,13 @@ pub const DEFECTS: &[Defect] = &[
             "lifecycle::tests::starting::what_is_chosen_anew_avoids_the_place_that_could_not_start_it",
         ),
     },
+    Defect {
+        name: "a snapshot that a later one superseded stays while the packs that it alone needs go",
+        file: "retention.rs",
+        old: "        precedes_a_receipt(record, *by, *at_ms) && !is_listed(name)",
+        new: "        *at_ms <= 20 && precedes_a_receipt(record, *by, *at_ms) && !is_listed(name)",
+        caught_by: Test(
+            "retention::tests::a_snapshot_of_a_machine_that_is_proved_and_in_no_list_goes_however_young_and_no_other_does",
+        ),
+    },
 ];

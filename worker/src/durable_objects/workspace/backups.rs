@@ -149,7 +149,7 @@ async fn begin_prune(inner: &Rc<Inner>, generation: Generation) -> Result<Respon
         );
         return refuse(ErrorCode::DeletionRefused, &message);
     }
-    let orphans = retention::orphans(&record, &ledger, since);
+    let orphans = retention::orphans(&record, &ledger);
     let command = Command::BeginPrune { generation, orphans: orphans.clone() };
     let settled = inner.decide(Input::Ask(command)).await?;
     inner.run_on(settled.effect);
