@@ -293,13 +293,20 @@ pub(super) fn later(
         return;
     }
     let failures = draft.record.pause.as_ref().map_or(0, |pause| pause.failures).saturating_add(1);
-    let earliest = plus(context.now, context.policy.backoff(failures));
+    let earliest = plus(context.now, context.policy.backoff(failures.min(longest_row(draft, effect))));
     let until = not_before.map_or(earliest, |not_before| not_before.max(earliest));
     // At the third failure in a row: a short bad spell of a provider is no news to anybody.
     if failures == 3 {
         draft.note(EventCode::Waiting, format!("waiting for {waiting_for}"));
     }
     draft.record.pause = Some(Pause { until, failures, waiting_for });
+}
+
+/// After how many failures in a row pauses grow no more. What holds up the deletion of a server of which an image is being
+/// written is most likely that image's lock: nothing has failed, and the server bills past its end until it is asked anew.
+fn longest_row(draft: &Draft, effect: Effect) -> u32 {
+    let locked_by_us = matches!(draft.record.phase, Phase::Destroying { late_image: Some(_), .. });
+    if effect == Effect::DeleteServer && locked_by_us { 4 } else { u32::MAX }
 }
 
 /// Looks again soon; nothing has failed.

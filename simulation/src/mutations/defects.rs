@@ -462,4 +462,13 @@ pub const DEFECTS: &[Defect] = &[
             "retention::tests::a_snapshot_of_a_machine_that_is_proved_and_in_no_list_goes_however_young_and_no_other_does",
         ),
     },
+    Defect {
+        name: "the deletion of a server that its own image locks is asked for ever more rarely",
+        file: "lifecycle/outcomes.rs",
+        old: "if effect == Effect::DeleteServer && locked_by_us { 4 } else { u32::MAX }",
+        new: "if effect == Effect::DeleteServer && locked_by_us { 9 } else { u32::MAX }",
+        caught_by: Test(
+            "lifecycle::tests::late_image::a_server_that_its_own_image_locks_is_asked_about_at_pauses_that_stay_short",
+        ),
+    },
 ];

@@ -33,10 +33,15 @@ pub fn quick_with(changes: Value) -> Value {
 
 /// A stack whose servers are entries in a table.
 pub fn without_machines(name: &str, policy: Value) -> Result<Stack> {
+    without_machines_and(Runner::Miniflare, name, policy)
+}
+
+/// As [`without_machines`], with something else to run the Worker.
+pub fn without_machines_and(runner: Runner, name: &str, policy: Value) -> Result<Stack> {
     slots::take(Work::Own);
     Stack::start(Options {
         name: name.into(),
-        runner: Runner::Miniflare,
+        runner,
         policy,
         cron_every: Duration::from_secs(2),
         ..Options::default()

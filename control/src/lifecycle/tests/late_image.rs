@@ -132,3 +132,25 @@ fn what_a_rescue_waited_for_is_told_where_it_brings_nothing() {
         "its whole time was used"
     );
 }
+
+#[test]
+fn a_server_that_its_own_image_locks_is_asked_about_at_pauses_that_stay_short() {
+    let mut world = writing();
+    world.now += 2 * HOUR;
+    world.tick().state(State::Destroying);
+    world.ends(Effect::DeleteDns, EffectOutcome::Done);
+    let locked = || EffectOutcome::Later {
+        waiting_for: "the server to be unlocked".into(),
+        maybe_landed: false,
+        not_before: None,
+    };
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        world.ends(Effect::DeleteServer, locked());
+        let pause = world.record.pause.clone().unwrap().until.as_second() - at(world.now).as_second();
+        pauses.push(pause);
+        world.now += pause;
+        world.tick();
+    }
+    assert_eq!(pauses, [2, 4, 8, 16, 16, 16, 16, 16]);
+}
