@@ -1,14 +1,13 @@
 //! A whole life with everything that befalls a machine on the way. The image has the programs already: that a boot installs
 //! them is in `first_boot`.
 
-use crate::steps::{BOOT, LIMIT, Life, PORT, spawn, stack};
+use crate::steps::{LIMIT, Life, PORT, spawn, stack};
 use crate::timeline::Timeline;
-use anyhow::{Context, Result, ensure};
-use ebbtide_api::workspace::{State, Workspace};
-use ebbtide_system_tests::api::shown;
+use anyhow::{Result, ensure};
+use ebbtide_api::workspace::State;
 use ebbtide_system_tests::{VmImage, wait};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Starts threads, which cost a task but little memory, until it is refused one.
 const STORM: &str = r#"
@@ -52,7 +51,6 @@ fn a_machine_bears_what_machines_go_through() -> Result<()> {
         let facts = life.manifest()?;
         Ok((format!("{} entries", facts.len()), facts))
     })?;
-    let image = timeline.must("its disk becomes an image, of the owner's wish", || disk_image(&life))?;
     for (sleep, wake, same) in [
         ("sleep, until the server is gone", "wake, until ready", "the same bytes"),
         ("second sleep", "second wake", "the same bytes again"),
@@ -60,10 +58,6 @@ fn a_machine_bears_what_machines_go_through() -> Result<()> {
         timeline.must(sleep, || Ok((life.sleep()?, ())))?;
         timeline.must(wake, || Ok((life.wake()?, ())))?;
         timeline.step(same, || life.has_files(&before));
-        timeline
-            .step("the first machine is started again from its image; it parks, and nothing changes", || {
-                older_machine(&life, image, &before)
-            });
     }
     timeline.step("everything ends", || life.stack.stop().map(|()| String::new()));
     timeline.end()
@@ -189,45 +183,4 @@ fn shortage(timeline: &mut Timeline, life: &Life) {
         life.page_answers()?;
         Ok(format!("the hog was killed, the server beside it answers; {}", life.snapshot()?))
     });
-}
-
-/// Has the provider make an image of the machine's disk while it runs; says which.
-fn disk_image(life: &Life) -> Result<(String, u64)> {
-    let inventory = life.stack.cloud.inventory()?;
-    let server = inventory.live_of(&life.id).first().context("no server")?.id;
-    let wish = json!({ "type": "snapshot", "description": "of the owner's wish" });
-    let path = format!("/servers/{server}/actions/create_image");
-    let made = life.stack.hetzner("POST", &path, Some(&wish))?.expect(201)?.json();
-    let image = made["image"]["id"].as_u64().context("no image")?;
-    wait::until("the image", BOOT, || {
-        let seen = life.stack.hetzner("GET", &format!("/images/{image}"), None);
-        let seen = seen.map_err(|error| format!("{error:#}"))?.json();
-        if seen["image"]["status"] == "available" { Ok(()) } else { Err(seen.to_string()) }
-    })?;
-    Ok((format!("image {image}"), image))
-}
-
-/// Starts a server of the owner's from that image. What runs on it believes that it is the workspace's machine of an earlier
-/// generation: it has to find out that it is not, and to leave everything alone.
-fn older_machine(life: &Life, image: u64, files: &[String]) -> Result<String> {
-    let now = life.workspace().map_err(anyhow::Error::msg)?;
-    let backups = |workspace: &Workspace| workspace.last_backup.as_ref().map(|last| last.snapshot.clone());
-    let wish = json!({
-        "name": format!("by-hand-{}", now.generation), "server_type": now.size, "location": now.location, "image": image,
-    });
-    let made = life.stack.hetzner("POST", "/servers", Some(&wish))?.expect(201)?.json();
-    let server = made["server"]["id"].as_u64().context("no id")?;
-    let begun = Instant::now();
-    let guest = life.stack.guest(server);
-    let parked = wait::until("the older machine to park itself", BOOT, || {
-        let said = guest.shell("cat /var/lib/ebbtide/parked.json").map_err(|error| format!("{error:#}"))?;
-        if said.is_empty() { Err("nothing yet".to_owned()) } else { Ok(said) }
-    })?;
-    let after = begun.elapsed().as_secs();
-    let later = life.workspace().map_err(anyhow::Error::msg)?;
-    ensure!(later.state == State::Running && later.generation == now.generation, "{}", shown(&later));
-    ensure!(backups(&later) == backups(&now), "it delivered a backup: {}", shown(&later));
-    life.has_files(files)?;
-    life.stack.hetzner("DELETE", &format!("/servers/{server}"), None)?.expect(200)?;
-    Ok(format!("parked after {after} s ({parked}); generation {} runs on", later.generation))
 }

@@ -7,6 +7,7 @@
 mod debian_12;
 mod first_boot;
 mod life;
+mod older_generation;
 mod quick;
 mod rescue;
 mod steps;

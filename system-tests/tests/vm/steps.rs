@@ -8,6 +8,7 @@ use ebbtide_system_tests::guest::Guest;
 use ebbtide_system_tests::{Machines, Options, Stack, VmImage, ZONE, interrupt, machine, paths, wait};
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,10 @@ fn boot(stack: &Stack, id: &str) -> Result<String> {
         created.set(created.get().or_else(|| (workspace.state == State::Booting).then_some(now)));
         // The steps are told to the machine when it has enrolled.
         enrolled.set(enrolled.get().or_else(|| (!workspace.boot.is_empty()).then_some(now)));
+        // Its directory goes with the server.
+        if let Ok(guest) = stack.guest_of(id) {
+            let _ = keep_console(&guest, &format!("{id}-{}", workspace.generation));
+        }
         workspace.state == State::Running
     })?;
     let steps: Vec<String> = ready
@@ -93,11 +98,17 @@ fn boot(stack: &Stack, id: &str) -> Result<String> {
     ))
 }
 
-/// Keeps what a machine said and logged so far beside the timeline.
-fn keep_logs(guest: &Guest, name: &str) -> Result<()> {
+/// Keeps what a machine said on its serial line beside the timeline; says where.
+fn keep_console(guest: &Guest, name: &str) -> Result<PathBuf> {
     let directory = paths::root().join("target/vm-timeline");
     std::fs::create_dir_all(&directory)?;
     std::fs::write(directory.join(format!("{name}.console.log")), guest.console())?;
+    Ok(directory)
+}
+
+/// Keeps what a machine said and logged so far beside the timeline.
+fn keep_logs(guest: &Guest, name: &str) -> Result<()> {
+    let directory = keep_console(guest, name)?;
     let journal = guest.shell("journalctl --boot --output=short-monotonic --no-hostname --no-pager");
     let text = journal.unwrap_or_else(|error| format!("{error:#}"));
     Ok(std::fs::write(directory.join(format!("{name}.journal.log")), text)?)
