@@ -30,9 +30,9 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("docs/design/providers.md", 900),
     ("docs/design/sweep.md", 1500),
     ("docs/design/backups.md", 1300),
-    ("docs/design/security.md", 1520),
+    ("docs/design/security.md", 1600),
     ("docs/design/limits.md", 500),
-    ("docs/assumptions.md", 900),
+    ("docs/assumptions.md", 1350),
     ("docs/design/compare.md", 700),
 ];
 
