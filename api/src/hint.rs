@@ -31,6 +31,9 @@ hints! {
     /// A machine did not get through its boot plan in time.
     ReadTheLog = "Read GET …/log for the last lines, then POST …/retry.",
         "See the log below, then press Try again.";
+    /// A machine did not become ready before its lifetime was over.
+    LongerLifetime = "PATCH it with a longer `lifetime`, or with another `size`; then POST …/retry.",
+        "Give it a longer lifetime, then press Try again.";
     /// There is no room where the machine was to be.
     NoRoom = "Choose another size or location from GET /v1/catalog, or POST …/retry later.",
         "Press Try again later, or create a workspace of another size or in another location.";

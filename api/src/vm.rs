@@ -157,7 +157,8 @@ pub struct Heartbeat {
     pub generation: Option<Generation>,
     /// Whether the boot plan is through.
     pub ready: bool,
-    /// Rises with everything that counts as boot progress (steps, percents, log lines).
+    /// Rises with everything that counts as boot progress: steps, percents, what programs of a step with a limit say, and
+    /// restored bytes and files.
     pub boot_progress: u64,
     /// The boot plan's steps.
     pub boot: Vec<BootStep>,

@@ -108,6 +108,9 @@ pub struct BackupEstimate {
     /// Set where not everything could be looked at in time: there is more.
     #[serde(default)]
     pub at_least: bool,
+    /// How long a wake would take to bring all files back, in seconds, at the rate of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_secs: Option<u64>,
 }
 
 /// What becomes of the files when the machine goes.

@@ -13,6 +13,7 @@
 )]
 
 mod billing;
+mod boot_bounds;
 mod commands;
 mod deadlines;
 mod draft;

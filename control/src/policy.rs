@@ -36,7 +36,8 @@ pub struct Policy {
     pub start_question: Duration,
     /// How long a boot may show no progress.
     pub boot_stall: Duration,
-    /// How long a boot may take in all.
+    /// How long a boot may take beside the restoring of files. That may go on to the end of the lifetime, as long as it
+    /// gets on.
     pub boot_cap: Duration,
     /// After how long without a word from its machine a workspace is `silent`.
     pub silence_after: Duration,

@@ -397,7 +397,14 @@ impl Record {
         match &self.phase {
             Phase::Requested => Some(self.since),
             Phase::Provisioning { .. } => Some(plus(self.since, policy.provision_budget)),
-            Phase::Booting { .. } => Some(plus(self.since, policy.boot_cap).min(self.lifetime_ends_at())),
+            // In whole spans of the bound: it moves on with what is restored, and the index is not written each time.
+            Phase::Booting { restored_at, .. } => {
+                let restored = restored_at.map_or(0, |at| at.duration_since(self.since).as_secs().max(0));
+                let span = policy.boot_cap.as_secs().max(1);
+                let spans = u64::try_from(restored).unwrap_or(0) / span + 1;
+                let ends_at = plus(self.since, Duration::from_secs(spans.saturating_mul(span)));
+                Some(ends_at.min(self.lifetime_ends_at()))
+            }
             Phase::Running | Phase::Silent { .. } => Some(self.lifetime_ends_at()),
             Phase::Draining { .. } => Some(self.drain_ends_at(policy)),
             Phase::Rescuing { started_at, .. } => Some(self.rescue_ends_at(*started_at, policy)),

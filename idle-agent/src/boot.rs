@@ -8,6 +8,7 @@ mod packages;
 mod prune;
 mod record;
 mod repository_host;
+mod restore_progress;
 mod steps;
 
 pub use steps::workspace_of;
@@ -114,6 +115,12 @@ impl Reporter<'_> {
             }
             rises
         });
+    }
+
+    /// A line that a program of the step says. It counts as progress, so only for steps that end by a limit of their own.
+    fn said(&self, line: &str) {
+        self.status.log(line);
+        self.status.update(Urgency::Soon, |facts| facts.boot_progress += 1);
     }
 
     /// What it does now.

@@ -472,6 +472,7 @@ mod tests {
                     new_bytes: 120_000_000,
                     secs: 61,
                     at_least: false,
+                    restore_secs: None,
                 }),
                 disk: None,
             }),

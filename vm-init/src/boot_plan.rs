@@ -18,6 +18,9 @@ const PROGRAMS: [(&str, &str); 4] =
 /// Name of the step that removes old backups: the control plane looks for it in what a machine reports.
 pub const PRUNE_STEP: &str = "tidy";
 
+/// Name of the step that restores: while it moves, no boot is too long.
+pub const RESTORE_STEP: &str = "restore";
+
 /// What the steps depend on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BootSpec<'a> {
@@ -45,7 +48,7 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     }
     if let Some(snapshot) = spec.snapshot {
         steps.push(step(
-            "restore",
+            RESTORE_STEP,
             "Restoring the last backup",
             StepAction::Restore { snapshot: snapshot.to_owned() },
             Limits { timeout_secs: 2 * 3600, retries: 3 },

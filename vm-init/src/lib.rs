@@ -20,7 +20,7 @@ pub mod firewall;
 pub mod public_address;
 pub mod user_data;
 
-pub use boot_plan::{BootSpec, PRUNE_STEP, boot_plan, repository_directory, salvage_plan};
+pub use boot_plan::{BootSpec, PRUNE_STEP, RESTORE_STEP, boot_plan, repository_directory, salvage_plan};
 pub use user_data::{
     Disk, EnrolmentToken, MachineSpec, USER_DATA_LIMIT, UserDataError, cloud_config, user_data,
 };

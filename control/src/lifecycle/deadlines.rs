@@ -2,6 +2,7 @@
 //!
 //! A record that may have a machine always has a time at which it is decided on again, whatever else happens.
 
+use super::boot_bounds::BootBounds;
 use super::draft::{Context, Draft};
 use super::{billing, rescue_image, silence, start_check};
 use crate::policy::Policy;
@@ -16,9 +17,8 @@ pub(super) fn wake_at(record: &Record, context: &Context<'_>) -> Option<Timestam
     let own = match &record.phase {
         Phase::Requested => Some(context.now),
         Phase::Provisioning { .. } => Some(plus(record.since, policy.provision_budget)),
-        Phase::Booting { progress_at, .. } => {
-            let stall = plus(*progress_at, policy.boot_stall);
-            let ends_at = stall.min(plus(record.since, policy.boot_cap)).min(record.lifetime_ends_at());
+        Phase::Booting { progress_at, restored_at, .. } => {
+            let ends_at = BootBounds::of(record, *progress_at, *restored_at, policy).first();
             let asks_at = start_check::ask_at(record, policy).filter(|at| *at > context.now);
             Some(asks_at.map_or(ends_at, |at| at.min(ends_at)))
         }

@@ -28,10 +28,13 @@ pub(super) fn take_in(draft: &mut Draft, heartbeat: HeartbeatSummary, context: &
         receipts::demote_pending(&mut draft.record);
     }
     match &mut draft.record.phase {
-        Phase::Booting { progress, progress_at, .. } => {
+        Phase::Booting { progress, progress_at, restored_at, .. } => {
             if heartbeat.boot_progress > *progress {
                 *progress = heartbeat.boot_progress;
                 *progress_at = context.now;
+                if heartbeat.restoring {
+                    *restored_at = Some(context.now);
+                }
             }
             boots(draft, heartbeat, context.now);
         }
@@ -95,14 +98,15 @@ fn keep_line(record: &mut Record, line: Option<&String>, now: Timestamp) {
 /// Tells once when the next backup would not fit, and once when it fits again.
 fn warn_of_size(draft: &mut Draft, estimate: &BackupEstimate, stored_bytes: u64, context: &Context<'_>) {
     let was = draft.record.backup_exceeds;
-    let exceeds = backup_capacity::exceeded(estimate, stored_bytes, context.policy, was);
+    let lifetime = draft.record.spec.lifetime;
+    let exceeds = backup_capacity::exceeded(estimate, stored_bytes, lifetime, context.policy, was);
     if exceeds == was || draft.record.spec.persistence == Persistence::None {
         return;
     }
     draft.record.backup_exceeds = exceeds;
     match exceeds {
         Some(limit) => {
-            let warning = backup_capacity::warning(limit, estimate, stored_bytes, context.policy);
+            let warning = backup_capacity::warning(limit, estimate, stored_bytes, lifetime, context.policy);
             draft.note(EventCode::BackupTooLarge, warning);
         }
         None => draft.note(EventCode::BackupFitsAgain, "the next backup fits again"),

@@ -3,6 +3,7 @@
 //! The moves themselves are in `transitions`. What ends a machine with work on it is decided here, in `silence`, in
 //! `rescue` and in `billing`.
 
+use super::boot_bounds::{BootBounds, BootOver};
 use super::draft::{Context, Draft, Reason, failure};
 use super::rescue::{give_up_rescue, rescue};
 use super::transitions::{
@@ -38,7 +39,7 @@ fn step(draft: &mut Draft, context: &Context<'_>) -> bool {
             }
         },
         Phase::Provisioning { maybe_created, .. } => provisioning(draft, maybe_created, context),
-        Phase::Booting { progress_at, .. } => booting(draft, progress_at, context),
+        Phase::Booting { progress_at, restored_at, .. } => booting(draft, progress_at, restored_at, context),
         Phase::Running => running(draft, context),
         Phase::Silent { last_seen_at, draining, .. } => {
             silence::silent(draft, last_seen_at, draining, context)
@@ -105,26 +106,28 @@ fn provisioning(draft: &mut Draft, maybe_created: bool, context: &Context<'_>) -
     false
 }
 
-fn booting(draft: &mut Draft, progress_at: Timestamp, context: &Context<'_>) -> bool {
+fn booting(
+    draft: &mut Draft,
+    progress_at: Timestamp,
+    restored_at: Option<Timestamp>,
+    context: &Context<'_>,
+) -> bool {
     let (now, policy) = (context.now, context.policy);
     let record = &draft.record;
     if record.desired != DesiredState::Awake {
         let because = "it is not wanted any more; nothing was done in it yet";
         return destroy(draft, None, Reason::new(EventCode::NotWanted, because), now);
     }
-    let stalled = now >= plus(progress_at, policy.boot_stall);
-    if stalled || now >= plus(record.since, policy.boot_cap) || now >= record.lifetime_ends_at() {
-        let limit = if stalled { policy.boot_stall } else { policy.boot_cap };
-        let text = if stalled {
-            format!("no boot progress for {limit}")
-        } else {
-            format!("not ready within {limit}")
-        };
-        let failure = failure(FailureCode::BootStalled, text, Hint::ReadTheLog);
-        let because = Reason::from(&failure);
-        return destroy(draft, Some(failure), because, now);
-    }
-    false
+    let Some(over) = BootBounds::of(record, progress_at, restored_at, policy).over(now) else {
+        return false;
+    };
+    let hint = match over {
+        BootOver::Stalled | BootOver::TooLong => Hint::ReadTheLog,
+        BootOver::LifetimeOver => Hint::LongerLifetime,
+    };
+    let failure = failure(FailureCode::BootStalled, over.words(record, policy), hint);
+    let because = Reason::from(&failure);
+    destroy(draft, Some(failure), because, now)
 }
 
 fn running(draft: &mut Draft, context: &Context<'_>) -> bool {

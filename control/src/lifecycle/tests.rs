@@ -413,27 +413,6 @@ fn a_provider_that_stays_down_fails_the_workspace_and_says_what_it_waited_for() 
 }
 
 #[test]
-fn a_boot_without_progress_fails_and_one_with_progress_does_not() {
-    let mut world = World::booting();
-    for step in 1..8 {
-        world.now = step * 500;
-        let boot_progress = u64::try_from(step).unwrap();
-        world
-            .heartbeat(HeartbeatSummary { boot_progress, ..HeartbeatSummary::default() })
-            .state(State::Booting);
-    }
-    world.now += 599;
-    world
-        .heartbeat(HeartbeatSummary { boot_progress: 7, ..HeartbeatSummary::default() })
-        .state(State::Booting);
-    world.now += 1;
-    world
-        .heartbeat(HeartbeatSummary { boot_progress: 7, ..HeartbeatSummary::default() })
-        .state(State::Destroying);
-    world.destroyed().state(State::Failed);
-}
-
-#[test]
 fn silence_starts_a_question_and_being_heard_ends_it() {
     let mut world = World::running();
     world.at(179).state(State::Running);
@@ -803,6 +782,7 @@ fn a_final_receipt_from_before_a_reboot_ends_nothing_after_it() {
 
 mod awake_line;
 mod billing;
+mod booting;
 mod event_codes;
 mod keeping;
 mod late_image;

@@ -151,7 +151,8 @@ pub(super) fn provision(draft: &mut Draft, now: Timestamp) -> bool {
 /// The server exists.
 pub(super) fn boot(draft: &mut Draft, now: Timestamp) -> bool {
     let because = Reason::new(EventCode::ServerExists, "the server exists and boots");
-    enter(draft, Phase::Booting { progress: 0, progress_at: now, start: StartCheck::NotAsked }, because, now)
+    let start = StartCheck::NotAsked;
+    enter(draft, Phase::Booting { progress: 0, progress_at: now, restored_at: None, start }, because, now)
 }
 
 /// The boot plan is through. A machine that was made from a rescue image holds work already and is backed up at once.

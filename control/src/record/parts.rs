@@ -87,4 +87,6 @@ pub enum BackupLimit {
     Quota,
     /// The time of a drain.
     Time,
+    /// The lifetime, by the time that a wake would take to restore it.
+    Restore,
 }

@@ -50,13 +50,16 @@ pub enum Phase {
         /// Whether an attempt may have landed although its answer says nothing of the kind.
         maybe_created: bool,
     },
-    /// The server exists and works through its boot plan; it holds no work yet. Its reports move on, `boot_stall`
-    /// without progress or `boot_cap` end it.
+    /// The server exists and works through its boot plan; it holds no work yet. Its reports move on; `boot_stall`
+    /// without progress, `boot_cap` without restored files, or its lifetime end it.
     Booting {
         /// The machine's progress counter as last heard.
         progress: u64,
         /// When that last rose.
         progress_at: Timestamp,
+        /// When files were last restored, as far as it was heard.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restored_at: Option<Timestamp>,
         /// What is known of a machine that has not registered.
         #[serde(default, skip_serializing_if = "StartCheck::is_not_asked")]
         start: StartCheck,

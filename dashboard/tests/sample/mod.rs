@@ -227,6 +227,7 @@ fn why() -> Why {
                 new_bytes: 38_200_000,
                 secs: 21,
                 at_least: false,
+                restore_secs: None,
             }),
             disk: None,
         }),

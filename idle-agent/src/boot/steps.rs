@@ -3,6 +3,7 @@
 use super::git::{CloneFailure, is_meter, percent};
 use super::packages::{self, Said, Tools};
 use super::repository_host::{self, HostError, Reach};
+use super::restore_progress::Furthest;
 use super::{Boot, Reporter, StepError, Success};
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::{CloudCli, Start};
@@ -13,6 +14,7 @@ use crate::os::clock::Moment;
 use crate::os::command::{RunError, command_as, path, run};
 use crate::os::service::work_of;
 use crate::os::users::{self, User};
+use crate::sleep::backup_estimate::restore_rate::RestoreRate;
 use crate::sleep::backup_process::{BackupProcessError, News, Order};
 use crate::sleep::freezer;
 use ebbtide_api::vm::{BootPlan, StepAction};
@@ -204,7 +206,7 @@ impl Boot {
                 reporter.percent(percent);
             }
             if !is_meter(line) {
-                self.status.log(line);
+                reporter.said(line);
             }
         });
         let failure = match ended {
@@ -226,8 +228,10 @@ impl Boot {
     fn restore(&self, snapshot: &str, reporter: &Reporter<'_>) -> Result<Success, StepError> {
         let order = Order::Restore { snapshot: snapshot.to_owned() };
         let status = &self.status;
+        let mut furthest = Furthest::default();
         let result = self.backup_processes.run(&order, &mut |news| match news {
             News::Progress(progress) => {
+                let moved = furthest.moved(&progress);
                 if progress.phase == "restore"
                     && let Some(total) = progress.bytes_total.filter(|total| *total > 0)
                 {
@@ -236,7 +240,7 @@ impl Boot {
                     );
                 }
                 status.update(crate::control_plane::status::Urgency::Soon, |facts| {
-                    facts.boot_progress += 1;
+                    facts.boot_progress += u64::from(moved);
                     facts.backup_progress += 1;
                     facts.backup = Some(progress);
                 });
@@ -246,6 +250,7 @@ impl Boot {
         status.update(crate::control_plane::status::Urgency::Now, |facts| facts.backup = None);
         match result {
             Ok(outcome) => {
+                RestoreRate::note(&outcome, &self.places.state);
                 let files = outcome.get("files").and_then(serde_json::Value::as_u64).unwrap_or(0);
                 for warning in
                     outcome.get("warnings").and_then(serde_json::Value::as_array).into_iter().flatten()
@@ -337,7 +342,7 @@ impl Tools for MachineTools<'_> {
         let limit = self.left().max(Duration::from_secs(1));
         let ended = run(command, limit, &mut |line| {
             if !packages::is_meter(line) {
-                self.status.log(line);
+                self.reporter.said(line);
             }
         })?;
         Ok(Said { well: ended.status.success(), tail: ended.tail })

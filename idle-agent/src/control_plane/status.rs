@@ -110,7 +110,6 @@ impl Status {
         let clean = state.redactor.clean(line);
         tracing::info!(target: "workspace", "{clean}");
         state.log.push(clean);
-        state.facts.boot_progress += u64::from(!state.facts.ready);
         state.urgency = state.urgency.max(Some(Urgency::Soon));
         drop(state);
         self.wake();

@@ -2,6 +2,7 @@
 //! are any at all.
 
 pub mod estimator;
+pub mod restore_rate;
 
 use crate::control_plane::status::StatusFacts;
 use crate::os::clock::Moment;
@@ -11,6 +12,7 @@ use ebbtide_api::vm::Receipt;
 use ebbtide_api::why::{DiskUse, Keeping, NEARLY_FULL_PERCENT};
 use ebbtide_api::workspace::StepState;
 use estimator::{Estimator, SurveyResult};
+use restore_rate::RestoreRate;
 use std::path::{Path, PathBuf};
 
 /// When something began.
@@ -59,6 +61,9 @@ impl BackupEstimator {
         if self.saved_at.is_none() && is_restored {
             // What was restored is in the store already.
             self.note_saved(BackupStart::now());
+        }
+        if is_restored {
+            self.estimator.restored(self.file.parent().and_then(RestoreRate::read));
         }
         self.estimator.begin(now);
         Some(self.saved_at)

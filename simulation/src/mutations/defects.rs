@@ -223,7 +223,9 @@ pub const DEFECTS: &[Defect] = &[
         file: "lifecycle/heartbeat.rs",
         old: "if heartbeat.boot_progress > *progress {",
         new: "if heartbeat.boot_progress >= *progress {",
-        caught_by: Test("lifecycle::tests::a_boot_without_progress_fails_and_one_with_progress_does_not"),
+        caught_by: Test(
+            "lifecycle::tests::booting::a_boot_without_progress_fails_and_one_with_progress_does_not",
+        ),
     },
     Defect {
         name: "an effect whose outcome was lost stays in flight",

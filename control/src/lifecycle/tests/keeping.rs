@@ -45,7 +45,7 @@ fn what_is_not_persisted_never_drains_however_it_ends() {
 }
 
 fn estimates(new_gb: u64, secs: u64) -> HeartbeatSummary {
-    let estimate = BackupEstimate { bytes: 0, new_bytes: new_gb * 1_000_000_000, secs, at_least: false };
+    let estimate = BackupEstimate { new_bytes: new_gb * 1_000_000_000, secs, ..BackupEstimate::default() };
     HeartbeatSummary {
         ready: true,
         estimate: Some(estimate),

@@ -14,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(600);
 const SHARE: u32 = 30;
 /// What a backup is taken to send a second before one was measured: a slow disk, or a slow way to the store.
 const ASSUMED_RATE: u64 = 4_000_000;
+/// What a restore is taken to bring back a second before one was measured.
+const ASSUMED_RESTORE_RATE: u64 = 4_000_000;
 /// What a backup costs besides, before one was measured.
 const ASSUMED_BASE: Duration = Duration::from_secs(5);
 /// Backups that sent less say nothing about the rate, and all about what a backup costs besides.
@@ -36,6 +38,7 @@ pub struct Estimator {
     found: Option<SurveyResult>,
     rate: Option<u64>,
     base: Option<Duration>,
+    restore_rate: Option<u64>,
     not_before: Moment,
     begun: Option<Moment>,
 }
@@ -56,6 +59,11 @@ impl Estimator {
         let took = self.begun.take().map_or(Duration::ZERO, |begun| now.since(begun));
         self.not_before = now.plus(took.saturating_mul(SHARE).max(EVERY));
         self.found = found.or(self.found);
+    }
+
+    /// The restore that this machine began with went so fast, in bytes a second.
+    pub fn restored(&mut self, rate: Option<u64>) {
+        self.restore_rate = rate.filter(|rate| *rate > 0);
     }
 
     /// A backup is complete: everything was in it.
@@ -81,6 +89,7 @@ impl Estimator {
                 new_bytes: found.new_bytes,
                 secs: self.base.unwrap_or(ASSUMED_BASE).as_secs().saturating_add(sending).max(1),
                 at_least: found.at_least,
+                restore_secs: Some(found.bytes / self.restore_rate.unwrap_or(ASSUMED_RESTORE_RATE)),
             }
         })
     }
@@ -119,6 +128,17 @@ mod tests {
         estimator.backed_up(GB, GB, Duration::from_secs(40), Moment(0));
         estimator.survey_ended(found(10 * GB), Moment(0));
         assert_eq!(estimator.estimate().unwrap().secs, 3 + 160, "100 and 25 MB/s make 62.5");
+    }
+
+    #[test]
+    fn a_restore_of_all_files_takes_as_long_as_the_last_one_did() {
+        let mut estimator = Estimator::default();
+        estimator.survey_ended(found(20 * GB), Moment(0));
+        assert_eq!(estimator.estimate().unwrap().restore_secs, Some(10_000));
+        estimator.restored(Some(20_000_000));
+        assert_eq!(estimator.estimate().unwrap().restore_secs, Some(2_000));
+        estimator.restored(Some(0));
+        assert_eq!(estimator.estimate().unwrap().restore_secs, Some(10_000));
     }
 
     #[test]
