@@ -27,6 +27,7 @@ pub mod record;
 pub mod repository;
 pub mod reservation;
 pub mod retention;
+pub mod row_budget;
 pub mod secret;
 pub mod sweep;
 mod text;

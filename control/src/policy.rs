@@ -98,6 +98,10 @@ pub struct Policy {
     pub receipt_packs: u32,
     /// How many bytes the backups of one workspace may hold.
     pub repository_quota_bytes: u64,
+    /// How many rows of storage one machine may make the control plane write in an hour, and at once.
+    pub machine_rows_per_hour: u32,
+    /// How many more its boot and its last backup may take together.
+    pub machine_rows_reserve: u32,
     /// How long a wake waits after the last request of somebody who changes the backups.
     pub grant_idle: Duration,
     /// Which verified backups are kept, unless the owner of a workspace chose otherwise.
@@ -184,6 +188,8 @@ impl Default for Policy {
             crowded_objects: 100_000,
             receipt_packs: 4_000,
             repository_quota_bytes: 200_000_000_000,
+            machine_rows_per_hour: 2_000,
+            machine_rows_reserve: 10_000,
             grant_idle: Duration::from_mins(10),
             retention: Retention::default(),
             tidy_least: 20,

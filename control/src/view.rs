@@ -5,3 +5,4 @@
 pub mod lost;
 pub mod machine;
 pub mod people;
+pub mod recall;

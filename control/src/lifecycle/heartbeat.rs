@@ -15,6 +15,9 @@ use ebbtide_api::{Duration, ErrorCode, EventCode, FailureCode, Hint, Timestamp};
 /// How often the line of a running workspace is written down at most.
 const LINE_EVERY: Duration = Duration::from_mins(10);
 
+/// How often the progress of a boot is written down at most, in seconds.
+const PROGRESS_EVERY_SECS: u64 = 10;
+
 /// Takes in what a machine says of itself.
 pub(super) fn take_in(draft: &mut Draft, heartbeat: HeartbeatSummary, context: &Context<'_>) {
     if heartbeat.past_prune {
@@ -29,7 +32,10 @@ pub(super) fn take_in(draft: &mut Draft, heartbeat: HeartbeatSummary, context: &
     }
     match &mut draft.record.phase {
         Phase::Booting { progress, progress_at, restored_at, .. } => {
-            if heartbeat.boot_progress > *progress {
+            // Each is a row: not one for every line that a boot logs.
+            let every =
+                Duration::from_secs(PROGRESS_EVERY_SECS.min(context.policy.boot_stall.as_secs() / 10));
+            if heartbeat.boot_progress > *progress && context.now >= plus(*progress_at, every) {
                 *progress = heartbeat.boot_progress;
                 *progress_at = context.now;
                 if heartbeat.restoring {

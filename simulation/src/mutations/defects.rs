@@ -221,8 +221,8 @@ pub const DEFECTS: &[Defect] = &[
     Defect {
         name: "a heartbeat without progress counts as progress",
         file: "lifecycle/heartbeat.rs",
-        old: "if heartbeat.boot_progress > *progress {",
-        new: "if heartbeat.boot_progress >= *progress {",
+        old: "if heartbeat.boot_progress > *progress && context",
+        new: "if heartbeat.boot_progress >= *progress && context",
         caught_by: Test(
             "lifecycle::tests::booting::a_boot_without_progress_fails_and_one_with_progress_does_not",
         ),

@@ -6,6 +6,7 @@
 mod backups;
 mod branches;
 mod retention;
+mod rhythm;
 mod secrets;
 
 use crate::common::{LIMIT, nothing_bills, quick, servers_ever, without_machines};

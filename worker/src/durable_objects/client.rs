@@ -44,8 +44,12 @@ impl WorkspaceClient {
         if response.status_code() == 200 {
             return response.json().await.map_err(ApiError::internal);
         }
-        let ObjectRefusal { code, message } = response.json().await.map_err(ApiError::internal)?;
-        Err(ApiError::new(code, message))
+        let refusal: ObjectRefusal = response.json().await.map_err(ApiError::internal)?;
+        let error = ApiError::new(refusal.code, refusal.message);
+        Err(match refusal.retry_after_secs {
+            Some(secs) => error.header("retry-after", secs.to_string()),
+            None => error,
+        })
     }
 
     /// Hands it the WebSocket of a machine whose token was verified.

@@ -70,6 +70,26 @@ pub enum FateAnswer {
 }
 
 impl Call {
+    /// Whether a machine makes the object write by this.
+    pub fn is_written_for_machine(&self) -> bool {
+        match self {
+            Self::Enrol { .. } => true,
+            Self::Backups { ask } => ask.is_written_for_machine(),
+            // Heartbeats and questions about a receipt are always answered: the object holds up what they would write.
+            Self::Heartbeat { .. }
+            | Self::Receipt { .. }
+            | Self::Create { .. }
+            | Self::View
+            | Self::Events { .. }
+            | Self::Log
+            | Self::Ask { .. }
+            | Self::Terms { .. }
+            | Self::Snapshots
+            | Self::Nudge
+            | Self::Fate => false,
+        }
+    }
+
     /// Asks to write the labels of the machine anew.
     pub fn relabel() -> Self {
         Self::Ask { commands: vec![Command::Relabel] }
@@ -129,6 +149,8 @@ pub struct ObjectRefusal {
     pub code: ErrorCode,
     /// A sentence.
     pub message: String,
+    /// When to come again, where that is known.
+    pub retry_after_secs: Option<u64>,
 }
 
 /// What may be asked about the repository.
@@ -167,6 +189,29 @@ pub enum BackupCall {
     ObjectsCounted { objects: u32, most: u32 },
     /// → [`Held`].
     Look,
+}
+
+impl BackupCall {
+    /// Whether a machine makes the object write by this. What follows an admission is not held up: the object is stored
+    /// already, or its bytes are to be given back.
+    fn is_written_for_machine(&self) -> bool {
+        match self {
+            Self::Admit { .. } | Self::BeginPrune { .. } | Self::Prune { .. } => true,
+            Self::List { .. }
+            | Self::Part { .. }
+            | Self::Entered { .. }
+            | Self::TakeLock { .. }
+            | Self::ReleaseLock { .. }
+            | Self::Unlocked { .. }
+            | Self::Return { .. }
+            | Self::Counted { .. }
+            | Self::Gone { .. }
+            | Self::Back { .. }
+            | Self::EndPrune { .. }
+            | Self::ObjectsCounted { .. }
+            | Self::Look => false,
+        }
+    }
 }
 
 /// Whether an owner is about to delete something that a view may stand on.

@@ -11,6 +11,8 @@ mod handle;
 mod heartbeat;
 mod host;
 mod log;
+mod log_lines;
+mod row_budget;
 mod storage;
 mod websocket;
 
@@ -22,8 +24,10 @@ use crate::subrequests::Calls;
 use ebbtide_api::{ErrorCode, Timestamp};
 use ebbtide_control::driver::{Begun, Driver, Settled};
 use ebbtide_control::lifecycle::Input;
+use ebbtide_control::row_budget::RowBudget;
 use effects::Effects;
 use heartbeat::LastHeartbeat;
+use log_lines::LogLines;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use storage::{Store, Stored};
@@ -46,6 +50,11 @@ struct Inner {
     last_heartbeat: RefCell<Option<LastHeartbeat>>,
     /// A minute, and how many messages the machine has sent in it.
     spoken: Cell<(i64, u32)>,
+    /// What the machine has spent of its rows; read once it is asked for.
+    row_budget: RefCell<Option<RowBudget>>,
+    log_lines: RefCell<LogLines>,
+    /// Whether something is under way that writes down what memory alone holds.
+    settling: Cell<bool>,
 }
 
 impl DurableObject for WorkspaceObject {
@@ -58,6 +67,9 @@ impl DurableObject for WorkspaceObject {
                 store,
                 last_heartbeat: RefCell::new(None),
                 spoken: Cell::new((0, 0)),
+                row_budget: RefCell::new(None),
+                log_lines: RefCell::default(),
+                settling: Cell::new(false),
             }),
         }
     }
@@ -175,6 +187,11 @@ fn now() -> Timestamp {
 }
 
 fn refuse(code: ErrorCode, message: &str) -> Result<Response> {
-    let refusal = ObjectRefusal { code, message: message.to_owned() };
+    refuse_for(code, message, None)
+}
+
+/// Refuses for so many seconds, where that is known.
+fn refuse_for(code: ErrorCode, message: &str, retry_after_secs: Option<u64>) -> Result<Response> {
+    let refusal = ObjectRefusal { code, message: message.to_owned(), retry_after_secs };
     Ok(Response::from_json(&refusal)?.with_status(code.status()))
 }

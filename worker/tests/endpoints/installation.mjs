@@ -13,8 +13,8 @@ const build = new URL("worker/build/", root);
 const OWNER_TOKEN = "an-owner-token-for-endpoint-tests";
 const TOKEN_SEED = Buffer.alloc(32, 9);
 
-/** Starts an installation of its own: nothing is shared between two. */
-export async function install() {
+/** Starts an installation of its own, by this policy: nothing is shared between two. */
+export async function install(policy = {}) {
   const options = convertV4MiniflareOptions({
     modules: await modules(),
     modulesRoot: build.pathname,
@@ -35,7 +35,7 @@ export async function install() {
       PORT_URL_TEMPLATE: "http://{host}",
       LOG: "error",
       // Nobody says what a machine costs, so that no cap on spending could be kept.
-      POLICY: JSON.stringify({ spend_per_day: null, spend_per_month: null }),
+      POLICY: JSON.stringify({ spend_per_day: null, spend_per_month: null, ...policy }),
       OWNER_TOKEN,
       HETZNER_TOKEN: "h",
       CLOUDFLARE_TOKEN: "c",

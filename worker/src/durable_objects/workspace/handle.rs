@@ -2,21 +2,23 @@
 
 use super::backends::Backing;
 use super::backups;
+use super::heartbeat::Came;
 use super::storage::Stored;
-use super::{Inner, now, refuse};
+use super::{Inner, now, refuse, refuse_for};
 use crate::durable_objects::rpc::Held;
 use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, FateAnswer, ReceiptEnds};
 use crate::log::Level;
 use crate::subrequests::Calls;
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::{EventList, LogPage};
-use ebbtide_api::vm::{DeliverReceipt, Enrol, ReceiptAnswer, ReceiptStatus};
+use ebbtide_api::vm::{DeliverReceipt, Enrol, Receipt, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::{ErrorCode, TenantId};
 use ebbtide_control::lifecycle::{Command, Context, Input, Note, object_count_warning};
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::record::{NewWorkspace, Record};
 use ebbtide_control::repository::Stock;
 use ebbtide_control::reservation::ReservationRequest;
+use ebbtide_control::row_budget::RowBudget;
 use ebbtide_control::sweep::Fate;
 use ebbtide_control::view;
 use serde::Serialize;
@@ -47,13 +49,28 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
     if record.tenant != tenant {
         return refuse(ErrorCode::NotFound, "there is no such workspace");
     }
+    if call.is_written_for_machine()
+        && let Some(refusal) = inner.refuse_rows(&record)?
+    {
+        return Ok(refusal);
+    }
+    let answer = answer_call(inner, &record, call).await;
+    inner.charge_rows(&record)?;
+    inner.settle_later();
+    answer
+}
+
+async fn answer_call(inner: &Rc<Inner>, record: &Record, call: Call) -> Result<Response> {
     match call {
-        Call::Create { .. } | Call::View | Call::Fate => show(inner, &record),
+        Call::Create { .. } | Call::View | Call::Fate => show(inner, record),
         Call::Events { page, limit } => {
             let (events, more) = inner.store()?.events(page, limit)?;
             json(&EventList { events, more })
         }
-        Call::Log => json(&LogPage { lines: inner.store()?.log()? }),
+        Call::Log => {
+            inner.write_log()?;
+            json(&LogPage { lines: inner.store()?.log()? })
+        }
         Call::Snapshots => {
             let Held { bytes: stored_bytes, quota: quota_bytes } = backups::fill(inner)?;
             let config = inner.config()?;
@@ -62,22 +79,25 @@ pub(super) async fn answer(inner: &Rc<Inner>, envelope: Envelope) -> Result<Resp
                 quota_bytes,
                 retention: record.spec.retention.unwrap_or(config.policy.retention),
                 expired: u32::try_from(record.expired.len()).unwrap_or(u32::MAX),
-                warning: object_count_warning(&record),
-                snapshots: record.snapshots,
+                warning: object_count_warning(record),
+                snapshots: record.snapshots.clone(),
             })
         }
-        Call::Backups { ask } => backups::answer(inner, &record, ask).await,
+        Call::Backups { ask } => backups::answer(inner, record, ask).await,
         Call::Ask { commands } => ask(inner, commands).await,
-        Call::Terms { snapshot } => json(&ReservationRequest::restoring(&record, snapshot.as_deref(), now())),
-        Call::Enrol { enrol, proof } => enrol_machine(inner, &record, enrol, proof).await,
+        Call::Terms { snapshot } => json(&ReservationRequest::restoring(record, snapshot.as_deref(), now())),
+        Call::Enrol { enrol, proof } => enrol_machine(inner, record, enrol, proof).await,
         Call::Heartbeat { .. } if !inner.may_speak() => {
-            refuse(ErrorCode::RateLimited, "this machine sends more heartbeats than it needs to")
+            let message = "this machine sends more heartbeats than it needs to";
+            refuse_for(ErrorCode::RateLimited, message, Some(60))
         }
-        Call::Heartbeat { generation, heartbeat } => match inner.heartbeat(generation, *heartbeat).await? {
-            Some(instruction) => json(&instruction),
-            None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
-        },
-        Call::Receipt { deliver, ends } => receipt(inner, &record, *deliver, ends).await,
+        Call::Heartbeat { generation, heartbeat } => {
+            match inner.heartbeat(generation, *heartbeat, Came::ByCall).await? {
+                Some(instruction) => json(&instruction),
+                None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
+            }
+        }
+        Call::Receipt { deliver, ends } => receipt(inner, record, *deliver, ends).await,
         Call::Nudge => {
             let settled = inner.wake().await?;
             // Whatever came of it: a row that was never written, or was lost, may be what brought the sweep here.
@@ -118,7 +138,7 @@ async fn create(
     let now = now();
     let mut record = Record::new(new, now);
     record.money.quote = quote;
-    inner.store()?.save(&record, None)?;
+    inner.store()?.save(&record, None, &RowBudget::default())?;
     inner.store()?.save_stock(&Stock::of_new())?;
     inner.store()?.add_event(&Note::created(&record), record.generation, now)?;
     let settled = inner.wake().await?;
@@ -196,7 +216,11 @@ async fn receipt(
     }
     // A machine asks again until it is told: the same receipt goes on where its check stands, and one that was refused
     // is checked afresh.
-    let wrong = if is_part {
+    let asks_again = is_being_checked(record, &receipt, last);
+    if !asks_again && let Some(refusal) = inner.refuse_rows(record)? {
+        return Ok(refusal);
+    }
+    let wrong = if is_part || asks_again {
         None
     } else {
         match backups::prove(inner, &receipt).await? {
@@ -229,6 +253,14 @@ async fn receipt(
         (ReceiptStatus::Refused, record.receipt_problem)
     };
     json(&ReceiptAnswer { status, problem })
+}
+
+/// Whether that same receipt is: then its set is written down, and asking again writes nothing.
+fn is_being_checked(record: &Record, receipt: &Receipt, last: bool) -> bool {
+    record.pending.as_ref().is_some_and(|pending| {
+        pending.last == last
+            && pending.receipt == Receipt { packs_new: Vec::new(), indexes: None, ..receipt.clone() }
+    })
 }
 
 /// Whether a snapshot is verified, for a machine that may go: as its final one.

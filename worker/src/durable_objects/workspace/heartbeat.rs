@@ -1,20 +1,25 @@
 //! Remembers what machines say: in memory, in the socket's attachment, and in a row where a person would see a difference.
+//!
+//! An object forgets its memory ten seconds after the last call. A socket outlives that; a machine that makes plain calls
+//! has a row instead, which is written so rarely that it costs little and so often that it is never taken for silent.
 
 use super::{Inner, now};
 use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
-use ebbtide_control::record::Record;
+use ebbtide_control::record::{Record, minus};
+use ebbtide_control::view::recall::{Gist, SaidHeartbeat, recall};
 use serde::{Deserialize, Serialize};
-use worker::Result;
+use worker::{Result, WebSocket};
 
-/// The last heartbeat of a machine, or its last other sign of life.
+/// What memory has of a machine.
 pub(super) struct LastHeartbeat {
-    pub(super) generation: Generation,
-    pub(super) at: Timestamp,
-    /// As it came, log lines taken out.
-    pub(super) heartbeat: Heartbeat,
-    /// What of it is stored, to see whether a new one is worth a row.
-    stored: Option<Heartbeat>,
+    generation: Generation,
+    /// Its last sign of life, a heartbeat or another.
+    at: Timestamp,
+    /// The last heartbeat, where memory reaches back to one.
+    said: Option<SaidHeartbeat>,
+    /// What is stored, to see whether a new one is worth a row.
+    stored: Option<SaidHeartbeat>,
 }
 
 /// What survives hibernation in the socket's attachment.
@@ -22,59 +27,119 @@ pub(super) struct LastHeartbeat {
 pub(super) struct Attachment {
     pub(super) generation: u32,
     #[serde(rename = "heard_ms")]
-    pub(super) last_seen_ms: i64,
+    last_seen_ms: i64,
+    /// What the last heartbeat said, in short.
+    #[serde(default)]
+    gist: Option<Gist>,
+}
+
+impl Attachment {
+    /// Of a machine that is heard of now.
+    pub(super) fn now(generation: Generation, gist: Option<Gist>) -> Self {
+        Self { generation: generation.0, last_seen_ms: now().as_millisecond(), gist }
+    }
+
+    fn at(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.last_seen_ms).ok()
+    }
+}
+
+/// How a heartbeat came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// Over a socket, which remembers when.
+    OverSocket,
+    /// By a call, which leaves nothing behind.
+    ByCall,
 }
 
 impl Inner {
     /// When the machine of the current generation was last heard of.
     pub(super) fn last_seen_at(&self, record: &Record) -> Option<Timestamp> {
-        let in_memory = self
-            .last_heartbeat
-            .borrow()
-            .as_ref()
-            .filter(|last| last.generation == record.generation)
-            .map(|last| last.at);
-        let attached = self.state.get_websockets().into_iter().filter_map(|socket| {
-            let attachment: Attachment = socket.deserialize_attachment().ok().flatten()?;
-            let current = attachment.generation == record.generation.0;
-            current.then(|| Timestamp::from_millisecond(attachment.last_seen_ms).ok()).flatten()
-        });
-        attached.chain(in_memory).max()
+        let in_memory = self.in_memory(record.generation, |last| Some(last.at));
+        let attached = self.attachments(record).filter_map(|attachment| attachment.at());
+        let seen = attached.chain(in_memory).max();
+        if in_memory.is_some() {
+            return seen;
+        }
+        let stored = self.store().and_then(|store| store.last_heartbeat()).ok().flatten();
+        seen.max(stored.and_then(|said| said.at))
     }
 
-    /// The last heartbeat of the current generation.
+    /// The last heartbeat of the current generation, told on to now.
     pub(super) fn last_heartbeat(&self, record: &Record) -> Option<Heartbeat> {
-        let remembered = self
-            .last_heartbeat
-            .borrow()
-            .as_ref()
-            .filter(|last| last.generation == record.generation)
-            .map(|last| last.heartbeat.clone());
-        remembered.or_else(|| self.store().ok()?.last_heartbeat().ok().flatten())
+        let remembered = self.in_memory(record.generation, |last| last.said.clone());
+        let said = remembered.or_else(|| self.store().ok()?.last_heartbeat().ok().flatten())?;
+        let latest = self.attachments(record).filter_map(|attachment| {
+            let at = attachment.at()?;
+            Some((at, attachment.gist?))
+        });
+        Some(recall(said, latest.max_by_key(|(at, _)| *at), now()))
     }
 
-    /// Takes note of a heartbeat. Writes a row only where a person would see a difference.
+    fn in_memory<T>(
+        &self,
+        generation: Generation,
+        look: impl FnOnce(&LastHeartbeat) -> Option<T>,
+    ) -> Option<T> {
+        self.last_heartbeat.borrow().as_ref().filter(|last| last.generation == generation).and_then(look)
+    }
+
+    fn attachments(&self, record: &Record) -> impl Iterator<Item = Attachment> {
+        let sockets = self.state.get_websockets().into_iter();
+        let attachments = sockets
+            .filter_map(|socket: WebSocket| socket.deserialize_attachment::<Attachment>().ok().flatten());
+        let generation = record.generation.0;
+        attachments.filter(move |attachment| attachment.generation == generation)
+    }
+
+    /// Takes note of a heartbeat. Writes a row where a person would see a difference, and where nothing else would say that
+    /// the machine is heard of.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub(super) fn remember(&self, generation: Generation, mut heartbeat: Heartbeat) -> Result<()> {
-        let log = std::mem::take(&mut heartbeat.log);
-        self.store()?.add_log(&log)?;
-        let remembered = self.last_heartbeat.borrow_mut().take().filter(|last| last.generation == generation);
+    /// What SQLite or the configuration says.
+    pub(super) fn remember(&self, record: &Record, mut heartbeat: Heartbeat, came: Came) -> Result<()> {
+        self.add_log(std::mem::take(&mut heartbeat.log), record)?;
+        let remembered =
+            self.last_heartbeat.borrow_mut().take().filter(|last| last.generation == record.generation);
         // After hibernation only the row is left to compare with: reading it costs less than writing it again.
         let stored = match remembered.and_then(|last| last.stored) {
             Some(stored) => Some(stored),
             None => self.store()?.last_heartbeat()?,
         };
+        let said = SaidHeartbeat { at: Some(now()), heartbeat };
         let stored = match stored {
-            Some(stored) if !differs(&stored, &heartbeat) => Some(stored),
-            _ => {
-                self.store()?.save_last_heartbeat(&heartbeat)?;
-                Some(heartbeat.clone())
+            Some(stored) if !self.is_worth_a_row(&stored, &said, record, came)? => stored,
+            Some(_) | None => {
+                self.store()?.save_last_heartbeat(&said)?;
+                said.clone()
             }
         };
-        *self.last_heartbeat.borrow_mut() = Some(LastHeartbeat { generation, at: now(), heartbeat, stored });
+        *self.last_heartbeat.borrow_mut() = Some(LastHeartbeat {
+            generation: record.generation,
+            at: now(),
+            said: Some(said),
+            stored: Some(stored),
+        });
         Ok(())
+    }
+
+    fn is_worth_a_row(
+        &self,
+        stored: &SaidHeartbeat,
+        said: &SaidHeartbeat,
+        record: &Record,
+        came: Came,
+    ) -> Result<bool> {
+        let half_silent = ebbtide_api::Duration::from_secs(self.config()?.policy.silence_after.as_secs() / 2);
+        let is_old = stored.at.is_none_or(|at| at <= minus(now(), half_silent));
+        // A machine that has spent its rows has this one all the same: it must not be taken for silent.
+        Ok(match came {
+            Came::ByCall if is_old => true,
+            Came::ByCall | Came::OverSocket => {
+                differs(&stored.heartbeat, &said.heartbeat) && self.row_wait_secs(record)?.is_none()
+            }
+        })
     }
 
     /// Counts any sign of life of the machine.
@@ -82,10 +147,7 @@ impl Inner {
         let mut slot = self.last_heartbeat.borrow_mut();
         match slot.as_mut().filter(|last| last.generation == generation) {
             Some(last) => last.at = now(),
-            None => {
-                let heartbeat = Heartbeat::default();
-                *slot = Some(LastHeartbeat { generation, at: now(), heartbeat, stored: None });
-            }
+            None => *slot = Some(LastHeartbeat { generation, at: now(), said: None, stored: None }),
         }
     }
 

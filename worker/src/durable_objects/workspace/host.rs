@@ -13,6 +13,9 @@ use ebbtide_control::record::Record;
 use std::rc::Rc;
 use worker::{Error, Result};
 
+/// Rows of the index that one news costs at most: the workspace's own, and those of its bill.
+const INDEX_ROWS: u32 = 3;
+
 impl Host for Inner {
     type Error = Error;
 
@@ -32,12 +35,13 @@ impl Store for Inner {
     }
 
     fn save(&self, record: &Rc<Record>, alarm_at: Option<Timestamp>) -> Result<()> {
-        self.store()?.save(record, alarm_at)
+        self.save_and_charge(record, alarm_at)
     }
 }
 
 impl Alarm for Inner {
     async fn set_alarm(&self, at: Option<Timestamp>, now: Timestamp) -> Result<()> {
+        self.store()?.count_rows(1);
         match at {
             Some(at) => {
                 let millis = at.as_millisecond().saturating_sub(now.as_millisecond()).max(0);
@@ -62,7 +66,11 @@ impl Observer for Inner {
             self.push_instruction(next);
         }
         let ends_at = next.phase_ends_at(policy);
-        if is_news(&decided) {
+        let is_news = is_news(&decided);
+        if let Err(error) = self.charge_decision(next, is_news) {
+            log::trouble(Level::Error, next, "its rows were not counted", &error);
+        }
+        if is_news {
             // Not awaited: the index may be slow, and what follows must not wait for it. The row with the later `since`
             // wins, and the sweep mends one that was never written.
             let (env, record) = (self.env.clone(), Rc::clone(next));
@@ -76,6 +84,13 @@ impl Observer for Inner {
 }
 
 impl Inner {
+    fn charge_decision(&self, next: &Record, is_news: bool) -> Result<()> {
+        if is_news {
+            self.store()?.count_rows(INDEX_ROWS);
+        }
+        self.charge_rows(next)
+    }
+
     fn tell(&self, before: &Record, next: &Record, notes: &[Note], now: Timestamp) -> Result<()> {
         for note in notes {
             log::changed(next, note);

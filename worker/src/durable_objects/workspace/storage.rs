@@ -7,11 +7,12 @@ mod ledger;
 
 use crate::durable_objects::rpc::EventPage;
 use ebbtide_api::history::Event;
-use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::lifecycle::Note;
 use ebbtide_control::record::Record;
 use ebbtide_control::repository::view::Ledger;
+use ebbtide_control::row_budget::RowBudget;
+use ebbtide_control::view::recall::SaidHeartbeat;
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -28,6 +29,9 @@ pub struct Store {
     is_made: Cell<bool>,
     /// What was read of the repository's ledger, until it changes: a backup lists it several times within seconds.
     ledger: RefCell<Option<Rc<Ledger>>>,
+    stock: RefCell<Option<ledger::KeptStock>>,
+    /// Rows that were written since somebody asked.
+    written: Cell<u32>,
 }
 
 /// A record with the time for which its alarm is set.
@@ -56,19 +60,29 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn open(sql: SqlStorage) -> Result<Self> {
-        let query = "SELECT name AS json FROM sqlite_master WHERE type = 'table' AND name = 'record'";
+        let query = "SELECT sql AS json FROM sqlite_master WHERE type = 'table' AND name = 'record'";
         let tables: Vec<JsonRow> = sql.exec(query, None)?.to_array()?;
-        let store = Self { sql, is_made: Cell::new(false), ledger: RefCell::new(None) };
+        let store = Self {
+            sql,
+            is_made: Cell::new(false),
+            ledger: RefCell::new(None),
+            stock: RefCell::new(None),
+            written: Cell::new(0),
+        };
         // A later version may have added some.
-        if !tables.is_empty() {
+        if let Some(record) = tables.first() {
             store.make_tables()?;
+            if !record.json.contains("row_budget") {
+                store.sql.exec("ALTER TABLE record ADD COLUMN row_budget TEXT", None)?;
+            }
         }
         Ok(store)
     }
 
     fn make_tables(&self) -> Result<()> {
         self.sql.exec(
-            "CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL, alarm_ms INTEGER);
+            "CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL, alarm_ms INTEGER,
+                row_budget TEXT);
              CREATE TABLE IF NOT EXISTS heard (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL);
              CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
              CREATE TABLE IF NOT EXISTS log (seq INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);",
@@ -96,20 +110,58 @@ impl Store {
         Ok(Some(Stored { record, alarm_at }))
     }
 
-    /// Writes the record and the time of its alarm in one row.
+    /// Writes the record, the time of its alarm and what its machine has spent in one row, which is counted by the caller.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn save(&self, record: &Record, alarm_at: Option<Timestamp>) -> Result<()> {
+    pub fn save(&self, record: &Record, alarm_at: Option<Timestamp>, spent: &RowBudget) -> Result<()> {
         if !self.is_made.get() {
             self.make_tables()?;
         }
         let json = serde_json::to_string(record).map_err(parse_error)?;
         let alarm =
             alarm_at.map_or(SqlStorageValue::Null, |at| SqlStorageValue::Integer(at.as_millisecond()));
-        let values = vec![json.into(), alarm];
-        self.sql.exec("INSERT OR REPLACE INTO record (id, json, alarm_ms) VALUES (1, ?, ?)", Some(values))?;
+        let values = vec![json.into(), alarm, serde_json::to_string(spent).map_err(parse_error)?.into()];
+        let sql = "INSERT OR REPLACE INTO record (id, json, alarm_ms, row_budget) VALUES (1, ?, ?, ?)";
+        self.sql.exec(sql, Some(values)).map(drop)
+    }
+
+    /// Writes, and counts the rows as the plan counts them.
+    fn run(&self, sql: &str, values: Vec<SqlStorageValue>) -> Result<()> {
+        let rows = self.sql.exec(sql, Some(values))?.rows_written();
+        self.count_rows(u32::try_from(rows).unwrap_or(u32::MAX));
         Ok(())
+    }
+
+    /// Counts rows that were written elsewhere for this workspace.
+    pub fn count_rows(&self, rows: u32) {
+        self.written.set(self.written.get().saturating_add(rows));
+    }
+
+    /// How many rows were written since this was last asked.
+    pub fn take_written(&self) -> u32 {
+        self.written.replace(0)
+    }
+
+    /// What the machine has spent of its rows.
+    ///
+    /// # Errors
+    /// What SQLite or the parser says.
+    pub fn row_budget(&self) -> Result<RowBudget> {
+        let sql = "SELECT row_budget AS json FROM record WHERE id = 1 AND row_budget IS NOT NULL";
+        let rows: Vec<JsonRow> = self.sql.exec(sql, None)?.to_array()?;
+        let stored =
+            rows.first().map(|row| serde_json::from_str(&row.json).map_err(parse_error)).transpose()?;
+        Ok(stored.unwrap_or_default())
+    }
+
+    /// Writes it down by itself.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn save_row_budget(&self, budget: &RowBudget) -> Result<()> {
+        let json = serde_json::to_string(budget).map_err(parse_error)?;
+        self.run("UPDATE record SET row_budget = ? WHERE id = 1", vec![json.into()])
     }
 
     /// Appends to the history.
@@ -183,15 +235,15 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn clear_machine(&self) -> Result<()> {
-        self.sql.exec("DELETE FROM log; DELETE FROM heard;", None)?;
-        Ok(())
+        self.run("DELETE FROM log", vec![])?;
+        self.run("DELETE FROM heard", vec![])
     }
 
     /// The last heartbeat, as far as it was worth a row.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn last_heartbeat(&self) -> Result<Option<Heartbeat>> {
+    pub fn last_heartbeat(&self) -> Result<Option<SaidHeartbeat>> {
         let rows: Vec<JsonRow> = self.sql.exec("SELECT json FROM heard WHERE id = 1", None)?.to_array()?;
         rows.first().map(|row| serde_json::from_str(&row.json).map_err(parse_error)).transpose()
     }
@@ -200,18 +252,16 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn save_last_heartbeat(&self, heartbeat: &Heartbeat) -> Result<()> {
-        let json = serde_json::to_string(heartbeat).map_err(parse_error)?;
-        self.sql.exec("INSERT OR REPLACE INTO heard (id, json) VALUES (1, ?)", Some(vec![json.into()]))?;
-        Ok(())
+    pub fn save_last_heartbeat(&self, said: &SaidHeartbeat) -> Result<()> {
+        let json = serde_json::to_string(said).map_err(parse_error)?;
+        self.run("INSERT OR REPLACE INTO heard (id, json) VALUES (1, ?)", vec![json.into()])
     }
 
     fn append(&self, table: &'static str, value: &impl serde::Serialize, keep: i64) -> Result<()> {
         let json = serde_json::to_string(value).map_err(parse_error)?;
-        self.sql.exec(&format!("INSERT INTO {table} (json) VALUES (?)"), Some(vec![json.into()]))?;
+        self.run(&format!("INSERT INTO {table} (json) VALUES (?)"), vec![json.into()])?;
         let trim = format!("DELETE FROM {table} WHERE seq <= (SELECT MAX(seq) FROM {table}) - ?");
-        self.sql.exec(&trim, Some(vec![keep.into()]))?;
-        Ok(())
+        self.run(&trim, vec![keep.into()])
     }
 }
 

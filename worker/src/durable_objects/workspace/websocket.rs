@@ -1,7 +1,7 @@
 //! The machine's WebSocket: heartbeats in, instructions out. It hibernates between messages.
 
 use super::backends::site;
-use super::heartbeat::Attachment;
+use super::heartbeat::{Attachment, Came};
 use super::log;
 use super::{Inner, now, refuse};
 use crate::log::Level;
@@ -10,6 +10,7 @@ use ebbtide_api::{ErrorCode, Generation};
 use ebbtide_control::lifecycle::{Context, HeartbeatSummary, Input};
 use ebbtide_control::record::Record;
 use ebbtide_control::view::machine;
+use ebbtide_control::view::recall::Gist;
 use std::rc::Rc;
 use worker::{Error, Request, Response, Result, WebSocket, WebSocketIncomingMessage, WebSocketPair};
 
@@ -44,8 +45,7 @@ pub(super) async fn accept(inner: &Rc<Inner>, request: &Request) -> Result<Respo
         let _already_closed = old.close(Some(1000_u16), Some("replaced by a newer connection"));
     }
     inner.state.accept_web_socket(&pair.server);
-    let attachment = Attachment { generation: generation.0, last_seen_ms: now().as_millisecond() };
-    pair.server.serialize_attachment(&attachment)?;
+    pair.server.serialize_attachment(Attachment::now(generation, None))?;
     inner.touch(generation);
     if let Ok(instruction) = inner.instruction(&stored.record) {
         pair.server.send(&instruction)?;
@@ -87,10 +87,10 @@ pub(super) async fn message(
     let Some(generation) = attachment.map(|attachment| Generation(attachment.generation)) else {
         return socket.close(Some(CLOSE_STALE), Some("reconnect"));
     };
-    match inner.heartbeat(generation, heartbeat).await? {
+    let gist = Gist::of(&heartbeat);
+    match inner.heartbeat(generation, heartbeat, Came::OverSocket).await? {
         Some(instruction) => {
-            let attachment = Attachment { generation: generation.0, last_seen_ms: now().as_millisecond() };
-            socket.serialize_attachment(&attachment)?;
+            socket.serialize_attachment(Attachment::now(generation, gist))?;
             socket.send(&instruction)
         }
         None => socket.close(Some(CLOSE_STALE), Some("this machine's time is over")),
@@ -107,11 +107,13 @@ impl Inner {
         messages <= MESSAGES_A_MINUTE
     }
 
-    /// Takes a heartbeat; `None` for a machine whose time is over, which then changes nothing.
+    /// Takes a heartbeat; `None` for a machine whose time is over, which then changes nothing. One that has spent its rows is
+    /// heard and told what is wanted, and what it says waits for a later heartbeat.
     pub(super) async fn heartbeat(
         self: &Rc<Self>,
         generation: Generation,
         heartbeat: Heartbeat,
+        came: Came,
     ) -> Result<Option<Instruction>> {
         let Some(stored) = self.load()? else { return Ok(None) };
         if !is_live(&stored.record, generation)
@@ -119,13 +121,18 @@ impl Inner {
         {
             return Ok(None);
         }
+        if self.row_wait_secs(&stored.record)?.is_some() {
+            self.remember(&stored.record, heartbeat, came)?;
+            return self.instruction(&stored.record).map(Some);
+        }
         let mut summary = HeartbeatSummary::from(&heartbeat);
         if summary.estimate.is_some() {
             summary.stored_bytes = Some(self.store()?.stock()?.bytes);
         }
-        self.remember(generation, heartbeat)?;
+        self.remember(&stored.record, heartbeat, came)?;
         let settled = self.decide(Input::Heartbeat(summary)).await?;
         self.run_on(settled.effect);
+        self.settle_later();
         self.instruction(&settled.record).map(Some)
     }
 

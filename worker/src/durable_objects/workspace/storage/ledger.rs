@@ -1,8 +1,8 @@
 //! What the object knows of its repository besides receipts: how full it is, which indexes and snapshots arrived, and the set
 //! of each verified snapshot. What they mean is in `ebbtide_control::repository`.
 //!
-//! Apart from the record, so that an upload does not write the whole record anew. A pack costs one row, an index or a
-//! snapshot two more.
+//! Apart from the record, so that an upload does not write the whole record anew. Packs cost a row for many of them
+//! ([`Stock::ahead`]), an index or a snapshot three or four each.
 
 use super::{JsonRow, Store, parse_error};
 use ebbtide_api::{Generation, Timestamp};
@@ -20,6 +20,12 @@ pub(super) const TABLES: &str =
         size INTEGER NOT NULL, place INTEGER, generation INTEGER, at_ms INTEGER NOT NULL,
         shared INTEGER NOT NULL, gone_ms INTEGER, UNIQUE (kind, name));
      CREATE TABLE IF NOT EXISTS sets (snapshot TEXT PRIMARY KEY, places TEXT NOT NULL);";
+
+/// How full the repository is, and what is written down of it.
+pub(super) struct KeptStock {
+    now: Stock,
+    written: Stock,
+}
 
 #[derive(Deserialize)]
 struct EntryRow {
@@ -46,6 +52,15 @@ impl Store {
     /// # Errors
     /// What SQLite or the parser says.
     pub fn stock(&self) -> Result<Stock> {
+        if let Some(kept) = &*self.stock.borrow() {
+            return Ok(kept.now.clone());
+        }
+        let stock = self.read_stock()?;
+        *self.stock.borrow_mut() = Some(KeptStock { now: stock.clone(), written: stock.clone() });
+        Ok(stock)
+    }
+
+    fn read_stock(&self) -> Result<Stock> {
         let rows: Vec<JsonRow> = self.sql.exec("SELECT json FROM stock WHERE id = 1", None)?.to_array()?;
         match rows.first() {
             Some(row) => serde_json::from_str(&row.json).map_err(parse_error),
@@ -65,14 +80,48 @@ impl Store {
         Stock { bytes: rows.first().map_or(0, |row| whole(row.bytes)), ..Stock::default() }
     }
 
-    /// Writes it.
+    /// Keeps it; it is written where what is written does not cover it, and ahead of the packs to come.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn save_stock(&self, stock: &Stock) -> Result<()> {
+        let written = self.stock.borrow().as_ref().map(|kept| kept.written.clone());
+        let written = match written {
+            Some(written) if stock.is_covered_by(&written) => written,
+            Some(written) => {
+                let next = if stock.data > written.data { stock.ahead() } else { stock.clone() };
+                self.write_stock(&next)?;
+                next
+            }
+            None => {
+                self.write_stock(stock)?;
+                stock.clone()
+            }
+        };
+        *self.stock.borrow_mut() = Some(KeptStock { now: stock.clone(), written });
+        Ok(())
+    }
+
+    /// What is kept in memory alone, where that is not what is written.
+    pub fn unsettled_stock(&self) -> Option<Stock> {
+        let kept = self.stock.borrow();
+        kept.as_ref().filter(|kept| kept.now != kept.written).map(|kept| kept.now.clone())
+    }
+
+    /// Writes it as it is.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn settle_stock(&self, stock: Stock) -> Result<()> {
+        self.write_stock(&stock)?;
+        *self.stock.borrow_mut() = Some(KeptStock { now: stock.clone(), written: stock });
+        Ok(())
+    }
+
+    fn write_stock(&self, stock: &Stock) -> Result<()> {
         let json = serde_json::to_string(stock).map_err(parse_error)?;
         let sql = "INSERT OR REPLACE INTO stock (id, json) VALUES (1, ?)";
-        self.sql.exec(sql, Some(vec![json.into()])).map(drop)
+        self.run(sql, vec![json.into()])
     }
 
     /// All entries and sets.
@@ -103,7 +152,7 @@ impl Store {
     /// Changes the ledger, or a set.
     fn write(&self, sql: &str, values: Vec<SqlStorageValue>) -> Result<()> {
         self.ledger.borrow_mut().take();
-        self.sql.exec(sql, Some(values)).map(drop)
+        self.run(sql, values)
     }
 
     /// Enters an object. Repeatable; one that was gone is back, as whose it was.
