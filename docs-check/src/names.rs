@@ -54,6 +54,19 @@ pub fn missing_paths(page: &Page, root: &Path) -> Vec<String> {
     missing.map(|path| format!("{}: no such path: {path}", page.path)).collect()
 }
 
+/// Says which tests a page names as `path/file.rs::name` that are in no such file.
+pub fn missing_tests(page: &Page, root: &Path) -> Vec<String> {
+    let named = page.inline_code.iter().filter_map(|code| code.split_once(".rs::"));
+    let is_missing = |(path, name): &(&str, &str)| {
+        let text = std::fs::read_to_string(root.join(path).with_extension("rs")).unwrap_or_default();
+        is_in_tree(path, root) && !text.contains(&format!("fn {name}("))
+    };
+    named
+        .filter(is_missing)
+        .map(|(path, name)| format!("{}: no such test: {path}.rs::{name}", page.path))
+        .collect()
+}
+
 /// Directories that are not there in a fresh clone, and Git's own, whose files come from each machine's template.
 const NOT_IN_A_CLONE: &[&str] = &[".git/", "target/", "node_modules/", "worker/build/"];
 
@@ -165,6 +178,22 @@ mod tests {
         assert_eq!(
             missing,
             ["docs/x.md: no such path: api/src/none.rs", "docs/x.md: no such path: scripts/nothing"]
+        );
+    }
+
+    #[test]
+    fn tests_are_looked_for_in_the_file_that_is_named() {
+        let page = Page::parse(
+            "docs/x.md",
+            "`docs-check/src/names.rs::links_lead_to_files_and_headings`, `docs-check/src/names.rs::links_lead`, `api/src/none.rs::x`, `file.rs::x`",
+        );
+        let missing = missing_tests(&page, &crate::root());
+        assert_eq!(
+            missing,
+            [
+                "docs/x.md: no such test: docs-check/src/names.rs::links_lead",
+                "docs/x.md: no such test: api/src/none.rs::x"
+            ]
         );
     }
 

@@ -27,6 +27,11 @@ fn files_and_scripts_that_pages_name_exist() -> Result<()> {
 }
 
 #[test]
+fn tests_that_pages_name_exist() -> Result<()> {
+    each(|page| names::missing_tests(page, &root()))
+}
+
+#[test]
 fn routes_that_pages_name_exist() -> Result<()> {
     let routes = names::routes()?;
     each(|page| names::missing_routes(page, &routes))
