@@ -103,6 +103,8 @@ stable_codes! {
             "The backups hold so many objects that they may soon not be listed any more.";
         SnapshotRemoved = "snapshot_removed", "A snapshot was removed from the backups.";
         SnapshotRecalled = "snapshot_recalled", "A snapshot is back among the backups.";
+        RestoreNoted = "restore_noted",
+            "A wake restores a backup that lacks something, or an older one than the newest.";
         SnapshotGone = "snapshot_gone", "The snapshot that was chosen was removed before the wake began.";
 
         Deleted = "deleted", "The workspace is deleted; that can be undone for some days.";

@@ -231,6 +231,9 @@ pub struct Workspace {
     pub backup: Option<BackupProgress>,
     /// The last verified backup.
     pub last_backup: Option<SnapshotSummary>,
+    /// What a wake restores, or this one restored, where that is not simply the newest and whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_note: Option<RestoreNote>,
     /// The rescue image that holds work which is in no backup yet.
     #[serde(default)]
     pub rescue_image: Option<RescueImage>,
@@ -239,6 +242,18 @@ pub struct Workspace {
     /// Links to ports that are in force.
     #[serde(default)]
     pub links: Vec<LinkSummary>,
+}
+
+/// A restore that its owner should know of: the backup lacks something, or is older than the newest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RestoreNote {
+    /// Id of the snapshot that is restored.
+    pub snapshot: String,
+    /// Id of the one that may be wanted instead: the last whole one beside a partial newest, the newest beside an older.
+    pub other: Option<String>,
+    /// Both, and how to choose, for a person.
+    pub sentence: String,
 }
 
 /// An image at the provider of a machine that could not deliver its work. It is not encrypted, and billed by the

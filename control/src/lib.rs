@@ -26,6 +26,7 @@ pub mod rate_limit;
 pub mod record;
 pub mod repository;
 pub mod reservation;
+pub mod restore_note;
 pub mod retention;
 pub mod row_budget;
 pub mod secret;

@@ -6,6 +6,7 @@
 
 use super::draft::{Context, Draft, Reason, failure};
 use crate::record::{DesiredState, OldImage, Phase, Record, RescueStep, minus, plus};
+use crate::restore_note::note_of_machine;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::text::time;
 use ebbtide_api::{Duration, EventCode, FailureCode, Hint, Timestamp};
@@ -36,6 +37,9 @@ pub(super) fn choose_start(draft: &mut Draft, context: &Context<'_>) {
         draft.record.rescue_image_expires_at = draft.record.rescue_image_expires_at.map(|at| at.max(end));
     } else {
         draft.record.restore = draft.record.snapshots.first().map(|newest| newest.snapshot.clone());
+    }
+    if let Some(note) = note_of_machine(&draft.record) {
+        draft.note(EventCode::RestoreNoted, note.sentence);
     }
 }
 

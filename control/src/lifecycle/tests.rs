@@ -791,6 +791,7 @@ mod placing;
 mod rebooting;
 mod repository_lock;
 mod rescue;
+mod restoring;
 mod starting;
 mod thawing;
 

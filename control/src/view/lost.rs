@@ -68,6 +68,7 @@ pub fn workspace(shown: &RowShown, policy: &Policy, zone: &str) -> Workspace {
         heard_secs_ago: None,
         backup: None,
         last_backup: None,
+        restore_note: None,
         rescue_image: None,
         holds: Vec::new(),
         links: Vec::new(),

@@ -3,6 +3,7 @@
 use crate::lifecycle::Context;
 use crate::names::port_host_of;
 use crate::record::{DesiredState, Dns, MachineMoney, Phase, Record};
+use crate::restore_note::restore_note;
 use ebbtide_api::Timestamp;
 use ebbtide_api::ports::Port;
 use ebbtide_api::text::time;
@@ -73,6 +74,7 @@ pub fn workspace(
             .map(|at| u64::try_from(context.now.duration_since(at).as_secs()).unwrap_or(0)),
         backup: live_heartbeat.and_then(|heartbeat| heartbeat.backup.clone()),
         last_backup: record.snapshots.first().cloned(),
+        restore_note: restore_note(record),
         rescue_image: record.rescue_image.map(|id| RescueImage {
             id,
             expires_at: record.rescue_image_expires_at,

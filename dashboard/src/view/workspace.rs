@@ -31,6 +31,8 @@ pub struct WorkspaceView {
     pub waiting_for: Option<Sentence>,
     /// What went wrong.
     pub failure: Option<FailureView>,
+    /// What a wake restores, where that is not simply the newest and whole.
+    pub restore_note: Option<Sentence>,
     /// The end of its machine's log, where it was looked up: after a failure.
     pub log: Option<String>,
     /// What a screen reader is told when it changes; holds nothing that changes every second.
@@ -171,6 +173,7 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
             .waiting_for
             .as_deref()
             .map(|what| as_sentence(&format!("waiting for {what}"), now)),
+        restore_note: workspace.restore_note.as_ref().map(|note| as_sentence(&note.sentence, now)),
         failure: workspace.failure.as_ref().map(|failure| FailureView {
             message: as_sentence(&failure.message, now),
             hint: as_sentence(&Hint::page_form(&failure.hint), now),

@@ -69,6 +69,7 @@ fn asleep() -> Workspace {
             bytes: 381_220_000,
             partial: false,
         }),
+        restore_note: None,
         rescue_image: None,
         links: vec![],
         holds: vec![],
