@@ -33,8 +33,11 @@ pub struct Port {
     pub port: u16,
     /// The process that listens.
     pub process: String,
-    /// Whether it speaks HTTP.
+    /// Whether it speaks HTTP, within TLS or without.
     pub http: bool,
+    /// Whether it speaks HTTP within TLS alone. At its name it answers as the others do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub https: bool,
     /// Where it answers.
     pub url: Option<String>,
 }

@@ -15,7 +15,7 @@ mod presence;
 mod question;
 mod token;
 
-pub use decide::{Door, Outcome, Request, decide, url_of};
+pub use decide::{Door, Outcome, Request, Scheme, Upstream, decide, url_of};
 pub use presence::Visits;
 
 use crate::os::clock::Moment;
@@ -78,7 +78,8 @@ fn respond(outcome: Outcome, ports_url: String) -> Answer {
     match outcome {
         Outcome::Pass { port, upstream, strip, origin } => {
             let mut headers = vec![
-                ("X-Ebb-Upstream", upstream.to_string()),
+                ("X-Ebb-Upstream", upstream.address.to_string()),
+                ("X-Ebb-Scheme", upstream.scheme.words().to_owned()),
                 ("X-Ebb-App-Host", format!("localhost:{port}")),
                 ("X-Ebb-Ports-Url", ports_url),
                 // Never empty: Caddy would otherwise replace the empty text between any two characters.

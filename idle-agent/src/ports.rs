@@ -1,16 +1,17 @@
 //! Ports that listen inside the workspace: found within a third of a second, told, and let through to.
 //!
 //! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks
-//! whether it speaks HTTP, unless that would do harm (`fragile`), `watch` remembers (pure).
+//! whether it speaks HTTP (within TLS: `probe_tls`), unless that would do harm (`fragile`), `watch` remembers (pure).
 
 pub mod diag;
 mod fragile;
 pub(crate) mod owner;
 mod probe;
+mod probe_tls;
 pub(crate) mod table;
 mod watch;
 
-use crate::access::{Access, url_of};
+use crate::access::{Access, Scheme, Upstream, url_of};
 use crate::control_plane::status::{Status, Urgency};
 use crate::os::clock::Moment;
 use crate::os::mutex::{lock, spawn, write};
@@ -122,11 +123,15 @@ impl Loop {
     }
 
     fn publish(&self) {
-        let is_http = |known: &&watch::Known| known.answer == Some(Answer::Http);
+        let scheme = |known: &watch::Known| match known.answer? {
+            Answer::Http => Some(Scheme::Http),
+            Answer::Https => Some(Scheme::Https),
+            Answer::Other | Answer::Nothing | Answer::NotAsked => None,
+        };
         // A socket that no process here holds belongs to whoever runs the machine, not to the workspace.
         let own = || self.watch.ports().filter(|known| !known.owner.pids.is_empty());
         write(&self.access.door).upstreams =
-            own().filter(is_http).map(|known| (known.listener.port, known.listener.reachable())).collect();
+            own().filter_map(|known| Some((known.listener.port, upstream(known, scheme(known)?)))).collect();
         *lock(&self.servers) =
             self.watch.ports().flat_map(|known| known.owner.pids.iter().copied()).collect();
         let ports = own()
@@ -134,12 +139,17 @@ impl Loop {
             .map(|known| Port {
                 port: known.listener.port,
                 process: known.owner.name.clone(),
-                http: is_http(&known),
-                url: is_http(&known).then(|| url_of(&self.url, known.listener.port)),
+                http: scheme(known).is_some(),
+                https: scheme(known) == Some(Scheme::Https),
+                url: scheme(known).map(|_| url_of(&self.url, known.listener.port)),
             })
             .collect();
         self.status.update(Urgency::Now, |facts| facts.ports = ports);
     }
+}
+
+fn upstream(known: &watch::Known, scheme: Scheme) -> Upstream {
+    Upstream { address: known.listener.reachable(), scheme }
 }
 
 /// What listens, by the cheaper way that works here.

@@ -148,15 +148,17 @@ fn running() -> Workspace {
                 port: 3000,
                 process: "node".into(),
                 http: true,
+                https: false,
                 url: Some("https://3000.tide-tables-k3v7q2mzab.ebb.example".into()),
             },
             Port {
                 port: 5173,
                 process: "vite".into(),
                 http: true,
+                https: false,
                 url: Some("https://5173.tide-tables-k3v7q2mzab.ebb.example".into()),
             },
-            Port { port: 5432, process: "postgres".into(), http: false, url: None },
+            Port { port: 5432, process: "postgres".into(), http: false, https: false, url: None },
         ],
         why: Some(why()),
         last_backup: asleep().last_backup.map(|older| SnapshotSummary {
@@ -329,8 +331,13 @@ pub fn hostile() -> Workspace {
     workspace.failure =
         Some(Failure { code: FailureCode::Other(evil.into()), message: evil.into(), hint: evil.into() });
     workspace.boot = vec![BootStep { detail: Some(evil.into()), ..step(evil, evil, StepState::Failed, 1) }];
-    workspace.ports =
-        vec![Port { port: 1, process: evil.into(), http: true, url: Some(format!("javascript:{evil}")) }];
+    workspace.ports = vec![Port {
+        port: 1,
+        process: evil.into(),
+        http: true,
+        https: false,
+        url: Some(format!("javascript:{evil}")),
+    }];
     workspace.holds = vec![Hold { id: evil.into(), reason: evil.into(), ends_at: now() }];
     workspace.machine = Some(Machine { server_id: 1, ipv4: Some(evil.into()), host: evil.into() });
     if let Some(backup) = &mut workspace.last_backup {

@@ -40,8 +40,8 @@ pub struct Door {
     pub links: Option<Links>,
     /// Ports that anybody may reach.
     pub public_ports: BTreeSet<u16>,
-    /// Where each port that speaks HTTP listens.
-    pub upstreams: BTreeMap<u16, SocketAddr>,
+    /// Where each port that speaks HTTP listens, and how it speaks it.
+    pub upstreams: BTreeMap<u16, Upstream>,
     /// The control plane has heard that the machine is ready: before that it counts as holding no work, so nobody may
     /// come in to do any.
     pub open: bool,
@@ -49,6 +49,34 @@ pub struct Door {
     pub closed: bool,
     /// The control plane's time, by which its tokens are checked; this machine's own until it is told.
     pub time: Option<ToldTime>,
+}
+
+/// A server on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub scheme: Scheme,
+}
+
+/// What a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP.
+    Http,
+    /// HTTP within TLS, with a certificate that nobody checks: the server is on this machine.
+    Https,
+}
+
+impl Scheme {
+    /// As in URLs.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
 }
 
 impl Door {
@@ -217,7 +245,7 @@ pub enum Outcome {
         /// Which port it is for.
         port: u16,
         /// Where that listens.
-        upstream: SocketAddr,
+        upstream: Upstream,
         /// The part of the query that holds the credential.
         strip: Option<String>,
         /// The own origin as the browser named it; the app is told its local one.

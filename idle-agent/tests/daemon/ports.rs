@@ -3,9 +3,11 @@
 use crate::house::{ALONE, App, heard_port, house};
 use crate::machine::wait_until;
 use crate::skip::skip;
-use std::io::{BufRead as _, BufReader, Write as _};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tungstenite::Message;
 use tungstenite::client::IntoClientRequest as _;
@@ -189,6 +191,100 @@ fn a_port_that_speaks_something_else_is_named_and_not_let_through() {
     let found = heartbeat.ports.iter().find(|one| one.port == port).unwrap();
     assert!(!found.http && found.url.is_none());
     assert_eq!(house.ask_signed(port), 404);
+}
+
+/// A server that speaks HTTP/1.1 within TLS alone: it answers with what it was sent, and echoes on a WebSocket.
+fn tls_app() -> u16 {
+    let files = tempfile::tempdir().unwrap();
+    let (key, certificate) = (files.path().join("key.pem"), files.path().join("cert.pem"));
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args(["-subj", "/CN=nobody.example", "-days", "2", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let certificate = CertificateDer::from_pem_file(&certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            std::thread::spawn(move || serve_tls(rustls::StreamOwned::new(connection, stream)));
+        }
+    });
+    port
+}
+
+fn serve_tls(mut stream: rustls::StreamOwned<rustls::ServerConnection, TcpStream>) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        // Plain words end here, with an alert.
+        let Ok(1) = stream.read(&mut byte) else { return };
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let key = head.lines().find_map(|line| line.strip_prefix("Sec-Websocket-Key: "));
+    let Some(key) = key else {
+        let length = head.len();
+        let go = "Location: https://localhost:9/login\r\nConnection: close";
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{go}\r\n\r\n{head}");
+        let _ = stream.flush();
+        return;
+    };
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let upgrade = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket";
+    write!(stream, "{upgrade}\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").unwrap();
+    stream.flush().unwrap();
+    let mut socket =
+        tungstenite::WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Server, None);
+    while let Ok(message) = socket.read() {
+        if message.is_text() && socket.send(message).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_server_that_speaks_tls_is_found_and_let_through_to_with_websockets() {
+    let Some(house) = house() else { return };
+    let port = tls_app();
+    let heartbeat = house
+        .machine
+        .control
+        .heard("the port", |heartbeat| heartbeat.ports.iter().any(|one| one.port == port && one.http));
+    assert!(heartbeat.ports.iter().any(|one| one.port == port && one.https), "{:?}", heartbeat.ports);
+    assert_eq!(house.ask(port, "GET /", "").status, 401, "it is as private as others");
+
+    let signed = format!("X-Ebbtide-Access: {}\r\n", house.token(port));
+    let own = format!("Origin: http://{}\r\n", house.host(port));
+    let seen = house.ask(port, "POST /a?b=c", &format!("{signed}{own}"));
+    assert_eq!(seen.status, 200, "{}", seen.body);
+    assert!(seen.body.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{}", seen.body);
+    assert!(seen.body.contains(&format!("Host: localhost:{port}\r\n")), "{}", seen.body);
+    assert!(seen.body.contains(&format!("Origin: https://localhost:{port}\r\n")), "{}", seen.body);
+    let moved = format!("\r\nLocation: http://{}/login\r\n", house.host(9));
+    assert!(seen.head.contains(&moved), "{}", seen.head);
+
+    let mut request = format!("ws://{}/hmr", house.host(port)).into_client_request().unwrap();
+    let cookie = format!("ebb_access={}", house.token(port));
+    request.headers_mut().insert("cookie", cookie.parse().unwrap());
+    let stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let (mut socket, _) = tungstenite::client(request, stream).unwrap();
+    socket.send(Message::text("one")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("one"));
 }
 
 #[test]

@@ -16,9 +16,9 @@ const HEAD_BYTES: usize = 32 << 10;
 /// blanks, tabs and every case; no attribute that they know but this one has the word in its name. Without a value it
 /// says nothing.
 const COOKIE_DOMAIN: &str = "(?i);[^;=]*domain[^;=]*=[^;]*";
-/// A URL of this machine's own, as an app writes it: its port, and what comes after.
+/// A URL of this machine's own behind its scheme, as an app writes it: its port, and what comes after.
 const LOCAL_URL: &str =
-    r"http://(?:localhost|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0|\[::1?\]):([0-9]{1,5})((?:[/?#].*)?)$";
+    r"://(?:localhost|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0|\[::1?\]):([0-9]{1,5})((?:[/?#].*)?)$";
 
 /// The configuration for one listening port.
 pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Value {
@@ -52,9 +52,52 @@ pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Valu
             { "match": { "status_code": [2] }, "routes": [{ "handle": [upstream()] }] },
         ],
     });
-    let pass = json!({
+    // Outermost, so that whatever answers goes past it; but for handshakes, which Caddy 2.6 writes to the browser itself.
+    let keep_cookies_here = json!({
+        "handler": "headers",
+        "response": { "deferred": true, "replace": { "Set-Cookie": [{ "search_regexp": COOKIE_DOMAIN, "replace": "" }] } },
+    });
+    json!({
+        "admin": { "disabled": true },
+        "logging": { "logs": { "default": {
+            "level": "ERROR",
+            "writer": { "output": "file", "filename": log, "roll_size_mb": 1, "roll_keep": 1 },
+        }}},
+        "apps": { "http": { "servers": { "ebb": {
+            "listen": [format!(":{listen_port}")],
+            "automatic_https": { "disable": true },
+            "protocols": ["h1"],
+            // Somebody who opens connections and says nothing, or little by little, is not waited for.
+            "read_header_timeout": "30s",
+            "max_header_bytes": HEAD_BYTES,
+            "routes": [{ "handle": [keep_cookies_here, ask, pass_on()] }],
+        }}}},
+    })
+}
+
+/// Passes a request on as its server speaks. Of one that speaks TLS the certificate is nobody's, and the agent names it only
+/// on loopback; HTTP/1.1, for WebSockets.
+fn pass_on() -> Value {
+    let tls = json!({
+        "protocol": "http",
+        "versions": ["1.1"],
+        "tls": { "insecure_skip_verify": true, "server_name": "localhost" },
+    });
+    json!({ "handler": "subroute", "routes": [
+        { "match": [{ "vars": { "ebb_scheme": ["https"] } }], "handle": [pass("https", &tls)], "terminal": true },
+        { "handle": [pass("http", &json!({ "protocol": "http" }))] },
+    ]})
+}
+
+/// Passes a request on to a server that speaks this.
+fn pass(scheme: &str, transport: &Value) -> Value {
+    // An app that speaks TLS may name its plain port; one that speaks none and asks for https means another.
+    let schemes = if scheme == "https" { "https?" } else { "http" };
+    let local_url = format!("(?i)^{schemes}{LOCAL_URL}");
+    json!({
         "handler": "reverse_proxy",
         "upstreams": [{ "dial": "{http.vars.ebb_upstream}" }],
+        "transport": transport,
         "flush_interval": -1,
         "handle_response": [{
             "match": { "status_code": [101], "headers": { "Set-Cookie": domain_in_every_case() } },
@@ -76,35 +119,14 @@ pub fn configuration(listen_port: u16, access_socket: &Path, log: &Path) -> Valu
                         { "search_regexp": "(^|;\\s*)(__Host-ebb|ebb_access)=[^;]*", "replace": "" },
                         { "search_regexp": "^;\\s*", "replace": "" },
                     ],
-                    "Origin": [{ "search": "{http.vars.ebb_origin}", "replace": "http://{http.vars.ebb_app_host}" }],
+                    "Origin": [{ "search": "{http.vars.ebb_origin}", "replace": format!("{scheme}://{{http.vars.ebb_app_host}}") }],
                 },
             },
             "response": { "replace": {
-                "Location": [{ "search_regexp": format!("(?i)^{LOCAL_URL}"), "replace": "{http.vars.ebb_ports_url}$2" }],
-                "Content-Location": [{ "search_regexp": format!("(?i)^{LOCAL_URL}"), "replace": "{http.vars.ebb_ports_url}$2" }],
+                "Location": [{ "search_regexp": &local_url, "replace": "{http.vars.ebb_ports_url}$2" }],
+                "Content-Location": [{ "search_regexp": &local_url, "replace": "{http.vars.ebb_ports_url}$2" }],
             }},
         },
-    });
-    // Outermost, so that whatever answers goes past it; but for handshakes, which Caddy 2.6 writes to the browser itself.
-    let keep_cookies_here = json!({
-        "handler": "headers",
-        "response": { "deferred": true, "replace": { "Set-Cookie": [{ "search_regexp": COOKIE_DOMAIN, "replace": "" }] } },
-    });
-    json!({
-        "admin": { "disabled": true },
-        "logging": { "logs": { "default": {
-            "level": "ERROR",
-            "writer": { "output": "file", "filename": log, "roll_size_mb": 1, "roll_keep": 1 },
-        }}},
-        "apps": { "http": { "servers": { "ebb": {
-            "listen": [format!(":{listen_port}")],
-            "automatic_https": { "disable": true },
-            "protocols": ["h1"],
-            // Somebody who opens connections and says nothing, or little by little, is not waited for.
-            "read_header_timeout": "30s",
-            "max_header_bytes": HEAD_BYTES,
-            "routes": [{ "handle": [keep_cookies_here, ask, pass] }],
-        }}}},
     })
 }
 
@@ -126,6 +148,7 @@ fn upstream() -> Value {
     json!({
         "handler": "vars",
         "ebb_upstream": "{http.reverse_proxy.header.X-Ebb-Upstream}",
+        "ebb_scheme": "{http.reverse_proxy.header.X-Ebb-Scheme}",
         "ebb_app_host": "{http.reverse_proxy.header.X-Ebb-App-Host}",
         "ebb_origin": "{http.reverse_proxy.header.X-Ebb-Origin}",
         "ebb_ports_url": "{http.reverse_proxy.header.X-Ebb-Ports-Url}",

@@ -8,6 +8,10 @@ const WORKSPACE: &str = "k3v7q2mzab";
 /// The moment of every request.
 const AT: Moment = Moment(500_000);
 
+fn http(address: &str) -> Upstream {
+    Upstream { address: address.parse().unwrap(), scheme: Scheme::Http }
+}
+
 struct House {
     door: Door,
     pair: Ed25519KeyPair,
@@ -22,10 +26,7 @@ fn house(scheme: &str) -> House {
         port_url_template: format!("{scheme}://{{port}}.demo-k3v7q2mzab.ebb.localhost:8930"),
         keys: keys(&pair),
         public_ports: BTreeSet::from([8080]),
-        upstreams: BTreeMap::from([
-            (3000, "127.0.0.1:3000".parse().unwrap()),
-            (8080, "[::1]:8080".parse().unwrap()),
-        ]),
+        upstreams: BTreeMap::from([(3000, http("127.0.0.1:3000")), (8080, http("[::1]:8080"))]),
         open: true,
         ..Door::default()
     };
@@ -74,7 +75,7 @@ fn without_a_credential_nobody_comes_in_but_to_public_ports() {
     let public = [("X-Ebb-Host", "8080.demo-k3v7q2mzab.ebb.localhost")];
     assert_eq!(
         house.ask("/", &public),
-        Outcome::Pass { port: 8080, upstream: "[::1]:8080".parse().unwrap(), strip: None, origin: None }
+        Outcome::Pass { port: 8080, upstream: http("[::1]:8080"), strip: None, origin: None }
     );
 }
 
@@ -197,7 +198,7 @@ fn the_workspaces_own_name_is_cloudclis_for_its_owner_alone() {
     let token = token(&house.pair, WORKSPACE, Some(3001), "access", 600);
     let owner = [host, ("X-Ebbtide-Access", token.as_str()), ("X-Ebb-Upgrade", "websocket")];
     assert_eq!(house.refusal("/ws", &owner), Refusal::NothingListens(3001));
-    house.door.upstreams.insert(3001, "127.0.0.1:3001".parse().unwrap());
+    house.door.upstreams.insert(3001, http("127.0.0.1:3001"));
     for (origin, is_own) in [
         ("http://demo-k3v7q2mzab.ebb.localhost:8930", true),
         ("http://3000.demo-k3v7q2mzab.ebb.localhost:8930", false),
