@@ -182,6 +182,9 @@ pub struct EventList {
 pub struct LogPage {
     /// Oldest first, as the machine sent them.
     pub lines: Vec<String>,
+    /// Where there are older lines: `?before=` with this number shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
 }
 
 #[cfg(test)]

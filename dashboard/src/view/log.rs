@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     fn log(lines: impl IntoIterator<Item = String>) -> LogPage {
-        LogPage { lines: lines.into_iter().collect() }
+        LogPage { lines: lines.into_iter().collect(), before: None }
     }
 
     #[test]

@@ -531,7 +531,7 @@ fn log() -> LogPage {
         "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
         "14:20:53 boot: Cloning the repository: failed",
     ];
-    LogPage { lines: lines.map(str::to_owned).to_vec() }
+    LogPage { lines: lines.map(str::to_owned).to_vec(), before: None }
 }
 
 /// Three backups, the oldest with files missing.
@@ -566,7 +566,7 @@ fn shell(title: &str) -> Shell {
 pub fn hostile_page() -> String {
     let mut events = events(State::Booting);
     events[0].because = hostile().because;
-    let log = LogPage { lines: vec![hostile().because] };
+    let log = LogPage { lines: vec![hostile().because], before: None };
     let w = view::workspace(&hostile(), &events, now()).with_log(Some(&log));
     WorkspacePage { shell: &shell(&hostile().name), w: &w, csrf: "csrf-sample" }.render().expect("a page")
 }

@@ -35,6 +35,11 @@ pub enum Call {
     Events { page: EventPage, limit: u16 },
     /// → [`ebbtide_api::history::LogPage`].
     Log,
+    /// → [`ebbtide_api::history::LogPage`], of what is older.
+    LogBefore {
+        /// As the page before said.
+        before: u64,
+    },
     /// Takes these commands of a person in their order; the first that is refused ends it.
     Ask { commands: Vec<Command> },
     /// → [`ebbtide_control::reservation::ReservationRequest`]: what a wake or a longer lifetime has to reserve.
@@ -82,6 +87,7 @@ impl Call {
             | Self::View
             | Self::Events { .. }
             | Self::Log
+            | Self::LogBefore { .. }
             | Self::Ask { .. }
             | Self::Terms { .. }
             | Self::Snapshots
@@ -108,7 +114,7 @@ pub enum EventPage {
 
 impl EventPage {
     /// Above every number that an event has, and the largest that the runtime still reads as a whole one.
-    const LAST: u64 = (1 << 53) - 1;
+    pub const LAST: u64 = (1 << 53) - 1;
     /// The end of the history.
     pub const NEWEST: Self = Self::Before(Self::LAST);
 

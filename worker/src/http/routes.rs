@@ -164,7 +164,12 @@ pub const ROUTES: &[Route] = &[
         .answers::<EventList>(200, "A page, oldest first; or a slice of server-sent events.")
         .person(Read, to!(events::get)),
     get("/v1/workspaces/{id}/log", "getLog", "Shows the log of its current or last machine.")
-        .answers::<LogPage>(200, "Oldest first.")
+        .parameters(&[(
+            "query",
+            "before",
+            "Only lines before this number, which a page with older ones names.",
+        )])
+        .answers::<LogPage>(200, "Its newest MiB, oldest first.")
         .person(Read, to!(workspaces::log)),
     get("/v1/workspaces/{id}/ports", "listPorts", "Lists ports that answer, as last heard.")
         .answers::<PortList>(200, "By number.")

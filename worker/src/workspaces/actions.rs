@@ -237,12 +237,18 @@ pub async fn events(
     app.workspace(&actor.tenant, id).ask(Call::Events { page: page.exact(), limit }).await
 }
 
-/// The log of the current or last machine.
+/// The log of the current or last machine: its end, or what stands before a number of a page.
 ///
 /// # Errors
 /// The object does not answer.
-pub async fn machine_log(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<LogPage> {
-    app.workspace(&actor.tenant, id).ask(Call::Log).await
+pub async fn machine_log(
+    app: &App,
+    actor: &Actor,
+    id: &WorkspaceId,
+    before: Option<u64>,
+) -> ApiResult<LogPage> {
+    let call = before.map_or(Call::Log, |before| Call::LogBefore { before });
+    app.workspace(&actor.tenant, id).ask(call).await
 }
 
 /// Verified snapshots.

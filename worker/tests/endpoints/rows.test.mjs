@@ -27,7 +27,11 @@ async function machine(name) {
     const { json } = await installation.call("GET", `/v1/workspaces/${id}/log`, { as: installation.owner });
     return json.lines;
   };
-  return { put, say, log };
+  const logPage = async (before) => {
+    const query = before === undefined ? "" : `?before=${before}`;
+    return await installation.call("GET", `/v1/workspaces/${id}/log${query}`, { as: installation.owner });
+  };
+  return { put, say, log, logPage };
 }
 
 /** Does it until it is refused, at most so often: how often it was done, and the refusal. */
@@ -75,4 +79,24 @@ test("heartbeats that change something each time are heard, and not all written"
   const said = await untilRefused(200, (port) => say({ ports: [{ port: 1_000 + port, process: "p", http: true, url: null }] }));
   assert.equal(said.done, 200, said.answer?.text);
   assert.equal((await put("data", "later")).json?.code, "rate_limited");
+});
+
+test("a log of megabytes is shown a page at a time, from its end, and nothing of it is left out", async () => {
+  const { say, logPage } = await machine("long-log");
+  const line = (number) => `${number} ${"x".repeat(60_000)}`;
+  const all = Array.from({ length: 64 }, (_, number) => line(number));
+  for (let at = 0; at < all.length; at += 4) assert.equal((await say({ log: all.slice(at, at + 4) })).status, 200);
+  const pages = [];
+  for (let before; ; ) {
+    const { status, text, json } = await logPage(before);
+    assert.equal(status, 200, text);
+    assert.ok(text.length < 1_200_000, `${text.length}`);
+    pages.unshift(json.lines);
+    assert.ok(pages.length <= all.length);
+    before = json.before;
+    if (before === undefined) break;
+  }
+  assert.ok(pages.length >= 3, `${pages.length}`);
+  assert.deepEqual(pages.flat(), all);
+  assert.equal((await logPage("x")).status, 422);
 });

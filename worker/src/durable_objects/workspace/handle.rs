@@ -10,7 +10,7 @@ use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, FateAnswer, Receip
 use crate::log::Level;
 use crate::subrequests::Calls;
 use ebbtide_api::backups::SnapshotList;
-use ebbtide_api::history::{EventList, LogPage};
+use ebbtide_api::history::EventList;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Receipt, ReceiptAnswer, ReceiptStatus};
 use ebbtide_api::{ErrorCode, TenantId};
 use ebbtide_control::lifecycle::{Command, Context, Input, Note, object_count_warning};
@@ -69,8 +69,9 @@ async fn answer_call(inner: &Rc<Inner>, record: &Record, call: Call) -> Result<R
         }
         Call::Log => {
             inner.write_log()?;
-            json(&LogPage { lines: inner.store()?.log()? })
+            json(&inner.store()?.log(None)?)
         }
+        Call::LogBefore { before } => json(&inner.store()?.log(Some(before))?),
         Call::Snapshots => {
             let Held { bytes: stored_bytes, quota: quota_bytes } = backups::fill(inner)?;
             let config = inner.config()?;

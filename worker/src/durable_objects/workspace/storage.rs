@@ -6,7 +6,7 @@
 mod ledger;
 
 use crate::durable_objects::rpc::EventPage;
-use ebbtide_api::history::Event;
+use ebbtide_api::history::{Event, LogPage};
 use ebbtide_api::{Generation, Timestamp};
 use ebbtide_control::lifecycle::Note;
 use ebbtide_control::record::Record;
@@ -22,6 +22,8 @@ use worker::{Error, Result, SqlStorage, SqlStorageValue};
 const EVENTS_KEPT: i64 = 2_000;
 /// How many batches of log lines are kept.
 const LOG_BATCHES_KEPT: i64 = 200;
+/// Bytes of a page of the log.
+const LOG_PAGE_BYTES: i64 = 1 << 20;
 
 /// The object's tables.
 pub struct Store {
@@ -51,6 +53,19 @@ struct RecordRow {
 #[derive(Deserialize)]
 struct JsonRow {
     json: String,
+}
+
+#[derive(Deserialize)]
+struct NumberedRow {
+    seq: f64,
+    json: String,
+}
+
+impl NumberedRow {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a row number
+    fn seq(&self) -> u64 {
+        self.seq as u64
+    }
 }
 
 impl Store {
@@ -179,11 +194,6 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub fn events(&self, page: EventPage, limit: u16) -> Result<(Vec<Event>, bool)> {
-        #[derive(Deserialize)]
-        struct Row {
-            seq: f64,
-            json: String,
-        }
         let (from, query) = match page {
             EventPage::After(seq) => (seq, "SELECT seq, json FROM events WHERE seq > ? ORDER BY seq LIMIT ?"),
             EventPage::Before(seq) => {
@@ -192,7 +202,7 @@ impl Store {
         };
         let from = i64::try_from(from).unwrap_or(i64::MAX);
         let one_more = i64::from(limit).saturating_add(1);
-        let mut rows: Vec<Row> =
+        let mut rows: Vec<NumberedRow> =
             self.sql.exec(query, Some(vec![from.into(), one_more.into()]))?.to_array()?;
         let more = rows.len() > usize::from(limit);
         rows.truncate(limit.into());
@@ -203,9 +213,7 @@ impl Store {
             .into_iter()
             .map(|row| {
                 let event: Event = serde_json::from_str(&row.json).map_err(parse_error)?;
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a row number
-                let seq = row.seq as u64;
-                Ok(Event { seq, ..event })
+                Ok(Event { seq: row.seq(), ..event })
             })
             .collect();
         Ok((events?, more))
@@ -219,15 +227,26 @@ impl Store {
         if lines.is_empty() { Ok(()) } else { self.append("log", &lines, LOG_BATCHES_KEPT) }
     }
 
-    /// The machine's log, oldest first.
+    /// The machine's log, oldest first: its end, or what stands before a row. An object has 128 MB and the log may have
+    /// nearly as much, so a page is bounded by its bytes; of a row that is longer than a page, it is the page.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn log(&self) -> Result<Vec<String>> {
-        let rows: Vec<JsonRow> = self.sql.exec("SELECT json FROM log ORDER BY seq", None)?.to_array()?;
+    pub fn log(&self, before: Option<u64>) -> Result<LogPage> {
+        let number = |seq: u64| i64::try_from(seq.min(EventPage::LAST)).unwrap_or(0);
+        let before = number(before.unwrap_or(EventPage::LAST));
+        let sql = "SELECT seq, json FROM (SELECT seq, json, SUM(LENGTH(json)) OVER (ORDER BY seq DESC) - LENGTH(json) AS newer
+                       FROM log WHERE seq < ?) WHERE newer = 0 OR newer + LENGTH(json) <= ? ORDER BY seq";
+        let rows: Vec<NumberedRow> =
+            self.sql.exec(sql, Some(vec![before.into(), LOG_PAGE_BYTES.into()]))?.to_array()?;
+        let Some(first) = rows.first().map(NumberedRow::seq) else {
+            return Ok(LogPage { lines: Vec::new(), before: None });
+        };
         let batches: Result<Vec<Vec<String>>> =
             rows.iter().map(|row| serde_json::from_str(&row.json).map_err(parse_error)).collect();
-        Ok(batches?.concat())
+        let older = "SELECT '' AS json FROM log WHERE seq < ? LIMIT 1";
+        let older: Vec<JsonRow> = self.sql.exec(older, Some(vec![number(first).into()]))?.to_array()?;
+        Ok(LogPage { lines: batches?.concat(), before: (!older.is_empty()).then_some(first) })
     }
 
     /// Forgets the log of the last machine.

@@ -64,11 +64,11 @@ pub async fn get(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
 }
 
 /// A number in the query, where it is there.
-fn number(name: &'static str, text: Option<String>) -> ApiResult<Option<u64>> {
+pub(super) fn number(name: &'static str, text: Option<String>) -> ApiResult<Option<u64>> {
     let parse = |text: String| {
         text.trim()
             .parse()
-            .map_err(|_| ApiError::field(name, "it is no number").hint("Events are named by their `seq`."))
+            .map_err(|_| ApiError::field(name, "it is no number").hint("Give a number that a page named."))
     };
     text.map(parse).transpose()
 }

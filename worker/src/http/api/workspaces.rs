@@ -2,6 +2,7 @@
 
 use crate::actor::Actor;
 use crate::error::{ApiError, ApiResult};
+use crate::http::api::events;
 use crate::http::body;
 use crate::http::json;
 use crate::http::request::Incoming;
@@ -82,8 +83,9 @@ fn short_id(text: &str) -> Option<String> {
 }
 
 pub async fn log(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let before = events::number("before", incoming.query("before"))?;
     let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
-    response::json(200, &actions::machine_log(&incoming.app, actor, &id).await?)
+    response::json(200, &actions::machine_log(&incoming.app, actor, &id, before).await?)
 }
 
 pub async fn ports(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {

@@ -165,7 +165,7 @@ impl<'a> Visit<'a> {
             false => None,
         };
         let log = match view::workspace::shows_log(workspace.state) {
-            true => actions::machine_log(self.app(), &self.actor, id)
+            true => actions::machine_log(self.app(), &self.actor, id, None)
                 .await
                 .inspect_err(is_left_out("the log is"))
                 .ok(),
