@@ -3,7 +3,9 @@
 //! Progress is on disk at every change, so that an agent that was killed goes on where it was. `record` says what to
 //! go on with (pure), `steps` how each step is done, `command` runs programs, `git` understands git.
 
+mod clone;
 mod git;
+mod lfs;
 mod packages;
 mod prune;
 mod record;

@@ -33,6 +33,9 @@ pub enum HostError {
         /// What the system said.
         said: String,
     },
+    /// It is no URL of a host that git reaches by http, https or ssh.
+    #[error("only http, https and ssh URLs with a host are fetched from; this is none")]
+    Protocol,
 }
 
 /// Which hosts this machine may clone from.
@@ -70,6 +73,23 @@ pub fn pin(url: &str, reach: Reach) -> Result<Vec<String>, HostError> {
     } else {
         Vec::new()
     })
+}
+
+/// The same for a URL that a repository names and nobody has looked at: what cannot be read as one of a host is refused,
+/// and nothing is left to git's own list.
+///
+/// # Errors
+/// [`HostError`].
+pub fn pin_named(url: &str, reach: Reach) -> Result<Vec<String>, HostError> {
+    let is_spoken = match url.split_once("://") {
+        Some((scheme, _)) => ["http", "https", "ssh"].contains(&scheme),
+        None => !url.starts_with('-') && !url.contains("::"),
+    };
+    let place = Place::of(url).filter(|place| !place.name().starts_with('-'));
+    if !is_spoken || place.is_none() {
+        return Err(HostError::Protocol);
+    }
+    pin(url, reach)
 }
 
 fn public_of(place: &Place, found: &[IpAddr]) -> Result<Vec<IpAddr>, HostError> {
@@ -161,6 +181,33 @@ mod tests {
             assert!(matches!(refused, Err(HostError::Private { .. })), "{url}: {refused:?}");
             assert_eq!(pin(url, Reach::PrivateNetwork), Ok(vec![]), "{url}");
         }
+    }
+
+    #[test]
+    fn what_a_repository_names_has_to_be_a_url_of_a_host() {
+        let none = [
+            "",
+            "/etc",
+            "./a.git",
+            "../../a",
+            "file:///etc",
+            "ext::sh -c id",
+            "git://140.82.121.4/a.git",
+            "HTTP::https://a/b",
+            "-oProxyCommand=id@h:a",
+            "10.0.0.1:a.git",
+            "git@[::1]:a.git",
+            "ssh://-oProxyCommand=id/a",
+        ];
+        for url in none {
+            for reach in [Reach::Internet, Reach::PrivateNetwork] {
+                assert!(pin_named(url, reach).is_err(), "{url}");
+            }
+        }
+        for url in ["https://140.82.121.4/a.git", "git@140.82.121.4:a.git", "ssh://git@140.82.121.4/a"] {
+            assert_eq!(pin_named(url, Reach::Internet), Ok(vec![]), "{url}");
+        }
+        assert!(matches!(pin_named("git@10.0.0.1:a", Reach::Internet), Err(HostError::Private { .. })));
     }
 
     #[test]

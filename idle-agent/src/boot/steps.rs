@@ -1,8 +1,6 @@
-//! How each kind of boot step is done. Each may be repeated: after a crash it begins again.
+//! How each kind of boot step is done; cloning is in `clone`. Each may be repeated: after a crash it begins again.
 
-use super::git::{CloneFailure, is_meter, percent};
 use super::packages::{self, Said, Tools};
-use super::repository_host::{self, HostError, Reach};
 use super::restore_progress::Furthest;
 use super::{Boot, Reporter, StepError, Success};
 use crate::access::caddy::Caddy;
@@ -19,7 +17,7 @@ use crate::sleep::backup_process::{BackupProcessError, News, Order};
 use crate::sleep::freezer;
 use ebbtide_api::vm::{BootPlan, StepAction};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,6 +49,7 @@ impl Boot {
                 // The first of them that it needs may have come just now; nothing of the user's runs before the next step.
                 self.firewall.as_mut().map(Firewall::look_soon);
                 self.tend_firewall();
+                self.ensure_lfs(limit, reporter);
                 ensured
             }
             StepAction::EnsureUser { user, home, workspaces } => {
@@ -160,71 +159,6 @@ impl Boot {
         Ok(if created { Success::Done(None) } else { Success::NothingToDo(format!("{name} exists")) })
     }
 
-    fn clone_repository(
-        &self,
-        url: &str,
-        branch: Option<&str>,
-        directory: &Path,
-        user: &str,
-        limit: Duration,
-        reporter: &Reporter<'_>,
-    ) -> Result<Success, StepError> {
-        let user = self.user(user)?;
-        if directory.join(".git").exists() {
-            return Ok(Success::NothingToDo("the clone is there already".to_owned()));
-        }
-        if std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(StepError::lasting(format!(
-                "{} holds other files; nothing is cloned over them",
-                directory.display()
-            )));
-        }
-        let pinned =
-            repository_host::pin(url, Reach::beside(&self.control_url)).map_err(|error| match &error {
-                HostError::Private { .. } => StepError::lasting(error),
-                HostError::Unknown { .. } => StepError::passing(error),
-            })?;
-        // Cloned beside its place and moved there when it is whole: what has the right name is complete.
-        let growing = prepare_beside(directory).map_err(StepError::passing)?;
-        let mut command = work_of("git", &user);
-        command
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ALLOW_PROTOCOL", "http:https:ssh")
-            .env(
-                "GIT_SSH_COMMAND",
-                "ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new -oConnectTimeout=20",
-            )
-            .current_dir("/")
-            .args(pinned)
-            .args(["clone", "--progress"]);
-        if let Some(branch) = branch {
-            command.arg(format!("--branch={branch}"));
-        }
-        command.arg("--").arg(url).arg(&growing);
-        let ended = run(command, limit, &mut |line| {
-            if let Some(percent) = percent(line) {
-                reporter.percent(percent);
-            }
-            if !is_meter(line) {
-                reporter.said(line);
-            }
-        });
-        let failure = match ended {
-            Ok(ended) if ended.status.success() => {
-                std::fs::rename(&growing, directory).map_err(StepError::passing)?;
-                return Ok(Success::Done(None));
-            }
-            Ok(ended) => {
-                let reason = CloneFailure::read(&ended.tail);
-                let text = reason.words(branch, &ended.tail);
-                if reason.may_pass() { StepError::passing(text) } else { StepError::lasting(text) }
-            }
-            Err(error) => StepError::passing(error),
-        };
-        let _ = std::fs::remove_dir_all(&growing);
-        Err(failure)
-    }
-
     fn restore(&self, snapshot: &str, reporter: &Reporter<'_>) -> Result<Success, StepError> {
         let order = Order::Restore { snapshot: snapshot.to_owned() };
         let status = &self.status;
@@ -321,18 +255,18 @@ impl Boot {
         }
     }
 
-    fn user(&self, name: &str) -> Result<User, StepError> {
+    pub(super) fn user(&self, name: &str) -> Result<User, StepError> {
         users::user(&self.places.etc, name)
             .ok_or_else(|| StepError::lasting(format!("there is no user {name} on this machine")))
     }
 }
 
 /// The machine's own apt and dpkg.
-struct MachineTools<'a> {
-    status: &'a Status,
-    reporter: &'a Reporter<'a>,
+pub(super) struct MachineTools<'a> {
+    pub(super) status: &'a Status,
+    pub(super) reporter: &'a Reporter<'a>,
     /// When the step's time is over.
-    end: Moment,
+    pub(super) end: Moment,
 }
 
 impl Tools for MachineTools<'_> {
@@ -365,7 +299,8 @@ impl Tools for MachineTools<'_> {
     }
 }
 
-fn is_installed(program: &str) -> bool {
+/// Whether a program is found where the daemon's programs are.
+pub(super) fn is_installed(program: &str) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     path().split(':').any(|directory| {
         std::fs::metadata(Path::new(directory).join(program))
@@ -384,17 +319,4 @@ fn give_to_group(path: &Path, user: &User, mode: u32) -> std::io::Result<()> {
         std::os::unix::fs::chown(path, None, Some(user.gid))?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-}
-
-/// Removes what interrupted attempts left beside a directory and names the place for the next one.
-fn prepare_beside(directory: &Path) -> std::io::Result<PathBuf> {
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let prefix = format!(".{name}.cloning-");
-    let parent = directory.parent().unwrap_or(Path::new("/"));
-    for entry in std::fs::read_dir(parent)?.filter_map(Result::ok) {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            std::fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(parent.join(format!("{prefix}{}", crate::os::clock::Moment::now().0)))
 }

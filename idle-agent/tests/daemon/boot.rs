@@ -48,6 +48,70 @@ fn a_repository_is_cloned_as_the_user_with_steps_that_tell() {
     );
 }
 
+/// Repositories beside `demo.git`: one with a submodule of its own within a submodule, and one with a file of LFS.
+const BESIDES: &str = r#"
+commit() { git add -A; git -c user.name=t -c user.email=t@t commit -qm x; }
+publish() { git clone -q --bare . ../$1.git; git -C ../$1.git update-server-info; }
+add() { git -c protocol.file.allow=always submodule --quiet add ../$1.git $2; }
+mkdir middle outer lfs
+(cd middle; git init -q -b main; git remote add origin "$PWD/../middle.git"; add demo inner; commit; publish middle)
+(cd outer; git init -q -b main; git remote add origin "$PWD/../outer.git"; add middle libs/middle; add demo gone
+ git config -f .gitmodules submodule.gone.url ../nothing.git; commit; publish outer)
+(cd lfs; git init -q -b main; echo '*.bin filter=lfs diff=lfs merge=lfs -text' > .gitattributes
+ printf 'version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n' > a.bin; echo plain > b; commit; publish lfs)
+"#;
+
+fn with_besides(name: &str) -> Machine {
+    let machine = cloning(|base| format!("{base}/git/{name}.git"), None);
+    let made = Command::new("sh").args(["-ec", BESIDES]).current_dir(machine.path("git")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    machine
+}
+
+fn detail_of_clone(machine: &Machine) -> String {
+    let heartbeat = machine.control.heard("ready", |heartbeat| heartbeat.ready);
+    assert_eq!(heartbeat.boot[1].state, StepState::Done);
+    heartbeat.boot[1].detail.clone().unwrap_or_default()
+}
+
+#[test]
+fn submodules_come_with_a_clone_and_one_that_is_gone_is_told_and_stops_nothing() {
+    let mut machine = with_besides("outer");
+    machine.boot();
+    let inner = machine.path("workspaces/demo/libs/middle/inner/README");
+    assert_eq!(std::fs::read_to_string(inner).unwrap(), "hello\n");
+    let detail = detail_of_clone(&machine);
+    assert!(detail.contains("with 2 submodules, not fetched: submodule gone: "), "{detail}");
+    assert!(
+        machine.control.log().contains("submodule gone: there is no git repository"),
+        "{}",
+        machine.control.log()
+    );
+}
+
+fn stub(machine: &Machine, name: &str, script: &str) {
+    let program = machine.path("bin").join(name);
+    std::fs::create_dir_all(machine.path("bin")).unwrap();
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn files_of_lfs_are_fetched_and_where_they_cannot_be_the_step_says_what_they_are() {
+    let mut machine = with_besides("lfs");
+    stub(&machine, "git-lfs", "[ \"$1\" != pull ] || echo abc > a.bin");
+    machine.boot();
+    assert_eq!(std::fs::read_to_string(machine.path("workspaces/demo/a.bin")).unwrap(), "abc\n");
+    assert_eq!(detail_of_clone(&machine), "with 1 file of Git LFS");
+
+    let mut machine = with_besides("lfs");
+    stub(&machine, "git-lfs", "[ \"$1\" != pull ] || { echo 'batch response: no such object'; exit 2; }");
+    machine.boot();
+    let detail = detail_of_clone(&machine);
+    let expected = "not fetched: 1 file of Git LFS, pointers now: batch response: no such object";
+    assert_eq!(detail, expected);
+}
+
 #[test]
 fn what_cannot_be_cloned_fails_with_the_way_out() {
     let table = [
