@@ -107,7 +107,7 @@ error_codes! {
         "The machine was rebooted several times in a row; the message says when it may be again.",
         "Wait until then. If reboots do not help, let it sleep and wake it: it comes back on a new server.";
     RateLimited = "rate_limited", 429,
-        "Too many requests or failed sign-ins came from your address, or a machine has had too many rows written.",
+        "Too many requests without a token, or failed sign-ins, came from your address, or a machine has had too many rows written.",
         "Wait for the seconds given in Retry-After.";
     ProviderUnavailable = "provider_unavailable", 503,
         "Hetzner or Cloudflare's DNS did not answer, or its call limit is used up.",

@@ -323,7 +323,7 @@ impl VmClaims {
     /// Whether the machine is the live one of that workspace.
     ///
     /// # Errors
-    /// Another workspace (answer 404), or not the live generation (answer 410).
+    /// Another workspace, or not the live generation (answer 410).
     pub fn check(&self, workspace: &WorkspaceId, live: Generation) -> Result<(), TokenError> {
         check(&self.workspace, self.generation, workspace, live)
     }

@@ -9,6 +9,7 @@ pub mod body;
 pub mod dashboard;
 pub mod health;
 pub mod json;
+pub mod limits;
 pub mod metrics;
 pub mod path;
 pub mod request;

@@ -3,10 +3,14 @@
 use crate::slots::{self, Work};
 use anyhow::{Result, ensure};
 use ebbtide_api::workspace::{State, Workspace};
+use ebbtide_system_tests::api::Api;
+use ebbtide_system_tests::http::Answer;
 use ebbtide_system_tests::{Machines, Options, Runner, Stack, machine, wait};
 use serde_json::{Value, json};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Longest wait for one thing to happen; far above what it takes, for a loaded machine.
@@ -95,6 +99,13 @@ pub fn settled(stack: &Stack, id: &str) -> Result<()> {
             Err(format!("{names} names, {}", ebbtide_system_tests::api::shown(&workspace)))
         }
     })
+}
+
+/// Asks for the health from an address that has not asked before: whoever polls for it must not meet its rate limit.
+pub fn health_from_anywhere(anybody: &Api) -> Result<Answer> {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let address = Ipv4Addr::from_bits(0x0a00_0000 | ASKED.fetch_add(1, Ordering::Relaxed)).to_string();
+    anybody.raw("GET", "/health", &[("cf-connecting-ip", &address)], None)
 }
 
 /// A request that clones this repository.

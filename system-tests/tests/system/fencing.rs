@@ -74,8 +74,12 @@ impl Machine {
         })
     }
 
+    /// From an address of its own, as every machine has one.
     fn try_enrol(&self) -> Result<Answer> {
-        self.api.call("POST", "/v1/vm/enroll", Some(&self.enrolment()))
+        let body = self.enrolment().to_string();
+        let digest = Sha256::digest(self.told["workspace"].to_string());
+        let address = format!("10.{}.{}.{}", digest[0], digest[1], digest[2]);
+        self.api.raw("POST", "/v1/vm/enroll", &[("cf-connecting-ip", &address)], Some(body.as_bytes()))
     }
 
     fn enrolled(stack: &Stack, id: &str, seed: u8) -> Result<Self> {
@@ -220,7 +224,7 @@ fn an_enrolment_that_is_not_what_it_says_is_refused() {
         // Signed properly by a key of its own, with a token that was meant for somebody else.
         let mut liar = Machine::new(stack, &id, 3)?;
         liar.told["workspace"] = json!(other);
-        check("another workspace", &liar.try_enrol()?, 404, "not_found")?;
+        check("another workspace", &liar.try_enrol()?, 403, "enrolment_refused")?;
         let mut liar = Machine::new(stack, &id, 3)?;
         liar.told["generation"] = json!(2);
         check("another generation", &liar.try_enrol()?, 410, "stale_generation")?;
@@ -263,10 +267,10 @@ fn a_machine_that_has_forgotten_its_bootstrap_token_comes_back_with_its_key_alon
         check("another key", &forgetful(2)?.try_enrol()?, 403, "enrolment_refused")?;
         let mut stranger = forgetful(1)?;
         stranger.told["workspace"] = json!("a2a2a2a2a2");
-        check("no such workspace", &stranger.try_enrol()?, 404, "not_found")?;
+        check("no such workspace", &stranger.try_enrol()?, 403, "enrolment_refused")?;
         let mut early = forgetful(1)?;
         early.told["generation"] = json!(2);
-        check("another generation", &early.try_enrol()?, 410, "stale_generation")?;
+        check("another generation", &early.try_enrol()?, 403, "enrolment_refused")?;
         discarded(stack, &id)?;
         ensure!(back.try_enrol()?.status >= 400, "a deleted workspace's machine was let in");
         Ok(())

@@ -7,6 +7,7 @@ use crate::actor::Actor;
 use crate::app::App;
 use crate::d1::KeyRow;
 use crate::error::{ApiError, ApiResult};
+use crate::http::limits;
 use crate::log::Level;
 use base64::Engine;
 use ebbtide_api::keys::Scope;
@@ -19,6 +20,8 @@ use std::collections::BTreeMap;
 /// How often a key's last use is written down: a row a key and hour.
 const TOUCH_EVERY: Duration = Duration::from_hours(1);
 
+/// What an address is told that has guessed too often.
+const GUESSED: &str = "too many failed sign-ins from this address";
 /// Failed sign-ins of one address before it has to wait.
 const FAILURES_MAX: u32 = 30;
 /// In so long; also how long it waits.
@@ -85,9 +88,7 @@ pub async fn sign_in(app: &App, credential: &str, address: &str) -> ApiResult<Ac
     }
     // A lookup costs a database call: whoever guesses is stopped before it.
     if FAILURES.with_borrow(|failures| failures.is_blocked(address, now)) {
-        let wait = FAILURES_WINDOW_SECS.to_string();
-        return Err(ApiError::new(ErrorCode::RateLimited, "too many failed sign-ins from this address")
-            .header("retry-after", wait));
+        return Err(limits::refusal(GUESSED));
     }
     if let Ok(key) = ApiKey::parse(credential) {
         let index = app.d1()?;
@@ -110,6 +111,7 @@ pub async fn sign_in(app: &App, credential: &str, address: &str) -> ApiResult<Ac
         }
     }
     FAILURES.with_borrow_mut(|failures| failures.count(address, now));
+    limits::admit(app, "credential", address).await?;
     Err(ApiError::new(ErrorCode::Unauthorized, "the credential is not one of ours")
         .header("www-authenticate", BEARER))
 }

@@ -13,7 +13,9 @@ mod session;
 mod visit;
 
 use crate::error::{ApiError, ApiResult};
+use crate::http::limits;
 use crate::http::request::Incoming;
+use crate::http::response;
 use crate::log::Level;
 use crate::workspaces::actions;
 use ebbtide_api::{ErrorCode, WorkspaceId};
@@ -159,13 +161,18 @@ async fn sign_in(incoming: &Incoming) -> ApiResult<Response> {
     input::refuse_other_sites(incoming)?;
     let form = input::form(&incoming.request).await?;
     let next = safe_next(form.get("next"));
-    match visit::begin(incoming, form.get("token")).await {
+    let signed_in = match limits::admit(&incoming.app, "signIn", &incoming.address).await {
+        Ok(()) => visit::begin(incoming, form.get("token")).await,
+        Err(refusal) => Err(refusal),
+    };
+    match signed_in {
         Ok(session) => reply::see(next, Some(&session.begin())),
         Err(error) => {
             note(&error, &incoming.app.request_id);
             let refusal = view::error(&error.body(&incoming.app.request_id));
             let shell = Shell::new("Sign in", None);
-            reply::page(error.status(), &SignInPage { shell: &shell, refusal: Some(&refusal), next })
+            let page = SignInPage { shell: &shell, refusal: Some(&refusal), next };
+            reply::page(error.status(), &page).map(|page| response::with_headers(page, &error))
         }
     }
 }
@@ -185,7 +192,8 @@ fn refusal(error: &ApiError, request_id: &str, visit: Option<&Visit<'_>>) -> Res
     };
     let page = ErrorPage { shell: &shell, error: &shown, back: Link { href: back, label } };
     reply::page(shown.status, &page)
-        .unwrap_or_else(|error| crate::http::response::refusal(&error, request_id))
+        .map(|page| response::with_headers(page, error))
+        .unwrap_or_else(|error| response::refusal(&error, request_id))
 }
 
 /// Tells the log what the page does not tell.

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::clock;
 use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
+use crate::http::limits;
 use ebbtide_api::health::{Health, HealthPart, HealthStatus};
 use ebbtide_api::{TenantId, Timestamp};
 use futures_util::future::{Either, join, join3, select};
@@ -72,7 +73,14 @@ async fn look(app: &App) -> Vec<HealthPart> {
     let storage = join(in_time(agent(app)), in_time(opens(app)));
     let object = in_time(rate_limit::levels(&app.env, &app.calls));
     let (cron_at, (agent, opens), levels) = join3(index, storage, object).await;
-    judge(&Looked { now: app.now(), cron_at, has_agent: agent, opens_keys: opens, gate: levels.map(|_| ()) })
+    judge(&Looked {
+        now: app.now(),
+        cron_at,
+        has_agent: agent,
+        opens_keys: opens,
+        gate: levels.map(|_| ()),
+        is_limited: limits::is_bound(&app.env),
+    })
 }
 
 async fn in_time<T>(look: impl Future<Output = ApiResult<T>>) -> Option<T> {
@@ -102,6 +110,8 @@ struct Looked {
     has_agent: Option<bool>,
     opens_keys: Option<bool>,
     gate: Option<()>,
+    /// Whether open routes have a rate limit.
+    is_limited: bool,
 }
 
 fn judge(looked: &Looked) -> Vec<HealthPart> {
@@ -140,6 +150,11 @@ fn judge(looked: &Looked) -> Vec<HealthPart> {
         Some(false) => parts.push(part("keys", HealthStatus::Failing, "master_key_does_not_open")),
         None => parts.push(part("keys", HealthStatus::Failing, "no_answer")),
     }
+    parts.push(if looked.is_limited {
+        part("open_limit", HealthStatus::Ok, "ok")
+    } else {
+        part("open_limit", HealthStatus::Degraded, "not_bound")
+    });
     parts
 }
 
@@ -164,7 +179,14 @@ mod tests {
 
     fn well() -> Looked {
         let cron_at = Some(now().checked_sub(jiff::SignedDuration::from_secs(60)).ok());
-        Looked { now: now(), cron_at, has_agent: Some(true), opens_keys: Some(true), gate: Some(()) }
+        Looked {
+            now: now(),
+            cron_at,
+            has_agent: Some(true),
+            opens_keys: Some(true),
+            gate: Some(()),
+            is_limited: true,
+        }
     }
 
     fn check(looked: &Looked, status: HealthStatus, problems: &[&str]) {
@@ -182,6 +204,7 @@ mod tests {
         check(&Looked { cron_at: Some(long_ago), ..well() }, Degraded, &["cron: overdue"]);
         check(&Looked { cron_at: Some(None), ..well() }, Degraded, &["cron: never_ran"]);
         check(&Looked { has_agent: Some(false), ..well() }, Degraded, &["idle_agent: not_published"]);
+        check(&Looked { is_limited: false, ..well() }, Degraded, &["open_limit: not_bound"]);
         check(&Looked { cron_at: None, ..well() }, Failing, &["index: no_answer"]);
         check(&Looked { gate: None, ..well() }, Failing, &["objects: no_answer"]);
         check(&Looked { opens_keys: Some(false), ..well() }, Failing, &["keys: master_key_does_not_open"]);

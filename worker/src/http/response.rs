@@ -51,6 +51,14 @@ pub fn refusal(error: &ApiError, request_id: &str) -> Response {
     ResponseBuilder::new().with_status(error.status()).with_headers(headers).fixed(body.into_bytes())
 }
 
+/// Adds the headers of a refusal to the page that shows it.
+pub fn with_headers(page: Response, error: &ApiError) -> Response {
+    for (name, value) in error.headers() {
+        set(page.headers(), name, value);
+    }
+    page
+}
+
 /// Adds what every answer carries. A WebSocket's answer is left as the runtime made it.
 pub fn finish(response: Response, request_id: &str, calls: &Calls, is_https: bool) -> Response {
     if response.status_code() == 101 {

@@ -8,6 +8,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::http::api::{account, workspaces};
 use crate::http::auth;
 use crate::http::dashboard;
+use crate::http::limits;
 use crate::http::path::Params;
 use crate::http::request::{Incoming, address, request_id};
 use crate::http::response;
@@ -122,7 +123,10 @@ async fn answered(incoming: &Incoming, route: &Route) -> ApiResult<Response> {
     };
     incoming.app.config.ensure(reach).map_err(ApiError::not_configured)?;
     match route.handler {
-        Handler::Open(handler) => handler(incoming).await,
+        Handler::Open(handler) => {
+            limits::admit(&incoming.app, route.operation.id, &incoming.address).await?;
+            handler(incoming).await
+        }
         Handler::Person(needs, handler) => {
             let actor = person(needs).await?;
             handler(incoming, &actor).await

@@ -10,16 +10,21 @@ import { Miniflare, Response, convertV4MiniflareOptions } from "miniflare";
 
 const root = new URL("../../../", import.meta.url);
 const build = new URL("worker/build/", root);
+/** As in wrangler.toml. */
+export const OPEN_LIMIT = 60;
 const OWNER_TOKEN = "an-owner-token-for-endpoint-tests";
 const TOKEN_SEED = Buffer.alloc(32, 9);
 
-/** Starts an installation of its own, by this policy: nothing is shared between two. */
-export async function install(policy = {}) {
+/**
+ * Starts an installation of its own, by this policy: nothing is shared between two. `more` is for miniflare, such as a port.
+ */
+export async function install({ policy = {}, ...more } = {}) {
   const options = convertV4MiniflareOptions({
     modules: await modules(),
     modulesRoot: build.pathname,
     compatibilityDate: "2026-10-01",
     d1Databases: ["DB"],
+    ratelimits: { OPEN_LIMIT: { namespace_id: "1001", simple: { limit: OPEN_LIMIT, period: 60 } } },
     r2Buckets: ["BUCKET"],
     durableObjects: {
       WORKSPACE: { className: "WorkspaceObject", useSQLite: true },
@@ -43,6 +48,7 @@ export async function install(policy = {}) {
       TOKEN_KEYS: `t1:${TOKEN_SEED.map((byte, place) => byte + place).toString("base64")}`,
     },
     outboundService: () => new Response("{}", { status: 503 }),
+    ...more,
   });
   const miniflare = new Miniflare(options);
   const database = await miniflare.getD1Database("DB");
@@ -74,11 +80,17 @@ async function migrate(database) {
 
 class Installation {
   #miniflare;
+  ownerToken = OWNER_TOKEN;
 
   constructor(miniflare, database) {
     this.#miniflare = miniflare;
     this.database = database;
     this.owner = bearer(OWNER_TOKEN);
+  }
+
+  /** Where it listens. */
+  url() {
+    return this.#miniflare.ready;
   }
 
   /** Ends it, with all that it holds. */

@@ -11,7 +11,7 @@ const ROWS = { machine_rows_per_hour: 60, machine_rows_reserve: 60 };
 let installation;
 
 before(async () => {
-  installation = await install(ROWS);
+  installation = await install({ policy: ROWS });
 });
 after(() => installation.end());
 

@@ -11,8 +11,8 @@ use crate::http::body;
 use crate::http::json;
 use crate::http::request::Incoming;
 use crate::http::response;
-use ebbtide_api::ErrorCode;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
+use ebbtide_api::{ErrorCode, TenantId};
 use ebbtide_control::tokens::{EnrolmentClaims, Expiry, MachineKey, TokenError, VmClaims};
 use serde_json::Value;
 use worker::Response;
@@ -36,16 +36,30 @@ pub async fn enrol(incoming: &Incoming) -> ApiResult<Response> {
         .map_err(refused)?;
     // One spelling of the key: the object compares texts.
     let enrol = Enrol { machine_key: key.to_base64(), ..enrol };
-    let workspace = enrol.workspace.clone();
-    let (tenant, proof) = match claims {
-        Some((claims, proof)) => (claims.tenant, proof),
-        None => {
-            let owner = app.d1()?.tenant_of(&workspace).await?;
-            (owner.ok_or_else(|| ApiError::no_workspace(workspace.as_str()))?, EnrolProof::KeyOnly)
-        }
+    let answer = match claims {
+        Some((claims, proof)) => ask(app, &claims.tenant, enrol, proof).await?,
+        None => by_key_alone(app, enrol).await?,
     };
-    let answer: Value = app.workspace(&tenant, &workspace).ask(Call::Enrol { enrol, proof }).await?;
     response::json(200, &answer)
+}
+
+async fn ask(app: &App, tenant: &TenantId, enrol: Enrol, proof: EnrolProof) -> ApiResult<Value> {
+    let workspace = enrol.workspace.clone();
+    app.workspace(tenant, &workspace).ask(Call::Enrol { enrol, proof }).await
+}
+
+/// Enrols whoever shows no token of ours. Anybody can make a key: unless it is the one that is enrolled, no answer tells
+/// whether there is such a workspace, or which generation of it lives.
+async fn by_key_alone(app: &App, enrol: Enrol) -> ApiResult<Value> {
+    let Some(tenant) = app.d1()?.tenant_of(&enrol.workspace).await? else { return Err(unknown_key()) };
+    let answer = ask(app, &tenant, enrol, EnrolProof::KeyOnly).await;
+    answer.map_err(|refusal| if refusal.status() < 500 { unknown_key() } else { refusal })
+}
+
+/// How every key is refused that nobody has enrolled.
+fn unknown_key() -> ApiError {
+    ApiError::new(ErrorCode::EnrolmentRefused, "no machine of that workspace and generation has this key")
+        .hint("Wake the workspace: a new machine brings a token to enrol with.")
 }
 
 /// What the enrolment token says; `None` for a machine that sends none, because it has enrolled and forgotten it.
@@ -62,7 +76,7 @@ fn enrolment(app: &App, enrol: &Enrol) -> ApiResult<Option<(EnrolmentClaims, Enr
         Err(error) => return Err(refuse_token(error)),
     };
     claims.check(&enrol.workspace, enrol.generation).map_err(|error| match error {
-        TokenError::OtherWorkspace => ApiError::no_workspace(enrol.workspace.as_str()),
+        TokenError::OtherWorkspace => unknown_key(),
         other => refuse_token(other),
     })?;
     Ok(Some((claims, proof)))
