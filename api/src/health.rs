@@ -35,7 +35,7 @@ pub enum HealthStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthPart {
-    /// Its name: `configuration`, `index`, `storage`, `objects`, `cron`, `idle_agent`, `keys`,
+    /// Its name: `configuration`, `index`, `storage`, `objects`, `cron`, `project`, `idle_agent`, `keys`,
     /// `open_limit`.
     pub name: String,
     /// How it is.

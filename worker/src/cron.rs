@@ -134,7 +134,8 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
             match sweeper.app.pass(CallCost::looks(machines, names)).await {
                 Ok(pass) => {
                     sweeper.open(pass);
-                    other_project = sees_other_project(sweeper).await;
+                    state.other_project = sees_other_project(sweeper).await.unwrap_or(state.other_project);
+                    other_project = state.other_project;
                     other_project.then(|| format!("waiting for {OTHER_PROJECT}"))
                 }
                 Err(wait) => Some(format!("the providers' API budget: {}", wait.waiting_for)),
@@ -173,18 +174,18 @@ async fn turns(sweeper: &mut Sweeper<'_>, state: &mut SweepState) {
 }
 
 /// Whether the token sees another project than the one that this installation began in, where everything of ours would
-/// seem gone. What cannot be looked at stops nothing: objects that are told to look believe no more than that themselves.
-async fn sees_other_project(sweeper: &Sweeper<'_>) -> bool {
+/// seem gone; `None` where that cannot be seen, and then it counts as at the last look.
+async fn sees_other_project(sweeper: &Sweeper<'_>) -> Option<bool> {
     let look = async {
         let Some(known) = sweeper.app.r2()?.json::<Project>(PROJECT).await? else { return Ok(Seen::Same) };
         Ok::<Seen, Trouble>(ebbtide_control::executor::look(&sweeper.hetzner, known.firewall).await?)
     };
     match look.await {
-        Ok(seen) => seen == Seen::Other,
+        Ok(seen) => Some(seen == Seen::Other),
         Err(Trouble(error)) => {
             let fields = [("request.id", sweeper.app.request_id.as_str()), ("error", &error)];
             log::write(Level::Warn, "the provider's project was not looked at", &fields);
-            false
+            None
         }
     }
 }

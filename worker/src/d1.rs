@@ -17,7 +17,7 @@ mod sweep;
 mod workspaces;
 
 pub use audit::AuditNote;
-pub use figures::StateFigures;
+pub use figures::{CronTraces, StateFigures};
 pub use idempotency::{Claim, Claimed};
 pub use keys::{KEYS_MAX, KeyRow};
 pub use ledger::Billed;

@@ -23,6 +23,8 @@ pub struct SweepState {
     pub calls: u32,
     /// How many things it could still have ended.
     pub limit_left: u32,
+    /// Whether the provider's token saw another project than the one that this installation began in, at the last look.
+    pub other_project: bool,
 }
 
 /// Where a part goes on.
@@ -162,7 +164,7 @@ mod tests {
                 r#""after":4711,"page":3,"total":120},"seen":9,"ended":0,"error":null,"findings":[]},"#,
                 r#""names":{"last_run_at":null,"last_round_at":null,"rounds":0,"cursor":{"at":"below","prefix":"k3","#,
                 r#""after":"k3v7q2mzab"},"seen":0,"ended":0,"error":null,"findings":[]}},"#,
-                r#""last_run_at":null,"calls":7,"limit_left":4}"#
+                r#""last_run_at":null,"calls":7,"limit_left":4,"other_project":false}"#
             )
         );
         assert_eq!(serde_json::from_str::<SweepState>(&json).unwrap(), state);

@@ -84,8 +84,17 @@ fn health_is_open_names_parts_and_codes_and_cannot_be_used_to_spend_calls() {
             .iter()
             .filter_map(|part| Some(part["name"].as_str()?.to_owned()))
             .collect();
-        let wanted =
-            ["configuration", "cron", "idle_agent", "index", "keys", "objects", "open_limit", "storage"];
+        let wanted = [
+            "configuration",
+            "cron",
+            "idle_agent",
+            "index",
+            "keys",
+            "objects",
+            "open_limit",
+            "project",
+            "storage",
+        ];
         ensure!(parts.iter().map(String::as_str).eq(wanted), "{parts:?}");
         for value in [stack.url.as_str(), "ebb.localhost", stack.owner_token.as_str(), "http://"] {
             ensure!(!health.text().contains(value), "{value} is in {}", health.text());

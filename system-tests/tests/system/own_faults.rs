@@ -2,12 +2,12 @@
 //!
 //! Servers here are entries in a table.
 
-use crate::common::{LIMIT, nothing_bills, quick_with, settled, without_machines};
+use crate::common::{LIMIT, health_from_anywhere, nothing_bills, quick_with, settled, without_machines};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::health::{Health, HealthStatus};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::api::{Discard, shown};
-use ebbtide_system_tests::wait;
+use ebbtide_system_tests::{Stack, wait};
 use serde_json::json;
 
 #[test]
@@ -79,10 +79,21 @@ fn a_token_of_another_project_makes_no_server_and_believes_none_gone() -> Result
         let report = stack.api.call("GET", "/v1/sweep", None).map_err(|error| format!("{error:#}"))?.text();
         if report.contains("does not see its firewall") { Ok(()) } else { Err(report) }
     })?;
+    project_is(&stack, "other_project")?;
 
     stack.restart_cloud_with(&ours)?;
     stack.api.wait_for(&id, State::Deleted, LIMIT)?;
     nothing_bills(&stack, &id)?;
     settled(&stack, &other)?;
+    project_is(&stack, "ok")?;
     stack.stop()
+}
+
+fn project_is(stack: &Stack, code: &str) -> Result<()> {
+    wait::until(&format!("a health whose project is {code}"), LIMIT, || {
+        let health = health_from_anywhere(&stack.api).map_err(|error| format!("{error:#}"))?.json();
+        let parts = health["parts"].as_array().cloned().unwrap_or_default();
+        let is_so = parts.iter().any(|part| part["name"] == "project" && part["code"] == code);
+        if is_so { Ok(()) } else { Err(health.to_string()) }
+    })
 }

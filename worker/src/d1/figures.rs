@@ -37,6 +37,21 @@ struct Pulse {
     at: f64,
 }
 
+/// What a look at the cron finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CronTraces {
+    /// When it last ran; `None` where it never did.
+    pub at: Option<Timestamp>,
+    /// Whether the provider's token saw another project then.
+    pub sees_other_project: bool,
+}
+
+#[derive(Deserialize)]
+struct Traces {
+    at: Option<f64>,
+    other_project: Option<f64>,
+}
+
 impl Index {
     /// A tenant's workspaces by state; states that none is in are left out.
     ///
@@ -65,6 +80,19 @@ impl Index {
     pub async fn note_cron(&self, now: Timestamp) -> ApiResult<()> {
         let sql = "INSERT INTO pulse (name, at) VALUES ('cron', ?1) ON CONFLICT (name) DO UPDATE SET at = excluded.at";
         self.run(sql, &[millis(now)]).await.map(|_| ())
+    }
+
+    /// What the cron left behind.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn traces(&self) -> ApiResult<CronTraces> {
+        let sql = "SELECT (SELECT at FROM pulse WHERE name = 'cron') AS at, \
+            (SELECT json_extract(state, '$.other_project') FROM sweep WHERE id = 1 AND json_valid(state)) AS other_project";
+        let row: Option<Traces> = self.row(sql, &[]).await?;
+        let at = row.as_ref().and_then(|row| row.at).map(moment);
+        let sees_other_project = row.and_then(|row| row.other_project).is_some_and(|seen| seen != 0.0);
+        Ok(CronTraces { at, sees_other_project })
     }
 
     /// When the cron last ran; `None` where it never did.

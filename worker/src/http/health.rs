@@ -6,6 +6,7 @@
 
 use crate::app::App;
 use crate::clock;
+use crate::d1::CronTraces;
 use crate::durable_objects::rate_limit;
 use crate::error::ApiResult;
 use crate::http::limits;
@@ -69,13 +70,13 @@ fn is_older(at: Timestamp, now: Timestamp, millis: i64) -> bool {
 }
 
 async fn look(app: &App) -> Vec<HealthPart> {
-    let index = in_time(cron_at(app));
+    let index = in_time(traces(app));
     let storage = join(in_time(agent(app)), in_time(opens(app)));
     let object = in_time(rate_limit::levels(&app.env, &app.calls));
-    let (cron_at, (agent, opens), levels) = join3(index, storage, object).await;
+    let (cron, (agent, opens), levels) = join3(index, storage, object).await;
     judge(&Looked {
         now: app.now(),
-        cron_at,
+        cron,
         has_agent: agent,
         opens_keys: opens,
         gate: levels.map(|_| ()),
@@ -91,8 +92,8 @@ async fn in_time<T>(look: impl Future<Output = ApiResult<T>>) -> Option<T> {
     }
 }
 
-async fn cron_at(app: &App) -> ApiResult<Option<Timestamp>> {
-    app.d1()?.cron_at().await
+async fn traces(app: &App) -> ApiResult<CronTraces> {
+    app.d1()?.traces().await
 }
 
 async fn agent(app: &App) -> ApiResult<bool> {
@@ -106,7 +107,7 @@ async fn opens(app: &App) -> ApiResult<bool> {
 /// What was found; `None` where a part did not answer.
 struct Looked {
     now: Timestamp,
-    cron_at: Option<Option<Timestamp>>,
+    cron: Option<CronTraces>,
     has_agent: Option<bool>,
     opens_keys: Option<bool>,
     gate: Option<()>,
@@ -125,17 +126,22 @@ fn judge(looked: &Looked) -> Vec<HealthPart> {
     };
     let mut parts = vec![
         part("configuration", HealthStatus::Ok, "ok"),
-        up("index", looked.cron_at.is_some()),
+        up("index", looked.cron.is_some()),
         up("storage", looked.has_agent.is_some()),
         up("objects", looked.gate.is_some()),
     ];
-    if let Some(cron_at) = looked.cron_at {
-        parts.push(match cron_at {
+    if let Some(cron) = looked.cron {
+        parts.push(match cron.at {
             Some(at) if looked.now.duration_since(at).as_secs() <= CRON_SECS => {
                 part("cron", HealthStatus::Ok, "ok")
             }
             Some(_) => part("cron", HealthStatus::Degraded, "overdue"),
             None => part("cron", HealthStatus::Degraded, "never_ran"),
+        });
+        parts.push(if cron.sees_other_project {
+            part("project", HealthStatus::Degraded, "other_project")
+        } else {
+            part("project", HealthStatus::Ok, "ok")
         });
     }
     if let Some(has_agent) = looked.has_agent {
@@ -178,10 +184,10 @@ mod tests {
     }
 
     fn well() -> Looked {
-        let cron_at = Some(now().checked_sub(jiff::SignedDuration::from_secs(60)).ok());
+        let at = now().checked_sub(jiff::SignedDuration::from_secs(60)).ok();
         Looked {
             now: now(),
-            cron_at,
+            cron: Some(CronTraces { at, sees_other_project: false }),
             has_agent: Some(true),
             opens_keys: Some(true),
             gate: Some(()),
@@ -201,11 +207,16 @@ mod tests {
         use HealthStatus::{Degraded, Failing};
         let long_ago = now().checked_sub(jiff::SignedDuration::from_mins(16)).ok();
         check(&well(), HealthStatus::Ok, &[]);
-        check(&Looked { cron_at: Some(long_ago), ..well() }, Degraded, &["cron: overdue"]);
-        check(&Looked { cron_at: Some(None), ..well() }, Degraded, &["cron: never_ran"]);
+        let cron = |at, sees_other_project| {
+            let cron = Some(CronTraces { at, sees_other_project });
+            Looked { cron, ..well() }
+        };
+        check(&cron(long_ago, false), Degraded, &["cron: overdue"]);
+        check(&cron(None, false), Degraded, &["cron: never_ran"]);
+        check(&cron(Some(now()), true), Degraded, &["project: other_project"]);
         check(&Looked { has_agent: Some(false), ..well() }, Degraded, &["idle_agent: not_published"]);
         check(&Looked { is_limited: false, ..well() }, Degraded, &["open_limit: not_bound"]);
-        check(&Looked { cron_at: None, ..well() }, Failing, &["index: no_answer"]);
+        check(&Looked { cron: None, ..well() }, Failing, &["index: no_answer"]);
         check(&Looked { gate: None, ..well() }, Failing, &["objects: no_answer"]);
         check(&Looked { opens_keys: Some(false), ..well() }, Failing, &["keys: master_key_does_not_open"]);
         let storage = Looked { has_agent: None, opens_keys: None, ..well() };
