@@ -20,18 +20,22 @@ pub enum Persistence {
 }
 
 /// Which verified snapshots are kept: the newest ones, and the newest of each of so many hours, days and weeks (in UTC)
-/// that have any. The newest of all is always kept.
+/// that have any. The newest of all is always kept. Together they are at most 150.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Retention {
     /// So many of the newest.
+    #[cfg_attr(feature = "openapi", schema(maximum = 150))]
     pub keep_last: u32,
     /// One for each of so many hours.
+    #[cfg_attr(feature = "openapi", schema(maximum = 150))]
     pub hourly: u32,
     /// One for each of so many days.
+    #[cfg_attr(feature = "openapi", schema(maximum = 150))]
     pub daily: u32,
     /// One for each of so many weeks.
+    #[cfg_attr(feature = "openapi", schema(maximum = 150))]
     pub weekly: u32,
 }
 

@@ -29,6 +29,10 @@ pub enum InvalidDuration {
 }
 
 impl Duration {
+    /// The forms that the document of the API names. What it matches is read; so are some more, such as `1 hour`.
+    pub const PATTERN: &str = "^(?=.*[1-9])(([0-7]?[0-9]{1,3}h ?)?([0-9]{1,4}m ?)?([0-9]{1,5}s)?|\
+        PT([0-7]?[0-9]{1,3}H)?([0-9]{1,4}M)?([0-9]{1,5}S)?)$";
+
     /// A duration of so many seconds, cut to 366 days.
     pub const fn from_secs(secs: u64) -> Self {
         Self { secs: if secs > MAX_SECS { MAX_SECS } else { secs } }

@@ -43,6 +43,9 @@ error_codes! {
     NotBuilt = "not_built", 422,
         "The request asks for something that Ebbtide does not do yet; the message names it.",
         "Leave it out; /openapi.json says what is built.";
+    UnexpectedBody = "unexpected_body", 400,
+        "The request has a body, and this path and method take none.",
+        "Send the request without a body; /openapi.json says what each path takes.";
     BodyTooLarge = "body_too_large", 413,
         "The body is larger than this path takes.",
         "Send a smaller body.";
@@ -55,6 +58,9 @@ error_codes! {
     TokenExpired = "token_expired", 401,
         "The token or the restore kit's key has ended.",
         "Renew the token and send the request again.";
+    KeysShredded = "keys_shredded", 409,
+        "The workspace was deleted and its days to undo are over: its key is deleted, and its backups cannot be read.",
+        "Use a restore kit that was made before: it holds the password. There is no other way.";
     Forbidden = "forbidden", 403,
         "The key is good, but its scope does not allow this.",
         "Use a key whose scope covers this request.";

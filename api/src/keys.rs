@@ -41,8 +41,13 @@ impl Scope {
 pub struct CreateApiKey {
     /// What it is for, at most 80 characters.
     #[serde(default)]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(max_length = 80, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")
+    )]
     pub label: String,
     /// What it may do.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1))]
     pub scopes: Vec<Scope>,
 }
 

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backups;
 pub mod catalog;
 pub mod duration;
+pub mod env;
 pub mod error;
 pub mod failure;
 pub mod health;

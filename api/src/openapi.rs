@@ -4,8 +4,10 @@
 //! machines say is described in [`crate::vm`] and appears here without its fields: nobody else speaks it.
 
 mod operation;
+mod parameter;
 
 pub use operation::{Access, Answer, Body, Content, Operation};
+pub use parameter::{Form, Parameter};
 
 use crate::keys::Scope;
 use crate::{Duration, ErrorBody, ErrorCode};
@@ -20,6 +22,8 @@ impl PartialSchema for Duration {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some("A length of time: `90m`, `1h30m` or ISO 8601 (`PT1H30M`); 1 s to 366 days."))
+            .pattern(Some(Self::PATTERN))
+            .max_length(Some(64))
             .examples([json!("90m")])
             .into()
     }
@@ -72,14 +76,9 @@ pub fn document(version: &str, operations: &[&Operation]) -> Result<String, serd
 fn describe(operation: &Operation) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
     for part in operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-        let name = part.trim_end_matches('*');
-        parameters
-            .push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+        parameters.push(parameter::of_path(part.trim_end_matches('*')));
     }
-    for (place, name, description) in operation.parameters {
-        let schema = json!({ "type": "string" });
-        parameters.push(json!({ "name": name, "in": place, "description": description, "schema": schema }));
-    }
+    parameters.extend(operation.parameters.iter().map(Parameter::describe));
     let answer = |content: Content, description: &str| match content {
         Content::Nothing => json!({ "description": description }),
         content => json!({ "description": description, "content": described(content) }),
@@ -88,8 +87,11 @@ fn describe(operation: &Operation) -> Value {
     for Answer { status, content, description } in operation.answers.into_iter().flatten() {
         responses.insert(status.to_string(), answer(content, description));
     }
-    let refusal = answer(Content::json::<ErrorBody>(), "A refusal; `code` is stable.");
-    responses.insert("default".to_owned(), refusal);
+    let refusal = |description: &str| answer(Content::json::<ErrorBody>(), description);
+    for (status, description) in refusals(operation) {
+        responses.entry(status.to_string()).or_insert_with(|| refusal(description));
+    }
+    responses.insert("default".to_owned(), refusal("A refusal; `code` is stable."));
     let (security, needs) = match operation.access {
         Access::Open => (json!([]), None),
         Access::Scope(scope) => (json!([{ "owner": [] }]), Some(scope)),
@@ -115,6 +117,34 @@ fn describe(operation: &Operation) -> Value {
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect::<Map<_, _>>()
         .into()
+}
+
+/// How an operation refuses what a caller can avoid, by status. What goes wrong on our side is `default`.
+fn refusals(operation: &Operation) -> Vec<(u16, &'static str)> {
+    let mut refusals = vec![(400, "The body is not what this path takes.")];
+    if operation.request.is_some() {
+        refusals.extend([
+            (413, "The body is too large."),
+            (422, "The body, or the path, says something unusable."),
+        ]);
+    }
+    if operation.path.contains('{') || !operation.parameters.is_empty() {
+        refusals.extend([(404, "Nothing of that name exists."), (422, "A parameter cannot be used.")]);
+    }
+    match operation.access {
+        Access::Open => refusals.push((429, "Too many requests came from your address.")),
+        Access::Scope(_) | Access::Restic => refusals.extend([
+            (401, "The credential is missing, or none of ours."),
+            (403, "The credential does not allow this, or a cap does not."),
+            (409, "The workspace, or what there is, does not allow this now."),
+            (429, "Too many failed sign-ins came from your address, or the same was asked for too often."),
+        ]),
+        Access::Machine => refusals.extend([
+            (401, "The token is missing, has ended, or is none of ours."),
+            (410, "The machine's time is over."),
+        ]),
+    }
+    refusals
 }
 
 /// A body by its media type.

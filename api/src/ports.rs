@@ -5,6 +5,9 @@
 use crate::{Duration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Ports that never answer at a name: SSH and Caddy's own.
+pub const PORTS_RESERVED: &[u16] = &[22, 2019];
+
 /// Who may reach a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

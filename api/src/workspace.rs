@@ -22,12 +22,15 @@ use serde::{Deserialize, Serialize};
 pub struct CreateWorkspace {
     /// Lower-case letters, digits and single dashes, at most 40; from the repository's name where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 40, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     pub name: Option<String>,
     /// What to clone: an http, https or ssh URL. Absent: an empty workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 2048))]
     pub repo: Option<String>,
     /// Branch or tag; the remote's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 244))]
     pub branch: Option<String>,
     /// A server type from `GET /v1/catalog`; where absent the installation's default, or another if that is sold out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,6 +40,7 @@ pub struct CreateWorkspace {
     pub location: Option<String>,
     /// Not built yet: refused with `not_built` unless it is empty. Leave it out, and install agents in the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 0))]
     pub agents: Option<Vec<String>>,
     /// How long nothing may happen before the workspace sleeps; at least `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,10 +50,8 @@ pub struct CreateWorkspace {
     pub lifetime: Option<Duration>,
     /// Environment of the workspace; values are stored as secrets and never shown again.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::env::schema))]
     pub env: std::collections::BTreeMap<String, String>,
-    /// How ports are reached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ingress: Option<Ingress>,
     /// What happens past the hard end while work is unsaved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_unsaved: Option<OnUnsaved>,
@@ -93,6 +95,7 @@ pub struct PatchWorkspace {
 pub struct WakeWorkspace {
     /// Which verified snapshot to restore; the newest where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1))]
     pub snapshot: Option<String>,
     /// Another server type from now on, from `GET /v1/catalog`; `any` leaves it to the installation again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +120,10 @@ pub struct CreateHold {
     pub r#for: Duration,
     /// Why, shown wherever somebody asks.
     #[serde(default)]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(max_length = 200, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$")
+    )]
     pub reason: String,
 }
 
@@ -131,15 +138,6 @@ pub struct Hold {
     /// When it ends by itself.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub ends_at: Timestamp,
-}
-
-/// How ports are reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Ingress {
-    /// DNS points straight at the machine; ports are `{port}.{name}-{id}.{zone}`.
-    Direct,
 }
 
 /// What happens past the hard end while work is unsaved.

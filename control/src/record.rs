@@ -19,7 +19,7 @@ pub use money::{MachineMoney, Warm};
 pub use parts::{BackupLimit, Dns, InFlight, OldImage, Pause, PendingReceipt, Server};
 pub use phase::{DesiredState, DrainReason, Phase, RescueStep, ServerStatus, StartCheck};
 pub use rights::{Prune, RepositoryLock, Unforgotten};
-pub use spec::{NewWorkspace, Spec};
+pub use spec::{Ingress, NewWorkspace, Spec};
 
 pub use crate::placement::{Placement, Shape, Start, Wish};
 

@@ -138,7 +138,6 @@ impl Typed {
             idle_timeout: duration(Field::IdleTimeout),
             lifetime: duration(Field::Lifetime),
             env: std::collections::BTreeMap::new(),
-            ingress: None,
             on_unsaved: None,
             rescue_image: None,
             persistence: None,

@@ -4,12 +4,12 @@ use super::cloud::{Outside, Spell, servers_url};
 use super::faults::{Dice, Kind};
 use super::{EPOCH_MS, MINUTE_MS, at};
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
+use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, Generation, TenantId, WorkspaceId};
 use ebbtide_cloud_sim::model::{CapacityShape, FaultKind, MachineFault, Provider, Request, Rule};
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
-use ebbtide_control::record::{NewWorkspace, Placement, Record, Spec};
+use ebbtide_control::record::{Ingress, NewWorkspace, Placement, Record, Spec};
 
 /// Durations of the walks: short, so that every deadline is met in each.
 pub fn policy() -> Policy {

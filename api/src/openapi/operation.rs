@@ -1,5 +1,6 @@
 //! One operation of the API as its document describes it. The Worker's table of routes is made of them.
 
+use super::parameter::Parameter;
 use crate::keys::Scope;
 use std::borrow::Cow;
 use utoipa::ToSchema;
@@ -98,8 +99,8 @@ pub struct Operation {
     pub summary: &'static str,
     /// Who may call it.
     pub access: Access,
-    /// Place (`query`, `header`), name and description.
-    pub parameters: &'static [(&'static str, &'static str, &'static str)],
+    /// What it takes of the query and the headers.
+    pub parameters: &'static [Parameter],
     /// The body, where it takes one.
     pub request: Option<Body>,
     /// How it answers where all is well; most do in one way.

@@ -30,6 +30,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Relabel => draft.record.labels_stale |= draft.record.server.is_some(),
         Command::Next(next) => next.keep(&mut draft.record),
         Command::Prefer(wish) => prefer(draft, wish),
+        Command::SetEnv { names } => set_env(draft, names),
         Command::Delete => delete(draft),
         Command::Discard => draft.record.desired = DesiredState::Discarded,
         Command::Undelete => undelete(draft, context),
@@ -128,6 +129,20 @@ fn prefer(draft: &mut Draft, wish: Wish) {
         format!("from its next start on: size {}, location {}", named(&wish.size), named(&wish.location));
     draft.record.spec.wish = Some(wish);
     draft.note(EventCode::PlacementWished, sentence);
+}
+
+/// Nothing is sealed for a workspace that goes: its keys are shredded once, and what came later would stay.
+fn set_env(draft: &mut Draft, names: Vec<String>) {
+    match draft.record.desired {
+        DesiredState::Deleted | DesiredState::Discarded => {
+            draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+        }
+        DesiredState::Awake | DesiredState::Asleep => {
+            let shown = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            draft.record.spec.env = names;
+            draft.note(EventCode::EnvChanged, format!("variables from its next start on: {shown}"));
+        }
+    }
 }
 
 fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {

@@ -70,6 +70,11 @@ pub enum Command {
     Next(Box<NextMachine>),
     /// Another size or place is wished for, from the next start on.
     Prefer(Wish),
+    /// The environment has these names from the next start on; its values are sealed elsewhere.
+    SetEnv {
+        /// In order.
+        names: Vec<String>,
+    },
     /// Back up, end the machine and forget the workspace after the days in which it can be undone.
     Delete,
     /// The same without a backup.
@@ -169,6 +174,7 @@ impl Command {
             Self::Discard => "workspace.discard",
             Self::Undelete => "workspace.undelete",
             Self::Change { .. } | Self::Retain(_) | Self::Prefer(_) => "workspace.change",
+            Self::SetEnv { .. } => "workspace.env",
             Self::TakeHold(_) => "workspace.hold",
             Self::ReleaseHold { .. } => "workspace.release_hold",
             Self::Snapshot => "workspace.snapshot",

@@ -2,7 +2,7 @@
 
 use super::{NewWorkspace, Placement, Record, Spec};
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
+use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, TenantId, Timestamp, WorkspaceId};
 
 /// A record as it is after the request for it.
@@ -18,7 +18,7 @@ pub(crate) fn record(placement: Placement, now: Timestamp) -> Record {
         agents: vec![],
         idle_timeout: Duration::from_mins(30),
         lifetime: Duration::from_hours(24),
-        ingress: Ingress::Direct,
+        ingress: super::Ingress::Direct,
         on_unsaved: OnUnsaved::Destroy,
         rescue_image: RescueChoice::Take,
         persistence: Persistence::Backup,

@@ -5,7 +5,7 @@
 use crate::placement::{Placement, Shape, Start, Wish};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
-use ebbtide_api::workspace::{Ingress, OnUnsaved, RescueChoice};
+use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, TenantId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,8 @@ pub struct Spec {
     pub idle_timeout: Duration,
     /// How long after a wake it is drained whatever happens.
     pub lifetime: Duration,
-    /// How ports are reached.
+    /// Chosen by nobody: it stays for earlier versions, which read no record without it.
+    #[serde(default)]
     pub ingress: Ingress,
     /// What happens past the hard end while work is unsaved.
     pub on_unsaved: OnUnsaved,
@@ -52,6 +53,15 @@ pub struct Spec {
     /// Which snapshots are kept, where the owner chose; the installation's rule otherwise.
     #[serde(default, deserialize_with = "stored_rule")]
     pub retention: Option<Retention>,
+}
+
+/// How ports are reached: in one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ingress {
+    /// DNS points straight at the machine; ports are `{port}.{name}-{id}.{zone}`.
+    #[default]
+    Direct,
 }
 
 impl Spec {

@@ -170,7 +170,6 @@ fn unusable_fields_are_refused_by_name_and_nothing_is_created() {
                 json!({ "env": { "A": "hunter2\u{0}" } }),
                 json!({ "env": { "A": 1 } }),
                 json!({ "env": { "A": "x".repeat(17_000) } }),
-                json!({ "ingress": "carrier_pigeon" }),
                 json!({ "on_unsaved": "pray" }),
                 json!({ "persistence": "maybe" }),
             ],

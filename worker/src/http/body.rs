@@ -31,6 +31,15 @@ pub async fn read(request: &Request, limit: usize) -> ApiResult<Vec<u8>> {
     Ok(body)
 }
 
+/// Refuses a body where none is taken: whoever sends one means something by it, which would not happen.
+///
+/// # Errors
+/// `unexpected_body`.
+pub async fn refuse_any(request: &Request) -> ApiResult<()> {
+    let refusal = |_| ApiError::new(ErrorCode::UnexpectedBody, "this path takes no body with this method");
+    read(request, 0).await.map(|_| ()).map_err(refusal)
+}
+
 /// Reads a JSON body of the usual limit.
 ///
 /// # Errors

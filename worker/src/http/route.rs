@@ -8,7 +8,7 @@ use crate::http::auth::Needs;
 use crate::http::path::{Params, params};
 use crate::http::request::Incoming;
 use ebbtide_api::keys::Scope;
-use ebbtide_api::openapi::{Access, Answer, Body, Content, Operation, ToSchema};
+use ebbtide_api::openapi::{Access, Answer, Body, Content, Operation, Parameter, ToSchema};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::tokens::VmClaims;
 use futures_util::future::LocalBoxFuture;
@@ -75,8 +75,8 @@ impl Line {
         Self(Operation { tag, ..self.0 })
     }
 
-    /// Takes these of the query and the headers: place, name, description.
-    pub const fn parameters(self, parameters: &'static [(&'static str, &'static str, &'static str)]) -> Self {
+    /// Takes these of the query and the headers.
+    pub const fn parameters(self, parameters: &'static [Parameter]) -> Self {
         Self(Operation { parameters, ..self.0 })
     }
 

@@ -14,11 +14,12 @@ use ebbtide_api::ErrorBody;
 use ebbtide_api::audit::AuditList;
 use ebbtide_api::backups::{CreateRestoreKit, MasterKeyRotation, RestoreKit, SnapshotList, UndoneDeletions};
 use ebbtide_api::catalog::Catalog;
+use ebbtide_api::env::{Env, SetEnv};
 use ebbtide_api::health::Health;
 use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::keys::Scope::{Admin, Read, Write};
 use ebbtide_api::keys::{ApiKeyList, CreateApiKey, CreatedApiKey};
-use ebbtide_api::openapi::{Content, Operation, document};
+use ebbtide_api::openapi::{Content, Form, Operation, Parameter, document};
 use ebbtide_api::ports::{CreateLink, LinkList, PortLink, PortList, SetPort};
 use ebbtide_api::sweep::{SetSweep, SweepReport};
 use ebbtide_api::usage::Usage;
@@ -42,14 +43,28 @@ macro_rules! open {
     };
 }
 
-const CURSOR: (&str, &str, &str) = ("query", "cursor", "`next_cursor` of the page before.");
-const RANGE: (&str, &str, &str) = ("header", "Range", "A part of an object: `bytes=0-99`.");
+const CURSOR: Parameter = cursor(Form::Text);
+const RANGE: Parameter = header("Range", Form::Text, "A part of an object: `bytes=0-99`.");
+const DAY: Form = Form::Matching("^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$");
+const SEQ: Form = Form::Whole(0, u64::MAX);
 const SOON: &str = "The workspace; what was asked for follows.";
 const CONTENT: &str = "The object, or a list of objects.";
 const PART: &str = "The part that was asked for.";
 const CLOSED: &str = "Refused: a machine exists, or the key lacks the scope `write`.";
 const ADDS: &str = "Adds an object, while no machine exists (scope `write`).";
 const STORES: &str = "Stores an object that does not exist yet.";
+
+const fn query(name: &'static str, form: Form, description: &'static str) -> Parameter {
+    Parameter::query(name, form, description)
+}
+
+const fn header(name: &'static str, form: Form, description: &'static str) -> Parameter {
+    Parameter::header(name, form, description)
+}
+
+const fn cursor(form: Form) -> Parameter {
+    query("cursor", form, "`next_cursor` of the page before.")
+}
 
 /// All routes.
 pub const ROUTES: &[Route] = &[
@@ -77,19 +92,19 @@ pub const ROUTES: &[Route] = &[
     )
     .tag("installation")
     .parameters(&[
-        ("query", "from", "First day in UTC, `2026-11-01`; the first of this month where absent."),
-        ("query", "to", "The day after the last; tomorrow where absent. A period has at most 92 days."),
+        query("from", DAY, "First day in UTC, `2026-11-01`; the first of this month where absent."),
+        query("to", DAY, "The day after the last; tomorrow where absent. A period has at most 92 days."),
     ])
     .answers::<Usage>(200, "What was billed, and how much of the caps is used.")
     .person(Read, to!(usage::get)),
     get("/v1/workspaces", "listWorkspaces", "Lists workspaces, newest first; deleted ones are left out.")
-        .parameters(&[CURSOR])
+        .parameters(&[cursor(Form::Matching("^[0-9]{1,15}\\.[a-z2-7]{10}$"))])
         .answers::<WorkspaceList>(200, "A page.")
         .person(Read, to!(workspaces::list)),
     post("/v1/workspaces", "createWorkspace", "Creates a workspace.")
-        .parameters(&[(
-            "header",
+        .parameters(&[header(
             "Idempotency-Key",
+            Form::Matching("^[!-~]{1,200}$"),
             "A random text. The same key and body get the same answer; another body is refused.",
         )])
         .takes::<CreateWorkspace>()
@@ -97,12 +112,12 @@ pub const ROUTES: &[Route] = &[
         .person(Write, to!(workspaces::create)),
     get("/v1/workspaces/{id}", "getWorkspace", "Shows a workspace.")
         .parameters(&[
-            (
-                "query",
+            query(
                 "wait",
+                Form::OneOf(wait::goals),
                 "Answer when it is `ready` or in the named state (or has failed), or at the time-out.",
             ),
-            ("query", "timeout", "Longest wait, at most 25s, which is the default."),
+            query("timeout", Form::Duration, "Longest wait, at most 25s, which is the default."),
         ])
         .answers::<Workspace>(200, "The workspace.")
         .person(Read, to!(wait::get)),
@@ -115,7 +130,7 @@ pub const ROUTES: &[Route] = &[
         "deleteWorkspace",
         "Deletes a workspace, backed up first; 7 days to take it back.",
     )
-    .parameters(&[("query", "discard", "`true`: without a last backup.")])
+    .parameters(&[query("discard", Form::OneOf(|| vec!["true", "false"]), "`true`: without a last backup.")])
     .answers::<Workspace>(202, SOON)
     .person(Write, to!(workspaces::delete)),
     post("/v1/workspaces/{id}/sleep", "sleepWorkspace", "Backs it up and ends its machine.")
@@ -142,6 +157,10 @@ pub const ROUTES: &[Route] = &[
         .may_take::<NoFields>()
         .answers::<Workspace>(202, SOON)
         .command(|| Command::Undelete),
+    put("/v1/workspaces/{id}/env", "setEnv", "Sets its variables anew, all of them, from the next start on.")
+        .takes::<SetEnv>()
+        .answers::<Env>(200, "Their names, and from when on they are set.")
+        .person(Write, to!(workspaces::set_env)),
     post(
         "/v1/workspaces/{id}/holds",
         "createHold",
@@ -155,11 +174,11 @@ pub const ROUTES: &[Route] = &[
         .person(Write, to!(workspaces::release_hold)),
     get("/v1/workspaces/{id}/events", "listEvents", "Shows what happened to it and why.")
         .parameters(&[
-            ("query", "after", "Only events with a higher `seq`, from the oldest on."),
-            ("query", "before", "Only events with a lower `seq`, the newest of them."),
-            ("query", "limit", "At most so many, 1 to 500; 500 where it is not given."),
-            ("header", "Last-Event-ID", "The same, as browsers send it."),
-            ("header", "Accept", "`text/event-stream` follows for up to 25 s."),
+            query("after", SEQ, "Only events with a higher `seq`, from the oldest on."),
+            query("before", SEQ, "Only events with a lower `seq`, the newest of them."),
+            query("limit", Form::Whole(1, 500), "At most so many, 1 to 500; 500 where it is not given."),
+            header("Last-Event-ID", SEQ, "The same, as browsers send it."),
+            header("Accept", Form::Text, "`text/event-stream` follows for up to 25 s."),
         ])
         .answers::<EventList>(200, "A page, oldest first; or a slice of server-sent events.")
         .person(Read, to!(events::get)),
@@ -264,7 +283,7 @@ pub const ROUTES: &[Route] = &[
     .person(Admin, to!(account::rotate_master_key)),
     get("/v1/audit", "listAudit", "Shows who did what, when and from where.")
         .tag("account")
-        .parameters(&[CURSOR])
+        .parameters(&[cursor(Form::Matching("^[0-9]{1,15}$"))])
         .answers::<AuditList>(200, "A page, newest first.")
         .person(Admin, to!(account::audit)),
     get("/v1/sweep", "showSweep", "Shows what the sweep compared, found and ended.")

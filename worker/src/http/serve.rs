@@ -7,6 +7,7 @@ use crate::durable_objects::rate_limit;
 use crate::error::{ApiError, ApiResult};
 use crate::http::api::{account, workspaces};
 use crate::http::auth;
+use crate::http::body;
 use crate::http::dashboard;
 use crate::http::limits;
 use crate::http::path::Params;
@@ -122,17 +123,24 @@ async fn answered(incoming: &Incoming, route: &Route) -> ApiResult<Response> {
         Handler::Person(..) | Handler::Command(_) => Reach::People,
     };
     incoming.app.config.ensure(reach).map_err(ApiError::not_configured)?;
+    let body = async || match route.operation.request {
+        Some(_) => Ok(()),
+        None => body::refuse_any(&incoming.request).await,
+    };
     match route.handler {
         Handler::Open(handler) => {
             limits::admit(&incoming.app, route.operation.id, &incoming.address).await?;
+            body().await?;
             handler(incoming).await
         }
         Handler::Person(needs, handler) => {
             let actor = person(needs).await?;
+            body().await?;
             handler(incoming, &actor).await
         }
         Handler::Machine(handler) => {
             let claims = auth::machine(&incoming.app, credential.as_deref())?;
+            body().await?;
             handler(incoming, &claims).await
         }
         Handler::Command(command) => {

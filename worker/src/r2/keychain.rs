@@ -101,6 +101,22 @@ impl Keychain {
         open(&self.keep(&path, StoredKey { version: VERSION, wrapped }).await?)
     }
 
+    /// A workspace's key, where there is one: it is made with the workspace's first machine, and shredded with its end.
+    ///
+    /// # Errors
+    /// Storage does not answer, or a stored key does not open.
+    pub async fn kept_workspace_key(
+        &self,
+        tenant: &TenantId,
+        workspace: &WorkspaceId,
+    ) -> ApiResult<Option<DataKey>> {
+        let stored = self.storage.json::<StoredKey>(&workspace_key_path(tenant, workspace)).await?;
+        match stored {
+            Some(_) => self.workspace_key(tenant, workspace).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Seals a workspace's environment and stores it. Repeatable: what is stored already stays.
     ///
     /// # Errors
@@ -114,6 +130,35 @@ impl Keychain {
         if values.is_empty() {
             return Ok(());
         }
+        let sealed = self.sealed(tenant, workspace, values).await?;
+        self.storage.create_json(&workspace_secrets_path(tenant, workspace), &sealed).await.map(|_| ())
+    }
+
+    /// Seals an environment and stores it in the place of the one that there is. An empty one ends it.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn replace_env(
+        &self,
+        tenant: &TenantId,
+        workspace: &WorkspaceId,
+        values: BTreeMap<String, String>,
+    ) -> ApiResult<()> {
+        let path = workspace_secrets_path(tenant, workspace);
+        if values.is_empty() {
+            return self.storage.delete(vec![path]).await;
+        }
+        let sealed = self.sealed(tenant, workspace, values).await?;
+        let text = serde_json::to_string(&sealed).map_err(ApiError::internal)?;
+        self.storage.replace(&path, text).await
+    }
+
+    async fn sealed(
+        &self,
+        tenant: &TenantId,
+        workspace: &WorkspaceId,
+        values: BTreeMap<String, String>,
+    ) -> ApiResult<StoredSecrets> {
         let key = self.tenant_key(tenant).await?;
         let mut stored = StoredSecrets { version: VERSION, values: BTreeMap::new() };
         for (name, value) in values {
@@ -122,7 +167,7 @@ impl Keychain {
                 .map_err(ApiError::internal)?;
             stored.values.insert(name, sealed);
         }
-        self.storage.create_json(&workspace_secrets_path(tenant, workspace), &stored).await.map(|_| ())
+        Ok(stored)
     }
 
     /// Opens a workspace's environment, for its machine.

@@ -10,13 +10,14 @@ use crate::durable_objects::rpc::{Call, EventPage};
 use crate::error::{ApiError, ApiResult};
 use crate::random::random;
 use crate::workspaces::audit::note;
-use crate::workspaces::create::{check_durations, check_retention};
+use crate::workspaces::create::{check_durations, check_env, check_retention};
 use crate::workspaces::lost;
 use crate::workspaces::reservation::{self, Extension};
 use crate::workspaces::wish::{self, WishChange};
 use ebbtide_api::backups::SnapshotList;
+use ebbtide_api::env::Env;
 use ebbtide_api::history::{EventList, LogPage};
-use ebbtide_api::ports::{LinkList, LinkSummary, PortAccess, PortLink};
+use ebbtide_api::ports::{LinkList, LinkSummary, PORTS_RESERVED, PortAccess, PortLink};
 use ebbtide_api::vm::CLOUDCLI_PORT;
 use ebbtide_api::workspace::{CreateHold, Hold, PatchWorkspace, WakeWorkspace, Workspace, WorkspaceList};
 use ebbtide_api::{Duration, WorkspaceId};
@@ -25,13 +26,12 @@ use ebbtide_control::names;
 use ebbtide_control::record::{Wish, plus};
 use ebbtide_control::reservation::ReservationRequest;
 use ebbtide_control::tokens::{AccessClaims, AccessLevel};
+use std::collections::BTreeMap;
 
 /// Longest life of a link to a port.
 const LINK_MAX: Duration = Duration::from_hours(7 * 24);
 /// Longest reason of a hold, in characters.
 const REASON_MAX: usize = 200;
-/// Ports that never answer at a name: SSH and Caddy's own.
-const PORTS_RESERVED: &[u16] = &[22, 2019];
 
 /// Turns the id in a path into one of the caller's workspaces.
 ///
@@ -128,11 +128,6 @@ pub async fn wake(app: &App, actor: &Actor, id: &WorkspaceId, wake: WakeWorkspac
     if change.is_empty() {
         return command(app, actor, id, Command::Wake { snapshot }).await;
     }
-    let terms: ReservationRequest =
-        app.workspace(&actor.tenant, id).ask(Call::Terms { snapshot: None }).await?;
-    if let Some(wish) = change.over(&terms.wish) {
-        wish::check(app, &wish).await?;
-    }
     let workspace = start(app, actor, id, Command::Wake { snapshot }, &change).await?;
     note(app, actor, "workspace.wake", id.as_str()).await;
     Ok(workspace)
@@ -173,6 +168,31 @@ pub async fn patch(
     let workspace = changed?;
     note(app, actor, "workspace.change", id.as_str()).await;
     Ok(workspace)
+}
+
+/// Sets other variables from the next start on; none at all ends them. The object is asked first, which refuses it for a
+/// workspace that goes; where storage then fails, the same call ends what is half done.
+///
+/// # Errors
+/// A variable is unusable, the object refuses, or storage does not answer.
+pub async fn set_env(
+    app: &App,
+    actor: &Actor,
+    id: &WorkspaceId,
+    values: BTreeMap<String, String>,
+) -> ApiResult<Env> {
+    check_env(&values)?;
+    let names: Vec<String> = values.keys().cloned().collect();
+    let commands = vec![Command::SetEnv { names: names.clone() }];
+    let workspace: Workspace = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await?;
+    app.keychain()?.replace_env(&actor.tenant, id, values).await?;
+    note(app, actor, "workspace.env", id.as_str()).await;
+    let applies = if workspace.state.may_have_machine() {
+        "From the next start on; the machine that runs keeps what it has. Put it to sleep and wake it to have them now."
+    } else {
+        "From the next start on."
+    };
+    Ok(Env { names, applies: applies.to_owned() })
 }
 
 /// What is wished for from the next start on, where that changes.

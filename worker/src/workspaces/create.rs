@@ -14,23 +14,16 @@ use crate::random::random;
 use crate::workspaces::catalog::{self, Choice, Defaults, Offers};
 use crate::workspaces::reservation;
 use ebbtide_api::backups::Retention;
+use ebbtide_api::env;
 use ebbtide_api::money::Cost;
-use ebbtide_api::workspace::{CreateWorkspace, Ingress, Workspace};
+use ebbtide_api::workspace::{CreateWorkspace, Workspace};
 use ebbtide_api::{Agent, Duration, ErrorCode, Hint, Timestamp, WorkspaceId};
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
-use ebbtide_control::record::{NewWorkspace, Placement, Spec, Wish, plus};
+use ebbtide_control::record::{Ingress, NewWorkspace, Placement, Spec, Wish, plus};
 use std::collections::BTreeMap;
 
-/// Most environment values.
-const ENV_MAX: usize = 64;
-/// Longest name of an environment value, in bytes.
-const ENV_NAME_MAX: usize = 128;
-/// Longest environment value, in bytes.
-const ENV_VALUE_MAX: usize = 16 * 1024;
-/// Names that would change how programs of the machine start, rather than what they know.
-const ENV_RESERVED: &[&str] = &["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PATH", "HOME", "USER", "SHELL"];
 /// After this long the sweep asks what became of an intent.
 const INTENT_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -168,14 +161,18 @@ pub fn check_retention(retention: Option<Retention>) -> ApiResult<()> {
     }
 }
 
-fn check_env(env: &BTreeMap<String, String>) -> ApiResult<()> {
-    if env.len() > ENV_MAX {
-        return Err(ApiError::field("env", format!("more than {ENV_MAX} values")));
+/// Checks an environment, at creation and later.
+///
+/// # Errors
+/// `invalid_field`, which never repeats a value.
+pub fn check_env(values: &BTreeMap<String, String>) -> ApiResult<()> {
+    if values.len() > env::MOST {
+        return Err(ApiError::field("env", format!("more than {} values", env::MOST)));
     }
-    for (name, value) in env {
+    for (name, value) in values {
         let usual = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let is_name = !name.is_empty()
-            && name.len() <= ENV_NAME_MAX
+            && name.len() <= env::NAME_MAX
             && name.bytes().all(usual)
             && !name.starts_with(|c: char| c.is_ascii_digit());
         if !is_name {
@@ -185,11 +182,11 @@ fn check_env(env: &BTreeMap<String, String>) -> ApiResult<()> {
             )
             .hint("Use names such as DATABASE_URL, at most 128 characters."));
         }
-        if ENV_RESERVED.contains(&name.as_str()) {
+        if env::RESERVED.contains(&name.as_str()) {
             return Err(ApiError::field(&format!("env.{name}"), "the machine sets this itself")
                 .hint("Set it in the workspace's shell profile instead."));
         }
-        if value.len() > ENV_VALUE_MAX || value.contains('\0') {
+        if value.len() > env::VALUE_MAX || value.contains('\0') {
             return Err(ApiError::field(
                 &format!("env.{name}"),
                 "the value is too long or holds a zero byte",
@@ -218,7 +215,6 @@ fn complete(
         idle_timeout,
         lifetime,
         env,
-        ingress,
         on_unsaved,
         rescue_image,
         persistence,
@@ -250,7 +246,7 @@ fn complete(
             agents: Vec::new(),
             idle_timeout: idle_timeout.unwrap_or(policy.idle_timeout),
             lifetime,
-            ingress: ingress.unwrap_or(Ingress::Direct),
+            ingress: Ingress::Direct,
             on_unsaved: on_unsaved.unwrap_or_default(),
             rescue_image: rescue_image.unwrap_or_default(),
             persistence: persistence.unwrap_or_default(),

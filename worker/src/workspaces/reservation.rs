@@ -12,7 +12,7 @@ use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
 use crate::workspaces::catalog::{self, Choice, Defaults};
-use crate::workspaces::wish::WishChange;
+use crate::workspaces::wish::{self, WishChange};
 use ebbtide_api::failure::Failure;
 use ebbtide_api::money::Cost;
 use ebbtide_api::{Duration, ErrorCode, FailureCode, Generation, Hint, TenantId, WorkspaceId};
@@ -79,6 +79,9 @@ pub async fn next_machine(
             .hint(Hint::ChangeThePlace));
     }
     let wish = change.over(&terms.wish);
+    if let Some(wish) = &wish {
+        wish::check(app, wish).await?;
+    }
     terms.wish = wish.clone().unwrap_or(terms.wish);
     Ok((begin(app, &actor.tenant, id, terms).await?, wish))
 }
@@ -96,7 +99,35 @@ pub async fn waited_for(app: &App, record: &Record) -> ApiResult<Reserved> {
                 ErrorCode::CapReached => FailureCode::CapReached,
                 ErrorCode::CapacityUnavailable => FailureCode::Capacity,
                 ErrorCode::InvalidField => FailureCode::Refused,
-                _ => return Err(error),
+                ErrorCode::BadJson
+                | ErrorCode::UnknownField
+                | ErrorCode::NotBuilt
+                | ErrorCode::UnexpectedBody
+                | ErrorCode::BodyTooLarge
+                | ErrorCode::LengthRequired
+                | ErrorCode::Unauthorized
+                | ErrorCode::TokenExpired
+                | ErrorCode::KeysShredded
+                | ErrorCode::Forbidden
+                | ErrorCode::CsrfMismatch
+                | ErrorCode::NotFound
+                | ErrorCode::MethodNotAllowed
+                | ErrorCode::WrongState
+                | ErrorCode::RecordLost
+                | ErrorCode::NameTaken
+                | ErrorCode::IdempotencyMismatch
+                | ErrorCode::IdempotencyInProgress
+                | ErrorCode::StaleGeneration
+                | ErrorCode::EnrolmentRefused
+                | ErrorCode::AlreadyExists
+                | ErrorCode::DeletionRefused
+                | ErrorCode::QuotaReached
+                | ErrorCode::RebootTooSoon
+                | ErrorCode::RateLimited
+                | ErrorCode::ProviderUnavailable
+                | ErrorCode::StorageUnavailable
+                | ErrorCode::NotConfigured
+                | ErrorCode::Internal => return Err(error),
             };
             let ebbtide_api::ErrorBody { message, hint, .. } = error.body(&app.request_id);
             Ok(Reserved::Refused(Failure { code, message, hint }))

@@ -64,6 +64,36 @@ test("durations and retention are changed together", async () => {
   is(await ask("PATCH", path, { body: {} }), 422, "invalid_field");
 });
 
+test("variables are replaced whole, from the next start on, and shown by name alone", async () => {
+  const { id } = await installation.workspace({ name: "variables", env: { OLD: "hunter1", BOTH: "a" } });
+  const at = `/v1/workspaces/${id}/env`;
+  const stored = async () => {
+    const bucket = await installation.bucket();
+    const object = await bucket.get(`workspaces/owner/${id}/secrets.json`);
+    return object === null ? null : Object.keys(JSON.parse(await object.text()).values).sort();
+  };
+  assert.deepEqual(await stored(), ["BOTH", "OLD"]);
+  const set = await ask("PUT", at, { body: { env: { NEW: "hunter2", BOTH: "b" } } });
+  const { names, applies } = is(set, 200);
+  assert.deepEqual(names, ["BOTH", "NEW"]);
+  assert.match(applies, /^From the next start on; the machine that runs keeps what it has/);
+  assert.ok(!set.text.includes("hunter2"));
+  assert.deepEqual(await stored(), ["BOTH", "NEW"]);
+  const { events } = is(await ask("GET", `/v1/workspaces/${id}/events`), 200);
+  assert.ok(events.some(({ code }) => code === "env_changed"));
+  for (const [env, code] of [[{ PATH: "x" }, "invalid_field"], [{ A: 1 }, "invalid_field"], [undefined, "invalid_field"]]) {
+    is(await ask("PUT", at, { body: { env } }), 422, code);
+  }
+  assert.deepEqual(await stored(), ["BOTH", "NEW"]);
+  for (const env of [{}, null]) {
+    assert.deepEqual(is(await ask("PUT", at, { body: { env } }), 200).names, []);
+    assert.equal(await stored(), null);
+  }
+  is(await ask("DELETE", `/v1/workspaces/${id}`), 202);
+  is(await ask("PUT", at, { body: { env: { LATE: "x" } } }), 409, "wrong_state");
+  assert.equal(await stored(), null);
+});
+
 test("what needs a machine is refused while there is none", async () => {
   const { id } = await installation.workspace({ name: "refusals" });
   const path = `/v1/workspaces/${id}`;

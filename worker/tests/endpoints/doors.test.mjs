@@ -135,6 +135,15 @@ test("a body that is no JSON is refused where JSON is taken", () =>
     },
   ));
 
+test("a body is refused where none is taken", () =>
+  each(
+    (operation) => operation.requestBody === undefined && operation.method !== "GET",
+    async (operation, what) => {
+      const answer = await installation.call(operation.method, pathOf(operation), { as: actorFor(operation), body: "{}" });
+      refused(answer, 400, "unexpected_body", what);
+    },
+  ));
+
 test("a field that nobody knows is refused where people write", () =>
   each(
     (operation) => operation.requestBody?.content["application/json"]?.schema.$ref,

@@ -93,6 +93,11 @@ class Installation {
     return this.#miniflare.ready;
   }
 
+  /** What is stored. */
+  bucket() {
+    return this.#miniflare.getR2Bucket("BUCKET");
+  }
+
   /** Ends it, with all that it holds. */
   end() {
     return this.#miniflare.dispose();

@@ -118,6 +118,21 @@ fn a_wish_is_kept_and_a_record_without_one_keeps_what_its_fallbacks_keep() {
 }
 
 #[test]
+fn another_environment_is_named_in_the_history_and_refused_where_the_workspace_goes() {
+    let mut world = asleep();
+    let set = |names: &[&str]| Command::SetEnv { names: names.iter().map(|&name| name.to_owned()).collect() };
+    world.ask(set(&["A", "B"]));
+    assert_eq!(world.record.spec.env, ["A", "B"]);
+    assert_eq!(world.notes.last().unwrap(), "variables from its next start on: A, B");
+    world.ask(set(&[]));
+    assert_eq!(world.notes.last().unwrap(), "variables from its next start on: none");
+    world.ask(Command::Delete);
+    world.ask(set(&["C"]));
+    assert_eq!(world.refusal.as_ref().map(|refusal| refusal.code), Some(ErrorCode::WrongState));
+    assert!(world.record.spec.env.is_empty());
+}
+
+#[test]
 fn the_next_disk_has_room_for_the_backup_that_is_restored() {
     let mut world = asleep();
     let room = |world: &World| ReservationRequest::of(&world.record, at(world.now)).room;

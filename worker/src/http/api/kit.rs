@@ -7,7 +7,6 @@ use crate::actor::Actor;
 use crate::app::App;
 use crate::d1::KEYS_MAX;
 use crate::error::{ApiError, ApiResult};
-use crate::http::body;
 use crate::http::request::Incoming;
 use crate::http::response;
 use crate::random::random;
@@ -15,6 +14,7 @@ use crate::workspaces::actions::{own, snapshots, view};
 use crate::workspaces::lost;
 use ebbtide_api::backups::{CreateRestoreKit, RestoreKit};
 use ebbtide_api::keys::ApiKeyInfo;
+use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_api::{Duration, ErrorCode, PRODUCT, WorkspaceId};
 use ebbtide_control::record::plus;
 use ebbtide_control::tokens::ApiKey;
@@ -30,19 +30,20 @@ const KITS_MAX: usize = 20;
 /// Makes a kit.
 pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let app = &incoming.app;
-    let asked = if body::declared_length(&incoming.request).is_some_and(|length| length > 0) {
-        incoming.json().await?
-    } else {
-        CreateRestoreKit::default()
-    };
+    let asked: CreateRestoreKit = incoming.json().await?;
     let good_for = asked.r#for.unwrap_or(KIT_FOR);
     if good_for > KIT_FOR_MAX {
         return Err(ApiError::field("for", format!("{good_for} is too long"))
             .hint("A kit is good for a year at most; make another before it ends."));
     }
     let workspace = own(app, actor, incoming.params.get("id")).await?;
-    let name = view(app, actor, &workspace).await?.name;
+    let Workspace { name, state, .. } = view(app, actor, &workspace).await?;
+    let key = app.keychain()?.kept_workspace_key(&actor.tenant, &workspace).await?;
+    if key.is_none() && state == State::Deleted {
+        return Err(shredded());
+    }
     let shown = shown(app, actor, &workspace).await?;
+    let password = key.ok_or_else(shredded)?.repository_password().expose().clone();
     let index = app.d1()?;
     index.drop_expired_keys(&actor.tenant, app.now()).await?;
     let keys = index.keys(&actor.tenant).await?;
@@ -56,8 +57,6 @@ pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
         return Err(ApiError::new(ErrorCode::CapReached, format!("there are {KEYS_MAX} keys already"))
             .hint("Revoke one that is not used any more; a kit carries a key of its own."));
     }
-    let password = app.keychain()?.workspace_key(&actor.tenant, &workspace).await?;
-    let password = password.repository_password().expose().clone();
     let key = ApiKey::from_random(random()?, random()?);
     let info = ApiKeyInfo {
         id: key.id().to_owned(),
@@ -93,6 +92,14 @@ pub async fn create(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
         return Ok(builder.map_err(ApiError::internal)?.fixed(kit.instructions.into_bytes()));
     }
     response::json(201, &kit)
+}
+
+/// Refuses a kit that could read nothing.
+fn shredded() -> ApiError {
+    ApiError::new(
+        ErrorCode::KeysShredded,
+        "the key of this workspace is deleted, and nothing reads its backups without it",
+    )
 }
 
 /// What a kit shows of a repository.

@@ -17,6 +17,9 @@ const WAIT_MAX: Duration = Duration::from_secs(25);
 /// Pauses between looks, the last one repeated.
 const PAUSES_MS: &[u64] = &[250, 250, 500, 1000];
 
+/// Waits for a machine that is through its boot plan.
+const READY: &str = "ready";
+
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goal {
@@ -26,9 +29,14 @@ enum Goal {
     State(State),
 }
 
+/// All that may be waited for.
+pub fn goals() -> Vec<&'static str> {
+    std::iter::once(READY).chain(State::ALL.iter().map(|state| state.as_str())).collect()
+}
+
 impl Goal {
     fn parse(text: &str) -> Option<Self> {
-        if text == "ready" {
+        if text == READY {
             return Some(Self::Ready);
         }
         State::ALL.iter().find(|state| state.as_str() == text).map(|state| Self::State(*state))

@@ -10,6 +10,7 @@ use crate::http::response;
 use crate::workspaces::actions;
 use crate::workspaces::actions::LinkFor;
 use crate::workspaces::idempotent;
+use ebbtide_api::env::SetEnv;
 use ebbtide_api::ports::{CreateLink, PortList, SetPort};
 use ebbtide_api::workspace::{NoFields, WakeWorkspace};
 use ebbtide_api::{ErrorCode, Hint};
@@ -62,6 +63,12 @@ pub async fn wake(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
     let wake: WakeWorkspace = incoming.json().await?;
     response::json(202, &actions::wake(&incoming.app, actor, &id, wake).await?)
+}
+
+pub async fn set_env(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let SetEnv { env } = incoming.json().await?;
+    response::json(200, &actions::set_env(&incoming.app, actor, &id, env.unwrap_or_default()).await?)
 }
 
 pub async fn take_hold(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
