@@ -173,6 +173,7 @@ mod tests {
     use super::super::played::play;
     use super::*;
     use jwt_simple::prelude::MACLike as _;
+    use std::os::unix::fs::PermissionsExt as _;
 
     /// Of whoever runs this test.
     fn user() -> Option<u32> {
@@ -184,6 +185,10 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let key = HS256Key::from_bytes(secret(state.path()).unwrap().as_bytes());
         assert_eq!(secret(state.path()).unwrap(), secret(state.path()).unwrap(), "it is made once");
+        let other_machine = tempfile::tempdir().unwrap();
+        assert_ne!(secret(state.path()).unwrap(), secret(other_machine.path()).unwrap());
+        let mode = std::fs::metadata(state.path().join("cloudcli-secret.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "root alone reads it");
         let list = r#"{"success":true,"data":{"sessions":[{"sessionId":"a","provider":"claude","startedAt":1,"lastSeq":7}]}}"#;
         let (port, told) = play(vec![(200, list), (503, "restarts"), (401, "{}"), (200, "<html>")]);
         let mut asker = SessionsClient::at(port, Some(key.clone()));

@@ -94,6 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn debug_output_shows_nothing_of_the_value() {
+        let shown = format!("{:?} {:#?}", Secret::new("s3cr3t-value"), Some(Secret::new("s3cr3t-value")));
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+
+    #[test]
     fn known_values_and_url_credentials_do_not_leave() {
         let mut redactor = Redactor::default();
         redactor.learn(["s3cr3t-value", "ab", "line-one\nline-two\n"]);

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::workspace::State;
-use ebbtide_system_tests::api::{Api, shown};
+use ebbtide_system_tests::api::{Api, Discard, shown};
 use ebbtide_system_tests::http::Answer;
 use ebbtide_system_tests::{Stack, wait};
 use ed25519_compact::{KeyPair, Seed};
@@ -311,6 +311,13 @@ fn a_machine_of_an_old_generation_is_told_410_and_changes_nothing() {
         let last = workspace.last_backup.context("no backup")?;
         ensure!((last.snapshot.as_str(), last.generation.0) == (snapshot.as_str(), 1), "{last:?}");
         new.beat()?.expect(200)?;
+        // While its server cannot be deleted, it is as little heard as when it is gone.
+        let down = json!({ "kind": "refuse", "status": 503, "code": "service_error", "message": "no" });
+        stack.cloud.fault("hetzner", "DELETE /servers/*", 1_000_000, &down)?;
+        stack.api.delete(&id, Discard::Work)?;
+        stack.api.wait_for(&id, State::Destroying, LIMIT)?;
+        check("being destroyed", &new.beat()?, 410, "stale_generation")?;
+        stack.cloud.clear_faults()?;
         servers_ever(stack, &id, 2)?;
         discarded(stack, &id)
     });

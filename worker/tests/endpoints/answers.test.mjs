@@ -199,6 +199,19 @@ test("an owner reads the repository with any user's name, and a kit is refused w
   assert.deepEqual([answer.status, answer.text], [200, "[]"]);
 });
 
+test("the owner token signs in, and no API key does, whatever its scopes", async () => {
+  const signIn = (token) =>
+    installation.call("POST", "/signin", {
+      headers: { "content-type": "application/x-www-form-urlencoded", origin: "http://ebb.test" },
+      body: `token=${encodeURIComponent(token)}`,
+    });
+  const token = (actor) => actor.authorization.replace("Bearer ", "");
+  assert.match((await signIn(token(installation.owner))).headers.get("set-cookie") ?? "", /^__Host-ebbtide=/);
+  const refused = await signIn(token(await installation.member("read", "write", "admin")));
+  assert.equal(refused.status, 401, refused.text);
+  assert.equal(refused.headers.get("set-cookie"), null);
+});
+
 test("a button of the page needs a session, and a session's proof", async () => {
   const press = (headers) => installation.call("POST", `/w/${workspace.id}/sleep`, { headers, body: "csrf=x" });
   assert.equal((await press({})).status, 401);
@@ -209,4 +222,32 @@ test("a button of the page needs a session, and a session's proof", async () => 
   };
   assert.equal(await pressAs(installation.owner.authorization.replace("Bearer ", "")), 403);
   assert.equal(await pressAs("the owner token of before"), 401);
+});
+
+test("a machine whose time is over hears it over its socket, and in each answer", async () => {
+  const { id } = await installation.workspace({ name: "over" });
+  const machine = installation.machine(id);
+  const socket = await installation.connect(machine);
+  const closed = new Promise((resolve) => socket.addEventListener("close", ({ code }) => resolve(code)));
+  await installation.call("DELETE", `/v1/workspaces/${id}?discard=true`, { as: installation.owner });
+  for (const [method, path, body] of [["POST", "/v1/vm/heartbeat", { ready: true }], ["GET", "/v1/vm/connect"]]) {
+    const { status, json, text } = await installation.call(method, path, { as: machine, body, headers: body ? {} : { upgrade: "websocket" } });
+    assert.deepEqual([status, json?.code], [410, "stale_generation"], text);
+  }
+  socket.send(JSON.stringify({ ready: true }));
+  assert.equal(await closed, 4410);
+});
+
+test("where the database does not say which sessions were ended, a session counts until its own end", async () => {
+  const own = await install();
+  try {
+    const signed_in_with = createHash("sha256").update(`ebbtide-owner-v1\n${own.owner.authorization.replace("Bearer ", "")}`).digest("hex");
+    const cookie = `__Host-ebbtide=${own.token("session", { tenant: "owner", actor: "owner", signed_in_with })}`;
+    const look = async () => (await own.call("GET", "/", { headers: { cookie } })).text.includes("Sign out");
+    assert.ok(await look());
+    await own.database.prepare("DROP TABLE ended_sessions").run();
+    assert.ok(await look());
+  } finally {
+    await own.end();
+  }
 });

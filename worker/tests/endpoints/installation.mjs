@@ -138,6 +138,14 @@ class Installation {
     return bearer(this.token("vm", { workspace, generation, tenant: "owner" }));
   }
 
+  /** The socket of a machine. */
+  async connect(machine) {
+    const headers = { ...machine, upgrade: "websocket" };
+    const { webSocket } = await this.#miniflare.dispatchFetch("http://ebb.test/v1/vm/connect", { headers });
+    webSocket.accept();
+    return webSocket;
+  }
+
   /** A token of this installation. */
   token(audience, claims) {
     const now = Math.floor(Date.now() / 1000);

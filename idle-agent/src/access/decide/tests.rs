@@ -68,6 +68,24 @@ impl House {
 }
 
 #[test]
+fn an_answer_costs_two_signature_checks_at_most_however_many_tokens_come() {
+    let house = house("http");
+    // Says all the right things, and is signed by somebody else.
+    let forged = token(&pair(), WORKSPACE, Some(3000), "access", 600);
+    let cookies = |forged_before: usize| {
+        let tokens = std::iter::repeat_n(forged.clone(), forged_before).chain([house.token()]);
+        tokens.map(|token| format!("ebb_access={token}")).collect::<Vec<_>>().join("; ")
+    };
+    assert!(house.passes("/", &[("Cookie", &cookies(1))]));
+    assert_eq!(house.refusal("/", &[("Cookie", &cookies(2))]), Refusal::SignInAgain);
+    // Of what says the wrong things already no signature is looked at.
+    let elsewhere = token(&house.pair, WORKSPACE, Some(3001), "access", 600);
+    let many =
+        format!("{}; ebb_access={}", vec![format!("ebb_access={elsewhere}"); 5].join("; "), house.token());
+    assert!(house.passes("/", &[("Cookie", &many)]));
+}
+
+#[test]
 fn without_a_credential_nobody_comes_in_but_to_public_ports() {
     let house = house("http");
     assert_eq!(house.refusal("/", &[]), Refusal::SignInNeeded);

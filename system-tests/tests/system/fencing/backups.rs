@@ -6,6 +6,7 @@ use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::workspace::State;
 use ebbtide_system_tests::Stack;
+use ebbtide_system_tests::api::Discard;
 use ebbtide_system_tests::http::Answer;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -398,7 +399,7 @@ fn many_deletions_are_taken_back_a_slice_at_a_time_and_then_the_lock_ends() {
 #[test]
 fn what_was_deleted_is_gone_for_good_after_its_days() -> Result<()> {
     let stack = without_machines("trash", quick_with(json!({ "undo": "3s" })))?;
-    let id = booting(&stack, &json!({}))?;
+    let id = booting(&stack, &json!({ "env": { "TOKEN": "of somebody" } }))?;
     let machine = Machine::ready(&stack, &id, 1)?;
     let (kept, gone) = (machine.store("snapshots", b"kept")?, machine.store("snapshots", b"gone")?);
     stack.api.act(&id, "sleep")?;
@@ -415,5 +416,11 @@ fn what_was_deleted_is_gone_for_good_after_its_days() -> Result<()> {
     ensure!(undone["restored"] == 0 && undone["more"] == false, "{undone}");
     ensure!(stack.api.raw("GET", &path(&gone), &[], None)?.status == 404, "it is back");
     stack.api.raw("GET", &path(&kept), &[], None)?.expect(200)?;
+
+    // The workspace itself: with its keys nothing opens any more, wherever a copy of its backups lies.
+    let keys = ["key.json", "secrets.json"].map(|name| format!("workspaces/owner/{id}/{name}"));
+    ensure!(keys.iter().all(|key| stack.has_object(key)), "it had no keys of its own");
+    stack.api.delete(&id, Discard::Work)?;
+    stack.api.wait(&id, "its keys shredded", LIMIT, |_| keys.iter().all(|key| !stack.has_object(key)))?;
     stack.stop()
 }
