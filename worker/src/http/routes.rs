@@ -183,9 +183,9 @@ pub const ROUTES: &[Route] = &[
         .answers::<EventList>(200, "A page, oldest first; or a slice of server-sent events.")
         .person(Read, to!(events::get)),
     get("/v1/workspaces/{id}/log", "getLog", "Shows the log of its current or last machine.")
-        .parameters(&[(
-            "query",
+        .parameters(&[query(
             "before",
+            SEQ,
             "Only lines before this number, which a page with older ones names.",
         )])
         .answers::<LogPage>(200, "Its newest MiB, oldest first.")
