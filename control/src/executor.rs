@@ -26,6 +26,7 @@ use crate::policy::Policy;
 use crate::record::{Effect, Phase, Record, Server, ServerStatus, StartCheck, minus};
 use crate::reservation::Reserved;
 use ebbtide_api::vm::Pack;
+use ebbtide_api::workspace::RescueChoice;
 use ebbtide_api::{Duration, FailureCode, Hint, Timestamp};
 use futures_util::future::join_all;
 
@@ -145,7 +146,11 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     }
 
     fn labels(&self, record: &Record, expires: Timestamp) -> hetzner::Labels {
-        names::labels(self.install, &record.tenant, &record.id, record.generation, expires)
+        let mut labels = names::labels(self.install, &record.tenant, &record.id, record.generation, expires);
+        if record.spec.rescue_image == RescueChoice::Refuse {
+            labels.insert(names::LABEL_IMAGE.to_owned(), names::IMAGE_REFUSED.to_owned());
+        }
+        labels
     }
 
     async fn find(&self, record: &Record) -> Result<Vec<hetzner::Server>, PutOff> {

@@ -26,6 +26,10 @@ pub const LABEL_WORKSPACE: &str = "ebbtide-workspace";
 pub const LABEL_GENERATION: &str = "ebbtide-generation";
 /// Label: when it has to be gone, unix seconds.
 pub const LABEL_EXPIRES: &str = "ebbtide-expires";
+/// Label: whether an image of it may be taken. Absent where one may; the wish has to outlive the record that it stands in.
+pub const LABEL_IMAGE: &str = "ebbtide-image";
+/// The value of [`LABEL_IMAGE`] where none may be taken.
+pub const IMAGE_REFUSED: &str = "refuse";
 
 /// Whose a provider resource is, as its labels say.
 #[derive(Debug, Clone, PartialEq, Eq)]

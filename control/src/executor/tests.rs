@@ -113,6 +113,19 @@ fn a_salvage_machine_is_made_from_the_image_and_an_image_that_is_gone_is_told_fr
 }
 
 #[test]
+fn a_server_of_whoever_refuses_images_says_so_itself() {
+    let label = |record: &Record| {
+        let (_, script) =
+            perform_on(record, Effect::EnsureServer, &[NONE, FIREWALL, INVALID, NOT_FOUND, FIREWALL]);
+        script.body(2)["labels"][names::LABEL_IMAGE].clone()
+    };
+    let mut record = salvage();
+    assert!(label(&record).is_null());
+    record.spec.rescue_image = RescueChoice::Refuse;
+    assert_eq!(label(&record), names::IMAGE_REFUSED);
+}
+
+#[test]
 fn a_project_without_room_for_an_image_is_waited_for() {
     let full = (403, r#"{"error":{"code":"resource_limit_exceeded","message":"snapshot_limit exceeded"}}"#);
     let none = (200, r#"{"images":[],"meta":{}}"#);

@@ -5,12 +5,32 @@
 
 use super::{Asked, Fate, First, Judged, Row, Site, UNREADABLE, Verdict, lost};
 use crate::hetzner::{CreateImage, Failure, Image, ImageStatus, Server, ServerId, ServerStatus};
-use crate::names::{self, LABEL_EXPIRES, LABEL_INSTALL, ResourceOwner};
+use crate::names::{self, IMAGE_REFUSED, LABEL_EXPIRES, LABEL_IMAGE, LABEL_INSTALL, ResourceOwner};
 use crate::record::plus;
 use jiff::Timestamp;
 
 /// Judges one server of a listing.
 pub fn judge_server(server: &Server, row: Option<&Row>, asked: &Asked, site: &Site<'_>) -> Judged {
+    as_wished(server, judge_listed(server, row, asked, site))
+}
+
+/// No image of a server whose label refuses one, whoever can still say what its owner wished.
+fn as_wished(server: &Server, judged: Judged) -> Judged {
+    let refuses = server.labels.get(LABEL_IMAGE).is_some_and(|wish| wish == IMAGE_REFUSED);
+    match judged.verdict {
+        Verdict::End(First::Image | First::ImageIfPossible) if refuses => {
+            Judged { verdict: Verdict::End(First::Nothing), ..judged }
+        }
+        Verdict::End(_)
+        | Verdict::Fine
+        | Verdict::Ask
+        | Verdict::Nudge
+        | Verdict::Relabel
+        | Verdict::Leave => judged,
+    }
+}
+
+fn judge_listed(server: &Server, row: Option<&Row>, asked: &Asked, site: &Site<'_>) -> Judged {
     if server.labels.get(LABEL_INSTALL).is_none_or(|install| install != site.install) {
         return Judged::new(Verdict::Leave, "it does not carry our install id");
     }
@@ -97,14 +117,15 @@ pub fn judge_by_label(server: &Server, asked: &Asked, site: &Site<'_>) -> Judged
 /// record cannot be read, because that must not let its machine bill for ever.
 pub fn judge_by_label_alone(server: &Server, why: &str, site: &Site<'_>) -> Judged {
     let screened = judge_by_label(server, &Asked::NotYet, site);
-    match (screened.verdict, label_ended_at(server, site)) {
+    let judged = match (screened.verdict, label_ended_at(server, site)) {
         (Verdict::Ask, Some(at)) if first_for(Some(at), site) == First::ImageIfPossible => Judged::new(
             Verdict::End(First::ImageIfPossible),
             format!("{why}, and its label ended it at {at}"),
         ),
         (Verdict::Ask, _) | (_, None) => Judged::new(Verdict::Leave, why),
         _ => screened,
-    }
+    };
+    as_wished(server, judged)
 }
 
 /// When its label ended it, where that is longer ago than a workspace takes to act on it.

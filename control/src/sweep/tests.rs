@@ -269,6 +269,44 @@ fn where_nobody_answers_a_machine_goes_only_beyond_every_deadline_and_an_image_i
 }
 
 #[test]
+fn a_label_that_refuses_an_image_outlives_every_record() {
+    let policy = Policy::default();
+    let site = Site { install: INSTALL, policy: &policy, now: now(), index_in_doubt: false };
+    let refusing = |mut server: Server| {
+        server.labels.insert(names::LABEL_IMAGE.into(), names::IMAGE_REFUSED.into());
+        server
+    };
+    let over = labelled_until(ago(hours(3)));
+    let ends = [
+        (
+            judge_by_label_alone(&over, "no answer", &site),
+            judge_by_label_alone(&refusing(over.clone()), "no answer", &site),
+        ),
+        (
+            judge_server(&over, Some(&row()), &Asked::Unreadable, &site),
+            judge_server(&refusing(over.clone()), Some(&row()), &Asked::Unreadable, &site),
+        ),
+        (
+            judge_server(&over, None, &Asked::Unknown, &site),
+            judge_server(&refusing(over.clone()), None, &Asked::Unknown, &site),
+        ),
+        (
+            judge_server(&over, Some(&row()), &Asked::Unknown, &site),
+            judge_server(&refusing(over.clone()), Some(&row()), &Asked::Unknown, &site),
+        ),
+    ];
+    for (without, with) in ends {
+        assert!(
+            matches!(without.verdict, Verdict::End(First::Image | First::ImageIfPossible)),
+            "{without:?}"
+        );
+        assert_eq!(with, Judged { verdict: Verdict::End(First::Nothing), ..without });
+    }
+    // It ends nothing sooner.
+    assert_eq!(judge_by_label_alone(&refusing(server()), "no answer", &site).verdict, Verdict::Leave);
+}
+
+#[test]
 fn a_lost_index_destroys_nothing_before_its_label_does() {
     check(
         &Case { row: None, asked: Asked::Unknown, doubt: true, ..case() },
