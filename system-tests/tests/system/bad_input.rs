@@ -1,7 +1,7 @@
 //! What people and programs send that cannot be used. Each refusal has its status and stable code, a sentence and a
 //! hint; nothing comes of it, neither at the vendors nor in the list.
 
-use crate::common::{quick_with, settled, without_machines_and};
+use crate::common::{is_limited, quick_with, settled, without_machines_and};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, bail, ensure};
 use ebbtide_api::workspace::State;
@@ -416,6 +416,7 @@ fn without_the_right_token_nothing_is_shown_and_guessing_is_slowed_down() {
         })?;
         check("guessing", &slowed, 429, "rate_limited")?;
         ensure!(slowed.header("retry-after").is_some(), "{:?}", slowed.headers);
+        is_limited(&anybody)?;
         // The owner, from the same address, gets in all the same.
         nothing_came_of_it(stack, &before)?;
         Ok(())

@@ -108,6 +108,17 @@ pub fn health_from_anywhere(anybody: &Api) -> Result<Answer> {
     anybody.raw("GET", "/health", &[("cf-connecting-ip", &address)], None)
 }
 
+/// Asserts that the runtime's rate limiter is in front of what is open.
+pub fn is_limited(anybody: &Api) -> Result<()> {
+    let refusal = wait::until("an open route to be limited", LIMIT, || {
+        let answer = anybody.call("GET", "/openapi.json", None).map_err(|error| format!("{error:#}"))?;
+        if answer.status == 429 { Ok(answer) } else { Err(answer.status.to_string()) }
+    })?;
+    ensure!(refusal.header("retry-after") == Some("60"), "{:?}", refusal.headers);
+    ensure!(refusal.json()["code"] == "rate_limited", "{}", refusal.text());
+    Ok(())
+}
+
 /// A request that clones this repository.
 pub fn cloning() -> Value {
     json!({ "repo": REPOSITORY, "idle_timeout": "1h" })

@@ -1,6 +1,6 @@
 //! What anybody may see without a token.
 
-use crate::common::{LIMIT, health_from_anywhere, quick, without_machines};
+use crate::common::{LIMIT, health_from_anywhere, is_limited, quick, without_machines};
 use anyhow::{Result, ensure};
 use serde_json::json;
 
@@ -23,5 +23,6 @@ fn the_document_of_the_api_is_served_and_health_is_open() -> Result<()> {
         let health = answer.map_err(|error| format!("{error:#}"))?.json();
         if health["ok"] == true && health["problems"] == json!([]) { Ok(()) } else { Err(health.to_string()) }
     })?;
+    is_limited(&nobody)?;
     stack.stop()
 }

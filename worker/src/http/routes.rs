@@ -107,7 +107,7 @@ pub const ROUTES: &[Route] = &[
             Form::Matching("^[!-~]{1,200}$"),
             "A random text. The same key and body get the same answer; another body is refused.",
         )])
-        .takes::<CreateWorkspace>()
+        .may_take::<CreateWorkspace>()
         .answers::<Workspace>(202, "It is being created; `Location` names it.")
         .person(Write, to!(workspaces::create)),
     get("/v1/workspaces/{id}", "getWorkspace", "Shows a workspace.")
