@@ -239,6 +239,9 @@ pub struct AccessPlan {
     pub keys: std::collections::BTreeMap<String, String>,
     /// Ids of the links in force. Any other link is ended.
     pub links: Vec<String>,
+    /// Which port each of them opens: connections to it are cut when the link has ended.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub link_ports: std::collections::BTreeMap<String, u16>,
 }
 
 /// A hold taken through the API, as the machine counts it.

@@ -22,9 +22,9 @@ use crate::os::clock::Moment;
 use crate::os::listener;
 use crate::os::mutex::{lock, read};
 use question::{Answer, Question};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// Threads that answer: one for each connection that Caddy may have, and two for what is left of a Caddy before it.
 const THREADS: usize = caddy::QUESTIONERS + 2;
@@ -36,6 +36,8 @@ pub struct Access {
     pub door: RwLock<Door>,
     visits: Mutex<Visits>,
     people: AtomicU64,
+    /// Where Caddy's process id is, once it is served.
+    run: OnceLock<PathBuf>,
 }
 
 impl Access {
@@ -50,11 +52,18 @@ impl Access {
     /// What the system says about the socket.
     pub fn serve(self: &Arc<Self>, socket: &Path) -> std::io::Result<()> {
         let listener = listener::bind(socket)?;
+        // Its own directory is Caddy's too.
+        let _ = self.run.set(socket.parent().unwrap_or(Path::new("/")).to_path_buf());
         caddy::hand_over(socket)?;
         let access = Arc::clone(self);
         listener::serve(listener, "access", THREADS, move |caller| {
             question::converse(caller, |question| access.answer(question))
         })
+    }
+
+    /// The directory where Caddy's process id is, once it is served.
+    pub fn run(&self) -> Option<&Path> {
+        self.run.get().map(PathBuf::as_path)
     }
 
     fn answer(&self, question: &Question) -> Answer {

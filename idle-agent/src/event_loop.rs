@@ -16,6 +16,7 @@ use crate::os::clock::{Moment, ToldTime};
 use crate::os::mutex::{lock, write};
 use crate::os::users::User;
 use crate::ports::Servers;
+use crate::ports::cut::cut_soon;
 use crate::sleep::backup_estimate::estimator::SurveyResult;
 use crate::sleep::backup_estimate::{BackupEstimator, BackupStart};
 use crate::sleep::backup_process::{BackupProcessError, BackupProcesses};
@@ -217,16 +218,19 @@ impl EventLoop {
             self.schedule.set_every(Duration::from_secs(policy.snapshot_every_secs));
         }
         self.idle.set_holds(&instruction.holds, now);
-        {
+        let left = {
             let mut door = write(&self.access.door);
-            door.public_ports = instruction.public_ports.iter().copied().collect();
             door.open |= instruction.open;
-            if let (Some(access), Some(told_at)) = (&instruction.access, instruction.control_time_secs) {
-                door.set_access(access, told_at);
-            }
             if let Some(secs) = instruction.control_time_secs {
                 door.time = Some(ToldTime::new(secs, heard_at));
             }
+            door.admit(
+                &instruction.public_ports,
+                instruction.access.as_ref().zip(instruction.control_time_secs),
+            )
+        };
+        if let Some(run) = self.access.run().filter(|_| !left.is_empty()) {
+            cut_soon(run, left);
         }
         self.schedule.want(instruction.snapshots_wanted);
         let is_ready = self.status.read(|facts| facts.ready);

@@ -1,8 +1,10 @@
 //! Ports that listen inside the workspace: found within a third of a second, told, and let through to.
 //!
 //! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks
-//! whether it speaks HTTP (within TLS: `probe_tls`), unless that would do harm (`fragile`), `watch` remembers (pure).
+//! whether it speaks HTTP (within TLS: `probe_tls`), unless that would do harm (`fragile`), `watch` remembers (pure), `cut` ends connections that outlived
+//! the right to them.
 
+pub mod cut;
 pub mod diag;
 mod fragile;
 pub(crate) mod owner;

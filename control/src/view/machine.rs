@@ -68,6 +68,19 @@ pub fn user_data(
     Ok(ebbtide_vm_init::user_data(&spec)?.into())
 }
 
+fn access_plan(
+    record: &Record,
+    keys: std::collections::BTreeMap<String, String>,
+    now: ebbtide_api::Timestamp,
+) -> AccessPlan {
+    let in_force = || record.links.iter().filter(|link| link.expires_at > now);
+    AccessPlan {
+        keys,
+        links: in_force().map(|link| link.id.clone()).collect(),
+        link_ports: in_force().map(|link| (link.id.clone(), link.port)).collect(),
+    }
+}
+
 /// The steps of a record's machine: its snapshot where it has one to restore, its repository otherwise; almost none where
 /// it is there to be backed up.
 pub fn boot_plan(record: &Record, policy: &Policy) -> BootPlan {
@@ -205,15 +218,7 @@ pub fn instruction(
         snapshots_wanted: record.snapshots_wanted,
         lifetime_ends_in_secs: Some(secs_until(record.lifetime_ends_at())),
         control_time_secs: u64::try_from(context.now.as_second()).ok(),
-        access: Some(AccessPlan {
-            keys: access_keys,
-            links: record
-                .links
-                .iter()
-                .filter(|link| link.expires_at > context.now)
-                .map(|link| link.id.clone())
-                .collect(),
-        }),
+        access: Some(access_plan(record, access_keys, context.now)),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Door {
     pub keys: Keys,
     /// What the keys were made from.
     known_keys: BTreeMap<String, String>,
+    /// Which port each link in force opens, as far as it was told.
+    link_ports: BTreeMap<String, u16>,
     /// Links in force; `None` while the control plane has not said.
     pub links: Option<Links>,
     /// Ports that anybody may reach.
@@ -90,8 +92,26 @@ impl Door {
         self.set_keys(&plan.access_keys);
     }
 
-    /// Takes over whose signature counts and which links are in force, as of a time of the control plane's clock.
-    pub fn set_access(&mut self, plan: &AccessPlan, told_at: u64) {
+    /// Takes over who may come in from now on, as of a time of the control plane's clock. Answers with the servers that
+    /// somebody may be connected to who would not be let in any more.
+    pub fn admit(&mut self, public_ports: &[u16], access: Option<(&AccessPlan, u64)>) -> Vec<SocketAddr> {
+        let before = std::mem::replace(&mut self.public_ports, public_ports.iter().copied().collect());
+        let mut left: BTreeSet<u16> = before.difference(&self.public_ports).copied().collect();
+        if let Some((plan, told_at)) = access {
+            let is_gone = |id: &String| !plan.links.contains(id);
+            left.extend(self.link_ports.iter().filter(|(id, _)| is_gone(id)).map(|(_, port)| *port));
+            let a_key_is_gone = self.known_keys.keys().any(|id| !plan.keys.contains_key(id));
+            if a_key_is_gone && !plan.keys.is_empty() {
+                left.extend(self.upstreams.keys());
+            }
+            self.link_ports.clone_from(&plan.link_ports);
+            self.set_access(plan, told_at);
+        }
+        left.iter().filter_map(|port| self.upstreams.get(port)).map(|upstream| upstream.address).collect()
+    }
+
+    /// Takes over whose signature counts and which links are in force.
+    fn set_access(&mut self, plan: &AccessPlan, told_at: u64) {
         self.set_keys(&plan.keys);
         self.links = Some(Links { ids: plan.links.iter().cloned().collect(), told_at });
     }

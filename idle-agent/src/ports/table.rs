@@ -69,7 +69,7 @@ fn parse_line(line: &str) -> Option<Listener> {
 }
 
 /// Addresses are 32-bit words in the machine's own byte order, each as eight hex digits.
-fn parse_address(hex: &str) -> Option<IpAddr> {
+pub(super) fn parse_address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
     match hex.len() {
         8 => Some(Ipv4Addr::from(word(0)?).into()),

@@ -157,6 +157,40 @@ fn websockets_and_events_pass_and_stay_while_other_ports_come_and_go() {
 }
 
 #[test]
+fn a_websocket_ends_when_its_port_is_closed_and_one_to_another_port_stays() {
+    let Some(house) = house() else { return };
+    let (public, other) = (App::start("127.0.0.1:0"), App::start("127.0.0.1:0"));
+    heard_port(&house.machine.control, public.port);
+    heard_port(&house.machine.control, other.port);
+    house.machine.control.instruct(|instruction| instruction.public_ports = vec![public.port]);
+    wait_until("it is public", || house.ask(public.port, "GET /", "").status == 200);
+    let connect = |port: u16| {
+        let mut request = format!("ws://{}/hmr", house.host(port)).into_client_request().unwrap();
+        if port != public.port {
+            let cookie = format!("ebb_access={}", house.token(port));
+            request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        }
+        let stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        tungstenite::client(request, stream).unwrap().0
+    };
+    let (mut left, mut stays) = (connect(public.port), connect(other.port));
+    for socket in [&mut left, &mut stays] {
+        socket.send(Message::text("one")).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::text("one"));
+    }
+    house.machine.control.instruct(|instruction| instruction.public_ports = vec![]);
+    let end = left.read();
+    let waited_in_vain =
+        matches!(&end, Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(end.is_err() && !waited_in_vain, "{end:?}");
+    stays.send(Message::text("two")).unwrap();
+    assert_eq!(stays.read().unwrap(), Message::text("two"));
+    public.end();
+    other.end();
+}
+
+#[test]
 fn public_ports_are_open_and_closed_and_reserved_ones_are_not_there() {
     let Some(house) = house() else { return };
     let app = App::start("[::1]:0");

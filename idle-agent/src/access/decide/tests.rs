@@ -314,7 +314,7 @@ fn keys_that_the_control_plane_has_replaced_open_nothing_at_once_and_none_are_no
         house.door.keys.promising(token, place, now()).is_ok_and(|promising| promising.check().is_ok())
     };
     let new = pair();
-    let plan = |keys: BTreeMap<String, String>| AccessPlan { keys, links: vec![] };
+    let plan = |keys: BTreeMap<String, String>| AccessPlan { keys, ..AccessPlan::default() };
     house.door.set_access(&plan(BTreeMap::new()), 0);
     assert!(opens(&house, &old), "an answer without keys is no rotation");
     house.door.set_access(&plan(public(&new)), 0);
@@ -359,4 +359,31 @@ mod fuzz {
             }
         });
     }
+}
+
+#[test]
+fn whoever_may_have_lost_the_way_in_is_named_by_the_server_and_nobody_else() {
+    let mut house = house("http");
+    let keys = public(&house.pair);
+    let plan = |links: &[(&str, u16)]| AccessPlan {
+        keys: keys.clone(),
+        links: links.iter().map(|(id, _)| (*id).to_owned()).collect(),
+        link_ports: links.iter().map(|(id, port)| ((*id).to_owned(), *port)).collect(),
+    };
+    let at = |address: &str| address.parse::<SocketAddr>().unwrap();
+    let none: Vec<SocketAddr> = vec![];
+    let mut admit =
+        |public: &[u16], plan: Option<&AccessPlan>| house.door.admit(public, plan.map(|plan| (plan, 0)));
+    assert_eq!(admit(&[8080], None), none);
+    assert_eq!(admit(&[8080], Some(&plan(&[("one", 3000), ("two", 3000), ("far", 9000)]))), none);
+    assert_eq!(
+        admit(&[8080], Some(&plan(&[("one", 3000), ("two", 3000), ("new", 8080)]))),
+        none,
+        "9000 is not there"
+    );
+    assert_eq!(admit(&[8080], Some(&plan(&[("one", 3000), ("new", 8080)]))), [at("127.0.0.1:3000")]);
+    assert_eq!(admit(&[8080], Some(&plan(&[("one", 3000), ("new", 8080)]))), none, "once");
+    assert_eq!(admit(&[], Some(&plan(&[("one", 3000), ("new", 8080)]))), [at("[::1]:8080")]);
+    let other = AccessPlan { keys: BTreeMap::from([("k9".to_owned(), "AAAA".to_owned())]), ..plan(&[]) };
+    assert_eq!(admit(&[], Some(&other)), [at("127.0.0.1:3000"), at("[::1]:8080")], "a key is gone");
 }
