@@ -82,6 +82,9 @@ pub struct Record {
     /// Public machine key that this generation is bound to, base64.
     #[serde(default)]
     pub machine_key: Option<String>,
+    /// Keys of machines whose time is over, the newest last: whoever has one is told so, and a stranger nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_machine_keys: Vec<String>,
     /// Snapshot that this generation restores. Stays while it lives: a machine that enrols again is told the same.
     #[serde(default)]
     pub restore: Option<String>,
@@ -241,6 +244,7 @@ impl Record {
             unstartable: Vec::new(),
             last_create_at: None,
             machine_key: None,
+            former_machine_keys: Vec::new(),
             restore: None,
             restore_snapshot_chosen: None,
             last_seen_at: None,

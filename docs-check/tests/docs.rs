@@ -32,6 +32,30 @@ fn tests_that_pages_name_exist() -> Result<()> {
 }
 
 #[test]
+fn the_counts_of_findings_are_those_of_their_tables() -> Result<()> {
+    let text = std::fs::read_to_string(root().join("docs/evidence/findings.md"))?;
+    let cells = text.lines().map(|line| line.split(" | ").collect::<Vec<_>>());
+    let rows: Vec<(char, &str)> = cells
+        .filter_map(|cells| match cells.as_slice() {
+            [number, _, _, state, _] => Some((number.trim_start_matches("| ").chars().next()?, *state)),
+            _ => None,
+        })
+        .filter(|(reading, _)| "RHU".contains(*reading))
+        .collect();
+    let count = |state: &str, reading: char| rows.iter().filter(|row| **row == (reading, state)).count();
+    let counts =
+        [("mended", "mended"), ("part", "in part"), ("did not hold", "did not hold"), ("open", "open")].map(
+            |(state, told)| {
+                let of = ['R', 'H', 'U'].map(|reading| count(state, reading));
+                format!("{} {told} ({}, {}, {})", of.iter().sum::<usize>(), of[0], of[1], of[2])
+            },
+        );
+    ensure!(rows.len() == 77, "{} rows", rows.len());
+    ensure!(text.contains(&counts.join(", ")), "the tables have: {}", counts.join(", "));
+    Ok(())
+}
+
+#[test]
 fn routes_that_pages_name_exist() -> Result<()> {
     let routes = names::routes()?;
     each(|page| names::missing_routes(page, &routes))

@@ -12,6 +12,9 @@ use ebbtide_api::failure::Failure;
 use ebbtide_api::workspace::State;
 use ebbtide_api::{EventCode, Timestamp};
 
+/// So many machines of the past are known by their keys: one that comes back from further away is a stranger.
+const FORMER_KEYS: usize = 4;
+
 /// Why one state may follow another; `None` where it never does.
 ///
 /// Every pair is named, so that a new state does not compile before somebody has thought about its moves.
@@ -320,9 +323,15 @@ fn forget_machine(record: &mut Record) {
     record.server = None;
     record.dns = Dns::Absent;
     record.labels_stale = false;
-    record.machine_key = None;
+    keep_former_key(record);
     record.pending = None;
     record.holds.clear();
+}
+
+fn keep_former_key(record: &mut Record) {
+    record.former_machine_keys.extend(record.machine_key.take());
+    let over = record.former_machine_keys.len().saturating_sub(FORMER_KEYS);
+    record.former_machine_keys.drain(..over);
 }
 
 /// A workspace at rest does not wake: what its machine costs is not reserved.

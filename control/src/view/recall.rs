@@ -10,8 +10,11 @@ use ebbtide_api::vm::Heartbeat;
 use ebbtide_api::why::{Verdict, Why};
 use serde::{Deserialize, Serialize};
 
-/// Most bytes of reasons in a gist: a socket carries 2 kB in all.
-const REASONS_BYTES: usize = 1_000;
+/// Most bytes of reasons in a gist: a socket carries 2 kB in all, in which each unit of UTF-16 may take two, and what
+/// holds a reason a few.
+const REASONS_BYTES: usize = 1_200;
+/// Bytes of what holds a reason.
+const REASON_HOLDS_BYTES: usize = 8;
 /// Progress of a backup is shown for so long after it was said, in seconds.
 const PROGRESS_SECS: u64 = 60;
 
@@ -42,8 +45,9 @@ impl Gist {
         let why = heartbeat.why.as_ref()?;
         let mut left = REASONS_BYTES;
         let fitting = why.because.iter().take_while(|reason| {
-            let fits = reason.len() <= left;
-            left = left.saturating_sub(reason.len());
+            let bytes = 2 * reason.encode_utf16().count() + REASON_HOLDS_BYTES;
+            let fits = bytes <= left;
+            left = left.saturating_sub(bytes);
             fits
         });
         Some(Self {
@@ -51,7 +55,7 @@ impl Gist {
             because: fitting.cloned().collect(),
             since_secs: why.since_secs,
             sleeps_in_secs: why.sleeps_in_secs,
-            backup: heartbeat.backup.clone().filter(|backup| backup.phase.len() <= 100),
+            backup: heartbeat.backup.clone().filter(|backup| backup.phase.len() <= 40),
         })
     }
 }
@@ -148,11 +152,17 @@ mod tests {
 
     #[test]
     fn a_gist_fits_into_what_a_socket_carries() {
-        let mut said = heartbeat("x", 1);
-        said.why.as_mut().unwrap().because = vec!["r".repeat(600), "s".repeat(600), "t".to_owned()];
-        let gist = Gist::of(&said).unwrap();
-        assert_eq!(gist.because, ["r".repeat(600)]);
-        assert!(serde_json::to_string(&gist).unwrap().len() < 1_500);
+        let said = heartbeat("x", 1);
+        let fitting = |because: Vec<String>| {
+            let mut said = said.clone();
+            said.why.as_mut().unwrap().because = because;
+            Gist::of(&said).unwrap()
+        };
+        let gist = fitting(vec!["r".repeat(500), "s".repeat(500), "t".to_owned()]);
+        assert_eq!(gist.because, ["r".repeat(500)]);
+        assert_eq!(fitting(vec!["→".repeat(601)]).because, [""; 0], "a reason of two bytes a letter");
+        assert_eq!(fitting(vec![String::new(); 10_000]).because.len(), 150);
+        assert!(serde_json::to_string(&gist).unwrap().encode_utf16().count() < 1_000);
         assert_eq!(Gist::of(&Heartbeat::default()), None);
     }
 

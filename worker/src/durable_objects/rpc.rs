@@ -78,10 +78,11 @@ impl Call {
     /// Whether a machine makes the object write by this.
     pub fn is_written_for_machine(&self) -> bool {
         match self {
-            Self::Enrol { .. } => true,
             Self::Backups { ask } => ask.is_written_for_machine(),
-            // Heartbeats and questions about a receipt are always answered: the object holds up what they would write.
-            Self::Heartbeat { .. }
+            // A machine that cannot enrol is lost work, and once a key is bound an enrolment writes nothing. Heartbeats and
+            // questions about a receipt are always answered: the object holds up what they would write.
+            Self::Enrol { .. }
+            | Self::Heartbeat { .. }
             | Self::Receipt { .. }
             | Self::Create { .. }
             | Self::View

@@ -53,6 +53,8 @@ struct Inner {
     /// What the machine has spent of its rows; read once it is asked for.
     row_budget: RefCell<Option<RowBudget>>,
     log_lines: RefCell<LogLines>,
+    /// When something was last decided for a machine that has spent its rows, in seconds since 1970.
+    decided_in_debt_at: Cell<i64>,
     /// Whether something is under way that writes down what memory alone holds.
     settling: Cell<bool>,
 }
@@ -69,6 +71,7 @@ impl DurableObject for WorkspaceObject {
                 spoken: Cell::new((0, 0)),
                 row_budget: RefCell::new(None),
                 log_lines: RefCell::default(),
+                decided_in_debt_at: Cell::new(0),
                 settling: Cell::new(false),
             }),
         }

@@ -188,7 +188,7 @@ pub async fn set_env(
     app.keychain()?.replace_env(&actor.tenant, id, values).await?;
     note(app, actor, "workspace.env", id.as_str()).await;
     let applies = if workspace.state.may_have_machine() {
-        "From the next start on; the machine that runs keeps what it has. Put it to sleep and wake it to have them now."
+        "From the next start on; programs of the machine that runs keep what they have. Put it to sleep and wake it to have them now."
     } else {
         "From the next start on."
     };

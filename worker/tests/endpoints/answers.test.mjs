@@ -76,7 +76,7 @@ test("variables are replaced whole, from the next start on, and shown by name al
   const set = await ask("PUT", at, { body: { env: { NEW: "hunter2", BOTH: "b" } } });
   const { names, applies } = is(set, 200);
   assert.deepEqual(names, ["BOTH", "NEW"]);
-  assert.match(applies, /^From the next start on; the machine that runs keeps what it has/);
+  assert.match(applies, /^From the next start on; programs of the machine that runs keep what they have/);
   assert.ok(!set.text.includes("hunter2"));
   assert.deepEqual(await stored(), ["BOTH", "NEW"]);
   const { events } = is(await ask("GET", `/v1/workspaces/${id}/events`), 200);

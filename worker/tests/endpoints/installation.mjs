@@ -166,3 +166,16 @@ function signingKey() {
   const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
   return createPrivateKey({ key: der, format: "der", type: "pkcs8" });
 }
+
+/** What a machine sends to enrol, with its key pair and the token that it has or none. */
+export function enrolment({ privateKey, publicKey }, { workspace, generation = 1, token = "" }) {
+  const message = `ebbtide-enrol-v1\n${workspace}\n${generation}\n${token}`;
+  return {
+    workspace,
+    generation,
+    enrolment_token: token,
+    agent_version: "test",
+    machine_key: publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64"),
+    signature: sign(null, Buffer.from(message), privateKey).toString("base64"),
+  };
+}

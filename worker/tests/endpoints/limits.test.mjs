@@ -1,9 +1,9 @@
 // What anybody may do without a token: so much a minute and no more, and without learning what exists.
 
 import assert from "node:assert/strict";
-import { generateKeyPairSync, sign } from "node:crypto";
+import { generateKeyPairSync } from "node:crypto";
 import { after, before, test } from "node:test";
-import { OPEN_LIMIT, install } from "./installation.mjs";
+import { OPEN_LIMIT, enrolment, install } from "./installation.mjs";
 
 let installation;
 let workspace;
@@ -83,16 +83,7 @@ test("without its limiter an installation lets everybody in, and its health says
 
 /** What a machine with a key of its own and no token sends. */
 function stranger(workspace, generation) {
-  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
-  const message = `ebbtide-enrol-v1\n${workspace}\n${generation}\n`;
-  return {
-    workspace,
-    generation,
-    enrolment_token: "",
-    agent_version: "test",
-    machine_key: publicKey.export({ format: "der", type: "spki" }).subarray(-32).toString("base64"),
-    signature: sign(null, Buffer.from(message), privateKey).toString("base64"),
-  };
+  return enrolment(generateKeyPairSync("ed25519"), { workspace, generation });
 }
 
 test("a stranger does not learn from an enrolment which workspaces exist", async () => {

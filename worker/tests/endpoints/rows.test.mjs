@@ -1,9 +1,9 @@
 // What one machine may make the control plane write: rows are what all workspaces of an account share.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import { after, before, test } from "node:test";
-import { install } from "./installation.mjs";
+import { enrolment, install } from "./installation.mjs";
 
 /** Far below production's, so that a test reaches its end. A machine that is being provisioned may use the reserve. */
 const ROWS = { machine_rows_per_hour: 60, machine_rows_reserve: 60 };
@@ -31,7 +31,7 @@ async function machine(name) {
     const query = before === undefined ? "" : `?before=${before}`;
     return await installation.call("GET", `/v1/workspaces/${id}/log${query}`, { as: installation.owner });
   };
-  return { put, say, log, logPage };
+  return { id, put, say, log, logPage };
 }
 
 /** Does it until it is refused, at most so often: how often it was done, and the refusal. */
@@ -78,7 +78,32 @@ test("heartbeats that change something each time are heard, and not all written"
   const { say, put } = await machine("changes");
   const said = await untilRefused(200, (port) => say({ ports: [{ port: 1_000 + port, process: "p", http: true, url: null }] }));
   assert.equal(said.done, 200, said.answer?.text);
-  assert.equal((await put("data", "later")).json?.code, "rate_limited");
+  // Should a slow machine have made up for the last row meanwhile, this one is due.
+  const { answer } = await untilRefused(3, (number) => put("index", `later ${number}`));
+  assert.equal(answer?.json?.code, "rate_limited");
+});
+
+test("a machine that has spent its rows may enrol again and renew its token", async () => {
+  const { id: workspace, put } = await machine("enrols");
+  const key = generateKeyPairSync("ed25519");
+  const token = installation.token("enrol", { workspace, generation: 1, tenant: "owner" });
+  const enrol = (path, token) => installation.call("POST", path, { body: enrolment(key, { workspace, token }) });
+  const first = await enrol("/v1/vm/enroll", token);
+  assert.equal(first.status, 200, first.text);
+  assert.ok((await untilRefused(200, (number) => put("index", `${number}`))).answer);
+  for (const path of ["/v1/vm/enroll", "/v1/vm/token"]) {
+    const { status, text } = await enrol(path);
+    assert.equal(status, 200, text);
+  }
+});
+
+test("a log of empty lines, or of letters of several bytes, is bounded as any other", async () => {
+  const { say, logPage } = await machine("odd-log");
+  assert.equal((await say({ log: Array.from({ length: 80_000 }, () => "") })).status, 200);
+  for (let at = 0; at < 12; at += 1) assert.equal((await say({ log: ["─".repeat(80_000)] })).status, 200);
+  const { status, text } = await logPage();
+  assert.equal(status, 200, text.slice(0, 300));
+  assert.ok(Buffer.byteLength(text) < 1_300_000, `${Buffer.byteLength(text)}`);
 });
 
 test("a log of megabytes is shown a page at a time, from its end, and nothing of it is left out", async () => {

@@ -168,10 +168,14 @@ async fn enrol_machine(
     enrol: Enrol,
     proof: EnrolProof,
 ) -> Result<Response> {
-    if enrol.generation != record.generation {
+    if record.former_machine_keys.contains(&enrol.machine_key)
+        || (proof == EnrolProof::Token && enrol.generation != record.generation)
+    {
         return refuse(ErrorCode::StaleGeneration, "a newer machine has taken over");
     }
-    if proof == EnrolProof::KeyOnly && record.machine_key.as_deref() != Some(enrol.machine_key.as_str()) {
+    let is_bound = enrol.generation == record.generation
+        && record.machine_key.as_deref() == Some(enrol.machine_key.as_str());
+    if proof == EnrolProof::KeyOnly && !is_bound {
         return refuse(
             ErrorCode::EnrolmentRefused,
             "this machine key is not enrolled, and the enrolment token has expired or was not sent",

@@ -157,6 +157,7 @@ impl Inner {
     /// What SQLite says.
     pub(super) fn forget_machine(&self) -> Result<()> {
         *self.last_heartbeat.borrow_mut() = None;
+        self.forget_log_lines();
         self.store()?.clear_machine()
     }
 }

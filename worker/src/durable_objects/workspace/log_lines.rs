@@ -9,6 +9,8 @@ use worker::{Delay, Result};
 const WRITE_EVERY_SECS: i64 = 10;
 /// So much is written at once, however short the time; a row holds 2 MB.
 const BATCH_BYTES: usize = 256 << 10;
+/// What a line takes besides its text.
+const LINE_BYTES: usize = 32;
 
 /// Lines that are not written yet.
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ pub(super) struct LogLines {
 impl LogLines {
     /// Takes lines in. While a machine has to wait, what is beyond a batch is dropped and counted, the oldest first.
     fn push(&mut self, lines: Vec<String>, has_to_wait: bool) {
-        self.bytes += lines.iter().map(String::len).sum::<usize>();
+        self.bytes += lines.iter().map(|line| weight(line)).sum::<usize>();
         self.lines.extend(lines);
         if !has_to_wait || self.bytes <= BATCH_BYTES {
             return;
@@ -31,12 +33,12 @@ impl LogLines {
         let mut over = self.bytes - BATCH_BYTES;
         let goes = self.lines.iter().take_while(|line| {
             let is_over = over > 0;
-            over = over.saturating_sub(line.len());
+            over = over.saturating_sub(weight(line));
             is_over
         });
         let goes = goes.count();
         self.dropped += goes as u64;
-        self.bytes -= self.lines.drain(..goes).map(|line| line.len()).sum::<usize>();
+        self.bytes -= self.lines.drain(..goes).map(|line| weight(&line)).sum::<usize>();
     }
 
     fn is_due(&self, now_secs: i64) -> bool {
@@ -49,10 +51,15 @@ impl LogLines {
     fn take(&mut self, now_secs: i64) -> Vec<String> {
         let dropped = std::mem::take(&mut self.dropped);
         let note =
-            (dropped > 0).then(|| format!("[{dropped} lines were dropped: this machine writes too much]"));
+            (dropped > 0).then(|| format!("[{dropped} lines are missing: this machine writes too much]"));
         (self.bytes, self.written_at) = (0, now_secs);
         note.into_iter().chain(std::mem::take(&mut self.lines)).collect()
     }
+}
+
+/// Bytes that a line takes, of its own and of what holds it: an empty one is not free.
+fn weight(line: &str) -> usize {
+    line.len().saturating_add(LINE_BYTES)
 }
 
 impl Inner {
@@ -73,7 +80,18 @@ impl Inner {
     /// What SQLite says.
     pub(super) fn write_log(&self) -> Result<()> {
         let lines = self.log_lines.borrow_mut().take(now().as_second());
-        self.store()?.add_log(&lines)
+        let written = self.store()?.add_log(&lines);
+        if written.is_err() {
+            // The next batch says that they are missing.
+            let mut kept = self.log_lines.borrow_mut();
+            kept.dropped = kept.dropped.saturating_add(lines.len() as u64);
+        }
+        written
+    }
+
+    /// Forgets lines of a machine that is gone.
+    pub(super) fn forget_log_lines(&self) {
+        *self.log_lines.borrow_mut() = LogLines::default();
     }
 
     /// Writes what memory alone holds once nothing more has come for a while; until then the object stays awake.
@@ -144,7 +162,11 @@ mod tests {
         }
         assert!(log.bytes <= BATCH_BYTES);
         let written = log.take(0);
-        assert_eq!(written.len(), 1 + BATCH_BYTES / 1_000);
-        assert_eq!(written[0], "[738 lines were dropped: this machine writes too much]");
+        assert_eq!(written.len(), 1 + BATCH_BYTES / (1_000 + LINE_BYTES));
+        assert_eq!(written[0], "[746 lines are missing: this machine writes too much]");
+        for _ in 0..100 {
+            log.push(lines(10_000, 0), true);
+        }
+        assert!(log.take(0).len() <= 1 + BATCH_BYTES / LINE_BYTES, "empty lines take memory too");
     }
 }

@@ -161,13 +161,12 @@ impl Store {
     /// What the machine has spent of its rows.
     ///
     /// # Errors
-    /// What SQLite or the parser says.
+    /// What SQLite says.
     pub fn row_budget(&self) -> Result<RowBudget> {
         let sql = "SELECT row_budget AS json FROM record WHERE id = 1 AND row_budget IS NOT NULL";
         let rows: Vec<JsonRow> = self.sql.exec(sql, None)?.to_array()?;
-        let stored =
-            rows.first().map(|row| serde_json::from_str(&row.json).map_err(parse_error)).transpose()?;
-        Ok(stored.unwrap_or_default())
+        // What cannot be read begins anew: no budget stands before the record, its alarm or its end.
+        Ok(rows.first().and_then(|row| serde_json::from_str(&row.json).ok()).unwrap_or_default())
     }
 
     /// Writes it down by itself.
@@ -235,8 +234,10 @@ impl Store {
     pub fn log(&self, before: Option<u64>) -> Result<LogPage> {
         let number = |seq: u64| i64::try_from(seq.min(EventPage::LAST)).unwrap_or(0);
         let before = number(before.unwrap_or(EventPage::LAST));
-        let sql = "SELECT seq, json FROM (SELECT seq, json, SUM(LENGTH(json)) OVER (ORDER BY seq DESC) - LENGTH(json) AS newer
-                       FROM log WHERE seq < ?) WHERE newer = 0 OR newer + LENGTH(json) <= ? ORDER BY seq";
+        let sql = "SELECT seq, json FROM (
+                       SELECT seq, json, bytes, SUM(bytes) OVER (ORDER BY seq DESC) - bytes AS newer
+                       FROM (SELECT seq, json, LENGTH(CAST(json AS BLOB)) AS bytes FROM log WHERE seq < ?))
+                   WHERE newer = 0 OR newer + bytes <= ? ORDER BY seq";
         let rows: Vec<NumberedRow> =
             self.sql.exec(sql, Some(vec![before.into(), LOG_PAGE_BYTES.into()]))?.to_array()?;
         let Some(first) = rows.first().map(NumberedRow::seq) else {

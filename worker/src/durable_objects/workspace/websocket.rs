@@ -23,6 +23,8 @@ const CLOSE_TOO_FAST: u16 = 4429;
 /// Messages that a machine may send a minute: an honest one sends a few a second at most while it boots or backs up.
 /// One that is hijacked must not spend the account's rows, on which everybody's alarms depend.
 const MESSAGES_A_MINUTE: u32 = 300;
+/// What a machine says that has spent its rows is acted on so often, in seconds: a dozen rows each time.
+const DECIDES_IN_DEBT_EVERY_SECS: u64 = 600;
 /// Largest message that is parsed, in bytes.
 const MESSAGE_MAX: usize = 256 * 1024;
 
@@ -107,8 +109,18 @@ impl Inner {
         messages <= MESSAGES_A_MINUTE
     }
 
+    /// Whether a machine that has spent its rows is acted on all the same: an idle one has to go to sleep.
+    fn may_decide_in_debt(&self) -> bool {
+        let now = now().as_second();
+        let is_due = now.abs_diff(self.decided_in_debt_at.get()) >= DECIDES_IN_DEBT_EVERY_SECS;
+        if is_due {
+            self.decided_in_debt_at.set(now);
+        }
+        is_due
+    }
+
     /// Takes a heartbeat; `None` for a machine whose time is over, which then changes nothing. One that has spent its rows is
-    /// heard and told what is wanted, and what it says waits for a later heartbeat.
+    /// heard and told what is wanted; what it says is acted on once in [`DECIDES_IN_DEBT_EVERY_SECS`].
     pub(super) async fn heartbeat(
         self: &Rc<Self>,
         generation: Generation,
@@ -121,7 +133,8 @@ impl Inner {
         {
             return Ok(None);
         }
-        if self.row_wait_secs(&stored.record)?.is_some() {
+        let is_in_debt = self.row_wait_secs(&stored.record)?.is_some();
+        if is_in_debt && !self.may_decide_in_debt() {
             self.remember(&stored.record, heartbeat, came)?;
             return self.instruction(&stored.record).map(Some);
         }
@@ -132,6 +145,9 @@ impl Inner {
         self.remember(&stored.record, heartbeat, came)?;
         let settled = self.decide(Input::Heartbeat(summary)).await?;
         self.run_on(settled.effect);
+        if is_in_debt {
+            self.write_log()?;
+        }
         self.settle_later();
         self.instruction(&settled.record).map(Some)
     }

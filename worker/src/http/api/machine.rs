@@ -48,12 +48,17 @@ async fn ask(app: &App, tenant: &TenantId, enrol: Enrol, proof: EnrolProof) -> A
     app.workspace(tenant, &workspace).ask(Call::Enrol { enrol, proof }).await
 }
 
-/// Enrols whoever shows no token of ours. Anybody can make a key: unless it is the one that is enrolled, no answer tells
-/// whether there is such a workspace, or which generation of it lives.
+/// Enrols whoever shows no token of ours. Anybody can make a key: unless it is enrolled, or was, no answer tells whether
+/// there is such a workspace, or which generation of it lives.
 async fn by_key_alone(app: &App, enrol: Enrol) -> ApiResult<Value> {
     let Some(tenant) = app.d1()?.tenant_of(&enrol.workspace).await? else { return Err(unknown_key()) };
     let answer = ask(app, &tenant, enrol, EnrolProof::KeyOnly).await;
-    answer.map_err(|refusal| if refusal.status() < 500 { unknown_key() } else { refusal })
+    answer.map_err(|refusal| match refusal.code() {
+        // Said to the holder of a key that is or was enrolled, who has to know that its time is over.
+        ErrorCode::StaleGeneration => refusal,
+        _ if refusal.status() < 500 => unknown_key(),
+        _ => refusal,
+    })
 }
 
 /// How every key is refused that nobody has enrolled.
