@@ -160,6 +160,9 @@ pub struct Heartbeat {
     /// Rises with everything that counts as boot progress: steps, percents, what programs of a step with a limit say, and
     /// restored bytes and files.
     pub boot_progress: u64,
+    /// Bytes and files that this life of the daemon has restored, together; 0 from daemons that do not count them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restored: u64,
     /// The boot plan's steps.
     pub boot: Vec<BootStep>,
     /// Set when a boot step has failed for good.

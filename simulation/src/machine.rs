@@ -154,7 +154,7 @@ impl Machine {
             ready: self.ready,
             past_prune: self.steps > 1,
             boot_progress: self.steps,
-            restoring: self.generation > 1 && self.steps > 1 && !self.ready,
+            restored: if self.generation > 1 { self.steps.saturating_sub(1) } else { 0 },
             boot_failure: (self.boot_fails && self.steps > 0)
                 .then(|| "the repository wants credentials".to_owned()),
             idle: idle.then(|| "nothing happened for a while".to_owned()),

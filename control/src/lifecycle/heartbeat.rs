@@ -31,14 +31,19 @@ pub(super) fn take_in(draft: &mut Draft, heartbeat: HeartbeatSummary, context: &
         receipts::demote_pending(&mut draft.record);
     }
     match &mut draft.record.phase {
-        Phase::Booting { progress, progress_at, restored_at, .. } => {
+        Phase::Booting { progress, progress_at, restored, restored_at, .. } => {
+            // A daemon that starts again counts from the beginning, which is no progress. Whoever goes up and down on
+            // purpose gains nothing: rising for ever is as easy, and the other bounds of a boot hold for both.
+            *progress = heartbeat.boot_progress.min(*progress);
+            *restored = heartbeat.restored.min(*restored);
             // Each is a row: not one for every line that a boot logs.
             let every =
                 Duration::from_secs(PROGRESS_EVERY_SECS.min(context.policy.boot_stall.as_secs() / 10));
             if heartbeat.boot_progress > *progress && context.now >= plus(*progress_at, every) {
                 *progress = heartbeat.boot_progress;
                 *progress_at = context.now;
-                if heartbeat.restoring {
+                if heartbeat.restored > *restored {
+                    *restored = heartbeat.restored;
                     *restored_at = Some(context.now);
                 }
             }

@@ -215,8 +215,8 @@ pub struct HeartbeatSummary {
     pub past_prune: bool,
     /// The boot progress counter.
     pub boot_progress: u64,
-    /// The boot plan is at the step that restores files.
-    pub restoring: bool,
+    /// Bytes and files restored.
+    pub restored: u64,
     /// A boot step has failed for good.
     pub boot_failure: Option<String>,
     /// The verdict is idle, with its reason.
@@ -250,10 +250,7 @@ impl From<&Heartbeat> for HeartbeatSummary {
             ready: heartbeat.ready,
             past_prune: is_past_prune(&heartbeat.boot),
             boot_progress: heartbeat.boot_progress,
-            restoring: heartbeat
-                .boot
-                .iter()
-                .any(|step| step.name == ebbtide_vm_init::RESTORE_STEP && step.state == StepState::Running),
+            restored: heartbeat.restored,
             boot_failure: heartbeat.boot_failure.as_deref().map(cut),
             idle,
             busy,

@@ -155,7 +155,8 @@ pub(super) fn provision(draft: &mut Draft, now: Timestamp) -> bool {
 pub(super) fn boot(draft: &mut Draft, now: Timestamp) -> bool {
     let because = Reason::new(EventCode::ServerExists, "the server exists and boots");
     let start = StartCheck::NotAsked;
-    enter(draft, Phase::Booting { progress: 0, progress_at: now, restored_at: None, start }, because, now)
+    let phase = Phase::Booting { progress: 0, progress_at: now, restored: 0, restored_at: None, start };
+    enter(draft, phase, because, now)
 }
 
 /// The boot plan is through. A machine that was made from a rescue image holds work already and is backed up at once.

@@ -57,7 +57,10 @@ pub enum Phase {
         progress: u64,
         /// When that last rose.
         progress_at: Timestamp,
-        /// When files were last restored, as far as it was heard.
+        /// How many bytes and files it has restored, as last heard.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        restored: u64,
+        /// When that last rose.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restored_at: Option<Timestamp>,
         /// What is known of a machine that has not registered.
@@ -212,4 +215,9 @@ impl Phase {
     pub fn may_have_machine(&self) -> bool {
         self.state().may_have_machine()
     }
+}
+
+/// For numbers that are left out of a record where they are 0.
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -13,15 +13,16 @@ pub struct Furthest {
 }
 
 impl Furthest {
-    /// Whether this is further than all before it. A phase begins once it has done something.
-    pub fn moved(&mut self, progress: &BackupProgress) -> bool {
+    /// By how many bytes and files this is further than all before it. A phase begins once it has done something.
+    pub fn gained(&mut self, progress: &BackupProgress) -> u64 {
         if self.phase != progress.phase {
             *self = Self { phase: progress.phase.clone(), ..Self::default() };
         }
-        let moved = progress.bytes_done > self.bytes || progress.files_done > self.files;
+        let bytes = progress.bytes_done.saturating_sub(self.bytes);
+        let files = progress.files_done.saturating_sub(self.files);
         self.bytes = self.bytes.max(progress.bytes_done);
         self.files = self.files.max(progress.files_done);
-        moved
+        bytes.saturating_add(files)
     }
 }
 
@@ -32,24 +33,24 @@ mod tests {
     #[test]
     fn only_bytes_and_files_that_came_back_are_progress() {
         let table = [
-            ("scan", 0, 0, false),
-            ("restore", 0, 0, false),
-            ("restore", 0, 0, false),
-            ("restore", 1, 0, true),
-            ("restore", 1, 0, false),
-            ("restore", 0, 0, false),
-            ("restore", 1, 0, false),
-            ("restore", 2, 0, true),
-            ("verify", 0, 0, false),
-            ("verify", 0, 1, true),
-            ("verify", 0, 1, false),
-            ("verify", 9, 1, true),
+            ("scan", 0, 0, 0),
+            ("restore", 0, 0, 0),
+            ("restore", 0, 0, 0),
+            ("restore", 1, 0, 1),
+            ("restore", 1, 0, 0),
+            ("restore", 0, 0, 0),
+            ("restore", 1, 0, 0),
+            ("restore", 5, 2, 6),
+            ("verify", 0, 0, 0),
+            ("verify", 0, 1, 1),
+            ("verify", 0, 1, 0),
+            ("verify", 9, 1, 9),
         ];
         let mut furthest = Furthest::default();
         for (phase, bytes_done, files_done, expect) in table {
             let phase = phase.to_owned();
             let progress = BackupProgress { phase, bytes_done, bytes_total: Some(9), files_done, rate: 1 };
-            assert_eq!(furthest.moved(&progress), expect, "{progress:?}");
+            assert_eq!(furthest.gained(&progress), expect, "{progress:?}");
         }
     }
 }

@@ -165,7 +165,7 @@ impl Boot {
         let mut furthest = Furthest::default();
         let result = self.backup_processes.run(&order, &mut |news| match news {
             News::Progress(progress) => {
-                let moved = furthest.moved(&progress);
+                let gained = furthest.gained(&progress);
                 if progress.phase == "restore"
                     && let Some(total) = progress.bytes_total.filter(|total| *total > 0)
                 {
@@ -174,7 +174,8 @@ impl Boot {
                     );
                 }
                 status.update(crate::control_plane::status::Urgency::Soon, |facts| {
-                    facts.boot_progress += u64::from(moved);
+                    facts.boot_progress += u64::from(gained > 0);
+                    facts.restored = facts.restored.saturating_add(gained);
                     facts.backup_progress += 1;
                     facts.backup = Some(progress);
                 });

@@ -41,6 +41,8 @@ pub struct StatusFacts {
     pub ready: bool,
     /// Rises with everything that counts as boot progress.
     pub boot_progress: u64,
+    /// Bytes and files restored since the daemon began, together.
+    pub restored: u64,
     /// The boot plan's steps.
     pub boot: Vec<BootStep>,
     /// Set when a boot step has failed for good.
@@ -140,6 +142,7 @@ impl Status {
             generation: Some(generation),
             ready: facts.ready,
             boot_progress: facts.boot_progress,
+            restored: facts.restored,
             boot: facts.boot.clone(),
             boot_failure: facts.boot_failure.clone(),
             log,
@@ -240,6 +243,15 @@ mod tests {
         assert_eq!(flood[0], "[7 earlier lines were dropped]");
         assert_eq!(flood[1], "line 7");
         assert_eq!(flood.len(), LOG_LINES + 1);
+    }
+
+    #[test]
+    fn what_was_restored_is_said_once_there_is_some() {
+        let (status, _wakeups) = Status::new().unwrap();
+        let said = || serde_json::to_value(status.heartbeat(Generation(1)).0).unwrap();
+        assert_eq!(said().get("restored"), None);
+        status.update(Urgency::Soon, |facts| facts.restored += 7);
+        assert_eq!(said()["restored"], 7);
     }
 
     #[test]

@@ -28,7 +28,8 @@ fn boots_for(world: &mut World, mins: std::ops::Range<i64>, restoring: bool, mov
     for step in mins.step_by(8) {
         world.now = step * 60;
         let boot_progress = if moves { u64::try_from(step).unwrap() } else { 1 };
-        world.heartbeat(HeartbeatSummary { boot_progress, restoring, ..HeartbeatSummary::default() });
+        let restored = if restoring { boot_progress } else { 0 };
+        world.heartbeat(HeartbeatSummary { boot_progress, restored, ..HeartbeatSummary::default() });
     }
 }
 
@@ -68,4 +69,41 @@ fn a_restore_that_stands_still_is_ended_as_any_boot_is() {
     boots_for(&mut world, 300..320, true, false);
     world.state(State::Destroying);
     assert!(world.record.because.contains("no boot progress for 10m"), "{}", world.record.because);
+}
+
+#[test]
+fn a_daemon_that_starts_again_counts_from_where_it_begins() {
+    let mut world = World::booting();
+    let mut at = |secs: i64, boot_progress: u64| {
+        world.now = secs;
+        world.heartbeat(HeartbeatSummary { boot_progress, ..HeartbeatSummary::default() });
+        world.record.phase.state()
+    };
+    assert_eq!(at(60, 9000), State::Booting);
+    // The first word of the next life is no progress; what rises after it is.
+    for (secs, boot_progress) in [(300, 1), (500, 2), (1000, 3), (1500, 4)] {
+        assert_eq!(at(secs, boot_progress), State::Booting, "{secs}");
+    }
+    assert_eq!(at(1501, 1), State::Booting);
+    assert_eq!(at(2100, 1), State::Destroying, "a restart alone is none");
+}
+
+#[test]
+fn a_daemon_that_counts_no_restored_files_has_the_cap_however_much_its_restore_says() {
+    let mut world = World::booting();
+    let step = ebbtide_api::workspace::BootStep {
+        name: ebbtide_vm_init::RESTORE_STEP.to_owned(),
+        title: "restoring files".to_owned(),
+        state: ebbtide_api::workspace::StepState::Running,
+        duration_ms: 0,
+        percent: None,
+        detail: None,
+    };
+    for boot_progress in 1..15 {
+        world.now = i64::try_from(boot_progress).unwrap() * 500;
+        let boot = vec![step.clone()];
+        let heartbeat = ebbtide_api::vm::Heartbeat { boot_progress, boot, ..Default::default() };
+        world.heartbeat(HeartbeatSummary::from(&heartbeat)).state(State::Booting);
+    }
+    world.at(7200).state(State::Destroying);
 }
