@@ -1,8 +1,8 @@
 //! Ports that listen inside the workspace: found within a third of a second, told, and let through to.
 //!
 //! `diag` asks the kernel, `table` reads its text where it cannot be asked, `owner` finds the process, `probe` asks
-//! whether it speaks HTTP (within TLS: `probe_tls`), unless that would do harm (`fragile`), `watch` remembers (pure), `cut` ends connections that outlived
-//! the right to them.
+//! whether it speaks HTTP (within TLS: `probe_tls`), within its time (`timed_stream`) and not too many at once (`probes`),
+//! unless that would do harm (`fragile`), `watch` remembers (pure), `cut` ends connections that outlived the right to them.
 
 pub mod cut;
 pub mod diag;
@@ -10,7 +10,9 @@ mod fragile;
 pub(crate) mod owner;
 mod probe;
 mod probe_tls;
+mod probes;
 pub(crate) mod table;
+mod timed_stream;
 mod watch;
 
 use crate::access::{Access, Scheme, Upstream, url_of};
@@ -21,10 +23,11 @@ use diag::Diag;
 use ebbtide_api::ports::Port;
 use ebbtide_api::vm::IngressPlan;
 use probe::Answer;
+use probes::Probes;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use table::Listener;
@@ -71,16 +74,19 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
-        let (sender, answers) = channel();
+        let (mut probes, answers) = Probes::new(|listener| probe::ask(listener.reachable(), PATIENCE));
         loop {
-            let mut news = self.look(&sender);
+            let mut news = self.look(&mut probes);
             let next = Moment::now().plus(self.tables.pause());
             loop {
                 if std::mem::take(&mut news) {
                     self.publish();
                 }
                 match answers.recv_timeout(next.since(Moment::now())) {
-                    Ok((listener, answer)) => news = self.watch.answered(&listener, answer, Moment::now()),
+                    Ok((listener, answer)) => {
+                        probes.answered();
+                        news = self.watch.answered(&listener, answer, Moment::now());
+                    }
                     Err(RecvTimeoutError::Timeout) => break,
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
@@ -89,7 +95,7 @@ impl Loop {
     }
 
     /// Looks once; true where there is something to tell.
-    fn look(&mut self, answers: &Sender<(Listener, Answer)>) -> bool {
+    fn look(&mut self, probes: &mut Probes) -> bool {
         let listeners = match self.tables.read() {
             Ok(listeners) => listeners,
             Err(error) => {
@@ -110,17 +116,8 @@ impl Loop {
                 }
             }
         }
-        for listener in seen.ask {
-            let answers = answers.clone();
-            let asked = spawn("probe", move || {
-                // The agent ends when nobody hears the answer any more.
-                let _ = answers.send((listener, probe::ask(listener.reachable(), PATIENCE)));
-            });
-            if let Err(error) = asked {
-                tracing::warn!(%error, "cannot ask a port; it is asked again");
-                news |= self.watch.answered(&listener, Answer::Nothing, Moment::now());
-            }
-        }
+        probes.keep(|listener| listeners.contains(listener));
+        seen.ask.into_iter().for_each(|listener| probes.ask(listener));
         news
     }
 

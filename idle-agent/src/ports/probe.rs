@@ -4,9 +4,10 @@
 //! Who answers as a TLS server answers to plain words is asked once more, within TLS.
 
 use super::probe_tls;
+use super::timed_stream::{Patience, TimedStream, is_silence};
 use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 /// What a port answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +31,20 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// How much of an answer is looked at for a server's word that it wants TLS.
 const LOOKED_AT: usize = 4 << 10;
 
-/// Asks once; within TLS too where the first answer calls for it and the server is on this machine alone.
+/// Asks once; within TLS too where the first answer calls for it and the server is on this machine alone. A server has
+/// `patience` for each word, and thrice that for all that it says, however often it says something.
 pub fn ask(address: SocketAddr, patience: Duration) -> Answer {
+    let patience = Patience::from_now(patience);
     match ask_plainly(address, patience) {
         First::Nothing => Answer::Nothing,
         First::Http => Answer::Http,
         First::Other => Answer::Other,
-        First::WantsTls { otherwise } => {
-            let is_https = address.ip().is_loopback() && speaks_within_tls(address, patience);
-            if is_https { Answer::Https } else { otherwise }
-        }
+        First::WantsTls { otherwise } if !address.ip().is_loopback() => otherwise,
+        First::WantsTls { otherwise } => match ask_within_tls(address, patience) {
+            WithinTls::Http => Answer::Https,
+            WithinTls::Other => otherwise,
+            WithinTls::Nothing => Answer::Nothing,
+        },
     }
 }
 
@@ -71,8 +76,8 @@ fn first(answer: &[u8]) -> First {
     if is_refused && names_tls { First::WantsTls { otherwise: Answer::Http } } else { First::Http }
 }
 
-fn ask_plainly(address: SocketAddr, patience: Duration) -> First {
-    let Some(mut stream) = connect(address, patience) else { return First::Nothing };
+fn ask_plainly(address: SocketAddr, patience: Patience) -> First {
+    let Ok(mut stream) = TimedStream::connect(address, patience) else { return First::Nothing };
     if stream.write_all(question(address).as_bytes()).is_err() {
         return first(&[]);
     }
@@ -80,37 +85,50 @@ fn ask_plainly(address: SocketAddr, patience: Duration) -> First {
     match end {
         End::Waits => First::Nothing,
         End::Over => first(&start),
-        End::More => rest_of(stream, start),
+        End::More => {
+            let mut read = start;
+            stream.end_within(ANSWER_WITHIN);
+            read_out(&mut stream, &mut read);
+            first(&read)
+        }
     }
 }
 
-fn rest_of(mut stream: TcpStream, mut read: Vec<u8>) -> First {
-    if let Ok(socket) = stream.try_clone() {
-        read_out(&mut stream, &socket, &mut read);
-    }
-    first(&read)
+/// What the same question brings within TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WithinTls {
+    Http,
+    /// No TLS, or something else within it.
+    Other,
+    /// Nothing in time: a server that is still warming up can be slow at its handshake too.
+    Nothing,
 }
 
-/// Whether a server answers HTTP within TLS.
-fn speaks_within_tls(address: SocketAddr, patience: Duration) -> bool {
-    let Some(socket) = connect(address, patience) else { return false };
-    let Ok(inner) = socket.try_clone() else { return false };
-    let Ok(mut stream) = probe_tls::client(inner) else { return false };
-    if stream.write_all(question(address).as_bytes()).is_err() {
-        return false;
+impl WithinTls {
+    fn without_answer(error: &std::io::Error) -> Self {
+        if is_silence(error) { Self::Nothing } else { Self::Other }
     }
-    let (mut start, _) = beginning(&mut stream);
-    let is_http = start.starts_with(b"HTTP/");
-    if is_http {
-        read_out(&mut stream, &socket, &mut start);
-    }
-    is_http
 }
 
-fn connect(address: SocketAddr, patience: Duration) -> Option<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, patience.min(Duration::from_millis(300))).ok()?;
-    stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(patience))).ok()?;
-    Some(stream)
+fn ask_within_tls(address: SocketAddr, patience: Patience) -> WithinTls {
+    let socket = match TimedStream::connect(address, patience) {
+        Ok(socket) => socket,
+        Err(error) => return WithinTls::without_answer(&error),
+    };
+    let Ok(mut stream) = probe_tls::client(socket) else { return WithinTls::Other };
+    if let Err(error) = stream.write_all(question(address).as_bytes()) {
+        return WithinTls::without_answer(&error);
+    }
+    let (mut start, end) = beginning(&mut stream);
+    if end == End::Waits {
+        return WithinTls::Nothing;
+    }
+    if !start.starts_with(b"HTTP/") {
+        return WithinTls::Other;
+    }
+    stream.sock.end_within(ANSWER_WITHIN);
+    read_out(&mut stream, &mut start);
+    WithinTls::Http
 }
 
 /// OPTIONS makes a development server compile no page.
@@ -147,11 +165,7 @@ fn beginning(stream: &mut impl Read) -> (Vec<u8>, End) {
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
-            {
-                break End::Waits;
-            }
+            Err(error) if is_silence(&error) => break End::Waits,
             Err(_) => break End::Over,
         }
     };
@@ -159,15 +173,10 @@ fn beginning(stream: &mut impl Read) -> (Vec<u8>, End) {
 }
 
 /// Reads what is left of an answer, and keeps the beginning of it. What is closed with something unread is reset, which
-/// programs tell their users of.
-fn read_out(stream: &mut impl Read, socket: &TcpStream, kept: &mut Vec<u8>) {
-    let end = Instant::now() + ANSWER_WITHIN;
+/// programs tell their users of. It ends with the stream's time.
+fn read_out(stream: &mut impl Read, kept: &mut Vec<u8>) {
     let (mut part, mut left) = ([0; 4096], ANSWER_BYTES);
-    loop {
-        let wait = end.saturating_duration_since(Instant::now());
-        if wait.is_zero() || left == 0 || socket.set_read_timeout(Some(wait)).is_err() {
-            return;
-        }
+    while left > 0 {
         match stream.read(&mut part) {
             Ok(0) => return,
             Ok(read) => {
@@ -184,7 +193,7 @@ fn read_out(stream: &mut impl Read, socket: &TcpStream, kept: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     fn check(answer: Option<&'static [u8]>) -> Answer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -233,6 +242,46 @@ mod tests {
         assert_eq!(check(Some(b"HTT")), Answer::Other);
         assert_eq!(check(Some(b"")), Answer::Other);
         assert_eq!(check(None), Answer::Nothing);
+    }
+
+    /// A server that says to plain words that it wants TLS, and does this with whoever comes again.
+    fn wants_tls<T: Send + 'static>(
+        then: impl FnOnce(TcpStream) -> T + Send + 'static,
+    ) -> (SocketAddr, std::thread::JoinHandle<T>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut plain, _) = listener.accept().unwrap();
+            plain.read_exact(&mut [0; 7]).unwrap();
+            plain.write_all(&[0x15, 3, 1, 0, 2, 2, 70]).unwrap();
+            drop(plain);
+            then(listener.accept().unwrap().0)
+        });
+        (address, server)
+    }
+
+    #[test]
+    fn silence_within_tls_is_silence_and_other_talk_is_final() {
+        let (address, server) = wants_tls(|stream| stream);
+        assert_eq!(ask(address, Duration::from_secs(2)), Answer::Nothing);
+        drop(server.join());
+        let (address, server) = wants_tls(drop);
+        assert_eq!(ask(address, Duration::from_secs(60)), Answer::Other);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_handshake_that_comes_in_drops_is_not_listened_to_for_ever() {
+        let (address, server) = wants_tls(|mut stream| {
+            let handshake = [&[0x16, 3, 3, 0x40, 0][..], &[0; 1 << 14]].concat();
+            // Most of it is sent where nobody leaves.
+            handshake.chunks(1).take(2000).any(|byte| {
+                std::thread::sleep(Duration::from_millis(20));
+                stream.write_all(byte).is_err()
+            })
+        });
+        assert_eq!(ask(address, Duration::from_secs(2)), Answer::Nothing);
+        assert!(server.join().unwrap(), "the client has left before the end");
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! The same question within TLS, of a server on this machine: whoever shows whatever certificate is asked, for the certificate
 //! of a development server is nobody's, and nothing secret is said.
 
+use super::timed_stream::TimedStream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 /// A connection whose handshake comes with the first byte.
 ///
 /// # Errors
 /// What the library says of its own settings.
-pub fn client(stream: TcpStream) -> Result<StreamOwned<ClientConnection, TcpStream>, Error> {
+pub fn client(stream: TimedStream) -> Result<StreamOwned<ClientConnection, TimedStream>, Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?

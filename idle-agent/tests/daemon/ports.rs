@@ -118,7 +118,7 @@ fn websockets_and_events_pass_and_stay_while_other_ports_come_and_go() {
     request.headers_mut().insert("origin", own.parse().unwrap());
     let connect = |request: tungstenite::handshake::client::Request| {
         let stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         tungstenite::client(request, stream).ok()
     };
     assert!(connect(request.clone()).is_none(), "no credential");
@@ -144,7 +144,7 @@ fn websockets_and_events_pass_and_stay_while_other_ports_come_and_go() {
     echo("two");
 
     let mut stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\n\r\n", house.host(app.port))
         .unwrap();
     let mut reader = BufReader::new(stream);
@@ -315,7 +315,7 @@ fn a_server_that_speaks_tls_is_found_and_let_through_to_with_websockets() {
     let cookie = format!("ebb_access={}", house.token(port));
     request.headers_mut().insert("cookie", cookie.parse().unwrap());
     let stream = TcpStream::connect(("127.0.0.1", house.machine.listen_port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let (mut socket, _) = tungstenite::client(request, stream).unwrap();
     socket.send(Message::text("one")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("one"));
