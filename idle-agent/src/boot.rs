@@ -12,6 +12,7 @@ mod record;
 mod repository_host;
 mod restore_progress;
 mod steps;
+mod submodules;
 
 pub use steps::workspace_of;
 

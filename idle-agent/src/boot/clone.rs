@@ -7,7 +7,7 @@ use super::git::{CloneFailure, is_meter, percent};
 use super::repository_host::{self, HostError, Reach};
 use super::{Boot, Reporter, StepError, Success};
 use crate::os::clock::Moment;
-use crate::os::command::{Ended, RunError, run};
+use crate::os::command::{Ended, RunError, output, run};
 use crate::os::service::work_of;
 use crate::os::users::User;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,6 @@ use std::time::Duration;
 
 /// Protocols that git may speak, whoever names them.
 const PROTOCOLS: &str = "http:https:ssh";
-/// Submodules within submodules that are fetched, and how many in all.
-const DEPTH: usize = 8;
-const SUBMODULES: usize = 200;
 /// What was left out is named so often in a step's own line; the log has all of it.
 const NAMED: usize = 3;
 
@@ -34,9 +31,13 @@ pub(super) struct Git<'a> {
 /// What was fetched besides the repository, and what was not.
 #[derive(Debug, Default)]
 pub(super) struct Besides {
-    submodules: usize,
+    pub submodules: usize,
+    /// Those and the ones that were not to be had.
+    pub tried: usize,
     pub lfs_files: usize,
     pub left_out: Vec<String>,
+    /// Something may be missing because the step's time was over.
+    pub is_cut_short: bool,
 }
 
 impl Boot {
@@ -88,6 +89,9 @@ impl Boot {
         let mut repositories = git.submodules(root, &mut besides);
         repositories.insert(0, root.to_path_buf());
         self.fetch_lfs(git, &repositories, &mut besides);
+        if besides.is_cut_short {
+            besides.left_out.insert(0, "what else there is, for the step's time was over".to_owned());
+        }
         for text in &besides.left_out {
             git.reporter.said(text);
         }
@@ -114,7 +118,7 @@ impl Git<'_> {
 
     /// Runs it, and tells how far it is.
     pub fn run(&self, command: Command) -> Result<Ended, RunError> {
-        run(command, self.end.since(Moment::now()).max(Duration::from_secs(1)), &mut |line| {
+        run(command, self.end.since(Moment::now()), &mut |line| {
             if let Some(percent) = percent(line) {
                 self.reporter.percent(percent);
             }
@@ -126,8 +130,25 @@ impl Git<'_> {
 
     /// What it prints, where it succeeds.
     pub fn ask(&self, directory: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
-        let output = self.command(directory).args(arguments).output().ok()?;
-        output.status.success().then_some(output.stdout)
+        let mut command = self.command(directory);
+        command.args(arguments);
+        self.printed(command)
+    }
+
+    /// The same of a command that is made already.
+    pub fn printed(&self, command: Command) -> Option<Vec<u8>> {
+        let left = self.end.since(Moment::now());
+        if left.is_zero() {
+            return None;
+        }
+        output(command, left).inspect_err(|error| tracing::debug!(%error, "git answers nothing")).ok()
+    }
+
+    /// Whether there is time for more; that there is none is noted.
+    pub fn has_time(&self, besides: &mut Besides) -> bool {
+        let is_over = Moment::now() >= self.end;
+        besides.is_cut_short |= is_over;
+        !is_over
     }
 
     fn clone_into(
@@ -153,85 +174,6 @@ impl Git<'_> {
             Err(error) => Err(StepError::passing(error)),
         }
     }
-
-    /// Fetches submodules, theirs too; answers with where they are.
-    fn submodules(&self, root: &Path, besides: &mut Besides) -> Vec<PathBuf> {
-        let (mut fetched, mut level) = (Vec::new(), vec![root.to_path_buf()]);
-        for _ in 0..DEPTH {
-            let mut next = Vec::new();
-            for parent in &level {
-                for (path, url) in self.named_submodules(parent) {
-                    let at = parent.join(&path);
-                    let shown = at.strip_prefix(root).unwrap_or(&at).display().to_string();
-                    let done = if besides.submodules == SUBMODULES {
-                        Err(format!("there are more than {SUBMODULES}"))
-                    } else {
-                        self.submodule(parent, &path, &url)
-                    };
-                    match done {
-                        Ok(()) => {
-                            besides.submodules += 1;
-                            next.push(at);
-                        }
-                        Err(why) => besides.left_out.push(format!("submodule {shown}: {why}")),
-                    }
-                }
-            }
-            fetched.extend(next.iter().cloned());
-            level = next;
-        }
-        fetched
-    }
-
-    /// The submodules of one repository: where they belong, and the URL that git made of what is written there.
-    fn named_submodules(&self, parent: &Path) -> Vec<(String, String)> {
-        if !parent.join(".gitmodules").is_file() {
-            return Vec::new();
-        }
-        let regexp = |key: &str| format!(r"^submodule\..*\.{key}$");
-        let paths = self.ask(parent, &["config", "-z", "-f", ".gitmodules", "--get-regexp", &regexp("path")]);
-        let mut paths = settings(&paths.unwrap_or_default(), "path");
-        // One more than are fetched, so that it is told that there are more.
-        paths.truncate(SUBMODULES + 1);
-        for (_, path) in &paths {
-            // No network: git writes down what a relative URL leads to. One by one, for a bad one ends the call.
-            let _ = self.ask(parent, &["submodule", "--quiet", "init", "--", path]);
-        }
-        let urls = self.ask(parent, &["config", "-z", "--local", "--get-regexp", &regexp("url")]);
-        let urls = settings(&urls.unwrap_or_default(), "url");
-        paths
-            .into_iter()
-            .map(|(name, path)| {
-                let url = urls.iter().find(|(known, _)| *known == name);
-                (path, url.map_or(String::new(), |(_, url)| url.clone()))
-            })
-            .collect()
-    }
-
-    fn submodule(&self, parent: &Path, path: &str, url: &str) -> Result<(), String> {
-        if url.is_empty() {
-            return Err("git refuses what .gitmodules says of it".to_owned());
-        }
-        let pinned = repository_host::pin_named(url, self.reach).map_err(|error| error.to_string())?;
-        let mut command = self.command(parent);
-        command.args(pinned).args(["submodule", "update", "--progress", "--", path]);
-        match self.run(command) {
-            Ok(ended) if ended.status.success() => Ok(()),
-            Ok(ended) => Err(CloneFailure::read(&ended.tail).words(None, &ended.tail)),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-}
-
-/// Reads `submodule.NAME.KEY\nVALUE\0…`.
-fn settings(text: &[u8], key: &str) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(text);
-    let found = text.split('\0').filter_map(|entry| {
-        let (name, value) = entry.split_once('\n')?;
-        let name = name.strip_prefix("submodule.")?.strip_suffix(key)?.strip_suffix('.')?;
-        Some((name.to_owned(), value.to_owned()))
-    });
-    found.collect()
 }
 
 impl Besides {
@@ -275,73 +217,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_of_submodules_are_read_whatever_their_names_hold() {
-        let text = b"submodule.a.path\nlibs/a\0submodule.x.path.y.path\nb c\0submodule.no\0core.path\nz\0";
-        let expected = [("a".to_owned(), "libs/a".to_owned()), ("x.path.y".to_owned(), "b c".to_owned())];
-        assert_eq!(settings(text, "path"), expected);
-        assert_eq!(settings(b"", "path"), []);
-    }
-
-    fn sh(script: &str, directory: &Path) {
-        let done = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    #[test]
-    fn a_submodule_that_a_stranger_named_is_held_to_the_rules_of_repositories() {
-        let directory = tempfile::tempdir().unwrap();
-        let planted = directory.path().join("planted");
-        let table = [
-            ("http://127.0.0.1/x.git", "no address on the internet"),
-            ("http://169.254.169.254/hetzner/v1/metadata", "no address on the internet"),
-            ("ssh://git@localhost/x.git", "no address on the internet"),
-            ("git@10.0.0.1:x.git", "no address on the internet"),
-            ("file:///etc", "only http, https and ssh"),
-            ("/etc", "only http, https and ssh"),
-            (&format!("ext::touch {}", planted.display()), "only http, https and ssh"),
-            ("--upload-pack=id", ""),
-        ];
-        let mut modules = String::new();
-        for (number, (url, _)) in table.iter().enumerate() {
-            modules += &format!("[submodule \"m{number}\"]\n\tpath = m{number}\n\turl = {url}\n");
-        }
-        sh("git init -q; git remote add origin https://140.82.121.4/a/b.git; git commit -q --allow-empty -m x \
-            --author 't <t@t>'; for at in m0 m1 m2 m3 m4 m5 m6 m7; do git update-index --add --cacheinfo \
-            160000,$(git rev-parse HEAD),$at; done".replace("git commit", "git -c user.name=t -c user.email=t@t commit").as_str(), directory.path());
-        std::fs::write(directory.path().join(".gitmodules"), modules).unwrap();
-
-        let (status, _wakeups) = crate::control_plane::status::Status::new().unwrap();
-        let reporter = Reporter { status: &status, place: 0, begun: Moment::now() };
-        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        let home = directory.path().display().to_string();
-        let user = User { name: "t".into(), uid, gid, home, shell: "/bin/sh".into() };
-        let end = Moment::now().plus(Duration::from_secs(60));
-        let git = Git { user: &user, reach: Reach::Internet, reporter: &reporter, end };
-        let mut besides = Besides::default();
-        assert_eq!(git.submodules(directory.path(), &mut besides), Vec::<PathBuf>::new());
-        for (number, (url, reason)) in table.iter().enumerate() {
-            let told =
-                besides.left_out.iter().find(|told| told.starts_with(&format!("submodule m{number}:")));
-            assert!(told.is_some_and(|told| told.contains(reason)), "{url}: {told:?}");
-        }
-        assert!(!planted.exists(), "{:?}", besides.left_out);
-
-        let command = format!(
-            "[submodule \"new\"]\n\tpath = m1\n\turl = ./x.git\n\tupdate = !touch {}\n",
-            planted.display()
-        );
-        std::fs::write(directory.path().join(".gitmodules"), command).unwrap();
-        let mut besides = Besides::default();
-        assert_eq!(git.submodules(directory.path(), &mut besides), Vec::<PathBuf>::new());
-        assert_eq!(besides.left_out, ["submodule m1: git refuses what .gitmodules says of it"]);
-        assert!(!planted.exists());
-    }
-
-    #[test]
     fn a_step_says_what_came_besides_and_what_did_not() {
         assert_eq!(Besides::default().words(), None);
         let left_out = ["a", "b", "c", "d"].map(|name| format!("submodule {name}: gone")).into();
-        let besides = Besides { submodules: 2, lfs_files: 1, left_out };
+        let besides = Besides { submodules: 2, lfs_files: 1, left_out, ..Besides::default() };
         insta::assert_snapshot!(besides.words().unwrap(), @"with 2 submodules, with 1 file of Git LFS, not fetched: submodule a: gone; submodule b: gone; submodule c: gone; and 1 more, see the log");
     }
 }

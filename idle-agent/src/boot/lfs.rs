@@ -24,6 +24,7 @@ impl Boot {
     pub(super) fn fetch_lfs(&self, git: &Git<'_>, repositories: &[PathBuf], besides: &mut Besides) {
         let wanting: Vec<(&PathBuf, Vec<PathBuf>)> = repositories
             .iter()
+            .take_while(|_| git.has_time(besides))
             .map(|repository| (repository, pointers(git, repository)))
             .filter(|(_, pointers)| !pointers.is_empty())
             .collect();
@@ -32,6 +33,9 @@ impl Boot {
         }
         self.install_lfs(git.end.since(Moment::now()), git.reporter);
         for (repository, before) in wanting {
+            if !git.has_time(besides) {
+                return;
+            }
             let why = pull(git, repository).err();
             let left = before.iter().filter(|path| is_pointer(path)).count();
             besides.lfs_files += before.len() - left;
@@ -82,8 +86,7 @@ fn wants_lfs(repository: &Path) -> bool {
 fn pointers(git: &Git<'_>, repository: &Path) -> Vec<PathBuf> {
     let mut command = git.command(repository);
     command.env_remove("GIT_LITERAL_PATHSPECS").args(["ls-files", "-z", "--", ":(attr:filter=lfs)"]);
-    let output = command.output().ok().filter(|output| output.status.success());
-    let listed = output.map(|output| output.stdout).unwrap_or_default();
+    let listed = git.printed(command).unwrap_or_default();
     let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
     paths
         .map(|path| repository.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path)))

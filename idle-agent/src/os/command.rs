@@ -31,6 +31,8 @@ pub fn path() -> String {
 const TAIL_LINES: usize = 30;
 /// Longest line; the rest of a longer one becomes the next.
 const LINE_BYTES: usize = 4096;
+/// Most output that is kept whole.
+const OUTPUT_BYTES: usize = 32 << 20;
 /// How long output is still read after the program has ended, should a grandchild hold the pipe.
 const AFTER_EXIT: Duration = Duration::from_millis(300);
 
@@ -70,6 +72,27 @@ pub enum RunError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It failed where its output was asked for.
+    #[error("{program} failed: {status}")]
+    Failed {
+        /// Which program.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It printed more than is kept.
+    #[error("{program} printed more than {} MiB", OUTPUT_BYTES >> 20)]
+    TooMuch {
+        /// Which program.
+        program: String,
+    },
+}
+
+/// Where what a program says of errors goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errors {
+    AmongOutput,
+    Nowhere,
 }
 
 /// A command with a clean environment that runs as the user where we are root and it is another.
@@ -110,19 +133,54 @@ pub fn user_environment(command: &mut Command, user: Option<&User>) {
 ///
 /// # Errors
 /// [`RunError`]; a failing status is none.
-pub fn run(mut command: Command, limit: Duration, on_line: &mut dyn FnMut(&str)) -> Result<Ended, RunError> {
-    let program =
-        Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+pub fn run(command: Command, limit: Duration, on_line: &mut dyn FnMut(&str)) -> Result<Ended, RunError> {
+    let mut lines = Lines::default();
+    let status = follow(command, Errors::AmongOutput, limit, &mut |bytes| lines.push(bytes, on_line))?;
+    Ok(Ended { status, tail: lines.finish(on_line) })
+}
+
+/// Runs a command to its end likewise, and answers with what it printed, byte for byte.
+///
+/// # Errors
+/// [`RunError`], of a failing status too.
+pub fn output(command: Command, limit: Duration) -> Result<Vec<u8>, RunError> {
+    let program = name_of(&command);
+    let (mut printed, mut is_too_much) = (Vec::new(), false);
+    let status = follow(command, Errors::Nowhere, limit, &mut |bytes| {
+        is_too_much |= printed.len() + bytes.len() > OUTPUT_BYTES;
+        if !is_too_much {
+            printed.extend(bytes);
+        }
+    })?;
+    if is_too_much {
+        return Err(RunError::TooMuch { program });
+    }
+    if status.success() { Ok(printed) } else { Err(RunError::Failed { program, status }) }
+}
+
+fn name_of(command: &Command) -> String {
+    Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn follow(
+    mut command: Command,
+    errors: Errors,
+    limit: Duration,
+    on_bytes: &mut dyn FnMut(&[u8]),
+) -> Result<ExitStatus, RunError> {
+    let program = name_of(&command);
     let lost = |source| RunError::Lost { program: program.clone(), source };
     let (mut reader, writer) = std::io::pipe().map_err(lost)?;
-    let second = writer.try_clone().map_err(lost)?;
-    command.stdout(writer).stderr(second).process_group(0);
+    let stderr = match errors {
+        Errors::AmongOutput => writer.try_clone().map_err(lost)?.into(),
+        Errors::Nowhere => Stdio::null(),
+    };
+    command.stdout(writer).stderr(stderr).process_group(0);
     let mut child = command.spawn().map_err(|source| RunError::Start { program: program.clone(), source })?;
     // It holds the writing ends of the pipe; nobody but the child may.
     drop(command);
 
     let end = Moment::now().plus(limit);
-    let mut lines = Lines::default();
     let mut exited: Option<(ExitStatus, Moment)> = None;
     loop {
         let now = Moment::now();
@@ -141,14 +199,14 @@ pub fn run(mut command: Command, limit: Duration, on_line: &mut dyn FnMut(&str))
             if let Some((status, at)) = exited
                 && Moment::now() >= at.plus(AFTER_EXIT)
             {
-                return Ok(Ended { status, tail: lines.finish(on_line) });
+                return Ok(status);
             }
             continue;
         }
         let mut buffer = [0; 8192];
         match reader.read(&mut buffer) {
             Ok(0) => break,
-            Ok(read) => lines.push(buffer.get(..read).unwrap_or_default(), on_line),
+            Ok(read) => on_bytes(buffer.get(..read).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(lost(error)),
         }
@@ -156,7 +214,7 @@ pub fn run(mut command: Command, limit: Duration, on_line: &mut dyn FnMut(&str))
     // All output is read; the program ends within its time or is ended.
     loop {
         if let Some((status, _)) = exited {
-            return Ok(Ended { status, tail: lines.finish(on_line) });
+            return Ok(status);
         }
         let now = Moment::now();
         if now >= end {
@@ -252,6 +310,23 @@ mod tests {
                 })
                 .is_some()
         );
+    }
+
+    #[test]
+    fn output_is_kept_byte_for_byte_and_for_as_long_as_there_is_time_and_room() {
+        let of = |script: &str, limit| {
+            let mut command = command_as("sh", None);
+            command.args(["-c", script]);
+            output(command, limit)
+        };
+        let printed = of("echo no >&2; printf 'a\\r\\n\\n\\0 \\377'", Duration::from_secs(60)).unwrap();
+        assert_eq!(printed, b"a\r\n\n\0 \xff");
+        let failed = of("echo a; exit 3", Duration::from_secs(60));
+        assert!(matches!(failed, Err(RunError::Failed { .. })), "{failed:?}");
+        let late = of("sleep 1000", Duration::ZERO);
+        assert!(matches!(late, Err(RunError::TimedOut { .. })), "{late:?}");
+        let much = of("head -c 33M /dev/zero", Duration::from_secs(60));
+        assert!(matches!(much, Err(RunError::TooMuch { .. })), "{:?}", much.map(|printed| printed.len()));
     }
 
     #[test]
