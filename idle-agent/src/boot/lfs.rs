@@ -1,8 +1,8 @@
 //! Files that a repository keeps by Git LFS: in a clone they are pointers of 130 bytes until `git lfs pull` has fetched them.
 //!
 //! The program is installed where a repository wants it, at a clone and at every wake: without it git takes changed files for
-//! ordinary ones. `.lfsconfig` names the server: it is held to the rules of repositories. Where that server sends us for a
-//! file is its own affair, as a redirect is.
+//! ordinary ones. `.lfsconfig` names the server: it is refused by the rules of repositories. Where its name leads once git-lfs
+//! connects, and where that server sends us for a file, is its own affair, as a redirect is.
 
 use super::clone::{Besides, Git};
 use super::repository_host::{self, Reach};
@@ -109,7 +109,7 @@ fn pull(git: &Git<'_>, repository: &Path) -> Result<(), String> {
     if !is_installed("git-lfs") {
         return Err("git-lfs is missing; install it, then `git lfs pull`".to_owned());
     }
-    let configured = git.ask(repository, &["config", "-z", "-f", ".lfsconfig", "--list"]).unwrap_or_default();
+    let configured = settings(git, repository).ok_or("its .lfsconfig is no file that can be read")?;
     refuse_servers(&String::from_utf8_lossy(&configured), git.reach)?;
     let mut command = git.command(repository);
     command.env_remove("GIT_LFS_SKIP_SMUDGE");
@@ -124,6 +124,15 @@ fn pull(git: &Git<'_>, repository: &Path) -> Result<(), String> {
         Some(said) => Err(said.chars().take(300).collect()),
         None => Err("git lfs pull said nothing".to_owned()),
     }
+}
+
+/// What `.lfsconfig` says; `None` where that is not what git-lfs will go by. In place of a file that it cannot open, such as
+/// a link that leads nowhere, git-lfs reads what is committed under that name.
+fn settings(git: &Git<'_>, repository: &Path) -> Option<Vec<u8>> {
+    if is_file(&repository.join(".lfsconfig")) {
+        return git.ask(repository, &["config", "-z", "-f", ".lfsconfig", "--list"]);
+    }
+    git.ask(repository, &["ls-files", "-z", "--", ".lfsconfig"]).filter(Vec::is_empty)
 }
 
 /// Refuses a server that the repository names and that no repository could be cloned from.

@@ -53,12 +53,13 @@ const BESIDES: &str = r#"
 commit() { git add -A; git -c user.name=t -c user.email=t@t commit -qm x; }
 publish() { git clone -q --bare . ../$1.git; git -C ../$1.git update-server-info; }
 add() { git -c protocol.file.allow=always submodule --quiet add ../$1.git $2; }
-mkdir middle outer lfs
+mkdir middle outer lfs hidden
 (cd middle; git init -q -b main; git remote add origin "$PWD/../middle.git"; add demo inner; commit; publish middle)
 (cd outer; git init -q -b main; git remote add origin "$PWD/../outer.git"; add middle libs/middle; add demo gone
  git config -f .gitmodules submodule.gone.url ../nothing.git; commit; publish outer)
 (cd lfs; git init -q -b main; echo '*.bin filter=lfs diff=lfs merge=lfs -text' > .gitattributes
  printf 'version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n' > a.bin; echo plain > b; commit; publish lfs)
+(cd hidden; git clone -q ../lfs .; ln -s '[lfs]url=http://127.0.0.1/' .lfsconfig; commit; publish hidden)
 "#;
 
 fn with_besides(name: &str) -> Machine {
@@ -110,6 +111,16 @@ fn files_of_lfs_are_fetched_and_where_they_cannot_be_the_step_says_what_they_are
     let detail = detail_of_clone(&machine);
     let expected = "not fetched: 1 file of Git LFS, pointers now: batch response: no such object";
     assert_eq!(detail, expected);
+}
+
+#[test]
+fn a_server_of_lfs_that_cannot_be_looked_at_is_not_asked() {
+    // git-lfs takes what is committed where that leads to no file.
+    let mut machine = with_besides("hidden");
+    stub(&machine, "git-lfs", "[ \"$1\" != pull ] || echo abc > a.bin");
+    machine.boot();
+    let expected = "not fetched: 1 file of Git LFS, pointers now: its .lfsconfig is no file that can be read";
+    assert_eq!(detail_of_clone(&machine), expected);
 }
 
 #[test]
