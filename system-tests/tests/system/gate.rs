@@ -15,7 +15,7 @@ const SPAWNED: usize = 10;
 #[test]
 fn ten_spawns_in_a_project_that_allows_twenty_calls_converge_and_a_delete_does_not_wait_for_them()
 -> Result<()> {
-    slots::take(Work::Own);
+    slots::take(Work::Long);
     let stack = Stack::start(Options {
         name: "gate".into(),
         runner: Runner::Miniflare,

@@ -1,6 +1,7 @@
 //! Nothing bills while nobody works, and nobody who works is put to sleep.
 
 use crate::common::{LIMIT, REPOSITORY, nothing_bills, quick, quick_with, ready, with_machines};
+use crate::slots::{self, Work};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use ebbtide_api::why::{Verdict, Why};
 use ebbtide_api::workspace::State;
@@ -133,6 +134,7 @@ fn says(why: &Why, text: &str) -> bool {
 
 #[test]
 fn claude_code_that_thinks_silently_three_times_the_idle_timeout_is_not_put_to_sleep() -> Result<()> {
+    slots::take(Work::Long);
     let stack = with_machines("thinks", clear())?;
     let scene = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 45"))?;
     scene.until_why(&stack, "the silent call to show", |why| says(why, "claude waits for its model"))?;
@@ -150,6 +152,7 @@ fn claude_code_that_thinks_silently_three_times_the_idle_timeout_is_not_put_to_s
 #[test]
 fn an_agent_that_reports_nothing_stays_awake_while_it_waits_for_its_model_and_sleeps_at_its_prompt()
 -> Result<()> {
+    slots::take(Work::Long);
     let stack = with_machines("untold", clear())?;
     // `--bare` runs no hooks; its session file is there.
     let bare = Scene::begin(&stack, |agents| agents.claude("--bare -p", "do:think 45"))?;
@@ -182,6 +185,7 @@ fn a_dev_server_that_claude_code_left_in_the_background_does_not_keep_a_workspac
 
 #[test]
 fn claude_code_at_its_prompt_is_put_to_sleep_after_its_background_command_and_not_before() -> Result<()> {
+    slots::take(Work::Long);
     let stack = with_machines("parks", quick())?;
     let scene = Scene::begin(&stack, |agents| {
         agents.claude(
@@ -201,6 +205,7 @@ fn claude_code_at_its_prompt_is_put_to_sleep_after_its_background_command_and_no
 
 #[test]
 fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_not_at_all() -> Result<()> {
+    slots::take(Work::Long);
     let stack =
         with_machines("asks", quick_with(json!({ "waiting_for_human": "120s", "unknown_grace": "20s" })))?;
     let killed = Scene::begin(&stack, |agents| agents.claude("-p", "do:think 600"))?;
@@ -224,6 +229,7 @@ fn claude_code_that_asks_keeps_a_workspace_for_its_own_budget_and_a_killed_one_n
 /// Claude Code reports nothing when a person presses Esc.
 #[test]
 fn a_turn_that_was_interrupted_is_over_within_a_minute_and_a_new_prompt_goes_on() -> Result<()> {
+    slots::take(Work::Long);
     // A minute of the usual ten of doubt are two seconds of twenty here.
     let stack = with_machines("escape", clear())?;
     let left = Scene::begin(&stack, |agents| agents.claude("", "do:think 600"))?;

@@ -2,6 +2,7 @@
 //! used is given back, and the bill is the vendor's own.
 
 use crate::common::{LIMIT, nothing_bills, quick_with, ready, with_machines, without_machines};
+use crate::slots::{self, Work};
 use crate::turns::{Turns, discarded};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::catalog::{Catalog, CatalogOffer};
@@ -573,6 +574,7 @@ fn a_cap_that_was_lowered_below_what_is_spent_drains_by_the_ordinary_path() {
 
 #[test]
 fn an_idle_machine_is_kept_within_its_paid_hour_and_then_goes() {
+    slots::take(Work::Long);
     // The margin leaves a minute and a half of the hour: 60 min - 56 min 30 s - 2 min for the drain.
     let policy =
         quick_with(json!({ "use_paid_hour": true, "paid_hour_margin": "56m30s", "idle_timeout": "10s" }));

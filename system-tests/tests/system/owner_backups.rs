@@ -1,6 +1,7 @@
 //! An owner's way to the backups: the restic protocol with the owner's own token, a restore kit, and stock restic.
 
 use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines, without_machines};
+use crate::slots::{self, Work};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::backups::RestoreKit;
 use ebbtide_api::workspace::State;
@@ -93,6 +94,7 @@ fn snapshots(stack: &Stack, id: &str) -> Result<Vec<String>> {
 
 #[test]
 fn a_sleeping_workspace_s_repository_is_listed_to_its_owner_and_to_nobody_else() -> Result<()> {
+    slots::take(Work::Long);
     let stack = with_machines("restic", quick())?;
     let id = ready(&stack, &cloning())?.id.to_string();
     let early = stack.api.call("POST", &format!("/v1/workspaces/{id}/restore-kit"), Some(&json!({})))?;
@@ -213,6 +215,7 @@ fn a_copy_of_the_bucket_opens_as_the_docs_say(
 
 #[test]
 fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<()> {
+    slots::take(Work::Long);
     let stack = with_machines("prune", quick_with(json!({ "grant_idle": "20s" })))?;
     let id = ready(&stack, &cloning())?.id.to_string();
     let machine = stack.machine_of(&id)?;
@@ -260,6 +263,7 @@ fn an_owner_prunes_with_stock_restic_while_asleep_and_takes_it_back() -> Result<
 
 #[test]
 fn stock_restic_makes_fills_checks_restores_and_prunes_a_repository_by_itself() -> Result<()> {
+    slots::take(Work::Long);
     let stack = without_machines("stock", quick())?;
     let programs = std::iter::once(PathBuf::from("restic")).chain(paths::newer_restics()?);
     for (number, program) in programs.enumerate() {

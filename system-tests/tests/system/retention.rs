@@ -2,6 +2,7 @@
 
 use crate::common::{LIMIT, cloning, quick, quick_with, ready, with_machines};
 use crate::owner_backups::{Restic, kit, snapshot_now};
+use crate::slots::{self, Work};
 use crate::uploads::{Frozen, listed, stored};
 use anyhow::{Context, Result, ensure};
 use ebbtide_api::EventCode;
@@ -110,6 +111,7 @@ fn snapshot_after(stack: &Stack, id: &str) -> Result<String> {
 
 #[test]
 fn a_prune_beside_a_writer_that_is_frozen_in_the_middle_is_refused_and_nothing_is_lost() -> Result<()> {
+    slots::take(Work::Long);
     let stack = with_machines("frozen", quick())?;
     let id = ready(&stack, &cloning())?.id.to_string();
     change(&stack, &id, "one")?;

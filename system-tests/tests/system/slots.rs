@@ -21,15 +21,19 @@ pub enum Work {
     Turn,
     /// That of a test with a system of its own.
     Own,
+    /// The same, of more than a minute: it goes before the others, for the last one to begin is what the run waits for.
+    Long,
 }
 
 struct Slots {
     taken: usize,
     /// Those who have their turn and wait for a slot, in the order in which they came: no row of turns is left behind.
     turns: VecDeque<ThreadId>,
+    /// How many of the long ones wait.
+    long: usize,
 }
 
-static SLOTS: Mutex<Slots> = Mutex::new(Slots { taken: 0, turns: VecDeque::new() });
+static SLOTS: Mutex<Slots> = Mutex::new(Slots { taken: 0, turns: VecDeque::new(), long: 0 });
 static GIVEN_BACK: Condvar = Condvar::new();
 
 thread_local! {
@@ -81,14 +85,24 @@ pub fn take_for(work: Work, what: &'static str) {
     }
     let (most, this) = (how_many(), std::thread::current().id());
     let mut slots = slots();
-    if work == Work::Turn {
-        slots.turns.push_back(this);
-        let must_wait = |slots: &mut Slots| slots.taken >= most || slots.turns.front() != Some(&this);
-        slots = GIVEN_BACK.wait_while(slots, must_wait).unwrap_or_else(PoisonError::into_inner);
-        slots.turns.pop_front();
-    } else {
-        let must_wait = |slots: &mut Slots| slots.taken >= most || !slots.turns.is_empty();
-        slots = GIVEN_BACK.wait_while(slots, must_wait).unwrap_or_else(PoisonError::into_inner);
+    let is_full = |slots: &Slots| slots.taken >= most;
+    match work {
+        Work::Turn => {
+            slots.turns.push_back(this);
+            let must_wait = |slots: &mut Slots| is_full(slots) || slots.turns.front() != Some(&this);
+            slots = GIVEN_BACK.wait_while(slots, must_wait).unwrap_or_else(PoisonError::into_inner);
+            slots.turns.pop_front();
+        }
+        Work::Long => {
+            slots.long += 1;
+            let must_wait = |slots: &mut Slots| is_full(slots) || !slots.turns.is_empty();
+            slots = GIVEN_BACK.wait_while(slots, must_wait).unwrap_or_else(PoisonError::into_inner);
+            slots.long -= 1;
+        }
+        Work::Own => {
+            let must_wait = |slots: &mut Slots| is_full(slots) || !slots.turns.is_empty() || slots.long > 0;
+            slots = GIVEN_BACK.wait_while(slots, must_wait).unwrap_or_else(PoisonError::into_inner);
+        }
     }
     slots.taken += 1;
     drop(slots);

@@ -14,7 +14,7 @@ const UNASKED: Duration = Duration::from_secs(13);
 
 /// A stack in which nobody but the test asks an object anything.
 fn unasked() -> Result<Stack> {
-    slots::take(Work::Own);
+    slots::take(Work::Long);
     Stack::start(Options {
         name: "rhythm".into(),
         policy: quick_with(json!({ "heartbeat": "15s", "silence_after": "40s" })),
