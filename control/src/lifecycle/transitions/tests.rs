@@ -118,3 +118,16 @@ fn a_move_that_the_table_does_not_know_is_told_and_changes_nothing() {
 fn draft() -> Draft {
     Draft { record: new_record(), notes: Vec::new(), refusal: None, may_begin: false }
 }
+
+#[test]
+fn the_keys_of_the_last_four_machines_are_known_and_of_none_before_them() {
+    let mut record = new_record();
+    keep_former_key(&mut record);
+    assert_eq!(record.former_machine_keys, [""; 0], "a machine that never enrolled");
+    for number in 1..=6 {
+        record.machine_key = Some(format!("key {number}"));
+        keep_former_key(&mut record);
+        assert_eq!(record.machine_key, None);
+    }
+    assert_eq!(record.former_machine_keys, ["key 3", "key 4", "key 5", "key 6"]);
+}

@@ -14,8 +14,6 @@ const EVERY: Duration = Duration::from_secs(600);
 const SHARE: u32 = 30;
 /// What a backup is taken to send a second before one was measured: a slow disk, or a slow way to the store.
 const ASSUMED_RATE: u64 = 4_000_000;
-/// What a restore is taken to bring back a second before one was measured.
-const ASSUMED_RESTORE_RATE: u64 = 4_000_000;
 /// What a backup costs besides, before one was measured.
 const ASSUMED_BASE: Duration = Duration::from_secs(5);
 /// Backups that sent less say nothing about the rate, and all about what a backup costs besides.
@@ -89,7 +87,8 @@ impl Estimator {
                 new_bytes: found.new_bytes,
                 secs: self.base.unwrap_or(ASSUMED_BASE).as_secs().saturating_add(sending).max(1),
                 at_least: found.at_least,
-                restore_secs: Some(found.bytes / self.restore_rate.unwrap_or(ASSUMED_RESTORE_RATE)),
+                // Before one was measured nothing is said of it: a guess would warn whoever has an hour's lifetime.
+                restore_secs: self.restore_rate.map(|rate| found.bytes / rate),
             }
         })
     }
@@ -134,11 +133,11 @@ mod tests {
     fn a_restore_of_all_files_takes_as_long_as_the_last_one_did() {
         let mut estimator = Estimator::default();
         estimator.survey_ended(found(20 * GB), Moment(0));
-        assert_eq!(estimator.estimate().unwrap().restore_secs, Some(10_000));
+        assert_eq!(estimator.estimate().unwrap().restore_secs, None);
         estimator.restored(Some(20_000_000));
         assert_eq!(estimator.estimate().unwrap().restore_secs, Some(2_000));
         estimator.restored(Some(0));
-        assert_eq!(estimator.estimate().unwrap().restore_secs, Some(10_000));
+        assert_eq!(estimator.estimate().unwrap().restore_secs, None);
     }
 
     #[test]

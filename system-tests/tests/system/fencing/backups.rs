@@ -424,3 +424,30 @@ fn what_was_deleted_is_gone_for_good_after_its_days() -> Result<()> {
     stack.api.wait(&id, "its keys shredded", LIMIT, |_| keys.iter().all(|key| !stack.has_object(key)))?;
     stack.stop()
 }
+
+#[test]
+fn a_machine_that_has_spent_its_rows_is_put_to_sleep_when_it_is_idle_and_ends_with_its_last_backup()
+-> Result<()> {
+    let rows = json!({ "machine_rows_per_hour": 60, "machine_rows_reserve": 400 });
+    let stack = without_machines("debt", quick_with(rows))?;
+    let id = booting(&stack, &json!({}))?;
+    let machine = Machine::ready(&stack, &id, 1)?;
+    let snapshot = machine.store("snapshots", b"a snapshot")?;
+    let refused = (0..400).find_map(|number: u32| {
+        let content = number.to_be_bytes();
+        let answer = machine.backup("POST", &format!("index/{}", name(&content)), Some(&content));
+        answer.map(|answer| (answer.status != 200).then_some(answer)).transpose()
+    });
+    check("an object too many", &refused.context("no end of rows")??, 429, "rate_limited")?;
+    let why = json!({
+        "verdict": "idle", "because": ["nothing happens any more"], "since_secs": 60, "sleeps_in_secs": 0,
+        "signals": [], "leases": [], "budgets": [],
+    });
+    let idle = json!({ "generation": 1, "ready": true, "boot_progress": 1, "why": why });
+    machine.api.call("POST", "/v1/vm/heartbeat", Some(&idle))?.expect(200)?;
+    stack.api.wait_for(&id, State::Draining, LIMIT)?;
+    let answer = machine.deliver("drained", &snapshot, &[])?.expect(200)?;
+    ensure!(answer.json()["status"] == "verified", "{}", answer.text());
+    stack.api.wait_for(&id, State::Asleep, LIMIT)?;
+    stack.stop()
+}
