@@ -19,7 +19,7 @@ pub const RESERVED: &[&str] = &["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PA
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SetEnv {
-    /// All variables from the next start on, in the place of those that there were; `{}` or `null` for none.
+    /// All variables from now on, in the place of those that there were; `{}` or `null` for none.
     // Named, so that a field that is absent is no `None`: an empty body must not end an environment.
     #[serde(deserialize_with = "Option::deserialize")]
     #[cfg_attr(feature = "openapi", schema(required = true, schema_with = schema_or_null))]
@@ -55,12 +55,17 @@ fn schema_or_null() -> utoipa::openapi::schema::Object {
     described(SchemaType::from_iter([Type::Object, Type::Null]))
 }
 
+/// What the name of a variable matches.
+#[cfg(feature = "openapi")]
+pub(crate) fn name_pattern() -> String {
+    let length = NAME_MAX.saturating_sub(1);
+    format!("^(?!({})$)[A-Za-z_][A-Za-z0-9_]{{0,{length}}}$", RESERVED.join("|"))
+}
+
 #[cfg(feature = "openapi")]
 fn described(of: utoipa::openapi::schema::SchemaType) -> utoipa::openapi::schema::Object {
     use utoipa::openapi::schema::{ObjectBuilder, Type};
-    let length = NAME_MAX.saturating_sub(1);
-    let name = format!("^(?!({})$)[A-Za-z_][A-Za-z0-9_]{{0,{length}}}$", RESERVED.join("|"));
-    let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some(name));
+    let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some(name_pattern()));
     let value = ObjectBuilder::new()
         .schema_type(Type::String)
         .max_length(Some(VALUE_MAX))

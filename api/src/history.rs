@@ -16,7 +16,8 @@ stable_codes! {
         SoldOut = "sold_out",
             "The provider has no such size at this location, or no room for it; the next choice is tried.";
         PlacementWished = "placement_wished", "Its owner chose a size or location for the next start.";
-        EnvChanged = "env_changed", "Its owner set other variables for the next start.";
+        EnvChanged = "env_changed", "Its owner set other variables.";
+        SecretsChosen = "secrets_chosen", "Its owner chose other secrets.";
         PlacedAnew = "placed_anew", "It starts with another size, location or image than the last time.";
         ServerExists = "server_exists", "The server exists and boots.";
         Enrolled = "enrolled", "The machine registered with its key.";

@@ -5,8 +5,10 @@
 //! that a machine whose clock is wrong can tell a good access token from an expired one.
 
 mod boot;
+mod settings;
 
 pub use boot::{BootPlan, PlannedStep, StepAction};
+pub use settings::{AskGitCredential, GitCredential, SecretFile, SshKey, UserSettings};
 
 use crate::backups::BackupProgress;
 use crate::ports::Port;
@@ -49,8 +51,17 @@ pub struct Enrolled {
     pub boot_plan: BootPlan,
     /// Where backups go and how they are encrypted.
     pub repository: Repository,
-    /// Environment of the workspace.
+    /// Environment of the workspace: variables of [`UserSettings`].
     pub secrets: Vec<NamedSecret>,
+    /// The rest of [`UserSettings`].
+    #[serde(default)]
+    pub files: Vec<SecretFile>,
+    /// The rest of [`UserSettings`].
+    #[serde(default)]
+    pub ssh_keys: Vec<SshKey>,
+    /// Which [`UserSettings`] these are.
+    #[serde(default)]
+    pub settings_revision: u64,
     /// Durations that the machine works by.
     pub policy: VmPolicy,
     /// Whether the workspace is backed up: with `none` the machine writes nothing to the repository.
@@ -63,8 +74,20 @@ pub struct Enrolled {
     pub control_time_secs: Option<u64>,
 }
 
+impl Enrolled {
+    /// What the workspace's user works with.
+    pub fn settings(&self) -> UserSettings {
+        UserSettings {
+            revision: self.settings_revision,
+            variables: self.secrets.clone(),
+            files: self.files.clone(),
+            ssh_keys: self.ssh_keys.clone(),
+        }
+    }
+}
+
 /// One named secret value.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedSecret {
     /// The variable's name.
     pub name: String,
@@ -233,6 +256,9 @@ pub struct Instruction {
     /// Whose signature opens the door, and which links do; absent from control planes that say so at enrolment alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessPlan>,
+    /// Which [`UserSettings`] there are; another number than before is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_revision: Option<u64>,
 }
 
 /// Whose signature opens a machine's door, and which links do.

@@ -11,6 +11,7 @@ use crate::backups::{BackupProgress, Persistence, Retention, SnapshotSummary};
 use crate::failure::Failure;
 use crate::money::Cost;
 use crate::ports::{LinkSummary, Port};
+use crate::secrets::SecretChoice;
 use crate::why::Why;
 use crate::{Duration, Generation, Timestamp, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ pub struct CreateWorkspace {
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     #[cfg_attr(feature = "openapi", schema(schema_with = crate::env::schema))]
     pub env: std::collections::BTreeMap<String, String>,
+    /// Which stored secrets it gets; those marked `everywhere` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SecretChoice>,
     /// What happens past the hard end while work is unsaved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_unsaved: Option<OnUnsaved>,
@@ -80,6 +84,9 @@ pub struct PatchWorkspace {
     /// Which backups are kept from the next one on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// Which stored secrets it gets. A machine that runs has them within seconds: variables in new terminals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SecretChoice>,
     /// A server type from `GET /v1/catalog`, from the next start on; `any` leaves it to the installation again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
@@ -204,6 +211,9 @@ pub struct Workspace {
     /// Whether it is backed up: with `none` its files end with every machine.
     #[serde(default)]
     pub persistence: Persistence,
+    /// Which stored secrets it gets.
+    #[serde(default)]
+    pub secrets: SecretChoice,
     /// When it was created.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,

@@ -28,6 +28,7 @@ use ebbtide_api::money::Cost;
 use ebbtide_api::ports::LinkSummary;
 use ebbtide_api::workspace::{Hold, State};
 use ebbtide_api::{Duration, Generation, TenantId, Timestamp, WorkspaceId};
+use phase::is_zero;
 use serde::{Deserialize, Serialize};
 
 /// A workspace. Saved before every effect.
@@ -168,6 +169,9 @@ pub struct Record {
     /// Number of snapshots asked for.
     #[serde(default)]
     pub snapshots_wanted: u64,
+    /// Rises when what the workspace's user works with on a machine has changed: its machine fetches it then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settings_revision: u64,
     /// Holds taken through the API.
     #[serde(default)]
     pub holds: Vec<Hold>,
@@ -272,6 +276,7 @@ impl Record {
             unforgotten: Vec::new(),
             lock: None,
             snapshots_wanted: 0,
+            settings_revision: 0,
             holds: Vec::new(),
             public_ports: Vec::new(),
             links: Vec::new(),

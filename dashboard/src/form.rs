@@ -138,6 +138,7 @@ impl Typed {
             idle_timeout: duration(Field::IdleTimeout),
             lifetime: duration(Field::Lifetime),
             env: std::collections::BTreeMap::new(),
+            secrets: None,
             on_unsaved: None,
             rescue_image: None,
             persistence: None,

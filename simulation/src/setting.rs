@@ -4,6 +4,7 @@ use super::cloud::{Outside, Spell, servers_url};
 use super::faults::{Dice, Kind};
 use super::{EPOCH_MS, MINUTE_MS, at};
 use ebbtide_api::backups::Persistence;
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, Generation, TenantId, WorkspaceId};
 use ebbtide_cloud_sim::model::{CapacityShape, FaultKind, MachineFault, Provider, Request, Rule};
@@ -55,6 +56,7 @@ pub fn record(dice: &mut Dice) -> Record {
             None => Persistence::Backup,
         },
         env: vec![],
+        secrets: SecretChoice::Everywhere,
         retention: None,
     };
     let id = WorkspaceId::from_random(rng.u64(..));

@@ -23,7 +23,7 @@ pub use keys::{KEYS_MAX, KeyRow};
 pub use ledger::Billed;
 pub use money::{Reservation, Reserved};
 pub use sweep::{Settled, StoredSweep};
-pub use workspaces::{Cursor, Intent, Overdue, WorkspaceRow, record_changed};
+pub use workspaces::{Chooser, Cursor, Intent, Overdue, WorkspaceRow, record_changed};
 
 use crate::error::{ApiError, ApiResult};
 use crate::subrequests::{Binding, Calls};

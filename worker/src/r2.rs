@@ -5,3 +5,4 @@ pub mod kept_policy;
 pub mod keychain;
 pub mod listing;
 pub mod restic_paths;
+pub mod stored_secrets;

@@ -7,6 +7,7 @@ pub mod create;
 pub mod idempotent;
 pub mod lost;
 pub mod reservation;
+pub mod secrets;
 pub mod trash;
 pub mod usage;
 pub mod wish;

@@ -8,6 +8,7 @@ use crate::record::{DesiredState, DrainReason, Phase, Wish};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::{LinkSummary, PortAccess};
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::text::time;
 use ebbtide_api::workspace::Hold;
 use ebbtide_api::{Duration, ErrorCode, EventCode};
@@ -31,6 +32,8 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Next(next) => next.keep(&mut draft.record),
         Command::Prefer(wish) => prefer(draft, wish),
         Command::SetEnv { names } => set_env(draft, names),
+        Command::ChooseSecrets(choice) => choose_secrets(draft, choice),
+        Command::SettingsChanged => settings_changed(draft),
         Command::Delete => delete(draft),
         Command::Discard => draft.record.desired = DesiredState::Discarded,
         Command::Undelete => undelete(draft, context),
@@ -140,9 +143,31 @@ fn set_env(draft: &mut Draft, names: Vec<String>) {
         DesiredState::Awake | DesiredState::Asleep => {
             let shown = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             draft.record.spec.env = names;
-            draft.note(EventCode::EnvChanged, format!("variables from its next start on: {shown}"));
+            draft.note(EventCode::EnvChanged, format!("variables from now on: {shown}"));
         }
     }
+}
+
+fn choose_secrets(draft: &mut Draft, choice: SecretChoice) {
+    match draft.record.desired {
+        DesiredState::Deleted | DesiredState::Discarded => {
+            draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+        }
+        DesiredState::Awake | DesiredState::Asleep => {
+            let shown = match &choice {
+                SecretChoice::Everywhere => "those that are marked everywhere".to_owned(),
+                SecretChoice::Named(names) if names.is_empty() => "none".to_owned(),
+                SecretChoice::Named(names) => names.join(", "),
+            };
+            draft.note(EventCode::SecretsChosen, format!("secrets from now on: {shown}"));
+            draft.record.spec.secrets = choice;
+            settings_changed(draft);
+        }
+    }
+}
+
+fn settings_changed(draft: &mut Draft) {
+    draft.record.settings_revision = draft.record.settings_revision.saturating_add(1);
 }
 
 fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {

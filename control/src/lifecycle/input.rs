@@ -12,6 +12,7 @@ use ebbtide_api::backups::Retention;
 use ebbtide_api::failure::Failure;
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::{LinkSummary, PortAccess};
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::vm::{DrainPhase, Heartbeat, PruneReport, Receipt};
 use ebbtide_api::why::{BackupEstimate, Verdict};
 use ebbtide_api::workspace::{BootStep, Hold, StepState};
@@ -70,11 +71,15 @@ pub enum Command {
     Next(Box<NextMachine>),
     /// Another size or place is wished for, from the next start on.
     Prefer(Wish),
-    /// The environment has these names from the next start on; its values are sealed elsewhere.
+    /// The environment has these names from now on; its values are sealed elsewhere.
     SetEnv {
         /// In order.
         names: Vec<String>,
     },
+    /// It gets these stored secrets from now on.
+    ChooseSecrets(SecretChoice),
+    /// Something was sealed anew that its machine was given: the machine fetches it.
+    SettingsChanged,
     /// Back up, end the machine and forget the workspace after the days in which it can be undone.
     Delete,
     /// The same without a backup.
@@ -173,8 +178,11 @@ impl Command {
             Self::Delete => "workspace.delete",
             Self::Discard => "workspace.discard",
             Self::Undelete => "workspace.undelete",
-            Self::Change { .. } | Self::Retain(_) | Self::Prefer(_) => "workspace.change",
+            Self::Change { .. } | Self::Retain(_) | Self::Prefer(_) | Self::ChooseSecrets(_) => {
+                "workspace.change"
+            }
             Self::SetEnv { .. } => "workspace.env",
+            Self::SettingsChanged => "workspace.settings",
             Self::TakeHold(_) => "workspace.hold",
             Self::ReleaseHold { .. } => "workspace.release_hold",
             Self::Snapshot => "workspace.snapshot",

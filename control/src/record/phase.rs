@@ -218,6 +218,6 @@ impl Phase {
 }
 
 /// For numbers that are left out of a record where they are 0.
-const fn is_zero(number: &u64) -> bool {
+pub(super) const fn is_zero(number: &u64) -> bool {
     *number == 0
 }

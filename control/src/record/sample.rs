@@ -23,6 +23,7 @@ pub(crate) fn record(placement: Placement, now: Timestamp) -> Record {
         rescue_image: RescueChoice::Take,
         persistence: Persistence::Backup,
         env: vec![],
+        secrets: ebbtide_api::secrets::SecretChoice::Everywhere,
         retention: None,
     };
     let new = NewWorkspace {

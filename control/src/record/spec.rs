@@ -5,6 +5,7 @@
 use crate::placement::{Placement, Shape, Start, Wish};
 use ebbtide_api::backups::{Persistence, Retention};
 use ebbtide_api::money::Cost;
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::workspace::{OnUnsaved, RescueChoice};
 use ebbtide_api::{Duration, TenantId, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub struct Spec {
     /// Names of the stored environment values.
     #[serde(default)]
     pub env: Vec<String>,
+    /// Which stored secrets it gets.
+    #[serde(default)]
+    pub secrets: SecretChoice,
     /// Which snapshots are kept, where the owner chose; the installation's rule otherwise.
     #[serde(default, deserialize_with = "stored_rule")]
     pub retention: Option<Retention>,

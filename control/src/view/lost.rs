@@ -8,6 +8,7 @@ use crate::sweep::Row;
 use crate::sweep::lost::LOST;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::failure::Failure;
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::workspace::{Machine, State, Workspace, WorkspaceSummary};
 use ebbtide_api::{FailureCode, Hint};
 
@@ -58,6 +59,7 @@ pub fn workspace(shown: &RowShown, policy: &Policy, zone: &str) -> Workspace {
         idle_timeout: policy.idle_timeout,
         lifetime: policy.lifetime,
         persistence: Persistence::Backup,
+        secrets: SecretChoice::Everywhere,
         created_at: summary.created_at,
         lifetime_ends_at: None,
         hard_end_at: None,

@@ -8,8 +8,8 @@ use crate::secret::SecretText;
 use crate::tokens::{EnrolmentClaims, TokenError, TokenKeys, VmClaims};
 use ebbtide_api::Timestamp;
 use ebbtide_api::vm::{
-    AccessPlan, BootPlan, DesiredMachineState, Enrolled, IngressPlan, Instruction, NamedSecret, Repository,
-    StepAction, VmHold, VmPolicy,
+    AccessPlan, BootPlan, DesiredMachineState, Enrolled, IngressPlan, Instruction, Repository, StepAction,
+    UserSettings, VmHold, VmPolicy,
 };
 use ebbtide_vm_init::{BootSpec, Disk, EnrolmentToken, MachineSpec, UserDataError};
 use std::collections::BTreeMap;
@@ -148,13 +148,14 @@ pub fn vm_token(record: &Record, site: &Site<'_>, now: Timestamp) -> Result<Secr
 pub fn enrolled(
     record: &Record,
     password: &SecretText,
-    secrets: Vec<NamedSecret>,
+    settings: UserSettings,
     site: &Site<'_>,
     now: Timestamp,
 ) -> Result<Enrolled, TokenError> {
     let port_host_template = format!("{{port}}.{}", record.host);
     // Nothing of the workspace's runs on a machine that salvages: it needs no environment.
-    let secrets = if record.salvage_image_id.is_some() { Vec::new() } else { secrets };
+    let settings = if record.salvage_image_id.is_some() { UserSettings::default() } else { settings };
+    let UserSettings { revision: settings_revision, variables: secrets, files, ssh_keys } = settings;
     Ok(Enrolled {
         vm_token: vm_token(record, site, now)?.expose().clone(),
         vm_token_expires_in_secs: site.policy.vm_token.as_secs(),
@@ -167,6 +168,9 @@ pub fn enrolled(
             receipt_packs: site.policy.receipt_packs,
         },
         secrets,
+        files,
+        ssh_keys,
+        settings_revision,
         policy: vm_policy(record, site.policy),
         persistence: record.spec.persistence,
         ingress: IngressPlan {
@@ -219,6 +223,7 @@ pub fn instruction(
         lifetime_ends_in_secs: Some(secs_until(record.lifetime_ends_at())),
         control_time_secs: u64::try_from(context.now.as_second()).ok(),
         access: Some(access_plan(record, access_keys, context.now)),
+        settings_revision: Some(record.settings_revision).filter(|_| record.salvage_image_id.is_none()),
     }
 }
 

@@ -56,6 +56,7 @@ pub fn workspace(
         idle_timeout: record.spec.idle_timeout,
         lifetime: record.spec.lifetime,
         persistence: record.spec.persistence,
+        secrets: record.spec.secrets.clone(),
         created_at: record.created_at,
         lifetime_ends_at: record.phase.may_have_machine().then(|| record.lifetime_ends_at()),
         hard_end_at: record.phase.may_have_machine().then(|| record.hard_end_at(context.policy)),

@@ -7,6 +7,7 @@ use ebbtide_api::failure::{Failure, FailureCode};
 use ebbtide_api::history::{Event, LogPage};
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::Port;
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::usage::{UsageCaps, UsageCount, UsageSpending};
 use ebbtide_api::why::{BackupEstimate, Budget, Keeping, Lease, Signal, SignalState, Verdict, Why};
 use ebbtide_api::workspace::{BootStep, Hold, Machine, State, StepState, Workspace, WorkspaceSummary};
@@ -51,6 +52,7 @@ fn asleep() -> Workspace {
         idle_timeout: Duration::from_mins(30),
         lifetime: Duration::from_hours(24),
         persistence: Persistence::Backup,
+        secrets: SecretChoice::Everywhere,
         created_at: "2026-11-19T09:12:00Z".parse().expect("a sample time"),
         lifetime_ends_at: None,
         hard_end_at: None,

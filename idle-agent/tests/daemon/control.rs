@@ -77,6 +77,7 @@ impl Control {
                 lifetime_ends_in_secs: None,
                 control_time_secs: None,
                 access: None,
+                settings_revision: None,
             },
             version: 0,
             tokens: 0,

@@ -85,6 +85,9 @@ impl Machine {
                 receipt_packs: 4_000,
             },
             secrets: vec![secret("API_KEY", SECRET)],
+            files: vec![],
+            ssh_keys: vec![],
+            settings_revision: 0,
             policy: policy(),
             persistence: Persistence::Backup,
             ingress: IngressPlan {

@@ -3,6 +3,7 @@
 use super::{Index, millis, moment, number, optional_text, text};
 use crate::error::{ApiError, ApiResult};
 use crate::subrequests::Calls;
+use ebbtide_api::secrets::{SecretChoice, SecretUser};
 use ebbtide_api::workspace::{State, WorkspaceList, WorkspaceSummary};
 use ebbtide_api::{TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::record::Record;
@@ -15,19 +16,22 @@ use worker::Env;
 /// Rows on a page of the list.
 const PAGE: usize = 50;
 
+/// Workspaces that are looked at for the secrets that they get.
+const CHOOSERS: u64 = 500;
+
 const UPSERT: &str = "INSERT INTO workspaces \
     (id, tenant, name, state, because, repo, size, location, created_at, since, next_deadline, generation, server_id, \
-    backup_at, rescue_image, line) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (id) DO UPDATE SET \
+    backup_at, rescue_image, line, secrets) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT (id) DO UPDATE SET \
     state = excluded.state, because = excluded.because, size = excluded.size, location = excluded.location, \
     since = excluded.since, next_deadline = excluded.next_deadline, generation = excluded.generation, \
     server_id = excluded.server_id, backup_at = excluded.backup_at, rescue_image = excluded.rescue_image, \
-    line = excluded.line, lost_at = NULL \
+    line = excluded.line, secrets = excluded.secrets, lost_at = NULL \
     WHERE (excluded.since >= workspaces.since OR workspaces.lost_at IS NOT NULL) AND (workspaces.state, workspaces.because, workspaces.size, \
       workspaces.location, workspaces.since, workspaces.next_deadline, workspaces.generation, workspaces.server_id, \
-      workspaces.backup_at, workspaces.rescue_image, workspaces.line) IS NOT (excluded.state, excluded.because, excluded.size, \
+      workspaces.backup_at, workspaces.rescue_image, workspaces.line, workspaces.secrets) IS NOT (excluded.state, excluded.because, excluded.size, \
       excluded.location, excluded.since, excluded.next_deadline, excluded.generation, excluded.server_id, \
-      excluded.backup_at, excluded.rescue_image, excluded.line)";
+      excluded.backup_at, excluded.rescue_image, excluded.line, excluded.secrets)";
 
 /// What is written before a workspace's object is called for the first time.
 pub struct Intent<'a> {
@@ -59,6 +63,8 @@ pub struct WorkspaceRow {
     server_id: Option<u64>,
     backup_at: Option<Timestamp>,
     rescue_image: Option<u64>,
+    /// Names of the secrets that it chose, as JSON.
+    secrets: Option<String>,
 }
 
 impl WorkspaceRow {
@@ -72,6 +78,10 @@ impl WorkspaceRow {
             server_id: record.server.as_ref().map(|server| server.id),
             backup_at: record.snapshots.first().map(|snapshot| snapshot.verified_at),
             rescue_image: record.rescue_image,
+            secrets: match &record.spec.secrets {
+                SecretChoice::Everywhere => None,
+                SecretChoice::Named(names) => serde_json::to_string(names).ok(),
+            },
         }
     }
 
@@ -82,6 +92,16 @@ impl WorkspaceRow {
         self.summary.line.clear();
         self
     }
+}
+
+/// A workspace that gets secrets.
+pub struct Chooser {
+    /// Which.
+    pub user: SecretUser,
+    /// Which it gets.
+    pub choice: SecretChoice,
+    /// Whether it may have a machine.
+    pub has_machine: bool,
 }
 
 /// A workspace whose alarm seems to have been missed.
@@ -116,8 +136,16 @@ impl Index {
     /// # Errors
     /// The index does not answer.
     pub async fn put_record(&self, record: &Record, next_deadline: Option<Timestamp>) -> ApiResult<()> {
-        let WorkspaceRow { summary, location, next_deadline, generation, server_id, backup_at, rescue_image } =
-            WorkspaceRow::of(record, next_deadline);
+        let WorkspaceRow {
+            summary,
+            location,
+            next_deadline,
+            generation,
+            server_id,
+            backup_at,
+            rescue_image,
+            secrets,
+        } = WorkspaceRow::of(record, next_deadline);
         let values = [
             text(summary.id.as_str()),
             text(record.tenant.as_str()),
@@ -135,6 +163,7 @@ impl Index {
             backup_at.map_or(JsValue::NULL, millis),
             rescue_image.map_or(JsValue::NULL, number),
             text(&summary.line),
+            optional_text(secrets.as_deref()),
         ];
         let mut statements = vec![self.statement(UPSERT, &values)?];
         statements.extend(self.account(record)?);
@@ -201,6 +230,34 @@ impl Index {
         rows.truncate(PAGE);
         let next_cursor = rows.last().filter(|_| more).map(|row| format!("{}.{}", row.created_at, row.id));
         Ok(WorkspaceList { workspaces: rows.into_iter().filter_map(summary).collect(), next_cursor })
+    }
+
+    /// Which secrets a tenant's workspaces get, the newest first.
+    ///
+    /// # Errors
+    /// The index does not answer.
+    pub async fn choosers(&self, tenant: &TenantId) -> ApiResult<Vec<Chooser>> {
+        #[derive(Deserialize)]
+        struct Row {
+            id: String,
+            name: String,
+            state: State,
+            secrets: Option<String>,
+        }
+        let sql = "SELECT id, name, state, secrets FROM workspaces WHERE tenant = ?1 AND state <> 'deleted' \
+            ORDER BY created_at DESC, id DESC LIMIT ?2";
+        let rows: Vec<Row> = self.rows(sql, &[text(tenant.as_str()), number(CHOOSERS)]).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let names = row.secrets.map(|text| serde_json::from_str(&text).unwrap_or_default());
+                Some(Chooser {
+                    user: SecretUser { id: row.id.parse().ok()?, name: row.name },
+                    choice: names.map_or(SecretChoice::Everywhere, SecretChoice::Named),
+                    has_machine: row.state.may_have_machine(),
+                })
+            })
+            .collect())
     }
 
     /// Workspaces whose deadline passed before `before`, longest ago first.

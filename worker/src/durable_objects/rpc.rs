@@ -4,6 +4,7 @@
 //! object compares it with its record.
 
 use crate::r2::restic_paths::Listed;
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, PruneReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;
@@ -53,6 +54,8 @@ pub enum Call {
     Enrol { enrol: Enrol, proof: EnrolProof },
     /// → [`ebbtide_api::vm::Instruction`].
     Heartbeat { generation: Generation, heartbeat: Box<Heartbeat> },
+    /// → [`Chosen`], for a machine that lives.
+    Chosen { generation: Generation },
     /// → [`ebbtide_api::vm::ReceiptAnswer`].
     Receipt { deliver: Box<DeliverReceipt>, ends: ReceiptEnds },
     /// About the repository; each says what it answers.
@@ -61,6 +64,15 @@ pub enum Call {
     Nudge,
     /// → [`FateAnswer`]. The sweep asks by id alone, for it may know no tenant.
     Fate,
+}
+
+/// Which stored secrets a workspace gets, and which revision of its settings that makes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Which.
+    pub choice: SecretChoice,
+    /// As instructions name it.
+    pub revision: u64,
 }
 
 /// What becomes of a workspace.
@@ -83,6 +95,7 @@ impl Call {
             // questions about a receipt are always answered: the object holds up what they would write.
             Self::Enrol { .. }
             | Self::Heartbeat { .. }
+            | Self::Chosen { .. }
             | Self::Receipt { .. }
             | Self::Create { .. }
             | Self::View

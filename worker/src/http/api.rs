@@ -8,6 +8,7 @@ pub mod events;
 pub mod kit;
 pub mod machine;
 pub mod repository;
+pub mod secrets;
 pub mod sweep;
 pub mod trash;
 pub mod usage;

@@ -5,7 +5,7 @@
 
 use crate::error::{ApiError, ApiResult};
 use crate::http::api::{
-    account, agent, events, kit, machine, repository, sweep, trash, usage, wait, workspaces,
+    account, agent, events, kit, machine, repository, secrets, sweep, trash, usage, wait, workspaces,
 };
 use crate::http::metrics;
 use crate::http::response;
@@ -21,6 +21,7 @@ use ebbtide_api::keys::Scope::{Admin, Read, Write};
 use ebbtide_api::keys::{ApiKeyList, CreateApiKey, CreatedApiKey};
 use ebbtide_api::openapi::{Content, Form, Operation, Parameter, document};
 use ebbtide_api::ports::{CreateLink, LinkList, PortLink, PortList, SetPort};
+use ebbtide_api::secrets::{PutSecret, SecretChanged, SecretInfo, SecretList};
 use ebbtide_api::sweep::{SetSweep, SweepReport};
 use ebbtide_api::usage::Usage;
 use ebbtide_api::workspace::{
@@ -157,7 +158,7 @@ pub const ROUTES: &[Route] = &[
         .may_take::<NoFields>()
         .answers::<Workspace>(202, SOON)
         .command(|| Command::Undelete),
-    put("/v1/workspaces/{id}/env", "setEnv", "Sets its variables anew, all of them, from the next start on.")
+    put("/v1/workspaces/{id}/env", "setEnv", "Sets its variables anew, all of them.")
         .takes::<SetEnv>()
         .answers::<Env>(200, "Their names, and from when on they are set.")
         .person(Write, to!(workspaces::set_env)),
@@ -258,6 +259,23 @@ pub const ROUTES: &[Route] = &[
     .may_take::<NoFields>()
     .answers::<UndoneDeletions>(200, "What came back; send it again while there is more.")
     .person(Write, to!(trash::undelete)),
+    get("/v1/secrets", "listSecrets", "Lists secrets without their values, and who gets them.")
+        .tag("account")
+        .answers::<SecretList>(200, "By name.")
+        .person(Read, to!(secrets::list)),
+    get("/v1/secrets/{secret}", "getSecret", "Shows a secret without its value.")
+        .tag("account")
+        .answers::<SecretInfo>(200, "What it is for, and who gets it.")
+        .person(Read, to!(secrets::show)),
+    put("/v1/secrets/{secret}", "putSecret", "Writes a secret, in the place of one of that name.")
+        .tag("account")
+        .takes::<PutSecret>()
+        .answers::<SecretChanged>(200, "It is stored; `applies` says who has it when.")
+        .person(Admin, to!(secrets::put)),
+    delete("/v1/secrets/{secret}", "deleteSecret", "Deletes a secret.")
+        .tag("account")
+        .answers::<SecretChanged>(200, "It is gone; `workspaces` had it.")
+        .person(Admin, to!(secrets::delete)),
     get("/v1/keys", "listKeys", "Lists API keys.")
         .tag("account")
         .answers::<ApiKeyList>(200, "Newest first.")
@@ -327,6 +345,14 @@ pub const ROUTES: &[Route] = &[
         .body(Content::Object)
         .answer(200, Content::Object, "What is wanted of the machine.")
         .machine(to!(machine::heartbeat)),
+    post("/v1/vm/settings", "getSettings", "Gives a machine variables, files and keys of its user.")
+        .body(Content::Object)
+        .answer(200, Content::Object, "All of them, and their revision.")
+        .machine(to!(secrets::settings)),
+    post("/v1/vm/git-credential", "getGitCredential", "Gives git what it signs in with at a host.")
+        .body(Content::Object)
+        .answer(200, Content::Object, "User name and password.")
+        .machine(to!(secrets::git)),
     post("/v1/vm/receipts", "deliverReceipt", "Takes the receipt of a snapshot while work goes on.")
         .body(Content::Object)
         .answer(200, Content::Object, "Where its check stands.")

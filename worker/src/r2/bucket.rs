@@ -31,6 +31,11 @@ pub fn tenant_key_path(tenant: &TenantId) -> String {
     format!("tenants/{tenant}/key.json")
 }
 
+/// Key of a tenant's sealed secrets. Not below `tenants/`, where a rotation looks for keys alone.
+pub fn secrets_path(tenant: &TenantId) -> String {
+    format!("secrets/{tenant}.json")
+}
+
 /// Below it is all that is stored of a workspace.
 pub fn home_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
     format!("workspaces/{tenant}/{workspace}/")
@@ -345,6 +350,7 @@ mod tests {
         let (tenant, workspace) = (TenantId::owner(), "k3v7q2mzab".parse().unwrap());
         assert_eq!(agent_key("ab"), "agent/ab");
         assert_eq!(tenant_key_path(&tenant), "tenants/owner/key.json");
+        assert_eq!(secrets_path(&tenant), "secrets/owner.json");
         assert_eq!(workspace_key_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/key.json");
         assert_eq!(workspace_secrets_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/secrets.json");
         assert_eq!(

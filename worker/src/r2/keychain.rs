@@ -79,6 +79,10 @@ impl Keychain {
         Self { config, storage }
     }
 
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// A workspace's key, made where there is none. It is the repository's key.
     ///
     /// # Errors
@@ -260,7 +264,7 @@ impl Keychain {
         self.config.master_keys().map_err(ApiError::not_configured)
     }
 
-    async fn tenant_key(&self, tenant: &TenantId) -> ApiResult<DataKey> {
+    pub(super) async fn tenant_key(&self, tenant: &TenantId) -> ApiResult<DataKey> {
         let path = tenant_key_path(tenant);
         let master_keys = self.master_keys()?;
         let open = |stored: &StoredKey| {

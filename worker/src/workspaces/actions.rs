@@ -13,6 +13,7 @@ use crate::workspaces::audit::note;
 use crate::workspaces::create::{check_durations, check_env, check_retention};
 use crate::workspaces::lost;
 use crate::workspaces::reservation::{self, Extension};
+use crate::workspaces::secrets;
 use crate::workspaces::wish::{self, WishChange};
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::env::Env;
@@ -146,21 +147,28 @@ pub async fn patch(
     let policy = &app.config.policy;
     if patch == PatchWorkspace::default() {
         return Err(ApiError::field("body", "nothing to change")
-            .hint("Name `idle_timeout`, `lifetime`, `retention`, `size` or `location`."));
+            .hint("Name `idle_timeout`, `lifetime`, `retention`, `secrets`, `size` or `location`."));
     }
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
     check_retention(patch.retention)?;
+    if let Some(choice) = &patch.secrets {
+        secrets::check_chosen(app, actor, choice).await?;
+    }
     let wish = wish_of(app, actor, id, &patch).await?;
     let extension = match patch.lifetime {
         Some(lifetime) => reservation::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
-    let PatchWorkspace { idle_timeout, lifetime, retention, size: _, location: _ } = patch;
+    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, size: _, location: _ } = patch;
     let worst_case = extension.worst_case;
     let change = Command::Change { idle_timeout, lifetime, worst_case };
     let change = (idle_timeout.is_some() || lifetime.is_some()).then_some(change);
-    let commands =
-        change.into_iter().chain(retention.map(Command::Retain)).chain(wish.map(Command::Prefer)).collect();
+    let commands = change
+        .into_iter()
+        .chain(retention.map(Command::Retain))
+        .chain(wish.map(Command::Prefer))
+        .chain(secrets.map(Command::ChooseSecrets))
+        .collect();
     let changed = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if changed.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
         reservation::take_back(app, actor, id, extension.before).await;
@@ -170,7 +178,7 @@ pub async fn patch(
     Ok(workspace)
 }
 
-/// Sets other variables from the next start on; none at all ends them. The object is asked first, which refuses it for a
+/// Sets other variables, for new terminals of a machine that runs too; none at all ends them. The object is asked first, which refuses it for a
 /// workspace that goes; where storage then fails, the same call ends what is half done.
 ///
 /// # Errors
@@ -186,9 +194,10 @@ pub async fn set_env(
     let commands = vec![Command::SetEnv { names: names.clone() }];
     let workspace: Workspace = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await?;
     app.keychain()?.replace_env(&actor.tenant, id, values).await?;
+    secrets::tell(app, actor, id).await;
     note(app, actor, "workspace.env", id.as_str()).await;
     let applies = if workspace.state.may_have_machine() {
-        "From the next start on; programs of the machine that runs keep what they have. Put it to sleep and wake it to have them now."
+        "In new terminals of the machine that runs, within seconds; its programs keep what they have."
     } else {
         "From the next start on."
     };

@@ -13,6 +13,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::random::random;
 use crate::workspaces::catalog::{self, Choice, Defaults, Offers};
 use crate::workspaces::reservation;
+use crate::workspaces::secrets;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::env;
 use ebbtide_api::money::Cost;
@@ -54,12 +55,13 @@ pub fn new_id() -> ApiResult<WorkspaceId> {
 ///
 /// # Errors
 /// The first field that cannot be used.
-pub async fn check(app: &App, request: CreateWorkspace) -> ApiResult<Checked> {
+pub async fn check(app: &App, actor: &Actor, request: CreateWorkspace) -> ApiResult<Checked> {
     // The cheap rules first: a request that is wrong costs no call.
-    let offers = match check_fields(&request, &app.config.policy) {
-        Ok(()) => catalog::offers(app).await,
-        Err(refusal) => return Err(refusal),
-    };
+    check_fields(&request, &app.config.policy)?;
+    if let Some(choice) = &request.secrets {
+        secrets::check_chosen(app, actor, choice).await?;
+    }
+    let offers = catalog::offers(app).await;
     complete(request, offers.as_deref(), &app.config, app.now())
 }
 
@@ -215,6 +217,7 @@ fn complete(
         idle_timeout,
         lifetime,
         env,
+        secrets,
         on_unsaved,
         rescue_image,
         persistence,
@@ -251,6 +254,7 @@ fn complete(
             rescue_image: rescue_image.unwrap_or_default(),
             persistence: persistence.unwrap_or_default(),
             env: env.keys().cloned().collect(),
+            secrets: secrets.unwrap_or_default(),
             retention,
         },
         env,

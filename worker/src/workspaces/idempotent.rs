@@ -59,7 +59,7 @@ pub async fn once(app: &App, actor: &Actor, key: Option<&str>, body: &[u8]) -> A
 }
 
 async fn run(app: &App, actor: &Actor, id: WorkspaceId, body: &[u8]) -> ApiResult<Created> {
-    let checked = check(app, json::parse(body)?).await?;
+    let checked = check(app, actor, json::parse(body)?).await?;
     let workspace = create(app, actor, &id, checked).await?;
     let body = serde_json::to_string(&workspace).map_err(ApiError::internal)?;
     Ok(Created { id: id.to_string(), status: 202, body, replayed: false })

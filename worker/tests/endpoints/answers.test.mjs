@@ -64,7 +64,7 @@ test("durations and retention are changed together", async () => {
   is(await ask("PATCH", path, { body: {} }), 422, "invalid_field");
 });
 
-test("variables are replaced whole, from the next start on, and shown by name alone", async () => {
+test("variables are replaced whole, for new terminals at once, and shown by name alone", async () => {
   const { id } = await installation.workspace({ name: "variables", env: { OLD: "hunter1", BOTH: "a" } });
   const at = `/v1/workspaces/${id}/env`;
   const stored = async () => {
@@ -76,7 +76,7 @@ test("variables are replaced whole, from the next start on, and shown by name al
   const set = await ask("PUT", at, { body: { env: { NEW: "hunter2", BOTH: "b" } } });
   const { names, applies } = is(set, 200);
   assert.deepEqual(names, ["BOTH", "NEW"]);
-  assert.match(applies, /^From the next start on; programs of the machine that runs keep what they have/);
+  assert.match(applies, /^In new terminals of the machine that runs, within seconds; its programs keep what they have/);
   assert.ok(!set.text.includes("hunter2"));
   assert.deepEqual(await stored(), ["BOTH", "NEW"]);
   const { events } = is(await ask("GET", `/v1/workspaces/${id}/events`), 200);

@@ -34,6 +34,7 @@ function pathOf({ path }) {
     .replace("{id}", workspace)
     .replace("{hold}", "a1b2c3")
     .replace("{port}", "3000")
+    .replace("{secret}", "github-token")
     .replace("{key}", "abc")
     .replace("{sha256}", "0".repeat(64))
     .replace("{path}", "config");

@@ -1,6 +1,7 @@
 //! Each start is chosen anew: what a provider withdraws takes no sleeping workspace with it.
 
 use super::*;
+use ebbtide_api::secrets::SecretChoice;
 
 fn place(size: &str, location: &str) -> Placement {
     Placement { size: size.into(), location: location.into() }
@@ -123,13 +124,32 @@ fn another_environment_is_named_in_the_history_and_refused_where_the_workspace_g
     let set = |names: &[&str]| Command::SetEnv { names: names.iter().map(|&name| name.to_owned()).collect() };
     world.ask(set(&["A", "B"]));
     assert_eq!(world.record.spec.env, ["A", "B"]);
-    assert_eq!(world.notes.last().unwrap(), "variables from its next start on: A, B");
+    assert_eq!(world.notes.last().unwrap(), "variables from now on: A, B");
     world.ask(set(&[]));
-    assert_eq!(world.notes.last().unwrap(), "variables from its next start on: none");
+    assert_eq!(world.notes.last().unwrap(), "variables from now on: none");
     world.ask(Command::Delete);
     world.ask(set(&["C"]));
     assert_eq!(world.refusal.as_ref().map(|refusal| refusal.code), Some(ErrorCode::WrongState));
     assert!(world.record.spec.env.is_empty());
+}
+
+#[test]
+fn other_secrets_are_named_in_the_history_and_fetched_by_the_machine() {
+    let mut world = asleep();
+    world.ask(Command::ChooseSecrets(SecretChoice::Named(vec!["github".into()])));
+    assert_eq!(world.record.spec.secrets.names(), ["github"]);
+    assert_eq!(world.notes.last().unwrap(), "secrets from now on: github");
+    world.ask(Command::ChooseSecrets(SecretChoice::Named(vec![])));
+    assert_eq!(world.notes.last().unwrap(), "secrets from now on: none");
+    world.ask(Command::ChooseSecrets(SecretChoice::Everywhere));
+    assert_eq!(world.record.settings_revision, 3);
+    let noted = world.notes.len();
+    world.ask(Command::SettingsChanged);
+    assert_eq!((world.record.settings_revision, world.notes.len()), (4, noted));
+    world.ask(Command::Delete);
+    world.ask(Command::ChooseSecrets(SecretChoice::Named(vec![])));
+    assert_eq!(world.refusal.as_ref().map(|refusal| refusal.code), Some(ErrorCode::WrongState));
+    assert_eq!(world.record.spec.secrets, SecretChoice::Everywhere);
 }
 
 #[test]

@@ -88,8 +88,9 @@ impl Backing {
     pub(super) async fn enrolled(&self, record: &Record) -> Result<Enrolled, ApiError> {
         let keychain = Keychain::new(Rc::clone(&self.config), self.storage.clone());
         let key = keychain.workspace_key(&record.tenant, &record.id).await?;
-        let secrets = keychain.open_env(&record.tenant, &record.id).await?;
-        machine::enrolled(record, &key.repository_password(), secrets, &site(&self.config)?, self.now)
+        let (choice, revision) = (&record.spec.secrets, record.settings_revision);
+        let settings = keychain.user_settings(&record.tenant, &record.id, choice, revision).await?;
+        machine::enrolled(record, &key.repository_password(), settings, &site(&self.config)?, self.now)
             .map_err(ApiError::internal)
     }
 }

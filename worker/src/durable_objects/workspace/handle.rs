@@ -4,15 +4,16 @@ use super::backends::Backing;
 use super::backups;
 use super::heartbeat::Came;
 use super::storage::Stored;
+use super::websocket::is_live;
 use super::{Inner, now, refuse, refuse_for};
 use crate::durable_objects::rpc::Held;
-use crate::durable_objects::rpc::{Call, EnrolProof, Envelope, FateAnswer, ReceiptEnds};
+use crate::durable_objects::rpc::{Call, Chosen, EnrolProof, Envelope, FateAnswer, ReceiptEnds};
 use crate::log::Level;
 use crate::subrequests::Calls;
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::history::EventList;
 use ebbtide_api::vm::{DeliverReceipt, Enrol, Receipt, ReceiptAnswer, ReceiptStatus};
-use ebbtide_api::{ErrorCode, TenantId};
+use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::{Command, Context, Input, Note, object_count_warning};
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::record::{NewWorkspace, Record};
@@ -98,6 +99,7 @@ async fn answer_call(inner: &Rc<Inner>, record: &Record, call: Call) -> Result<R
                 None => refuse(ErrorCode::StaleGeneration, "this machine's time is over"),
             }
         }
+        Call::Chosen { generation } => chosen(inner, record, generation),
         Call::Receipt { deliver, ends } => receipt(inner, record, *deliver, ends).await,
         Call::Nudge => {
             let settled = inner.wake().await?;
@@ -200,6 +202,18 @@ async fn enrol_machine(
             refuse(error.code(), error.message())
         }
     }
+}
+
+/// Counts as a message: a machine that is hijacked must not have the bucket read without end.
+fn chosen(inner: &Inner, record: &Record, generation: Generation) -> Result<Response> {
+    if !is_live(record, generation) || record.salvage_image_id.is_some() {
+        return refuse(ErrorCode::StaleGeneration, "this machine's time is over");
+    }
+    if !inner.may_speak() {
+        let message = "this machine asks for secrets more often than it needs to";
+        return refuse_for(ErrorCode::RateLimited, message, Some(60));
+    }
+    json(&Chosen { choice: record.spec.secrets.clone(), revision: record.settings_revision })
 }
 
 async fn receipt(

@@ -62,7 +62,8 @@ impl Observer for Inner {
         // What the machine would otherwise hear of with its next heartbeat only.
         let opens_otherwise = next.links != before.links || next.public_ports != before.public_ports;
         let is_told_at_once = next.phase != before.phase || next.desired != before.desired;
-        if is_told_at_once || next.holds != before.holds || opens_otherwise {
+        let is_given_otherwise = next.settings_revision != before.settings_revision;
+        if is_told_at_once || next.holds != before.holds || opens_otherwise || is_given_otherwise {
             self.push_instruction(next);
         }
         let ends_at = next.phase_ends_at(policy);

@@ -103,7 +103,7 @@ async fn quote(visit: &Visit<'_>, typed: &Typed) -> Option<Quote> {
     let about_cost = [Field::Size, Field::Location, Field::Lifetime];
     let chosen = about_cost.into_iter().map(|field| (field.name(), typed.value(field)));
     let wanted: CreateWorkspace = Typed::from_pairs(chosen).request().ok()?;
-    let checked = create::check(visit.app(), wanted).await.ok()?;
+    let checked = create::check(visit.app(), &visit.actor, wanted).await.ok()?;
     Some(Quote {
         size: checked.spec.placement.size,
         location: checked.spec.placement.location,
