@@ -14,6 +14,7 @@ mod restore_progress;
 mod steps;
 mod submodules;
 
+pub use git::NO_ANSWER;
 pub use steps::workspace_of;
 
 use crate::access::caddy::Caddy;
@@ -25,7 +26,8 @@ use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer;
-use ebbtide_api::vm::{BootPlan, NamedSecret, PlannedStep, StepAction};
+use crate::user_settings::Settings;
+use ebbtide_api::vm::{BootPlan, PlannedStep, StepAction};
 use ebbtide_api::workspace::StepState;
 use record::Record;
 use std::path::PathBuf;
@@ -45,8 +47,8 @@ pub struct Boot {
     pub status: Arc<Status>,
     /// For restores.
     pub backup_processes: Arc<BackupProcesses>,
-    /// The workspace's environment.
-    pub secrets: Vec<NamedSecret>,
+    /// What the workspace's user works with.
+    pub settings: Arc<Settings>,
     /// Where the control plane is.
     pub control_url: String,
     /// Where Caddy listens.

@@ -1,5 +1,7 @@
 //! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
 
+mod git_credential;
+
 use crate::backup::{SurveyOrder, size, survey};
 use crate::cloudcli;
 use crate::config::Places;
@@ -109,6 +111,12 @@ enum Command {
     /// Takes what Claude Code tells its hooks on standard input. It never stands in the agent's way.
     #[command(hide = true)]
     Hook,
+    /// Answers git, which asks for a credential. Nothing is kept.
+    #[command(hide = true)]
+    GitCredential {
+        /// `get`; `store` and `erase` are not for us.
+        operation: String,
+    },
     /// Runs the daemon.
     #[command(hide = true)]
     Run {
@@ -179,6 +187,7 @@ pub fn main() -> ExitCode {
         }
         Command::Backup(command) => return crate::backup::main(*command),
         Command::Hook => return hook(socket),
+        Command::GitCredential { operation } => return git_credential::main(&operation, &socket),
         Command::Cloudcli { json } => return cloudcli(&socket, json),
         Command::Why { json } => (Request::Why, json),
         Command::Ports { json } => (Request::Ports, json),
@@ -341,6 +350,7 @@ fn print(reply: std::io::Result<Reply>, json: bool) -> ExitCode {
             | Reply::Recorded { .. }
             | Reply::Trace(_)
             | Reply::Sleeping
+            | Reply::GitCredential(_)
             | Reply::Error(_) => serde_json::to_string_pretty(&reply),
         };
         println!("{}", text.unwrap_or_default());
@@ -373,7 +383,7 @@ fn shown(reply: &Reply) -> String {
         Reply::Held { id, length } => format!("Held for {length} ({id}). Release with: ebb release {id}\n"),
         Reply::Released { released: 1 } => "Released 1 hold.\n".to_owned(),
         Reply::Released { released } => format!("Released {released} holds.\n"),
-        Reply::Heard => String::new(),
+        Reply::Heard | Reply::GitCredential(_) => String::new(),
         Reply::Snapshotting => "A snapshot is being taken; work goes on.\n".to_owned(),
         Reply::Recording { .. } => "Recording. End it with: ebb trace stop\n".to_owned(),
         Reply::Recorded { bytes } => {

@@ -118,6 +118,16 @@ impl Places {
         self.run.join("env")
     }
 
+    /// Files that hold one secret each, of the workspace's user.
+    pub fn secrets(&self) -> PathBuf {
+        self.run.join("secrets")
+    }
+
+    /// The machine's configuration of git.
+    pub fn git_config(&self) -> PathBuf {
+        self.etc.join("gitconfig")
+    }
+
     /// The local command line's socket.
     pub fn socket(&self) -> PathBuf {
         self.run.join("agent.sock")

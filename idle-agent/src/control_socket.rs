@@ -7,6 +7,7 @@ use crate::os::clock::Moment;
 use crate::os::listener;
 use ebbtide_api::Duration;
 use ebbtide_api::ports::Port;
+use ebbtide_api::vm::GitCredential;
 use ebbtide_api::why::Why;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -64,6 +65,13 @@ pub enum Request {
     Trace(TraceCommand),
     /// Take a snapshot now.
     Snapshot,
+    /// What git signs in with at a host.
+    GitCredential {
+        /// `https` or `http`.
+        protocol: String,
+        /// With its port, where git names one.
+        host: String,
+    },
     /// Back up and sleep.
     Sleep,
 }
@@ -120,6 +128,8 @@ pub enum Reply {
     Heard,
     /// The control plane will be told that nothing keeps the machine awake.
     Sleeping,
+    /// What git signs in with; nothing where the workspace has chosen nothing for the host.
+    GitCredential(Option<GitCredential>),
     /// It cannot be done.
     Error(String),
 }

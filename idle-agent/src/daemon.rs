@@ -18,6 +18,7 @@ use crate::os::{service, users};
 use crate::ports::{self, Servers};
 use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer::Freezer;
+use crate::user_settings::Settings;
 use anyhow::Context as _;
 use ebbtide_api::vm::{Enrolled, Instruction};
 use std::os::unix::process::CommandExt as _;
@@ -67,7 +68,7 @@ fn start(
 ) -> anyhow::Result<()> {
     let (status, wakeup) = Status::new().context("making the notice board")?;
     let status = Arc::new(status);
-    status.keep_secret(enrolled.secrets.iter().map(|secret| secret.value.as_str()));
+    let settings = Arc::new(Settings::new(places.clone(), Arc::clone(&status), enrolled.settings()));
     status.keep_secret([enrolled.repository.password.as_str(), enrolled.vm_token.as_str()]);
 
     let access = Arc::new(Access::default());
@@ -116,13 +117,14 @@ fn start(
         freezer: Freezer::new(&places.run, kept, service::tree()),
         include,
         events: events.clone(),
+        settings: Arc::clone(&settings),
     });
     let boot = Boot {
         plan: enrolled.boot_plan,
         places: places.clone(),
         status: Arc::clone(&status),
         backup_processes,
-        secrets: enrolled.secrets,
+        settings,
         control_url,
         listen_port: enrolled.ingress.listen_port,
         caddy: None,

@@ -25,6 +25,7 @@ use crate::sleep::drain::{self, Drain, FoundFrozen};
 use crate::sleep::freezer::Freezer;
 use crate::sleep::snapshot_schedule::Schedule;
 use crate::sleep::terminals::tell_terminals;
+use crate::user_settings::Settings;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::{DesiredMachineState, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy};
 use ebbtide_api::why::Verdict;
@@ -52,6 +53,8 @@ pub enum Event {
     BackedUp(u64, Result<Box<Receipt>, BackupProcessError>),
     /// A look at what a backup would hold ended.
     SurveyEnded(Option<SurveyResult>),
+    /// The settings were fetched and written, or could not be.
+    SettingsFetched,
     /// The answer to the drain's receipt.
     Answered(Result<ReceiptAnswer, CallError>),
     /// The last answer to a receipt that was delivered while work goes on, of a snapshot that was begun when so many had
@@ -91,6 +94,8 @@ pub struct EventLoop {
     backup_estimator: BackupEstimator,
     user: Option<User>,
     snapshot_file: PathBuf,
+    settings: Arc<Settings>,
+    is_fetching_settings: bool,
 }
 
 /// What the loop is made of.
@@ -117,6 +122,8 @@ pub struct Parts {
     pub include: Vec<PathBuf>,
     /// Where the threads of jobs send their ends.
     pub events: Sender<Event>,
+    /// What the workspace's user works with.
+    pub settings: Arc<Settings>,
 }
 
 impl EventLoop {
@@ -147,6 +154,8 @@ impl EventLoop {
             backup_estimator: BackupEstimator::load(&parts.state, parts.persistence),
             user: None,
             snapshot_file,
+            settings: parts.settings,
+            is_fetching_settings: false,
             status: parts.status,
             access: parts.access,
             servers: parts.servers,
@@ -189,12 +198,16 @@ impl EventLoop {
                 self.idle.set_user(Some(user.clone()).filter(|user| user.uid != 0));
                 self.user = Some(user);
             }
+            Event::Request(Request::GitCredential { protocol, host }, reply) => {
+                self.jobs.git_credential(protocol, host, reply);
+            }
             Event::Request(asked, reply) => {
                 let answer = self.answer(asked, now);
                 // The command may have given up waiting.
                 let _ = reply.send(answer);
             }
             Event::BackedUp(number, result) => self.backed_up(number, result, now),
+            Event::SettingsFetched => self.is_fetching_settings = false,
             Event::SurveyEnded(found) => self.backup_estimator.survey_ended(found, now),
             Event::Answered(Ok(answer)) => {
                 if answer.status == ReceiptStatus::Refused {
@@ -232,6 +245,7 @@ impl EventLoop {
         if let Some(run) = self.access.run().filter(|_| !left.is_empty()) {
             cut_soon(run, left);
         }
+        self.fetch_settings(instruction.settings_revision);
         self.schedule.want(instruction.snapshots_wanted);
         let is_ready = self.status.read(|facts| facts.ready);
         match instruction.desired {
@@ -240,6 +254,17 @@ impl EventLoop {
                 self.trouble("nothing is backed up before the machine has finished starting");
             }
             desired => self.drain_step(drain::Event::Desired(desired)),
+        }
+    }
+
+    /// Fetches settings that are others than those which are known. Not before there is a user to write them for, and not
+    /// while the last backup is under way: the next instruction says so again.
+    fn fetch_settings(&mut self, revision: Option<u64>) {
+        let is_news = revision.is_some_and(|revision| revision != self.settings.revision());
+        let Some(user) = self.user.clone().filter(|_| is_news && !self.is_fetching_settings) else { return };
+        if self.drain.phase().is_none() {
+            self.is_fetching_settings = true;
+            self.jobs.fetch_settings(Arc::clone(&self.settings), user);
         }
     }
 

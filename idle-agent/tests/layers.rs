@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Folders and files at the root, each before all that use it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "os",
     "config",
     "control_plane",
@@ -16,6 +16,7 @@ const ORDER: [&str; 16] = [
     "ports",
     "cloudcli",
     "firewall",
+    "user_settings",
     "boot",
     "idle",
     "control_socket",

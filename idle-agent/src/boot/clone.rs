@@ -23,6 +23,8 @@ const NAMED: usize = 3;
 pub(super) struct Git<'a> {
     pub user: &'a User,
     pub reach: Reach,
+    /// The machine's configuration of git, which has the way to credentials.
+    pub config: PathBuf,
     pub reporter: &'a Reporter<'a>,
     /// When the step's time is over.
     pub end: Moment,
@@ -63,6 +65,7 @@ impl Boot {
         let git = Git {
             user: &user,
             reach: Reach::beside(&self.control_url),
+            config: self.places.git_config(),
             reporter,
             end: Moment::now().plus(limit),
         };
@@ -106,6 +109,7 @@ impl Git<'_> {
         command
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
+            .env("GIT_CONFIG_SYSTEM", &self.config)
             .env("GIT_LFS_SKIP_SMUDGE", "1")
             .env("GIT_LITERAL_PATHSPECS", "1")
             .env(
@@ -168,7 +172,7 @@ impl Git<'_> {
             Ok(ended) if ended.status.success() => Ok(()),
             Ok(ended) => {
                 let reason = CloneFailure::read(&ended.tail);
-                let text = reason.words(branch, &ended.tail);
+                let text = reason.words(url, branch, &ended.tail);
                 Err(if reason.may_pass() { StepError::passing(text) } else { StepError::lasting(text) })
             }
             Err(error) => Err(StepError::passing(error)),

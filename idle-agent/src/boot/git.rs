@@ -29,6 +29,12 @@ pub fn is_meter(line: &str) -> bool {
 pub enum CloneFailure {
     /// It wants to know who asks, or does not exist: servers do not say which.
     Credentials,
+    /// It knows who asks, and does not let them in.
+    Refused,
+    /// Ssh was not let in.
+    SshKey,
+    /// The control plane did not say who asks.
+    NoAnswer,
     /// No way to the host.
     Unreachable,
     /// There is no such branch or tag.
@@ -43,8 +49,12 @@ pub enum CloneFailure {
     Other,
 }
 
+/// What `ebb git-credential` says where the control plane gives no answer.
+pub const NO_ANSWER: &str = "ebb: no answer about a git credential";
+
 /// Words by which git, curl and ssh name each failure; the first that fits counts.
-const WORDS: [(&str, CloneFailure); 25] = [
+const WORDS: [(&str, CloneFailure); 27] = [
+    (NO_ANSWER, CloneFailure::NoAnswer),
     ("Remote branch ", CloneFailure::NoBranch),
     ("No space left on device", CloneFailure::DiskFull),
     ("transport '", CloneFailure::Protocol),
@@ -53,10 +63,11 @@ const WORDS: [(&str, CloneFailure); 25] = [
     ("could not read Username", CloneFailure::Credentials),
     ("could not read Password", CloneFailure::Credentials),
     ("terminal prompts disabled", CloneFailure::Credentials),
-    ("Authentication failed", CloneFailure::Credentials),
-    ("Permission denied", CloneFailure::Credentials),
+    ("Authentication failed", CloneFailure::Refused),
+    ("Permission denied (publickey", CloneFailure::SshKey),
+    ("Permission denied", CloneFailure::Refused),
     ("returned error: 401", CloneFailure::Credentials),
-    ("returned error: 403", CloneFailure::Credentials),
+    ("returned error: 403", CloneFailure::Refused),
     ("Host key verification failed", CloneFailure::Credentials),
     ("not found", CloneFailure::NotFound),
     ("does not appear to be a git repository", CloneFailure::NotFound),
@@ -84,18 +95,30 @@ impl CloneFailure {
 
     /// Whether trying again may help.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Other)
+        matches!(self, Self::Unreachable | Self::NoAnswer | Self::Other)
     }
 
     /// The reason and the way out.
-    pub fn words(self, branch: Option<&str>, tail: &[String]) -> String {
+    pub fn words(self, url: &str, branch: Option<&str>, tail: &[String]) -> String {
         let said = tail.iter().rev().find(|line| is_verdict(line)).map_or("git said nothing", String::as_str);
-        let said = said.chars().take(300).collect::<String>();
+        let said = said.chars().take(200).collect::<String>();
+        let host = credential_host(url);
         match self {
             Self::Credentials => format!(
-                "the repository wants credentials, or does not exist ({said}); check the URL, or make the repository \
-                 readable without signing in"
+                "{host} wants to know who asks, or has no such repository ({said}); check the URL, or add a git \
+                 credential for {host} {}",
+                way_to_add("git_credential", &host)
             ),
+            Self::Refused => format!(
+                "{host} did not take the git credential of this workspace ({said}); it may have ended, or may not read \
+                 this repository: write another {}",
+                way_to_add("git_credential", &host)
+            ),
+            Self::SshKey => format!(
+                "{host} knows no key of this workspace ({said}); add an SSH key {}, and its public half at {host}",
+                way_to_add("ssh_key", &host)
+            ),
+            Self::NoAnswer => format!("the control plane did not say how to sign in at {host}"),
             Self::Unreachable => {
                 format!(
                     "the repository's host cannot be reached ({said}); check the URL and whether the host is up"
@@ -113,8 +136,29 @@ impl CloneFailure {
     }
 }
 
+/// Where a secret is written, for a person and for a program.
+fn way_to_add(kind: &str, host: &str) -> String {
+    format!(
+        "under Secrets on the dashboard, or with PUT /v1/secrets/{{name}} \
+         {{\"use\":{{\"kind\":\"{kind}\",\"host\":\"{host}\"}},\"value\":\"…\"}}; choose it for this workspace, and try again"
+    )
+}
+
+/// The host of a URL as a secret names it.
+fn credential_host(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match scheme {
+        "http" | "https" => host,
+        _ => host.split(':').next().unwrap_or_default(),
+    };
+    let host: String = host.to_ascii_lowercase().chars().take(100).collect();
+    if scheme == "http" { format!("http://{host}") } else { host }
+}
+
 fn is_verdict(line: &str) -> bool {
-    ["fatal:", "error:", "ssh:", "remote: Repository not found", "Host key", "git@"]
+    ["ebb:", "fatal:", "error:", "ssh:", "remote: Repository not found", "Host key", "git@"]
         .iter()
         .any(|start| line.starts_with(start))
         || line.contains("Permission denied")
@@ -151,10 +195,12 @@ mod tests {
                 "fatal: could not read Username for 'https://h': terminal prompts disabled",
                 CloneFailure::Credentials,
             ),
-            ("git@h: Permission denied (publickey).", CloneFailure::Credentials),
+            ("git@h: Permission denied (publickey).", CloneFailure::SshKey),
+            ("fatal: Authentication failed for 'https://h/x/'", CloneFailure::Refused),
+            ("ebb: no answer about a git credential: x", CloneFailure::NoAnswer),
             (
                 "fatal: unable to access 'http://h/': The requested URL returned error: 403",
-                CloneFailure::Credentials,
+                CloneFailure::Refused,
             ),
             ("fatal: unable to access 'http://h/': Could not resolve host: h", CloneFailure::Unreachable),
             (
@@ -172,8 +218,44 @@ mod tests {
             let tail = ["Cloning into 'not found'...".to_owned(), line.to_owned()];
             let failure = CloneFailure::read(&tail);
             assert_eq!(failure, expected, "{line}");
-            assert!(failure.words(Some("b"), &tail).len() < 600);
+            assert!(failure.words("https://h/x", Some("b"), &tail).len() < 600);
         }
+    }
+}
+
+#[cfg(test)]
+mod ways_out {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_host_as_a_secret_does() {
+        for (url, host) in [
+            ("https://GitHub.com/a/b.git", "github.com"),
+            ("https://git.example.org:8443/a", "git.example.org:8443"),
+            ("http://git.local/a", "http://git.local"),
+            ("git@github.com:a/b.git", "github.com"),
+            ("ssh://git@h:2222/a", "h"),
+        ] {
+            assert_eq!(credential_host(url), host, "{url}");
+        }
+        let words = |said: &str, url: &str| {
+            let tail = [said.to_owned()];
+            CloneFailure::read(&tail).words(url, None, &tail)
+        };
+        assert_eq!(
+            words("fatal: could not read Username for 'https://h': terminal prompts disabled", "https://h/a"),
+            "h wants to know who asks, or has no such repository (fatal: could not read Username for 'https://h': terminal \
+             prompts disabled); check the URL, or add a git credential for h under Secrets on the dashboard, or with PUT \
+             /v1/secrets/{name} {\"use\":{\"kind\":\"git_credential\",\"host\":\"h\"},\"value\":\"…\"}; choose it for this \
+             workspace, and try again"
+        );
+        let refused = words("fatal: Authentication failed for 'https://h/a/'", "https://h/a");
+        assert!(
+            refused.contains("may have ended") && refused.contains("write another under Secrets"),
+            "{refused}"
+        );
+        let ssh = words("git@h: Permission denied (publickey).", "git@h:a");
+        assert!(ssh.contains("h knows no key") && ssh.contains(r#""kind":"ssh_key","host":"h""#), "{ssh}");
     }
 }
 
@@ -194,7 +276,7 @@ mod fuzz {
         fn whatever_git_says_is_a_share_or_a_reason(line in text_like(LINES)) {
             prop_assert!(percent(&line).is_none_or(|percent| percent <= 100));
             let tail = [line];
-            prop_assert!(CloneFailure::read(&tail).words(Some("b"), &tail).chars().count() < 600);
+            prop_assert!(CloneFailure::read(&tail).words(&tail[0], Some("b"), &tail).chars().count() < 600);
         }
     }
 }

@@ -7,7 +7,6 @@ use crate::access::caddy::Caddy;
 use crate::cloudcli::start::{CloudCli, Start};
 use crate::control_plane::status::Status;
 use crate::firewall::Firewall;
-use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::os::command::{RunError, command_as, path, run};
 use crate::os::service::work_of;
@@ -146,12 +145,7 @@ impl Boot {
             std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
             own(Path::new(directory), &user).map_err(|error| failed(directory, error))?;
         }
-        let environment = crate::control_plane::enrol::shell_assignments(&self.secrets);
-        let path = self.places.env();
-        atomic_file::write(&path, environment.as_bytes(), 0o600)
-            .map_err(|error| failed("the environment", error))?;
-        // Root's file that the user's group may read: the user cannot change what the next terminal gets.
-        give_to_group(&path, &user, 0o640).map_err(|error| failed("the environment", error))?;
+        self.settings.write(&user).map_err(|error| failed("variables, files and keys", error))?;
         let socket = self.places.socket();
         if socket.exists() {
             give_to_group(&socket, &user, 0o660).map_err(|error| failed("the local socket", error))?;
@@ -219,7 +213,7 @@ impl Boot {
             Ok(secret) => self.status.keep_secret([secret.as_str()]),
             Err(error) => tracing::warn!(%error, "CloudCLI has no secret"),
         }
-        let secrets = self.secrets.clone();
+        let secrets = self.settings.variables();
         let cloudcli =
             self.cloudcli.insert(CloudCli::new(user, workspaces, secrets, state, &self.places.run));
         if freezer::is_frozen(&self.places.run) {

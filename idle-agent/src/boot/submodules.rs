@@ -95,7 +95,7 @@ impl Git<'_> {
         command.args(pinned).args(["submodule", "update", "--progress", "--", path]);
         match self.run(command) {
             Ok(ended) if ended.status.success() => Ok(()),
-            Ok(ended) => Err(CloneFailure::read(&ended.tail).words(None, &ended.tail)),
+            Ok(ended) => Err(CloneFailure::read(&ended.tail).words(url, None, &ended.tail)),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -156,7 +156,8 @@ mod tests {
         let home = directory.display().to_string();
         let user = User { name: "t".into(), uid, gid, home, shell: "/bin/sh".into() };
         let end = Moment::now().plus(time);
-        look(&Git { user: &user, reach: Reach::Internet, reporter: &reporter, end });
+        let config = directory.join("gitconfig");
+        look(&Git { user: &user, reach: Reach::Internet, config, reporter: &reporter, end });
     }
 
     fn eight_of(url: &str) -> String {

@@ -6,7 +6,7 @@ use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::os::atomic_file;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use ebbtide_api::error::ErrorCode;
-use ebbtide_api::vm::{Enrolled, NamedSecret};
+use ebbtide_api::vm::Enrolled;
 use ebbtide_api::{Generation, WorkspaceId};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -106,32 +106,9 @@ fn keep(config: &mut Config, places: &Places, api_client: &ApiClient, enrolled: 
     }
 }
 
-/// The environment of the workspace as shell assignments.
-pub fn shell_assignments(secrets: &[NamedSecret]) -> String {
-    secrets
-        .iter()
-        .filter(|secret| is_variable_name(&secret.name))
-        .map(|secret| format!("{}='{}'\n", secret.name, secret.value.replace('\'', r"'\''")))
-        .collect()
-}
-
-fn is_variable_name(name: &str) -> bool {
-    let mut characters = name.chars();
-    characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_quoted_for_the_shell_and_odd_names_left_out() {
-        let secret = |name: &str, value: &str| NamedSecret { name: name.into(), value: value.into() };
-        let secrets =
-            [secret("A_1", "it's $(id)\nx"), secret("1A", "x"), secret("a;b", "x"), secret("", "x")];
-        assert_eq!(shell_assignments(&secrets), "A_1='it'\\''s $(id)\nx'\n");
-    }
 
     #[test]
     fn waiting_never_ends_and_its_rate_is_bounded() {

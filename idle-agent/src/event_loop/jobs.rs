@@ -5,9 +5,15 @@ use super::{Event, receipt_parts};
 use crate::backup::Outcome;
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::status::{Status, Urgency};
+use crate::control_socket::Reply;
 use crate::os::mutex::{lock, spawn};
+use crate::os::users::User;
 use crate::sleep::backup_process::{BackupProcessError, BackupProcesses, News, Order, result_of};
-use ebbtide_api::vm::{DeliverReceipt, Receipt, ReceiptAnswer, ReceiptStatus};
+use crate::user_settings::Settings;
+use ebbtide_api::ErrorCode;
+use ebbtide_api::vm::{
+    AskGitCredential, DeliverReceipt, GitCredential, Receipt, ReceiptAnswer, ReceiptStatus, UserSettings,
+};
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -92,6 +98,47 @@ impl Jobs {
                 Event::SurveyEnded(found.ok())
             },
         );
+    }
+
+    /// Fetches what the workspace's user works with, and writes it.
+    pub fn fetch_settings(&self, settings: Arc<Settings>, user: User) {
+        let (api_client, status) = (Arc::clone(&self.api_client), Arc::clone(&self.status));
+        self.run(
+            "settings",
+            || Event::SettingsFetched,
+            move || {
+                let fetched = api_client.post::<_, UserSettings>("/v1/vm/settings", &serde_json::json!({}));
+                let written = fetched
+                    .map_err(|error| error.to_string())
+                    .and_then(|next| settings.replace(next, &user).map_err(|error| error.to_string()));
+                match written {
+                    Ok(()) => status.log("variables, files and keys of secrets were renewed"),
+                    Err(error) => tracing::warn!(%error, "secrets are not renewed; they are tried again"),
+                }
+                Event::SettingsFetched
+            },
+        );
+    }
+
+    /// Asks what git signs in with at a host; the answer goes to who waits for it, and is kept nowhere.
+    pub fn git_credential(&self, protocol: String, host: String, reply: Sender<Reply>) {
+        let (api_client, status) = (Arc::clone(&self.api_client), Arc::clone(&self.status));
+        let asked = spawn("git-credential", move || {
+            let ask = AskGitCredential { protocol, host };
+            let answer = match api_client.post::<_, GitCredential>("/v1/vm/git-credential", &ask) {
+                Ok(found) => {
+                    status.keep_secret([found.password.as_str()]);
+                    Reply::GitCredential(Some(found))
+                }
+                Err(CallError::Refused { code: Some(ErrorCode::NotFound), .. }) => Reply::GitCredential(None),
+                Err(error) => Reply::Error(error.to_string()),
+            };
+            // Git may have given up waiting.
+            let _ = reply.send(answer);
+        });
+        if let Err(error) = asked {
+            tracing::error!(%error, "cannot start a thread; git is told nothing");
+        }
     }
 
     /// Ends the backup that runs.

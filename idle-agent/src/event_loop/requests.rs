@@ -55,6 +55,8 @@ impl EventLoop {
                 Reply::Released { released }
             }
             Request::Trace(command) => self.trace(command, now),
+            // Answered by a thread of its own, which asks the control plane.
+            Request::GitCredential { .. } => Reply::GitCredential(None),
             Request::Snapshot if self.backup_estimator.persistence == Persistence::None => Reply::Error(
                 "this workspace is never backed up, as was chosen when it was created".to_owned(),
             ),

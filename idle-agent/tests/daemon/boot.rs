@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-fn cloning(url: impl Fn(&str) -> String, branch: Option<&str>) -> Machine {
+pub fn cloning(url: impl Fn(&str) -> String, branch: Option<&str>) -> Machine {
     let machine = Machine::new(|paths| {
         vec![StepAction::Clone {
             url: String::new(),
@@ -126,7 +126,7 @@ fn a_server_of_lfs_that_cannot_be_looked_at_is_not_asked() {
 #[test]
 fn what_cannot_be_cloned_fails_with_the_way_out() {
     let table = [
-        ("/git/private.git", None, "wants credentials"),
+        ("/git/private.git", None, "wants to know who asks"),
         ("/git/nothing.git", None, "there is no git repository"),
         ("/git/demo.git", Some("$(id)"), "no branch or tag \"$(id)\""),
         ("/git/demo.git", Some("--upload-pack=x"), "no branch or tag"),

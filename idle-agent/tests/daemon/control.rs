@@ -6,8 +6,8 @@ use crate::repository::Server;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::vm::{
-    DeliverReceipt, DesiredMachineState, Enrol, Enrolled, Heartbeat, Instruction, NamedSecret, ReceiptAnswer,
-    ReceiptStatus,
+    AskGitCredential, DeliverReceipt, DesiredMachineState, Enrol, Enrolled, GitCredential, Heartbeat,
+    Instruction, NamedSecret, ReceiptAnswer, ReceiptStatus, UserSettings,
 };
 use ed25519_compact::{PublicKey, Signature};
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +20,8 @@ use tungstenite::Message;
 
 /// How the control plane says that a machine's time is over.
 pub const STALE: &[u8] = br#"{"code":"stale_generation","message":"Over.","hint":"Stop.","request_id":"r"}"#;
+
+const NOT_FOUND: &[u8] = br#"{"code":"not_found","message":"None.","hint":"Add one.","request_id":"r"}"#;
 
 /// What happens to the next request of a path.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +52,12 @@ pub struct State {
     pub answers: VecDeque<ReceiptStatus>,
     faults: BTreeMap<&'static str, VecDeque<Fault>>,
     pub fenced: bool,
+    /// What git is given, by protocol and host.
+    pub git_credentials: BTreeMap<String, GitCredential>,
+    /// What repositories called `private…` take.
+    pub git_password: String,
+    /// What the workspace's user works with, as it is by now.
+    pub settings: UserSettings,
 }
 
 #[derive(Clone)]
@@ -90,6 +98,9 @@ impl Control {
             answers: VecDeque::from([ReceiptStatus::Verified]),
             faults: BTreeMap::new(),
             fenced: false,
+            git_credentials: BTreeMap::new(),
+            git_password: "a-password-of-the-host".into(),
+            settings: UserSettings::default(),
         };
         let repository = Arc::new(Server::start(&state.token));
         let control = Self {
@@ -202,7 +213,7 @@ impl Control {
         }
         let Some((head, body)) = read_request(&stream) else { return };
         let (status, text) =
-            if path.starts_with("/git/") { self.git(&path) } else { self.call(&path, &head, &body) };
+            if path.starts_with("/git/") { self.git(&path, &head) } else { self.call(&path, &head, &body) };
         self.shared.1.notify_all();
         if fault == Some(Fault::LandedThenCut) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -242,6 +253,14 @@ impl Control {
                     problem: (status == ReceiptStatus::Refused).then(|| "a pack is missing".into()),
                 };
                 (200, serde_json::to_vec(&answer).unwrap())
+            }
+            "/v1/vm/settings" => (200, serde_json::to_vec(&state.settings).unwrap()),
+            "/v1/vm/git-credential" => {
+                let AskGitCredential { protocol, host } = serde_json::from_slice(body).unwrap();
+                match state.git_credentials.get(&format!("{protocol}://{host}")) {
+                    Some(found) => (200, serde_json::to_vec(found).unwrap()),
+                    None => (404, NOT_FOUND.to_vec()),
+                }
             }
             _ => (404, b"{}".to_vec()),
         }
@@ -302,9 +321,15 @@ impl Control {
     }
 
     /// A repository over git's plain HTTP protocol, and one that wants credentials.
-    fn git(&self, path: &str) -> (u16, Vec<u8>) {
+    fn git(&self, path: &str, head: &str) -> (u16, Vec<u8>) {
         let path = path.trim_start_matches("/git/");
-        if path.starts_with("private") {
+        let known = STANDARD.encode(format!("x-access-token:{}", self.state().git_password));
+        let signs_in = head.lines().any(|line| {
+            line.split_once(": ").is_some_and(|(name, value)| {
+                name.eq_ignore_ascii_case("authorization") && value == format!("Basic {known}")
+            })
+        });
+        if path.starts_with("private") && !signs_in {
             return (401, b"who are you?".to_vec());
         }
         match std::fs::read(self.git_root.join(path)) {

@@ -13,6 +13,7 @@ mod ports;
 #[allow(dead_code)]
 mod repository;
 mod rest;
+mod secrets;
 #[path = "../common/skip.rs"]
 mod skip;
 mod sleep;

@@ -1,0 +1,196 @@
+//! What the workspace's user works with on this machine: variables, files, keys, and how git asks for a credential.
+//!
+//! Values are in memory-backed files that the user alone reads; below the home are only links to them, so that no backup
+//! holds a value. Must never write through a directory of the user's as root: links are made as the user. A git
+//! credential is in none of these files: `ebb git-credential` asks for it each time.
+
+mod text;
+
+use crate::config::Places;
+use crate::control_plane::status::Status;
+use crate::os::atomic_file;
+use crate::os::command::{command_as, run};
+use crate::os::mutex::lock;
+use crate::os::users::{self, User};
+use ebbtide_api::vm::{NamedSecret, SecretFile, UserSettings};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+pub use text::shell_assignments;
+
+/// How long making a directory or a link may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The settings as they are known, and how they become files.
+pub struct Settings {
+    places: Places,
+    status: Arc<Status>,
+    known: Mutex<UserSettings>,
+}
+
+impl Settings {
+    /// As the enrolment gave them. Nothing is written before [`Self::write`].
+    pub fn new(places: Places, status: Arc<Status>, first: UserSettings) -> Self {
+        keep_secret(&status, &first);
+        Self { places, status, known: Mutex::new(first) }
+    }
+
+    /// Which these are.
+    pub fn revision(&self) -> u64 {
+        lock(&self.known).revision
+    }
+
+    /// The environment.
+    pub fn variables(&self) -> Vec<NamedSecret> {
+        lock(&self.known).variables.clone()
+    }
+
+    /// Takes others into use.
+    ///
+    /// # Errors
+    /// What the file system says; they are known all the same, and written at the next start.
+    pub fn replace(&self, next: UserSettings, user: &User) -> io::Result<()> {
+        keep_secret(&self.status, &next);
+        let before = std::mem::replace(&mut *lock(&self.known), next);
+        self.write(user)?;
+        let files = lock(&self.known).files.clone();
+        for gone in before.files.iter().filter(|file| !files.iter().any(|kept| kept.path == file.path)) {
+            self.unlink(gone, user);
+        }
+        Ok(())
+    }
+
+    /// Writes them for the user. Repeatable.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&self, user: &User) -> io::Result<()> {
+        let settings = lock(&self.known).clone();
+        // Root's file that the user's group may read: the user cannot change what the next terminal gets.
+        let environment = self.places.env();
+        atomic_file::write(&environment, shell_assignments(&settings.variables).as_bytes(), 0o600)?;
+        give(&environment, None, Some(user.gid), 0o640)?;
+        self.write_values(&settings, user)?;
+        self.write_git(&settings)?;
+        for file in &settings.files {
+            if let Err(error) = self.link(file, user) {
+                self.status.log(&format!("the secret {}: {error}", file.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values, each in a file of the user's alone; what is there besides goes.
+    fn write_values(&self, settings: &UserSettings, user: &User) -> io::Result<()> {
+        let directory = self.places.secrets();
+        match std::fs::DirBuilder::new().mode(0o711).create(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o711))?,
+        }
+        let files = settings.files.iter().map(|file| (&file.name, &file.value, file.mode.bits()));
+        let keys = settings.ssh_keys.iter().map(|key| (&key.name, &key.value, 0o400));
+        let wanted: Vec<(PathBuf, &String, u32)> =
+            files.chain(keys).map(|(name, value, mode)| (self.place_of(name), value, mode)).collect();
+        for entry in std::fs::read_dir(&directory)?.filter_map(Result::ok) {
+            if !wanted.iter().any(|(path, ..)| *path == entry.path()) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        for (path, value, mode) in wanted {
+            atomic_file::write(&path, value.as_bytes(), 0o600)?;
+            give(&path, Some(user.uid), Some(user.gid), mode)?;
+        }
+        Ok(())
+    }
+
+    /// How git asks for a credential, and ssh for a key: machine-wide, behind what the user says.
+    fn write_git(&self, settings: &UserSettings) -> io::Result<()> {
+        let own = self.places.run.join("gitconfig");
+        let program = std::env::current_exe()?;
+        atomic_file::write(&own, text::git_config(&program, &self.places.run).as_bytes(), 0o644)?;
+        let system = self.places.git_config();
+        let before = match std::fs::read_to_string(&system) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            text => text.unwrap_or_default(),
+        };
+        if let Some(text) = text::including(&before, &own) {
+            atomic_file::write(&system, text.as_bytes(), 0o644)?;
+        }
+        let directory = self.places.etc.join("ssh/ssh_config.d");
+        let ssh = directory.join("10-ebbtide.conf");
+        match text::ssh_config(&settings.ssh_keys, |name| self.place_of(name)) {
+            Some(text) => {
+                std::fs::create_dir_all(&directory)?;
+                atomic_file::write(&ssh, text.as_bytes(), 0o644)
+            }
+            None => match std::fs::remove_file(&ssh) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
+    }
+
+    /// Puts a link below the home, as the user; what is there of the user's own stays.
+    fn link(&self, file: &SecretFile, user: &User) -> Result<(), String> {
+        let (target, link) = (self.place_of(&file.name), Path::new(&user.home).join(&file.path));
+        if std::fs::read_link(&link).is_ok_and(|found| found == target) {
+            return Ok(());
+        }
+        if link.symlink_metadata().is_ok_and(|found| !is_ours(&link, &found, &self.places)) {
+            let (link, target) = (link.display(), target.display());
+            return Err(format!("{link} is there already and stays; the value is in {target}"));
+        }
+        let parent = link.parent().unwrap_or(Path::new("/"));
+        as_user(user, "mkdir", &[Path::new("-p"), Path::new("--"), parent])?;
+        as_user(user, "ln", &[Path::new("-sfT"), Path::new("--"), &target, &link])
+    }
+
+    /// Takes a link away that leads to a secret which is gone.
+    fn unlink(&self, file: &SecretFile, user: &User) {
+        let link = Path::new(&user.home).join(&file.path);
+        if std::fs::read_link(&link).is_ok_and(|found| found == self.place_of(&file.name))
+            && let Err(error) = as_user(user, "rm", &[Path::new("-f"), Path::new("--"), &link])
+        {
+            self.status.log(&format!("the secret {}: {error}", file.name));
+        }
+    }
+
+    fn place_of(&self, name: &str) -> PathBuf {
+        self.places.secrets().join(name)
+    }
+}
+
+/// Whether it is a link to another secret of ours.
+fn is_ours(link: &Path, found: &std::fs::Metadata, places: &Places) -> bool {
+    found.is_symlink() && std::fs::read_link(link).is_ok_and(|target| target.starts_with(places.secrets()))
+}
+
+fn as_user(user: &User, program: &str, arguments: &[&Path]) -> Result<(), String> {
+    let mut command = command_as(program, Some(user));
+    command.current_dir("/").args(arguments);
+    let ended = run(command, LIMIT, &mut |_| {}).map_err(|error| error.to_string())?;
+    match ended.tail.last() {
+        _ if ended.status.success() => Ok(()),
+        Some(said) => Err(said.clone()),
+        None => Err(format!("{program} failed")),
+    }
+}
+
+/// Gives a file away, where we may.
+fn give(path: &Path, uid: Option<u32>, gid: Option<u32>, mode: u32) -> io::Result<()> {
+    if users::is_root() {
+        chown(path, uid, gid)?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+fn keep_secret(status: &Status, settings: &UserSettings) {
+    status.keep_secret(settings.variables.iter().map(|variable| variable.value.as_str()));
+    status.keep_secret(settings.files.iter().map(|file| file.value.as_str()));
+    status.keep_secret(settings.ssh_keys.iter().map(|key| key.value.as_str()));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use super::*;
+use ebbtide_api::secrets::FileMode;
+use ebbtide_api::vm::SshKey;
+
+struct Machine {
+    directory: tempfile::TempDir,
+    settings: Settings,
+    user: User,
+}
+
+fn machine() -> Machine {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["run", "etc", "home"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let home = at("home").display().to_string();
+    let user = User { name: "t".into(), uid, gid, home, shell: "/bin/sh".into() };
+    let places = Places { config: at("c"), state: at("state"), run: at("run"), etc: at("etc") };
+    let status = Arc::new(Status::new().unwrap().0);
+    Machine { settings: Settings::new(places, status, UserSettings::default()), directory, user }
+}
+
+fn file(name: &str, path: &str, value: &str) -> SecretFile {
+    SecretFile { name: name.into(), path: path.into(), mode: FileMode::ReadWrite, value: value.into() }
+}
+
+impl Machine {
+    fn gets(&self, files: Vec<SecretFile>, ssh_keys: Vec<SshKey>) {
+        let next = UserSettings { revision: 1, files, ssh_keys, ..UserSettings::default() };
+        self.settings.replace(next, &self.user).unwrap();
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.at(name)).ok()
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_file_is_the_user_s_alone_below_the_home_only_as_a_link_and_goes_with_its_secret() {
+    let machine = machine();
+    machine.gets(vec![file("aws", ".aws/credentials", "k1"), file("npm", ".npmrc", "k2")], vec![]);
+    let link = machine.at("home/.aws/credentials");
+    assert_eq!(std::fs::read_link(&link).unwrap(), machine.at("run/secrets/aws"));
+    assert_eq!(machine.read("home/.aws/credentials").unwrap(), "k1");
+    assert_eq!((mode(&link), mode(&machine.at("run/secrets"))), (0o600, 0o711));
+    machine.gets(vec![file("aws", ".aws/credentials", "k3")], vec![]);
+    assert_eq!(machine.read("home/.aws/credentials").unwrap(), "k3");
+    assert!(machine.at("home/.npmrc").symlink_metadata().is_err(), "the link is gone");
+    assert!(!machine.at("run/secrets/npm").exists(), "and the value");
+}
+
+#[test]
+fn what_the_user_has_there_stays_and_is_told() {
+    let machine = machine();
+    std::fs::write(machine.at("home/.npmrc"), "own").unwrap();
+    machine.gets(vec![file("npm", ".npmrc", "k2")], vec![]);
+    assert_eq!(machine.read("home/.npmrc").unwrap(), "own");
+    let log = machine.settings.status.heartbeat(ebbtide_api::Generation(1)).0.log.join("\n");
+    assert!(log.contains("the secret npm: ") && log.contains("is there already and stays"), "{log}");
+    // A link that an earlier machine left, to a secret of another name.
+    std::fs::remove_file(machine.at("home/.npmrc")).unwrap();
+    std::os::unix::fs::symlink(machine.at("run/secrets/gone"), machine.at("home/.npmrc")).unwrap();
+    machine.settings.write(&machine.user).unwrap();
+    assert_eq!(machine.read("home/.npmrc").unwrap(), "k2");
+}
+
+#[test]
+fn ssh_and_git_are_told_machine_wide_and_a_key_that_is_gone_is_told_no_more() {
+    let machine = machine();
+    let key = SshKey { name: "deploy".into(), host: None, value: "KEY\n".into() };
+    machine.gets(vec![], vec![key]);
+    assert_eq!(mode(&machine.at("run/secrets/deploy")), 0o400);
+    assert!(machine.read("etc/ssh/ssh_config.d/10-ebbtide.conf").unwrap().contains("run/secrets/deploy"));
+    assert!(machine.read("etc/gitconfig").unwrap().contains("run/gitconfig"));
+    assert!(machine.read("run/gitconfig").unwrap().contains("git-credential"));
+    machine.gets(vec![], vec![]);
+    assert_eq!(machine.read("etc/ssh/ssh_config.d/10-ebbtide.conf"), None);
+    assert_eq!(machine.read("run/secrets/deploy"), None);
+}
