@@ -16,12 +16,14 @@ stable_codes! {
         SoldOut = "sold_out",
             "The provider has no such size at this location, or no room for it; the next choice is tried.";
         PlacementWished = "placement_wished", "Its owner chose a size or location for the next start.";
+        AgentsChanged = "agents_changed", "Its owner chose other coding agents for the next start.";
         EnvChanged = "env_changed", "Its owner set other variables.";
         SecretsChosen = "secrets_chosen", "Its owner chose other secrets.";
         PlacedAnew = "placed_anew", "It starts with another size, location or image than the last time.";
         ServerExists = "server_exists", "The server exists and boots.";
         Enrolled = "enrolled", "The machine registered with its key.";
         NamesResolve = "names_resolve", "The workspace's names lead to the machine.";
+        BootWarning = "boot_warning", "A boot step left something out that was asked for; the boot went on.";
         Ready = "ready", "The boot plan is through; the workspace runs.";
         Waiting = "waiting",
             "A step failed several times in a row and is tried again; the sentence says what it waits for.";

@@ -24,6 +24,7 @@ pub mod money;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod ports;
+pub mod programs;
 pub mod secrets;
 pub mod sweep;
 pub mod text;

@@ -7,7 +7,7 @@
 mod boot;
 mod settings;
 
-pub use boot::{BootPlan, PlannedStep, StepAction};
+pub use boot::{BootPlan, PlannedFile, PlannedStep, StepAction};
 pub use settings::{AskGitCredential, GitCredential, SecretFile, SshKey, UserSettings};
 
 use crate::backups::BackupProgress;

@@ -39,9 +39,10 @@ pub struct CreateWorkspace {
     /// A location from `GET /v1/catalog`; where absent the installation's default, or another if that is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
-    /// Not built yet: refused with `not_built` unless it is empty. Leave it out, and install agents in the workspace.
+    /// Coding agents to install, from those that the installation has published (`GET /v1/programs`); Claude Code where
+    /// absent, if that is published. `[]` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(max_items = 0))]
+    #[cfg_attr(feature = "openapi", schema(max_items = 16))]
     pub agents: Option<Vec<String>>,
     /// How long nothing may happen before the workspace sleeps; at least `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +94,10 @@ pub struct PatchWorkspace {
     /// A location from `GET /v1/catalog`, from the next start on; `any` leaves it to the installation again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// Coding agents to install from the next start on, in the place of those that there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 16))]
+    pub agents: Option<Vec<String>>,
 }
 
 /// The body of `POST /v1/workspaces/{id}/wake`.
@@ -204,6 +209,9 @@ pub struct Workspace {
     pub size: String,
     /// Location asked for or chosen.
     pub location: String,
+    /// Coding agents that are installed at each start.
+    #[serde(default)]
+    pub agents: Vec<String>,
     /// How long nothing may happen before it sleeps.
     pub idle_timeout: Duration,
     /// How long after a wake it is drained whatever happens.
@@ -361,6 +369,9 @@ pub struct BootStep {
     pub percent: Option<u8>,
     /// What it does now, or why it failed.
     pub detail: Option<String>,
+    /// Whether it left something out that was asked for: `detail` says what. The boot went on.
+    #[serde(default)]
+    pub warned: bool,
 }
 
 #[cfg(test)]

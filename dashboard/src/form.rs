@@ -68,7 +68,14 @@ pub struct Typed {
     pub idle_timeout: String,
     /// How long after a wake it is drained.
     pub lifetime: String,
+    /// Which coding agents are ticked; `None` where no boxes were shown.
+    pub agents: Option<Vec<String>>,
 }
+
+/// Name of the boxes for coding agents. One without a box, and without a value, says that boxes were shown.
+pub const AGENTS: &str = "agents";
+/// Most agents that are read.
+const AGENTS_MAX: usize = 16;
 
 /// Longest text that a field keeps, in characters: a URL of 2 000 fits, and a page stays a page.
 const KEPT: usize = 2048;
@@ -78,7 +85,12 @@ impl Typed {
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let mut typed = Self::default();
         for (name, value) in pairs {
-            if let Some(field) = Field::ALL.iter().find(|field| field.name() == name.as_ref()) {
+            if name.as_ref() == AGENTS {
+                let ticked = typed.agents.get_or_insert_default();
+                if !value.as_ref().is_empty() && ticked.len() < AGENTS_MAX {
+                    ticked.push(value.as_ref().chars().take(KEPT).collect());
+                }
+            } else if let Some(field) = Field::ALL.iter().find(|field| field.name() == name.as_ref()) {
                 *typed.value_mut(*field) = value.as_ref().trim().chars().take(KEPT).collect();
             }
         }
@@ -134,7 +146,7 @@ impl Typed {
             branch: text(Field::Branch),
             size: text(Field::Size),
             location: text(Field::Location),
-            agents: None,
+            agents: self.agents.clone(),
             idle_timeout: duration(Field::IdleTimeout),
             lifetime: duration(Field::Lifetime),
             env: std::collections::BTreeMap::new(),
@@ -209,6 +221,16 @@ mod tests {
         assert_eq!(request.branch.as_deref(), Some("$(id)"), "judged by the API, kept as typed");
         assert_eq!(request.idle_timeout, Some(Duration::from_mins(90)));
         assert_eq!(request.lifetime, Some(Duration::from_hours(2)));
+    }
+
+    #[test]
+    fn boxes_that_were_shown_and_left_empty_ask_for_no_agent() {
+        let agents =
+            |pairs: &[(&str, &str)]| Typed::from_pairs(pairs.iter().copied()).request().unwrap().agents;
+        assert_eq!(agents(&[]), None);
+        assert_eq!(agents(&[("agents", "")]), Some(vec![]));
+        let ticked = agents(&[("agents", ""), ("agents", "claude"), ("agents", "codex")]);
+        assert_eq!(ticked, Some(vec!["claude".to_owned(), "codex".to_owned()]));
     }
 
     #[test]

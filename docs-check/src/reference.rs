@@ -2,6 +2,7 @@
 //!
 //! `tests/docs.rs` compares them with what stands there; `UPDATE_DOCS=1 cargo test -p ebbtide-docs-check` writes them.
 
+mod agents;
 mod api;
 mod cli;
 mod errors;
@@ -30,6 +31,7 @@ pub fn pages(root: &Path) -> Result<Vec<Generated>> {
         Generated { path: "docs/reference/events.md", text: events::page() },
         Generated { path: "docs/reference/policy.md", text: policy::page(root)? },
         Generated { path: "docs/reference/cli.md", text: cli::page() },
+        Generated { path: "docs/reference/agents.md", text: agents::page(root)? },
         Generated { path: "docs/reference/api.md", text: api::page()? },
     ])
 }

@@ -3,6 +3,7 @@
 //! Progress is on disk at every change, so that an agent that was killed goes on where it was. `record` says what to
 //! go on with (pure), `steps` how each step is done, `command` runs programs, `git` understands git.
 
+mod agents;
 mod clone;
 mod git;
 mod lfs;
@@ -28,7 +29,7 @@ use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer;
 use crate::user_settings::Settings;
 use ebbtide_api::vm::{BootPlan, PlannedStep, StepAction};
-use ebbtide_api::workspace::StepState;
+use ebbtide_api::workspace::{BootStep, StepState};
 use record::Record;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,6 +102,8 @@ impl StepError {
 enum Success {
     Done(Option<String>),
     NothingToDo(String),
+    /// Something is missing, and the boot goes on without it.
+    Warned(String),
 }
 
 /// Where a step tells how far it is.
@@ -138,7 +141,7 @@ impl Reporter<'_> {
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut ebbtide_api::workspace::BootStep) -> bool) {
+    fn change(&self, change: impl FnOnce(&mut BootStep) -> bool) {
         let elapsed = millis(Moment::now().since(self.begun));
         self.status.update(Urgency::Soon, |facts| {
             if let Some(step) = facts.boot.get_mut(self.place) {
@@ -206,7 +209,11 @@ impl Boot {
     fn look_again(&mut self, planned: &PlannedStep) -> Result<(), StepError> {
         let is_once = matches!(
             planned.action,
-            StepAction::Clone { .. } | StepAction::Restore { .. } | StepAction::Prune { .. }
+            StepAction::Clone { .. }
+                | StepAction::Restore { .. }
+                | StepAction::Prune { .. }
+                // Another version, or another choice, is for the next start.
+                | StepAction::InstallBundles { .. }
         );
         // A frozen terminal does not answer, and nothing of the user's may start beside it.
         let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })
@@ -262,6 +269,10 @@ impl Boot {
         match success {
             Success::Done(detail) => self.set(place, StepState::Done, begun, detail.clone()),
             Success::NothingToDo(detail) => self.set(place, StepState::Skipped, begun, Some(detail.clone())),
+            Success::Warned(detail) => self.store(place, begun, |step| {
+                (step.state, step.warned) = (StepState::Done, true);
+                step.detail = Some(detail.clone());
+            }),
         }
     }
 
@@ -325,11 +336,20 @@ impl Boot {
         begun: Moment,
         detail: Option<String>,
     ) -> std::io::Result<()> {
-        let mut steps = self.status.read(|facts| facts.boot.clone());
-        if let Some(step) = steps.get_mut(place) {
+        self.store(place, begun, |step| {
             step.state = state;
+            step.detail = detail;
+        })
+    }
+
+    fn store(&self, place: usize, begun: Moment, change: impl FnOnce(&mut BootStep)) -> std::io::Result<()> {
+        let mut steps = self.status.read(|facts| facts.boot.clone());
+        let mut state = StepState::Pending;
+        if let Some(step) = steps.get_mut(place) {
+            change(step);
+            state = step.state;
             step.duration_ms = millis(Moment::now().since(begun));
-            step.detail = detail.map(|detail| self.status.clean(&detail));
+            step.detail = step.detail.as_deref().map(|detail| self.status.clean(detail));
             if state == StepState::Done && step.percent.is_some() {
                 step.percent = Some(100);
             }

@@ -7,10 +7,10 @@ use crate::cloudcli;
 use crate::config::Places;
 use crate::control_socket::{Reply, Request, TraceCommand, ask};
 use clap::{Parser, Subcommand};
-use ebbtide_api::Duration;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::CLOUDCLI_PORT;
 use ebbtide_api::why::{Keeping, SignalState, Why};
+use ebbtide_api::{Agent, Duration};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -108,9 +108,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Takes what Claude Code tells its hooks on standard input. It never stands in the agent's way.
+    /// Takes what an agent tells its hooks on standard input. It never stands in the agent's way.
     #[command(hide = true)]
-    Hook,
+    Hook {
+        /// Which agent, by its command; Claude Code where absent.
+        agent: Option<String>,
+    },
     /// Answers git, which asks for a credential. Nothing is kept.
     #[command(hide = true)]
     GitCredential {
@@ -186,7 +189,7 @@ pub fn main() -> ExitCode {
             return run(places, restore_target, volumes, std::time::Duration::from_secs(ask_again_secs));
         }
         Command::Backup(command) => return crate::backup::main(*command),
-        Command::Hook => return hook(socket),
+        Command::Hook { agent } => return hook(socket, agent.as_deref()),
         Command::GitCredential { operation } => return git_credential::main(&operation, &socket),
         Command::Cloudcli { json } => return cloudcli(&socket, json),
         Command::Why { json } => (Request::Why, json),
@@ -279,10 +282,11 @@ fn preview(root: PathBuf, mut include: Vec<PathBuf>, json: bool) -> ExitCode {
 }
 
 /// Passes a report on. Whatever happens it succeeds, says nothing and is over within a second: the agent waits for it.
-fn hook(socket: PathBuf) -> ExitCode {
+fn hook(socket: PathBuf, agent: Option<&str>) -> ExitCode {
+    let Some(agent) = agent.map_or(Some(Agent::Claude), Agent::parse) else { return ExitCode::SUCCESS };
     let (sender, done) = std::sync::mpsc::channel();
     let passed_on = crate::os::mutex::spawn("hook", move || {
-        if let Ok(Some(hook)) = crate::idle::read::hook::read(std::io::stdin().lock()) {
+        if let Ok(Some(hook)) = crate::idle::read::hook::read(agent, std::io::stdin().lock()) {
             // The agent works on without us; other signals are there.
             let _ = ask(&socket, &Request::Hook { hook, process: None });
         }

@@ -3,7 +3,6 @@
 //! `read` reads, which gives `facts`; `process_kinds` says what each process is; `judge` is pure; `trace` writes down
 //! what was read, and judges it again.
 
-mod agents;
 pub mod facts;
 pub mod judge;
 pub mod process_kinds;

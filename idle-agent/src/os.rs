@@ -2,6 +2,7 @@
 //! workspaces, and uses nothing else of this crate.
 
 pub mod atomic_file;
+pub mod bundle;
 pub mod cgroups;
 pub mod clock;
 pub mod command;

@@ -157,6 +157,7 @@ impl Machine {
             restored: if self.generation > 1 { self.steps.saturating_sub(1) } else { 0 },
             boot_failure: (self.boot_fails && self.steps > 0)
                 .then(|| "the repository wants credentials".to_owned()),
+            boot_warnings: Vec::new(),
             idle: idle.then(|| "nothing happened for a while".to_owned()),
             busy: (self.ready && quiet < 60_000).then(|| "a build".to_owned()),
             line: Some(if quiet < 60_000 { "active: a build" } else { "quiet: nothing happens" }.to_owned()),

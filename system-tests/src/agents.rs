@@ -3,7 +3,7 @@
 //! The agents are unmodified; they are only spared the questions of their first start. Nothing leaves the machine.
 
 use crate::machine::Machine;
-use crate::{paths, wait};
+use crate::wait;
 use anyhow::{Context, Result};
 use std::time::Duration;
 
@@ -22,10 +22,9 @@ impl Agents {
     /// Starts the model and prepares Claude Code.
     ///
     /// # Errors
-    /// Where Claude Code is not in the cache, or the model does not come up.
+    /// Where Claude Code is not on the machine, or the model does not come up.
     pub fn prepare(machine: Machine) -> Result<Self> {
-        let program = paths::machine_bin()?.join("claude");
-        anyhow::ensure!(program.exists(), "{} is missing: scripts/setup test", program.display());
+        machine.shell("ebb", "command -v claude").context("no Claude Code: scripts/setup test")?;
         let settings = serde_json::json!({
             "hasCompletedOnboarding": true,
             "theme": "dark",
@@ -46,8 +45,16 @@ impl Agents {
         // What a repository may try: our hooks are not its to switch off.
         let off = r#"mkdir -p .claude && echo '{"disableAllHooks":true}' > .claude/settings.json"#;
         machine.shell("ebb", &format!("cd {DIRECTORY} && {off}"))?;
-        machine
-            .shell("ebb", &format!("tmux new-window -d 'exec python3 ~/fake_llm.py {PORT} ~/model.log'"))?;
+        Self::again(machine)
+    }
+
+    /// Starts the model on another machine of a workspace that was prepared once.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub fn again(machine: Machine) -> Result<Self> {
+        let model = format!("tmux new-window -d 'exec python3 ~/fake_llm.py {PORT} ~/model.log'");
+        machine.shell("ebb", &format!("rm -f ~/model.log && {model}"))?;
         wait::until("the model to listen", Duration::from_secs(60), || {
             if machine.listens(PORT) { Ok(()) } else { Err("it does not".to_owned()) }
         })?;
@@ -62,6 +69,40 @@ impl Agents {
         let start = format!(". ~/agents.env; exec claude {arguments} -- \"{prompt}\"");
         let window = format!("tmux new-window -d -c {DIRECTORY} '{start}'");
         self.machine.shell("ebb", &window).map(drop).context("starting Claude Code")
+    }
+
+    /// Tells Codex where its model is.
+    ///
+    /// # Errors
+    /// Where the machine does not answer.
+    pub fn prepare_codex(&self) -> Result<()> {
+        let settings = format!(
+            "model = \"stub\"\nmodel_provider = \"stub\"\napproval_policy = \"never\"\n\
+             sandbox_mode = \"danger-full-access\"\n[model_providers.stub]\nname = \"stub\"\n\
+             base_url = \"http://127.0.0.1:{PORT}/v1\"\nwire_api = \"responses\""
+        );
+        let write = format!(
+            "mkdir -p ~/.codex && cat > ~/.codex/config.toml <<'END-OF-FILE'\n{settings}\nEND-OF-FILE\n"
+        );
+        self.machine.shell("ebb", &write).map(drop)
+    }
+
+    /// Starts the real Codex in a terminal window, without a person; `how` is empty, or `resume --last`.
+    ///
+    /// # Errors
+    /// Where the terminal does not take it.
+    pub fn codex_exec(&self, how: &str, prompt: &str) -> Result<()> {
+        let start = format!("exec codex exec {how} --skip-git-repo-check \"{prompt}\" </dev/null");
+        let window = format!("tmux new-window -d -c {DIRECTORY} '{start}'");
+        self.machine.shell("ebb", &window).map(drop).context("starting Codex")
+    }
+
+    /// Has the model forget what it noted, for the next agent.
+    ///
+    /// # Errors
+    /// Where the machine does not answer.
+    pub fn forget(&self) -> Result<()> {
+        self.machine.shell("ebb", ": > ~/model.log").map(drop)
     }
 
     /// A person presses a key in the window that was opened last.

@@ -2,6 +2,7 @@
 //!
 //! Several can run at once: each has its own ports and its own directory, and nothing is shared but the built programs.
 
+mod programs;
 mod worker;
 
 pub use worker::Runner;

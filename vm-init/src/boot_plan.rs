@@ -3,6 +3,8 @@
 //! The control plane decides the steps here; the idle-agent knows how to run each of them. A wake restores and never
 //! clones. Times below are ceilings for one attempt, generous because progress is watched separately.
 
+use crate::agents;
+use ebbtide_api::programs::ProgramList;
 use ebbtide_api::vm::{BootPlan, PlannedStep, StepAction};
 
 /// The user that owns the work and runs the terminals.
@@ -22,7 +24,7 @@ pub const PRUNE_STEP: &str = "tidy";
 pub const RESTORE_STEP: &str = "restore";
 
 /// What the steps depend on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BootSpec<'a> {
     /// What to clone on the first boot; names the directory on every boot.
     pub repo: Option<&'a str>,
@@ -32,6 +34,19 @@ pub struct BootSpec<'a> {
     pub snapshot: Option<&'a str>,
     /// How many seconds the removal of old snapshots may take, where any are to be removed: before anything is restored.
     pub prune_secs: Option<u64>,
+    /// Which coding agents are wanted, by their commands.
+    pub agents: &'a [String],
+    /// What the installation has published, as far as that was asked.
+    pub programs: &'a ProgramList,
+}
+
+/// An installation that has published nothing.
+static NOTHING: ProgramList = ProgramList { programs: Vec::new() };
+
+impl Default for BootSpec<'_> {
+    fn default() -> Self {
+        Self { repo: None, branch: None, snapshot: None, prune_secs: None, agents: &[], programs: &NOTHING }
+    }
 }
 
 /// Lists the steps of a boot, in order.
@@ -69,6 +84,13 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
             Limits { timeout_secs: 3600, retries: 2 },
         ));
     }
+    // Before terminals, so that nobody looks for an agent in vain; its failure stops nothing.
+    steps.push(step(
+        agents::AGENTS_STEP,
+        &agents::title(spec.agents),
+        agents::install(spec.agents, spec.programs),
+        Limits { timeout_secs: 900, retries: 0 },
+    ));
     steps.push(step(
         "terminal",
         "Starting the terminal",
@@ -155,7 +177,12 @@ mod tests {
 
     fn shown(spec: BootSpec<'_>) -> String {
         let lines = boot_plan(&spec).steps.into_iter().map(|step| {
-            let action = serde_json::to_string(&step.action).unwrap();
+            let mut action = serde_json::to_value(&step.action).unwrap();
+            // Shown where agents are.
+            let files = action.get_mut("files").and_then(|files| files.as_array_mut());
+            for file in files.into_iter().flatten() {
+                file["content"] = "…".into();
+            }
             format!("{:9} {:5}s ×{} {action}", step.name, step.timeout_secs, step.retries + 1)
         });
         lines.collect::<Vec<_>>().join("\n")
@@ -184,7 +211,7 @@ mod tests {
         let plan =
             boot_plan(&BootSpec { snapshot: Some("5f1c"), prune_secs: Some(180), ..BootSpec::default() });
         let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["user", "tidy", "restore", "programs", "terminal", "cloudcli", "caddy"]);
+        assert_eq!(names, ["user", "tidy", "restore", "programs", "agents", "terminal", "cloudcli", "caddy"]);
     }
 
     #[test]

@@ -15,11 +15,13 @@
     )
 )]
 
+mod agents;
 pub mod boot_plan;
 pub mod firewall;
 pub mod public_address;
 pub mod user_data;
 
+pub use agents::AGENTS_STEP;
 pub use boot_plan::{BootSpec, PRUNE_STEP, RESTORE_STEP, boot_plan, repository_directory, salvage_plan};
 pub use user_data::{
     Disk, EnrolmentToken, MachineSpec, USER_DATA_LIMIT, UserDataError, cloud_config, user_data,

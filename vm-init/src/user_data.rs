@@ -23,12 +23,6 @@ const AGENT_CONFIG: &str = "/etc/ebbtide/agent.json";
 const AGENT_URL: &str = "/etc/ebbtide/agent.url";
 /// What the fetched file must hash to, in the form of `sha256sum --check`.
 const AGENT_SHA256: &str = "/etc/ebbtide/agent.sha256";
-/// Settings of Claude Code that neither a repository nor a user can overrule: its hooks report to the idle-agent, so that
-/// a turn is known to be one (<https://code.claude.com/docs/en/settings>).
-const CLAUDE_SETTINGS: &str = "/etc/claude-code/managed-settings.json";
-/// What every session of Claude Code is told first: that the machine ends itself, and how to hold it for work that does
-/// not show here (<https://code.claude.com/docs/en/memory>).
-const CLAUDE_MEMORY: &str = "/etc/claude-code/CLAUDE.md";
 const BOOTSTRAP: &str = "/usr/local/sbin/ebbtide-bootstrap";
 const UNIT: &str = "/etc/systemd/system/ebbtide-agent.service";
 /// Loads the packet filter ([`crate::firewall`]) at every boot.
@@ -155,8 +149,6 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
             file(&format!("/etc/{}", firewall::FILE), "0644", &firewall::rules([])),
             file(FIREWALL_UNIT, "0644", include_str!("firewall.service")),
             file(WORK_SLICE, "0644", include_str!("work.slice")),
-            file(CLAUDE_SETTINGS, "0644", include_str!("claude_settings.json")),
-            file(CLAUDE_MEMORY, "0644", include_str!("claude.md")),
         ],
     });
     if let (Disk::Rescued, Some(config)) = (spec.disk, config.as_object_mut()) {
@@ -305,24 +297,6 @@ mod tests {
         }
         for url in ["http://127.0.0.1:8787", "https://e.x.workers.dev", "http://[::1]:80/base"] {
             assert!(user_data(&MachineSpec { control_url: url.into(), ..spec() }).is_ok(), "{url}");
-        }
-    }
-
-    #[test]
-    fn claude_code_reports_every_event_that_the_idle_agent_reads_and_never_waits_long() {
-        let told = files(&cloud_config(&spec()).unwrap());
-        let settings = told.iter().find(|file| file["path"] == CLAUDE_SETTINGS).unwrap();
-        let settings: Value = serde_json::from_str(settings["content"].as_str().unwrap()).unwrap();
-        // A conversation outlives any sleep: it is deleted by its age when Claude Code starts.
-        assert!(settings["cleanupPeriodDays"].as_u64().unwrap() > 366);
-        let hooks = settings["hooks"].as_object().unwrap();
-        for event in ["SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "Stop", "SessionEnd"] {
-            assert!(hooks.contains_key(event), "{event}");
-        }
-        for (event, matchers) in hooks {
-            let hook = &matchers[0]["hooks"][0];
-            assert_eq!(hook["command"], "/usr/local/bin/ebb hook || true", "{event}");
-            assert_eq!(hook["timeout"], 2, "{event}");
         }
     }
 

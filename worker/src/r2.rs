@@ -4,5 +4,6 @@ pub mod bucket;
 pub mod kept_policy;
 pub mod keychain;
 pub mod listing;
+pub mod programs;
 pub mod restic_paths;
 pub mod stored_secrets;

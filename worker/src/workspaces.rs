@@ -1,6 +1,7 @@
 //! What is done with workspaces: the use cases that the API, the dashboard and the cron share.
 
 pub mod actions;
+pub mod agents;
 pub mod audit;
 pub mod catalog;
 pub mod create;

@@ -2,6 +2,7 @@
 //!
 //! An agent that is older than the control plane reads a step that it does not know as [`StepAction::Unknown`].
 
+use crate::programs::Program;
 use serde::{Deserialize, Serialize};
 
 /// The steps from a bare machine to ready, in order.
@@ -66,6 +67,19 @@ pub enum StepAction {
         /// The snapshot's id.
         snapshot: String,
     },
+    /// Installs programs from the installation's own bundles, and writes the files that go with them. Its failure stops no
+    /// boot.
+    InstallBundles {
+        /// Holds a directory for each program.
+        directory: String,
+        /// What is fetched and unpacked; those that are there already are left.
+        programs: Vec<Program>,
+        /// What is written besides.
+        files: Vec<PlannedFile>,
+        /// What was asked for and cannot be had, a sentence each.
+        #[serde(default)]
+        missing: Vec<String>,
+    },
     /// Starts Caddy with its admin socket.
     StartCaddy,
     /// Starts a tmux server for terminals.
@@ -87,6 +101,21 @@ pub enum StepAction {
     Unknown,
 }
 
+/// A file that a boot step writes, as root's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFile {
+    /// Where, absolute.
+    pub path: String,
+    /// What is in it.
+    pub content: String,
+    /// Whether it is a program.
+    #[serde(default)]
+    pub executable: bool,
+    /// Names of the programs without which it is not written.
+    #[serde(default)]
+    pub needs: Vec<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +127,22 @@ mod tests {
         )
         .unwrap();
         assert_eq!(step.action, StepAction::Unknown);
+    }
+
+    #[test]
+    fn a_step_that_installs_bundles_is_pinned_because_machines_that_run_read_it() {
+        let file =
+            PlannedFile { path: "/etc/x".into(), content: "y".into(), executable: false, needs: vec![] };
+        let action = StepAction::InstallBundles {
+            directory: "/opt/p".into(),
+            programs: vec![],
+            files: vec![file],
+            missing: vec![],
+        };
+        let text = r#"{"do":"install_bundles","directory":"/opt/p","programs":[],"files":[{"path":"/etc/x","content":"y","executable":false,"needs":[]}],"missing":[]}"#;
+        assert_eq!(serde_json::to_string(&action).unwrap(), text);
+        let without = r#"{"do":"install_bundles","directory":"/opt/p","programs":[],"files":[{"path":"/etc/x","content":"y"}]}"#;
+        assert_eq!(serde_json::from_str::<StepAction>(without).unwrap(), action);
     }
 
     #[test]

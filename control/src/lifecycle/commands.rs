@@ -34,6 +34,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::SetEnv { names } => set_env(draft, names),
         Command::ChooseSecrets(choice) => choose_secrets(draft, choice),
         Command::SettingsChanged => settings_changed(draft),
+        Command::SetAgents { agents } => set_agents(draft, agents),
         Command::Delete => delete(draft),
         Command::Discard => draft.record.desired = DesiredState::Discarded,
         Command::Undelete => undelete(draft, context),
@@ -168,6 +169,12 @@ fn choose_secrets(draft: &mut Draft, choice: SecretChoice) {
 
 fn settings_changed(draft: &mut Draft) {
     draft.record.settings_revision = draft.record.settings_revision.saturating_add(1);
+}
+
+fn set_agents(draft: &mut Draft, agents: Vec<String>) {
+    let shown = if agents.is_empty() { "none".to_owned() } else { agents.join(", ") };
+    draft.record.spec.agents = agents;
+    draft.note(EventCode::AgentsChanged, format!("coding agents from its next start on: {shown}"));
 }
 
 fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {

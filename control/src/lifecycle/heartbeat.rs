@@ -77,6 +77,9 @@ fn boots(draft: &mut Draft, heartbeat: HeartbeatSummary, now: Timestamp) {
         destroy(draft, Some(failure), because, now);
     } else if heartbeat.ready {
         ready(draft, now);
+        for warning in heartbeat.boot_warnings {
+            draft.note(EventCode::BootWarning, warning);
+        }
     }
 }
 

@@ -80,6 +80,11 @@ pub enum Command {
     ChooseSecrets(SecretChoice),
     /// Something was sealed anew that its machine was given: the machine fetches it.
     SettingsChanged,
+    /// These coding agents are installed from the next start on.
+    SetAgents {
+        /// Their commands.
+        agents: Vec<String>,
+    },
     /// Back up, end the machine and forget the workspace after the days in which it can be undone.
     Delete,
     /// The same without a backup.
@@ -183,6 +188,7 @@ impl Command {
             }
             Self::SetEnv { .. } => "workspace.env",
             Self::SettingsChanged => "workspace.settings",
+            Self::SetAgents { .. } => "workspace.agents",
             Self::TakeHold(_) => "workspace.hold",
             Self::ReleaseHold { .. } => "workspace.release_hold",
             Self::Snapshot => "workspace.snapshot",
@@ -227,6 +233,8 @@ pub struct HeartbeatSummary {
     pub restored: u64,
     /// A boot step has failed for good.
     pub boot_failure: Option<String>,
+    /// What boot steps have left out, a sentence each.
+    pub boot_warnings: Vec<String>,
     /// The verdict is idle, with its reason.
     pub idle: Option<String>,
     /// Somebody or something works, or a lease holds.
@@ -260,6 +268,7 @@ impl From<&Heartbeat> for HeartbeatSummary {
             boot_progress: heartbeat.boot_progress,
             restored: heartbeat.restored,
             boot_failure: heartbeat.boot_failure.as_deref().map(cut),
+            boot_warnings: heartbeat.boot.iter().filter(|step| step.warned).map(warning).collect(),
             idle,
             busy,
             line: why.map(|why| format!("{}: {}", why.verdict.words(), first("nothing more is known"))),
@@ -269,6 +278,11 @@ impl From<&Heartbeat> for HeartbeatSummary {
             stored_bytes: None,
         }
     }
+}
+
+/// What a step says that it left out.
+fn warning(step: &BootStep) -> String {
+    cut(&format!("{}: {}", step.title, step.detail.as_deref().unwrap_or("something is missing")))
 }
 
 /// Whether the step that prunes is over, or a later one has begun.
@@ -382,6 +396,7 @@ mod tests {
                 duration_ms: 0,
                 percent: None,
                 detail: None,
+                warned: false,
             };
             let boot = steps.iter().map(step).collect();
             assert_eq!(

@@ -30,8 +30,7 @@ pub struct Spec {
     pub shape: Option<Shape>,
     /// The provider's image.
     pub image: String,
-    /// Which agents' CLIs were asked for. Installing them is not built: requests are refused, and what older records
-    /// hold is read by nothing.
+    /// Coding agents that are installed at each start, by their commands. What is not known any more is left out then.
     #[serde(default)]
     pub agents: Vec<String>,
     /// How long nothing may happen before it sleeps.

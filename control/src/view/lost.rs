@@ -56,6 +56,7 @@ pub fn workspace(shown: &RowShown, policy: &Policy, zone: &str) -> Workspace {
         branch: None,
         size: summary.size,
         location,
+        agents: Vec::new(),
         idle_timeout: policy.idle_timeout,
         lifetime: policy.lifetime,
         persistence: Persistence::Backup,

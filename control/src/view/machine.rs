@@ -7,6 +7,7 @@ use crate::record::{DrainReason, Phase, Record};
 use crate::secret::SecretText;
 use crate::tokens::{EnrolmentClaims, TokenError, TokenKeys, VmClaims};
 use ebbtide_api::Timestamp;
+use ebbtide_api::programs::ProgramList;
 use ebbtide_api::vm::{
     AccessPlan, BootPlan, DesiredMachineState, Enrolled, IngressPlan, Instruction, Repository, StepAction,
     UserSettings, VmHold, VmPolicy,
@@ -83,7 +84,7 @@ fn access_plan(
 
 /// The steps of a record's machine: its snapshot where it has one to restore, its repository otherwise; almost none where
 /// it is there to be backed up.
-pub fn boot_plan(record: &Record, policy: &Policy) -> BootPlan {
+pub fn boot_plan(record: &Record, policy: &Policy, programs: &ProgramList) -> BootPlan {
     if record.salvage_image_id.is_some() {
         return ebbtide_vm_init::salvage_plan();
     }
@@ -92,6 +93,8 @@ pub fn boot_plan(record: &Record, policy: &Policy) -> BootPlan {
         branch: record.spec.branch.as_deref(),
         snapshot: record.restore.as_deref(),
         prune_secs: record.prune.as_ref().map(|_| policy.tidy_limit.as_secs()),
+        agents: &record.spec.agents,
+        programs,
     });
     if may_hold_work(&record.phase) {
         // Whatever the machine remembers of its first start: it is never told to put an older state over newer work.
@@ -121,6 +124,7 @@ fn changes_files(action: &StepAction) -> bool {
         StepAction::Prune { .. } | StepAction::Restore { .. } | StepAction::Clone { .. } => true,
         StepAction::EnsureUser { .. }
         | StepAction::EnsurePrograms { .. }
+        | StepAction::InstallBundles { .. }
         | StepAction::StartTerminal { .. }
         | StepAction::StartCloudCli { .. }
         | StepAction::StartCaddy
@@ -149,6 +153,7 @@ pub fn enrolled(
     record: &Record,
     password: &SecretText,
     settings: UserSettings,
+    programs: &ProgramList,
     site: &Site<'_>,
     now: Timestamp,
 ) -> Result<Enrolled, TokenError> {
@@ -160,7 +165,7 @@ pub fn enrolled(
         vm_token: vm_token(record, site, now)?.expose().clone(),
         vm_token_expires_in_secs: site.policy.vm_token.as_secs(),
         name: record.name.clone(),
-        boot_plan: boot_plan(record, site.policy),
+        boot_plan: boot_plan(record, site.policy, programs),
         repository: Repository {
             path: "/v1/vm/backup/".to_owned(),
             password: password.expose().clone(),

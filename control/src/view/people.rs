@@ -53,6 +53,7 @@ pub fn workspace(
         branch: record.spec.branch.clone(),
         size: record.spec.placement.size.clone(),
         location: record.spec.placement.location.clone(),
+        agents: record.spec.agents.clone(),
         idle_timeout: record.spec.idle_timeout,
         lifetime: record.spec.lifetime,
         persistence: record.spec.persistence,

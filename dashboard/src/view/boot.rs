@@ -20,7 +20,7 @@ pub struct BootView {
 pub struct StepView {
     /// "Cloning the repository".
     pub title: String,
-    /// `pending`, `running`, `done`, `skipped` or `failed`, for the mark.
+    /// `pending`, `running`, `done`, `warned`, `skipped` or `failed`, for the mark.
     pub tone: &'static str,
     /// The state in words, for who does not see the mark.
     pub word: &'static str,
@@ -61,6 +61,7 @@ pub fn boot(steps: &[BootStep], state: State) -> Option<BootView> {
 
 fn step(step: &BootStep) -> StepView {
     let (tone, word) = match step.state {
+        StepState::Done if step.warned => ("warned", "done in part"),
         StepState::Pending => ("pending", "not begun"),
         StepState::Running => ("running", "at work"),
         StepState::Done => ("done", "done"),
@@ -75,7 +76,7 @@ fn step(step: &BootStep) -> StepView {
         word,
         duration: begun.then(|| text::millis(step.duration_ms)),
         percent: step.percent.filter(|_| at_work).map(|percent| percent.min(100)),
-        detail: step.detail.clone().filter(|_| at_work || step.state == StepState::Failed),
+        detail: step.detail.clone().filter(|_| at_work || step.warned || step.state == StepState::Failed),
     }
 }
 
@@ -147,6 +148,7 @@ mod tests {
             duration_ms: 1,
             percent: Some(200),
             detail: None,
+            warned: false,
         };
         assert_eq!(step(&wild).percent, Some(100));
     }

@@ -2,9 +2,9 @@
 
 use crate::form::{Field, Refusal, Typed};
 use crate::text;
-use ebbtide_api::Duration;
 use ebbtide_api::catalog::{Catalog, CatalogSize};
 use ebbtide_api::money::Cost;
+use ebbtide_api::{Agent, Duration};
 
 /// What is taken where nothing is typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Defaults {
     pub idle_timeout: Duration,
     /// How long after a wake it is drained.
     pub lifetime: Duration,
+    /// Coding agents.
+    pub agents: Vec<String>,
 }
 
 /// What one choice would cost.
@@ -51,6 +53,8 @@ pub struct CreateView {
     pub idle_timeout: FieldView,
     /// How long after a wake it is drained.
     pub lifetime: FieldView,
+    /// Coding agents that can be ticked; none where none is published.
+    pub agents: Vec<Choice>,
     /// Whether sizes and locations can be chosen from a list.
     pub choosable: bool,
     /// What it costs at worst.
@@ -107,6 +111,7 @@ pub fn create(
     refusals: &[Refusal],
     defaults: &Defaults,
     catalog: Option<&Catalog>,
+    published: &[Agent],
     quote: Option<&Quote>,
     idempotency_key: &str,
 ) -> CreateView {
@@ -133,10 +138,21 @@ pub fn create(
         ),
         idle_timeout: field(Field::IdleTimeout, defaults.idle_timeout.to_string(), Vec::new()),
         lifetime: field(Field::Lifetime, defaults.lifetime.to_string(), Vec::new()),
+        agents: boxes(typed.agents.as_ref().unwrap_or(&defaults.agents), published),
         choosable: catalog.is_some_and(|catalog| !catalog.sizes.is_empty() && !catalog.locations.is_empty()),
         cost: cost(quote),
         idempotency_key: idempotency_key.to_owned(),
     }
+}
+
+/// A box for each agent that can be had.
+fn boxes(ticked: &[String], published: &[Agent]) -> Vec<Choice> {
+    let choice = |agent: &Agent| Choice {
+        value: agent.to_string(),
+        label: agent.profile().title.to_owned(),
+        selected: ticked.iter().any(|name| name == agent.as_str()),
+    };
+    published.iter().map(choice).collect()
 }
 
 /// Shows what a choice costs at worst.

@@ -10,7 +10,7 @@ use ebbtide_api::backups::{Persistence, SnapshotList, SnapshotSummary};
 use ebbtide_api::history::{Event, LogPage};
 use ebbtide_api::ports::Port;
 use ebbtide_api::workspace::{Hold, State, StepState, Workspace};
-use ebbtide_api::{Hint, Timestamp};
+use ebbtide_api::{Agent, Hint, Timestamp};
 
 /// A workspace, ready to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,6 +301,7 @@ fn facts(workspace: &Workspace, now: Timestamp) -> Vec<Fact> {
             plain("Server", format!("{} · generation {}", machine.server_id, workspace.generation))
         }),
         workspace.heard_secs_ago.and_then(|secs| plain("Last heard", format!("{} ago", text::seconds(secs)))),
+        agents(&workspace.agents).and_then(|titles| plain("Coding agents", titles)),
         plain("Sleeps when idle for", text::duration(workspace.idle_timeout)),
         plain("Lifetime", text::duration(workspace.lifetime)),
         at("Lifetime ends", workspace.lifetime_ends_at),
@@ -310,6 +311,13 @@ fn facts(workspace: &Workspace, now: Timestamp) -> Vec<Fact> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The agents that are installed, by their titles; one that is not known any more by its command.
+fn agents(names: &[String]) -> Option<String> {
+    let title =
+        |name: &String| Agent::parse(name).map_or(name.clone(), |agent| agent.profile().title.to_owned());
+    Some(names.iter().map(title).collect::<Vec<_>>().join(", ")).filter(|titles| !titles.is_empty())
 }
 
 const fn cost_at_rest(persistence: Persistence) -> &'static str {

@@ -49,6 +49,7 @@ fn asleep() -> Workspace {
         branch: Some("main".into()),
         size: "cx23".into(),
         location: "fsn1".into(),
+        agents: vec!["claude".into()],
         idle_timeout: Duration::from_mins(30),
         lifetime: Duration::from_hours(24),
         persistence: Persistence::Backup,
@@ -104,7 +105,15 @@ fn machine() -> Option<Machine> {
 }
 
 fn step(name: &str, title: &str, state: StepState, duration_ms: u64) -> BootStep {
-    BootStep { name: name.into(), title: title.into(), state, duration_ms, percent: None, detail: None }
+    BootStep {
+        name: name.into(),
+        title: title.into(),
+        state,
+        duration_ms,
+        percent: None,
+        detail: None,
+        warned: false,
+    }
 }
 
 fn booting() -> Workspace {
@@ -414,6 +423,7 @@ fn defaults() -> Defaults {
         location: "fsn1".into(),
         idle_timeout: Duration::from_mins(30),
         lifetime: Duration::from_hours(24),
+        agents: vec!["claude".into()],
     }
 }
 
@@ -615,7 +625,10 @@ fn create_page(
     catalog: Option<&Catalog>,
     quote: Option<&Quote>,
 ) -> String {
-    let form = view::create(typed, refusals, &defaults(), catalog, quote, "key-sample");
+    let published = [ebbtide_api::Agent::Claude, ebbtide_api::Agent::Codex];
+    // Where nothing else can be had, nothing is published either.
+    let agents = if catalog.is_some() { published.to_vec() } else { Vec::new() };
+    let form = view::create(typed, refusals, &defaults(), catalog, &agents, quote, "key-sample");
     CreatePage { shell: &shell("New workspace"), form: &form, csrf: "csrf-sample" }.render().expect("a page")
 }
 

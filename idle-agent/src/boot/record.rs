@@ -23,6 +23,7 @@ impl Record {
             duration_ms: 0,
             percent: None,
             detail: None,
+            warned: false,
         };
         Self { steps: plan.steps.iter().map(step).collect() }
     }

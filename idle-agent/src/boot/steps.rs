@@ -1,5 +1,6 @@
 //! How each kind of boot step is done; cloning is in `clone`. Each may be repeated: after a crash it begins again.
 
+use super::agents::Wanted;
 use super::packages::{self, Said, Tools};
 use super::restore_progress::Furthest;
 use super::{Boot, Reporter, StepError, Success};
@@ -59,6 +60,9 @@ impl Boot {
             }
             StepAction::Prune { limit_secs } => Ok(self.prune(Duration::from_secs(*limit_secs), reporter)),
             StepAction::Restore { snapshot } => self.restore(snapshot, reporter),
+            StepAction::InstallBundles { directory, programs, files, missing } => {
+                Ok(self.install_bundles(&Wanted { directory, programs, files, missing }, limit, reporter))
+            }
             StepAction::StartCaddy => self.start_caddy(limit),
             StepAction::StartTerminal { user, directory } => self.start_terminal(user, directory, limit),
             StepAction::StartCloudCli { user, workspaces } => self.start_cloudcli(user, workspaces),

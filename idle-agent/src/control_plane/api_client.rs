@@ -12,6 +12,7 @@ use crate::os::secret::Secret;
 use ebbtide_api::Generation;
 use ebbtide_api::error::{ErrorBody, ErrorCode};
 use ebbtide_api::vm::{Enrol, Enrolled};
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use std::time::Duration;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time to reach the control plane.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that one part of a program may take: 64 MiB at 1 Mbit/s.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(10);
 /// Largest answer that is read; a boot plan with its secrets is a few kB.
 const LARGEST_ANSWER: u64 = 4 << 20;
 
@@ -231,6 +234,47 @@ impl ApiClient {
     fn proof(&self) -> Enrol {
         let token = self.config.enrolment_token.expose();
         self.key.enrol(&self.config.workspace, self.config.generation, token)
+    }
+
+    /// Writes what the control plane answers at a path, of that many bytes; renews the token once where it is refused.
+    ///
+    /// # Errors
+    /// [`CallError`]. Part of it may be written then.
+    pub fn download(&self, path: &str, size_bytes: u64, to: &mut dyn Write) -> Result<(), CallError> {
+        let used = self.token();
+        match self.download_with(path, &used, size_bytes, to) {
+            Err(CallError::Refused { status: 401, .. }) => {
+                self.renew(&used)?;
+                self.download_with(path, &self.token(), size_bytes, to)
+            }
+            other => other,
+        }
+    }
+
+    fn download_with(
+        &self,
+        path: &str,
+        token: &Secret,
+        size_bytes: u64,
+        to: &mut dyn Write,
+    ) -> Result<(), CallError> {
+        if self.is_fenced() {
+            return Err(CallError::Fenced);
+        }
+        let unreachable = |error: &dyn std::fmt::Display| CallError::Unreachable(error.to_string());
+        let request = self.http.get(format!("{}{path}", self.control_url));
+        let request = request.header("authorization", format!("Bearer {}", token.expose()));
+        let request = request.config().timeout_global(None).timeout_recv_response(Some(CALL_TIMEOUT));
+        let request = request.timeout_recv_body(Some(DOWNLOAD_TIMEOUT)).build();
+        let mut answer = request.call().map_err(|error| unreachable(&error))?;
+        let status = answer.status().as_u16();
+        let body = answer.body_mut();
+        if !(200..300).contains(&status) {
+            let text = body.with_config().limit(LARGEST_ANSWER).read_to_vec();
+            return Err(failure(status, &text.map_err(|error| unreachable(&error))?));
+        }
+        let mut content = body.with_config().limit(size_bytes.saturating_add(1)).reader();
+        std::io::copy(&mut content, to).map(drop).map_err(|error| unreachable(&error))
     }
 
     fn send<B: serde::Serialize, A: serde::de::DeserializeOwned>(

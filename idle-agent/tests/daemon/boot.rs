@@ -3,7 +3,8 @@
 use crate::control::Fault;
 use crate::machine::{Machine, processes_of, wait_until};
 use crate::skip::skip;
-use ebbtide_api::vm::StepAction;
+use ebbtide_api::programs::{Part, Program};
+use ebbtide_api::vm::{PlannedFile, StepAction};
 use ebbtide_api::workspace::StepState;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -206,6 +207,36 @@ fn missing_programs_are_named_and_present_ones_skipped() {
     machine.boot();
     let heartbeat = machine.control.heard("ready", |heartbeat| heartbeat.ready);
     assert_eq!(heartbeat.boot[1].state, StepState::Skipped);
+}
+
+#[test]
+fn an_agent_that_cannot_be_had_is_said_and_stops_no_boot() {
+    let mut machine = Machine::new(|paths| {
+        let file = |name: &str, needs: &[&str]| PlannedFile {
+            path: paths.of(name),
+            content: "x".into(),
+            executable: true,
+            needs: needs.iter().map(|&name| name.to_owned()).collect(),
+        };
+        // Nobody serves it.
+        let part = Part { sha256: "ab".repeat(32), size_bytes: 7 };
+        let program =
+            Program { name: "claude".into(), version: "1".into(), parts: vec![part], unpacked_bytes: 9 };
+        vec![StepAction::InstallBundles {
+            directory: paths.of("programs"),
+            programs: vec![program],
+            files: vec![file("etc/claude/settings", &[]), file("bin/launcher", &["claude"])],
+            missing: vec!["codex is not among the programs of this installation".into()],
+        }]
+    });
+    machine.boot();
+    let heartbeat = machine.control.heard("ready", |heartbeat| heartbeat.ready);
+    let detail = heartbeat.boot[1].detail.clone().unwrap_or_default();
+    assert!(heartbeat.boot[1].warned && heartbeat.boot[1].state == StepState::Done);
+    assert!(detail.starts_with("codex is not among the programs"), "{detail}");
+    assert!(detail.contains("a part of claude cannot be fetched"), "{detail}");
+    assert!(machine.path("etc/claude/settings").exists());
+    assert!(!machine.path("bin/launcher").exists(), "it would lead nowhere");
 }
 
 mod as_root {

@@ -250,6 +250,7 @@ fn name_of(action: &StepAction) -> &'static str {
         StepAction::StartTerminal { .. } => "terminal",
         StepAction::StartCloudCli { .. } => "cloudcli",
         StepAction::Prune { .. } => "tidy",
+        StepAction::InstallBundles { .. } => "agents",
         StepAction::Unknown => "unknown",
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 /// Lifecycles that the simulation walks for a defect.
 const LIFECYCLES: &str = "2000";
 /// What of the repository is copied: the members of the workspace, and what they include.
-const COPIED: [&str; 17] = [
+const COPIED: [&str; 18] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -16,6 +16,7 @@ const COPIED: [&str; 17] = [
     "control",
     "vm-init",
     "dashboard",
+    "programs",
     "worker",
     "worker-bundle",
     "idle-agent",

@@ -25,6 +25,9 @@ struct Arguments {
     /// What servers are; virtual machines need `scripts/setup vm` once.
     #[arg(long, value_enum, default_value = "process")]
     machines: MachinesArg,
+    /// Coding agents to publish, such as `claude,codex`; the first time each is downloaded, up to 170 MB.
+    #[arg(long, value_delimiter = ',')]
+    agents: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -74,7 +77,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         progress: say,
         ..Options::default()
     })?;
-    println!("{}", greeting(&stack));
+    // Before anybody is told where it is: a workspace has the agents that are there when it is created.
+    stack.publish_agents(&arguments.agents, &say)?;
+    println!("{}", greeting(&stack, &arguments.agents));
     let ended = wait::until("the end", Duration::MAX, || stack.trouble().ok_or_else(|| "all is well".into()));
     say("ending everything");
     stack.stop()?;
@@ -85,7 +90,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn greeting(stack: &Stack) -> String {
+fn greeting(stack: &Stack, agents: &[String]) -> String {
     let (url, token, edge) = (&stack.url, &stack.owner_token, &stack.cloud.addresses.edge);
     let edge_port = edge.rsplit(':').next().unwrap_or_default();
     let body = json!({ "repo": "http://git.ebbtide.test/ebbtide.git", "idle_timeout": "2m" });
@@ -96,6 +101,7 @@ fn greeting(stack: &Stack) -> String {
   dashboard    {url}/
   owner token  {token}
   workspaces   http://{{port}}.{{name}}-{{id}}.{zone}:{edge_port}
+  agents       {agents}
   logs         {logs}
 
   Spawn a workspace with this repository; it sleeps when nothing has happened in it for two minutes:
@@ -103,6 +109,11 @@ fn greeting(stack: &Stack) -> String {
   curl -sS {url}/v1/workspaces -H 'authorization: Bearer {token}' \\
        -H 'content-type: application/json' -d '{body}'
 ",
+        agents = match agents.join(", ") {
+            none if none.is_empty() =>
+                "none; scripts/dev --agents claude installs Claude Code in workspaces".to_owned(),
+            agents => agents,
+        },
         zone = ZONE,
         logs = stack.directory().display(),
     )

@@ -221,7 +221,13 @@ fn unusable_fields_are_refused_by_name_and_nothing_is_created() {
                 json!({ "persistence": "maybe" }),
             ],
         )?;
-        refused(stack, 422, "not_built", &[json!({ "agents": ["claude"] }), json!({ "agents": ["hal"] })])?;
+        refused(stack, 422, "not_built", &[json!({ "agents": ["aider"] })])?;
+        refused(
+            stack,
+            422,
+            "invalid_field",
+            &[json!({ "agents": ["claude"] }), json!({ "agents": ["hal"] })],
+        )?;
         nothing_came_of_it(stack, &before)?;
         Ok(())
     });

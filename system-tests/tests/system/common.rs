@@ -59,6 +59,12 @@ pub fn with_machines(name: &str, policy: Value) -> Result<Stack> {
 
 /// As [`with_machines`], with something else to run the Worker.
 pub fn with_machines_and(runner: Runner, name: &str, policy: Value) -> Result<Stack> {
+    slots::take(Work::Own);
+    Stack::start(machines(runner, name, policy)?)
+}
+
+/// How a stack is whose servers are real machines that find this repository.
+pub fn machines(runner: Runner, name: &str, policy: Value) -> Result<Options> {
     static REPOSITORIES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let repositories = REPOSITORIES.get_or_init(|| {
         let path = ebbtide_system_tests::paths::root().join("target/test-repositories");
@@ -69,8 +75,7 @@ pub fn with_machines_and(runner: Runner, name: &str, policy: Value) -> Result<St
         Ok(path)
     });
     let repositories = repositories.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
-    slots::take(Work::Own);
-    Stack::start(Options {
+    Ok(Options {
         name: name.into(),
         machines: Machines::Process,
         runner,

@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-dashboard", &["ebbtide-api"]),
     ("ebbtide-worker", &["ebbtide-api", "ebbtide-control", "ebbtide-dashboard"]),
     ("ebbtide-worker-bundle", &[]),
+    ("ebbtide-programs", &["ebbtide-api"]),
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
     // Used by tests alone.
@@ -22,8 +23,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-simulation", &["ebbtide-api", "ebbtide-control", "ebbtide-cloud-sim"]),
     // The idle-agent for its pure judge alone: traces are judged again.
     ("ebbtide-idle-report", &["ebbtide-api", "ebbtide-idle-agent"]),
-    // Its programs are what scripts/dev waits for: nothing of ours but the wire.
-    ("ebbtide-system-tests", &["ebbtide-api"]),
+    // Its programs are what scripts/dev waits for: nothing of ours but the wire, and what is published to it.
+    ("ebbtide-system-tests", &["ebbtide-api", "ebbtide-programs"]),
 ];
 
 fn uses() -> Result<BTreeMap<String, BTreeSet<String>>> {

@@ -4,6 +4,7 @@
 //! A test brings up a stack of its own, or takes its turn at one that its module shares. Nothing here may look at
 //! anything but the world: answers, the vendors' inventory, files in machines.
 
+mod agents;
 mod backups;
 mod bad_days;
 mod bad_input;

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod events;
 pub mod kit;
 pub mod machine;
+pub mod programs;
 pub mod repository;
 pub mod secrets;
 pub mod sweep;

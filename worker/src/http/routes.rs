@@ -5,7 +5,8 @@
 
 use crate::error::{ApiError, ApiResult};
 use crate::http::api::{
-    account, agent, events, kit, machine, repository, secrets, sweep, trash, usage, wait, workspaces,
+    account, agent, events, kit, machine, programs, repository, secrets, sweep, trash, usage, wait,
+    workspaces,
 };
 use crate::http::metrics;
 use crate::http::response;
@@ -21,6 +22,7 @@ use ebbtide_api::keys::Scope::{Admin, Read, Write};
 use ebbtide_api::keys::{ApiKeyList, CreateApiKey, CreatedApiKey};
 use ebbtide_api::openapi::{Content, Form, Operation, Parameter, document};
 use ebbtide_api::ports::{CreateLink, LinkList, PortLink, PortList, SetPort};
+use ebbtide_api::programs::{Part, ProgramList, PublishProgram};
 use ebbtide_api::secrets::{PutSecret, SecretChanged, SecretInfo, SecretList};
 use ebbtide_api::sweep::{SetSweep, SweepReport};
 use ebbtide_api::usage::Usage;
@@ -122,10 +124,14 @@ pub const ROUTES: &[Route] = &[
         ])
         .answers::<Workspace>(200, "The workspace.")
         .person(Read, to!(wait::get)),
-    patch("/v1/workspaces/{id}", "patchWorkspace", "Changes durations, its machine running or not.")
-        .takes::<PatchWorkspace>()
-        .answers::<Workspace>(200, "The workspace.")
-        .person(Write, to!(workspaces::patch)),
+    patch(
+        "/v1/workspaces/{id}",
+        "patchWorkspace",
+        "Changes durations now, size, location and agents from the next start on.",
+    )
+    .takes::<PatchWorkspace>()
+    .answers::<Workspace>(200, "The workspace.")
+    .person(Write, to!(workspaces::patch)),
     delete(
         "/v1/workspaces/{id}",
         "deleteWorkspace",
@@ -318,6 +324,40 @@ pub const ROUTES: &[Route] = &[
         .takes::<SetSweep>()
         .answers::<SweepReport>(200, "The report.")
         .person(Admin, to!(sweep::set)),
+    get(
+        "/v1/programs",
+        "listPrograms",
+        "Lists the programs that workspaces can have: coding agents, and what runs them.",
+    )
+    .tag("installation")
+    .answers::<ProgramList>(200, "By name.")
+    .person(Read, to!(programs::list)),
+    get("/v1/programs/parts/{sha256}", "getProgramPart", "Says whether a part of a program is there.")
+        .tag("installation")
+        .answers::<Part>(200, "It is.")
+        .person(Read, to!(programs::part)),
+    put("/v1/programs/parts/{sha256}", "putProgramPart", "Stores a part of a program.")
+        .tag("installation")
+        .body(Content::Bytes)
+        .answer(201, Content::Object, "Stored.")
+        .answer(200, Content::Object, "There already.")
+        .person(Admin, to!(programs::put_part)),
+    put(
+        "/v1/programs/{name}",
+        "publishProgram",
+        "Publishes a program whose parts are there, for starts from now on.",
+    )
+    .tag("installation")
+    .takes::<PublishProgram>()
+    .answers::<ProgramList>(200, "What is published.")
+    .person(Admin, to!(programs::publish)),
+    delete("/v1/programs/{name}", "withdrawProgram", "Withdraws a program, for starts from now on.")
+        .tag("installation")
+        .answers::<ProgramList>(200, "What is published.")
+        .person(Admin, to!(programs::withdraw)),
+    get("/v1/vm/programs/{sha256}", "fetchProgramPart", "Hands a part of a program to a machine.")
+        .answer(200, Content::Bytes, "The part.")
+        .machine(to!(programs::fetch)),
     put("/v1/vm/agent/{sha256}", "publishAgent", "Stores the idle-agent that new machines start.")
         .tag("machines")
         .body(Content::Bytes)

@@ -26,6 +26,14 @@ pub fn agent_key(sha256: &str) -> String {
     format!("agent/{sha256}")
 }
 
+/// Key of the list of published programs.
+pub const PROGRAMS: &str = "programs/list.json";
+
+/// Key of a part of a program.
+pub fn program_part(sha256: &str) -> String {
+    format!("programs/parts/{sha256}")
+}
+
 /// Key of a tenant's wrapped key.
 pub fn tenant_key_path(tenant: &TenantId) -> String {
     format!("tenants/{tenant}/key.json")
@@ -349,6 +357,7 @@ mod tests {
     fn keys_are_pinned_because_stored_workspaces_are_found_by_them() {
         let (tenant, workspace) = (TenantId::owner(), "k3v7q2mzab".parse().unwrap());
         assert_eq!(agent_key("ab"), "agent/ab");
+        assert_eq!((PROGRAMS, program_part("ab").as_str()), ("programs/list.json", "programs/parts/ab"));
         assert_eq!(tenant_key_path(&tenant), "tenants/owner/key.json");
         assert_eq!(secrets_path(&tenant), "secrets/owner.json");
         assert_eq!(workspace_key_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/key.json");

@@ -8,7 +8,9 @@ use crate::app::App;
 use crate::d1::Cursor;
 use crate::durable_objects::rpc::{Call, EventPage};
 use crate::error::{ApiError, ApiResult};
+use crate::r2::programs;
 use crate::random::random;
+use crate::workspaces::agents;
 use crate::workspaces::audit::note;
 use crate::workspaces::create::{check_durations, check_env, check_retention};
 use crate::workspaces::lost;
@@ -146,20 +148,23 @@ pub async fn patch(
 ) -> ApiResult<Workspace> {
     let policy = &app.config.policy;
     if patch == PatchWorkspace::default() {
-        return Err(ApiError::field("body", "nothing to change")
-            .hint("Name `idle_timeout`, `lifetime`, `retention`, `secrets`, `size` or `location`."));
+        return Err(ApiError::field("body", "nothing to change").hint(
+            "Name `idle_timeout`, `lifetime`, `retention`, `secrets`, `size`, `location` or `agents`.",
+        ));
     }
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
     check_retention(patch.retention)?;
     if let Some(choice) = &patch.secrets {
         secrets::check_chosen(app, actor, choice).await?;
     }
+    let agents = agents_of(app, patch.agents.as_deref()).await?;
     let wish = wish_of(app, actor, id, &patch).await?;
     let extension = match patch.lifetime {
         Some(lifetime) => reservation::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
-    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, size: _, location: _ } = patch;
+    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, size: _, location: _, agents: _ } =
+        patch;
     let worst_case = extension.worst_case;
     let change = Command::Change { idle_timeout, lifetime, worst_case };
     let change = (idle_timeout.is_some() || lifetime.is_some()).then_some(change);
@@ -168,6 +173,7 @@ pub async fn patch(
         .chain(retention.map(Command::Retain))
         .chain(wish.map(Command::Prefer))
         .chain(secrets.map(Command::ChooseSecrets))
+        .chain(agents.map(|agents| Command::SetAgents { agents }))
         .collect();
     let changed = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if changed.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {
@@ -202,6 +208,15 @@ pub async fn set_env(
         "From the next start on."
     };
     Ok(Env { names, applies: applies.to_owned() })
+}
+
+/// The coding agents from the next start on, where they change.
+async fn agents_of(app: &App, wanted: Option<&[String]>) -> ApiResult<Option<Vec<String>>> {
+    if wanted.is_none() || agents::is_none(wanted) {
+        return Ok(wanted.map(<[String]>::to_vec));
+    }
+    let published = programs::published(&app.r2()?).await?;
+    agents::chosen(wanted, &published).map(Some)
 }
 
 /// What is wished for from the next start on, where that changes.

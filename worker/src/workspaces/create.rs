@@ -10,15 +10,18 @@ use crate::config::Config;
 use crate::d1::Intent;
 use crate::durable_objects::rpc::Call;
 use crate::error::{ApiError, ApiResult};
+use crate::r2::programs;
 use crate::random::random;
+use crate::workspaces::agents;
 use crate::workspaces::catalog::{self, Choice, Defaults, Offers};
 use crate::workspaces::reservation;
 use crate::workspaces::secrets;
 use ebbtide_api::backups::Retention;
 use ebbtide_api::env;
 use ebbtide_api::money::Cost;
+use ebbtide_api::programs::ProgramList;
 use ebbtide_api::workspace::{CreateWorkspace, Workspace};
-use ebbtide_api::{Agent, Duration, ErrorCode, Hint, Timestamp, WorkspaceId};
+use ebbtide_api::{Duration, Hint, Timestamp, WorkspaceId};
 use ebbtide_control::money::PriceQuote;
 use ebbtide_control::names;
 use ebbtide_control::policy::Policy;
@@ -62,7 +65,11 @@ pub async fn check(app: &App, actor: &Actor, request: CreateWorkspace) -> ApiRes
         secrets::check_chosen(app, actor, choice).await?;
     }
     let offers = catalog::offers(app).await;
-    complete(request, offers.as_deref(), &app.config, app.now())
+    let published = match agents::is_none(request.agents.as_deref()) {
+        true => ProgramList::default(),
+        false => programs::published(&app.r2()?).await?,
+    };
+    complete(request, offers.as_deref(), &published, &app.config, app.now())
 }
 
 /// Creates a workspace under an id. Repeatable with the same id.
@@ -107,16 +114,6 @@ fn check_fields(request: &CreateWorkspace, policy: &Policy) -> ApiResult<()> {
                 ApiError::field("branch", "there is no repository to take it from").hint("Add `repo`.")
             );
         }
-    }
-    if request.agents.iter().flatten().next().is_some() {
-        let known: Vec<&str> = Agent::ALL.iter().map(|agent| agent.as_str()).collect();
-        let hint = format!(
-            "Leave `agents` out and install the agent in the workspace; these are recognised there: {}.",
-            known.join(", ")
-        );
-        return Err(
-            ApiError::new(ErrorCode::NotBuilt, "agents: installing agents is not built yet").hint(hint)
-        );
     }
     check_durations(request.idle_timeout, request.lifetime, policy)?;
     check_retention(request.retention)?;
@@ -203,6 +200,7 @@ pub fn check_env(values: &BTreeMap<String, String>) -> ApiResult<()> {
 fn complete(
     request: CreateWorkspace,
     offers: Option<&Offers>,
+    published: &ProgramList,
     config: &Config,
     now: Timestamp,
 ) -> ApiResult<Checked> {
@@ -213,7 +211,7 @@ fn complete(
         branch,
         size,
         location,
-        agents: _,
+        agents,
         idle_timeout,
         lifetime,
         env,
@@ -246,7 +244,7 @@ fn complete(
             placement: choice.placement,
             fallbacks: choice.fallbacks,
             image: config.default_image.clone(),
-            agents: Vec::new(),
+            agents: agents::chosen(agents.as_deref(), published)?,
             idle_timeout: idle_timeout.unwrap_or(policy.idle_timeout),
             lifetime,
             ingress: Ingress::Direct,
@@ -287,7 +285,13 @@ mod tests {
 
     fn complete_json(body: &str) -> ApiResult<Checked> {
         let config = read(&variables("LOG", None)).unwrap();
-        complete(crate::http::json::parse(body.as_bytes())?, None, &config, Timestamp::UNIX_EPOCH)
+        complete(
+            crate::http::json::parse(body.as_bytes())?,
+            None,
+            &ProgramList::default(),
+            &config,
+            Timestamp::UNIX_EPOCH,
+        )
     }
 
     fn check(body: &str, wanted: &str) {
@@ -324,7 +328,10 @@ mod tests {
             "invalid_field: repo: the repository URL names a transport that runs commands or reads local files",
         );
         check(r#"{"branch":"main"}"#, "invalid_field: branch: there is no repository to take it from");
-        check(r#"{"agents":["claude"]}"#, "not_built: agents: installing agents is not built yet");
+        check(
+            r#"{"agents":["claude"]}"#,
+            "invalid_field: agents: Claude Code is not published in this installation",
+        );
         check(r#"{"idle_timeout":"9s"}"#, "invalid_field: idle_timeout: 9s is too short");
         check(r#"{"lifetime":"169h"}"#, "invalid_field: lifetime: 169h is too long");
         check(r#"{"size":"../x"}"#, "invalid_field: size: this is not a Hetzner size");

@@ -182,6 +182,43 @@ test("an idle-agent is published under its hash and fetched by it", async () => 
   is(await ask("PUT", `/v1/vm/agent/${"0".repeat(64)}`, { body }), 422, "invalid_field");
 });
 
+test("a program is published once its parts are there, chosen by name, fetched by machines, and withdrawn", async () => {
+  const body = "a bundle";
+  const sha256 = createHash("sha256").update(body).digest("hex");
+  const part = `/v1/programs/parts/${sha256}`;
+  const program = { version: "1.0", parts: [{ sha256, size_bytes: body.length }], unpacked_bytes: 10_240 };
+  const create = (name, agents) => ask("POST", "/v1/workspaces", { body: { name, agents } });
+  assert.deepEqual(is(await create("nothing-yet"), 202).agents, []);
+  is(await create("too-soon", ["claude"]), 422, "invalid_field");
+  is(await ask("GET", part), 404, "not_found");
+  is(await ask("PUT", "/v1/programs/claude", { body: program }), 422, "invalid_field");
+  is(await ask("PUT", `/v1/programs/parts/${"0".repeat(64)}`, { body }), 422, "invalid_field");
+  is(await ask("PUT", part, { body }), 201);
+  is(await ask("PUT", part, { body }), 200);
+  assert.equal(is(await ask("GET", part), 200).size_bytes, body.length);
+  is(await ask("PUT", "/v1/programs/left-pad", { body: program }), 404, "not_found");
+  is(await ask("PUT", "/v1/programs/claude", { body: { ...program, version: "../1" } }), 422, "invalid_field");
+  const longer = { ...program, parts: [{ sha256, size_bytes: body.length + 1 }] };
+  is(await ask("PUT", "/v1/programs/claude", { body: longer }), 422, "invalid_field");
+  is(await ask("PUT", "/v1/programs/claude", { body: program }), 200);
+  assert.deepEqual(is(await ask("GET", "/v1/programs"), 200).programs, [{ name: "claude", ...program }]);
+
+  assert.deepEqual(is(await create("says-nothing"), 202).agents, ["claude"]);
+  const chosen = is(await create("wants-none", []), 202);
+  assert.deepEqual(chosen.agents, []);
+  const change = (agents) => ask("PATCH", `/v1/workspaces/${chosen.id}`, { body: { agents } });
+  assert.deepEqual(is(await change(["claude", "claude"]), 200).agents, ["claude"]);
+  is(await change(["gemini"]), 422, "invalid_field");
+  is(await change(["aider"]), 422, "not_built");
+  assert.deepEqual(is(await change([]), 200).agents, []);
+
+  const fetched = `/v1/vm/programs/${sha256}`;
+  is(await installation.call("GET", fetched), 401, "unauthorized");
+  assert.equal((await installation.call("GET", fetched, { as: installation.machine(workspace.id) })).text, body);
+  assert.deepEqual(is(await ask("DELETE", "/v1/programs/claude"), 200).programs, []);
+  assert.deepEqual(is(await create("after-all"), 202).agents, []);
+});
+
 test("a machine speaks for its own generation alone", async () => {
   const machine = installation.machine(workspace.id);
   const say = (as, body = {}) => installation.call("POST", "/v1/vm/heartbeat", { as, body });

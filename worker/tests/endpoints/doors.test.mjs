@@ -35,6 +35,7 @@ function pathOf({ path }) {
     .replace("{hold}", "a1b2c3")
     .replace("{port}", "3000")
     .replace("{secret}", "github-token")
+    .replace("{name}", "claude")
     .replace("{key}", "abc")
     .replace("{sha256}", "0".repeat(64))
     .replace("{path}", "config");

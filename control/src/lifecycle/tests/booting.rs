@@ -89,6 +89,26 @@ fn a_daemon_that_starts_again_counts_from_where_it_begins() {
 }
 
 #[test]
+fn what_a_boot_left_out_stands_in_the_history_and_stops_nothing() {
+    let mut world = World::booting();
+    let step = ebbtide_api::workspace::BootStep {
+        name: ebbtide_vm_init::AGENTS_STEP.to_owned(),
+        title: "Installing Claude Code".to_owned(),
+        state: ebbtide_api::workspace::StepState::Done,
+        duration_ms: 0,
+        percent: None,
+        detail: Some("a part of claude cannot be fetched".into()),
+        warned: true,
+    };
+    let heartbeat = ebbtide_api::vm::Heartbeat { ready: true, boot: vec![step], ..Default::default() };
+    world.heartbeat(HeartbeatSummary::from(&heartbeat)).state(State::Running);
+    assert_eq!(world.notes.last().unwrap(), "Installing Claude Code: a part of claude cannot be fetched");
+    let noted = world.notes.len();
+    world.heartbeat(HeartbeatSummary::from(&heartbeat)).state(State::Running);
+    assert_eq!(world.notes.len(), noted, "once");
+}
+
+#[test]
 fn a_daemon_that_counts_no_restored_files_has_the_cap_however_much_its_restore_says() {
     let mut world = World::booting();
     let step = ebbtide_api::workspace::BootStep {
@@ -98,6 +118,7 @@ fn a_daemon_that_counts_no_restored_files_has_the_cap_however_much_its_restore_s
         duration_ms: 0,
         percent: None,
         detail: None,
+        warned: false,
     };
     for boot_progress in 1..15 {
         world.now = i64::try_from(boot_progress).unwrap() * 500;

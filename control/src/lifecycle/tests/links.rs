@@ -88,13 +88,13 @@ fn names_go_before_the_server_and_hold_nothing_up_that_bills() {
 #[test]
 fn a_machine_that_was_ready_once_is_never_told_to_restore_or_clone_again() {
     let names = |world: &World| {
-        let plan = crate::view::machine::boot_plan(&world.record, &world.policy);
+        let plan = crate::view::machine::boot_plan(&world.record, &world.policy, &<_>::default());
         plan.steps.into_iter().map(|step| step.name).collect::<Vec<_>>().join(" ")
     };
     let mut world = World::booting();
-    assert_eq!(names(&world), "user programs clone terminal cloudcli caddy");
+    assert_eq!(names(&world), "user programs clone agents terminal cloudcli caddy");
     world.record.restore = Some("a".repeat(64));
-    assert_eq!(names(&world), "user restore programs terminal cloudcli caddy");
+    assert_eq!(names(&world), "user restore programs agents terminal cloudcli caddy");
     world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
-    assert_eq!(names(&world), "user programs terminal cloudcli caddy");
+    assert_eq!(names(&world), "user programs agents terminal cloudcli caddy");
 }

@@ -153,6 +153,17 @@ fn other_secrets_are_named_in_the_history_and_fetched_by_the_machine() {
 }
 
 #[test]
+fn other_agents_are_named_in_the_history_and_installed_from_the_next_start_on() {
+    let mut world = asleep();
+    world.ask(Command::SetAgents { agents: vec!["claude".into(), "codex".into()] });
+    assert_eq!(world.notes.last().unwrap(), "coding agents from its next start on: claude, codex");
+    let plan = crate::view::machine::boot_plan(&world.record, &world.policy, &<_>::default());
+    assert!(plan.steps.iter().any(|step| step.title == "Installing Claude Code, Codex"), "{plan:?}");
+    world.ask(Command::SetAgents { agents: vec![] });
+    assert_eq!(world.notes.last().unwrap(), "coding agents from its next start on: none");
+}
+
+#[test]
 fn the_next_disk_has_room_for_the_backup_that_is_restored() {
     let mut world = asleep();
     let room = |world: &World| ReservationRequest::of(&world.record, at(world.now)).room;

@@ -1,7 +1,6 @@
-//! What programs are, by their names and arguments: agents (`idle::agents`), what these start to talk to, shells. Pure but for the ancestors
+//! What programs are, by their names and arguments: agents (`ebbtide_api::agents`), what these start to talk to, shells. Pure but for the ancestors
 //! of one process, which are read.
 
-use crate::idle::agents::profile;
 use crate::os::processes::{self, Process};
 use ebbtide_api::Agent;
 use std::path::Path;
@@ -139,7 +138,7 @@ pub fn agent_of(process: &Process) -> Option<Agent> {
     let agent = |name: &str| named(stem(name));
     let first = process.arguments.first().map_or("", |first| stem(first));
     let comm = stem(&process.comm);
-    if Agent::ALL.iter().any(|agent| profile(*agent).embedded.contains(&first)) {
+    if Agent::ALL.iter().any(|agent| agent.profile().embedded.contains(&first)) {
         return None;
     }
     if let Some(name) = named(comm).or_else(|| named(first)) {

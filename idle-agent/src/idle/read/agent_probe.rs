@@ -2,10 +2,10 @@
 //! small files only; never what is in a transcript, and nothing where no agent is there. `judge::agent_activity`
 //! compares.
 
-use crate::idle::agents::{Transcripts, profile};
 use crate::idle::facts::{AgentObservation, SessionStatus, Sockets};
 use crate::idle::process_kinds::RunningAgent;
 use crate::ports::diag::{Connection, Diag};
+use ebbtide_api::agents::Transcripts;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -116,7 +116,7 @@ fn places(agent: &RunningAgent, home: Option<&Path>, told: Option<&Path>) -> Vec
         // Sub-agents write below a directory of the session's name.
         return vec![transcript.to_owned(), transcript.with_extension("")];
     }
-    match profile(agent.name).transcripts {
+    match agent.name.profile().transcripts {
         Transcripts::BelowHome(path) => home.map(|home| home.join(path)).into_iter().collect(),
         Transcripts::WhereStarted(file) => vec![PathBuf::from(format!("/proc/{}/cwd/{file}", agent.pid))],
     }
@@ -181,7 +181,7 @@ struct StatusFile {
 
 /// What Claude Code says of the session of a process. The file of an earlier process with the same id does not count.
 fn status(agent: &RunningAgent, home: Option<&Path>, told: Option<&Path>) -> Option<SessionStatus> {
-    let usual = profile(agent.name).configuration?;
+    let usual = agent.name.profile().configuration?;
     // `{configuration}/projects/{directory}/{session}.jsonl`
     let configuration = told.and_then(|path| path.ancestors().nth(3)).map(Path::to_owned);
     let configuration = configuration.or_else(|| home.map(|home| home.join(usual)))?;

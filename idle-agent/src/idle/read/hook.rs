@@ -1,7 +1,8 @@
-//! What Claude Code tells its hooks, read down to what the idle verdict needs. Pure.
+//! What agents tell their hooks, read down to what the idle verdict needs. Pure.
 //!
 //! Must never keep what people or tools wrote: prompts, commands and answers are skipped while reading.
 
+use ebbtide_api::Agent;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -93,14 +94,28 @@ struct Task {
     status: String,
 }
 
-/// Reads a hook's input; `None` where the event says nothing to us.
+/// Reads the input of an agent's hook; `None` where the event says nothing to us.
 ///
 /// # Errors
-/// It is not what Claude Code writes.
-pub fn read(input: impl Read) -> serde_json::Result<Option<Hook>> {
+/// It is not what that agent writes.
+pub fn read(agent: Agent, input: impl Read) -> serde_json::Result<Option<Hook>> {
     let input: Input = serde_json::from_reader(input)?;
+    let happened = match agent {
+        Agent::Claude | Agent::Codex => by_claude_code(&input),
+        Agent::Gemini => by_gemini(&input),
+        Agent::Aider | Agent::OpenCode | Agent::CursorAgent | Agent::Copilot => None,
+    };
+    Ok(happened.map(|happened| Hook {
+        session: input.session_id,
+        transcript: input.transcript_path,
+        happened,
+    }))
+}
+
+/// In Claude Code's words, which Codex took over.
+fn by_claude_code(input: &Input) -> Option<Happened> {
     let asks_by_tool = input.tool_name.as_deref().is_some_and(|tool| ASKING_TOOLS.contains(&tool));
-    let happened = match input.hook_event_name.as_str() {
+    Some(match input.hook_event_name.as_str() {
         "SessionStart" => Happened::Started,
         "UserPromptSubmit" => Happened::Prompted,
         "PreToolUse" if asks_by_tool => Happened::Asks(Asks::Answer),
@@ -114,13 +129,26 @@ pub fn read(input: impl Read) -> serde_json::Result<Option<Hook>> {
             Some("permission_prompt") => Happened::Asks(Asks::Permission),
             Some("elicitation_dialog") => Happened::Asks(Asks::Answer),
             Some("idle_prompt") => Happened::Parked,
-            _ => return Ok(None),
+            _ => return None,
         },
-        "Stop" | "StopFailure" => Happened::Stopped(left(&input)),
+        "Stop" | "StopFailure" | "Interrupt" => Happened::Stopped(left(input)),
         "SessionEnd" => Happened::Ended,
-        _ => return Ok(None),
-    };
-    Ok(Some(Hook { session: input.session_id, transcript: input.transcript_path, happened }))
+        _ => return None,
+    })
+}
+
+fn by_gemini(input: &Input) -> Option<Happened> {
+    Some(match input.hook_event_name.as_str() {
+        "SessionStart" => Happened::Started,
+        "BeforeAgent" => Happened::Prompted,
+        "BeforeTool" | "AfterTool" | "PreCompress" => Happened::Went,
+        "Notification" if input.notification_type.as_deref() == Some("ToolPermission") => {
+            Happened::Asks(Asks::Permission)
+        }
+        "AfterAgent" => Happened::Stopped(Left::default()),
+        "SessionEnd" => Happened::Ended,
+        _ => return None,
+    })
 }
 
 fn left(input: &Input) -> Left {
@@ -144,8 +172,64 @@ mod tests {
     use super::*;
 
     fn happened(text: &str) -> Option<Happened> {
+        told(Agent::Claude, text)
+    }
+
+    fn told(agent: Agent, text: &str) -> Option<Happened> {
         let text = format!(r#"{{"session_id":"s","transcript_path":"/t","cwd":"/w",{text}}}"#);
-        read(text.as_bytes()).unwrap().map(|hook| hook.happened)
+        read(agent, text.as_bytes()).unwrap().map(|hook| hook.happened)
+    }
+
+    #[test]
+    fn every_event_that_a_machine_has_an_agent_report_is_understood() {
+        for agent in Agent::ALL.iter().filter(|agent| agent.profile().reports) {
+            let settings = agent.profile().files.iter().find(|(_, content)| content.contains("ebb hook"));
+            let settings: serde_json::Value = serde_json::from_str(settings.unwrap().1).unwrap();
+            for event in settings["hooks"].as_object().unwrap().keys() {
+                // Of notifications only some say anything, in words that differ.
+                let kind = if *agent == Agent::Gemini { "ToolPermission" } else { "idle_prompt" };
+                let text = format!(r#""hook_event_name":"{event}","notification_type":"{kind}""#);
+                assert!(told(*agent, &text).is_some(), "{agent}: {event}");
+            }
+        }
+    }
+
+    #[test]
+    fn events_as_codex_0_171_and_gemini_cli_0_61_write_them() {
+        let table = [
+            (
+                Agent::Codex,
+                r#""turn_id":"t","hook_event_name":"UserPromptSubmit","model":"m","permission_mode":"bypassPermissions","prompt":"p""#,
+                Some(Happened::Prompted),
+            ),
+            (
+                Agent::Codex,
+                r#""turn_id":"t","hook_event_name":"PermissionRequest","tool_name":"Bash","tool_input":{"command":"x"}"#,
+                Some(Happened::Asks(Asks::Permission)),
+            ),
+            (
+                Agent::Codex,
+                r#""turn_id":"t","hook_event_name":"Stop","stop_hook_active":false,"last_assistant_message":"all done""#,
+                Some(Happened::Stopped(Left::default())),
+            ),
+            (
+                Agent::Gemini,
+                r#""hook_event_name":"BeforeAgent","timestamp":"2026-11-30T13:46:38.820Z","prompt":"p""#,
+                Some(Happened::Prompted),
+            ),
+            (
+                Agent::Gemini,
+                r#""hook_event_name":"AfterAgent","prompt":"p","prompt_response":"r","stop_hook_active":false"#,
+                Some(Happened::Stopped(Left::default())),
+            ),
+            (Agent::Gemini, r#""hook_event_name":"Stop""#, None),
+        ];
+        for (agent, text, expected) in table {
+            assert_eq!(told(agent, text), expected, "{agent}: {text}");
+        }
+        // Codex may have no file to name.
+        let text = r#"{"session_id":"s","transcript_path":null,"hook_event_name":"SessionStart"}"#;
+        assert_eq!(read(Agent::Codex, text.as_bytes()).unwrap().unwrap().transcript, None);
     }
 
     #[test]
@@ -183,8 +267,8 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(happened(text), expected, "{text}");
         }
-        assert!(read(&b"{\"session_id\":"[..]).is_err());
-        assert!(read(&b"[]"[..]).is_err());
+        assert!(read(Agent::Claude, &b"{\"session_id\":"[..]).is_err());
+        assert!(read(Agent::Claude, &b"[]"[..]).is_err());
     }
 
     #[test]
@@ -209,7 +293,7 @@ mod fuzz {
     proptest! {
         #[test]
         fn a_report_of_any_kind_is_read_or_refused(report in bytes_like(REPORTS)) {
-            if let Ok(Some(hook)) = read(&report[..]) {
+            if let Ok(Some(hook)) = read(Agent::Claude, &report[..]) {
                 let stored = serde_json::to_string(&hook).unwrap();
                 prop_assert_eq!(serde_json::from_str::<Hook>(&stored).unwrap(), hook);
             }

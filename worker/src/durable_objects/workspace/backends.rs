@@ -9,10 +9,12 @@ use crate::error::ApiError;
 use crate::fetch_http::FetchHttp;
 use crate::r2::bucket::{PROJECT, Storage, repository_path};
 use crate::r2::keychain::Keychain;
+use crate::r2::programs;
 use crate::random::random;
 use crate::subrequests::Calls;
 use crate::workspaces::reservation;
 use ebbtide_api::Timestamp;
+use ebbtide_api::programs::ProgramList;
 use ebbtide_api::vm::Enrolled;
 use ebbtide_control::cloudflare::Cloudflare;
 use ebbtide_control::executor::{ControlStore, Executor, Project, StoreError};
@@ -90,7 +92,12 @@ impl Backing {
         let key = keychain.workspace_key(&record.tenant, &record.id).await?;
         let (choice, revision) = (&record.spec.secrets, record.settings_revision);
         let settings = keychain.user_settings(&record.tenant, &record.id, choice, revision).await?;
-        machine::enrolled(record, &key.repository_password(), settings, &site(&self.config)?, self.now)
+        let programs = match record.spec.agents.is_empty() {
+            true => ProgramList::default(),
+            false => programs::published(&self.storage).await?,
+        };
+        let password = key.repository_password();
+        machine::enrolled(record, &password, settings, &programs, &site(&self.config)?, self.now)
             .map_err(ApiError::internal)
     }
 }

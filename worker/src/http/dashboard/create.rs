@@ -3,10 +3,11 @@
 use super::reply;
 use super::visit::Visit;
 use crate::error::{ApiError, ApiResult};
+use crate::r2::programs;
 use crate::random::random;
-use crate::workspaces::{catalog, create, idempotent};
-use ebbtide_api::ErrorCode;
+use crate::workspaces::{agents, catalog, create, idempotent};
 use ebbtide_api::workspace::CreateWorkspace;
+use ebbtide_api::{Agent, ErrorCode};
 use ebbtide_dashboard::form::{Field, Refusal, Typed};
 use ebbtide_dashboard::page::{CostFragment, CreatePage};
 use ebbtide_dashboard::view::create::{Quote, cost as show_cost};
@@ -76,6 +77,10 @@ async fn show(
     let catalog = catalog::catalog(visit.app()).await;
     let catalog =
         catalog.inspect_err(|error| error.log_left_out("the catalog is", &visit.app().request_id)).ok();
+    let published = programs::published(&visit.app().r2()?).await.inspect_err(|error| {
+        error.log_left_out("the list of programs is", &visit.app().request_id);
+    });
+    let published = published.unwrap_or_default();
     let quote = quote(visit, typed).await;
     let config = &visit.app().config;
     let defaults = Defaults {
@@ -83,8 +88,10 @@ async fn show(
         location: config.default_location.clone(),
         idle_timeout: config.policy.idle_timeout,
         lifetime: config.policy.lifetime,
+        agents: agents::chosen(None, &published)?,
     };
-    let form = view::create(typed, refusals, &defaults, catalog.as_ref(), quote.as_ref(), key);
+    let published: Vec<Agent> = published.agents().collect();
+    let form = view::create(typed, refusals, &defaults, catalog.as_ref(), &published, quote.as_ref(), key);
     let shell = visit.shell("New workspace");
     reply::page(status, &CreatePage { shell: &shell, form: &form, csrf: visit.proof() })
 }
