@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use ebbtide_api::programs::known;
 use ebbtide_programs::{Installation, Workshop, programs_of};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Makes bundles of coding agents and publishes them to an installation.
 #[derive(Debug, Parser)]
@@ -58,16 +59,27 @@ struct Access {
 
 impl Access {
     fn installation(&self) -> Result<Option<Installation>> {
-        match (&self.url, &self.token) {
-            (Some(url), Some(token)) => Ok(Some(Installation::new(url, token))),
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        match (given(&self.url), given(&self.token)) {
+            (Some(url), Some(token)) => Ok(Some(Installation::new(&url, &token))),
             (None, None) => Ok(None),
             _ => bail!("set both CONTROL_URL and OWNER_TOKEN"),
         }
     }
 }
 
-fn main() -> Result<()> {
-    let Arguments { sources, cache, command } = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { sources, cache, command } = arguments;
     let workshop = Workshop { sources, cache: cache.join("programs") };
     match command {
         Command::List(access) => list(&workshop, &access),
