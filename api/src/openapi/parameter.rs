@@ -72,6 +72,7 @@ pub(super) fn of_path(name: &str) -> Value {
         "key" => Form::Matching("^[0-9A-Za-z]{1,32}$"),
         "port" => Form::Port,
         "sha256" => Form::Matching("^[0-9a-f]{64}$"),
+        "name" => Form::OneOf(crate::programs::known),
         _ => Form::Text,
     };
     json!({ "name": name, "in": "path", "required": true, "schema": form.schema() })

@@ -22,7 +22,10 @@ fn bare(name: &str, programs: &Path) -> Result<Stack> {
 /// What the step that installs agents says, where it is done.
 fn installed(workspace: &Workspace) -> Result<&str> {
     let step = workspace.boot.iter().find(|step| step.name == "agents").context("no such step")?;
-    ensure!(step.state == StepState::Done && step.title == "Installing Claude Code, Codex", "{step:?}");
+    ensure!(
+        step.state == StepState::Done && step.title == "Installing Claude Code, Codex, Gemini CLI",
+        "{step:?}"
+    );
     step.detail.as_deref().context("it says nothing")
 }
 
@@ -62,18 +65,21 @@ fn is_one_conversation(machine: &Machine, files: &str, first: &str) -> Result<()
 fn the_agents_that_were_chosen_are_installed_report_their_turns_and_go_on_after_a_sleep() -> Result<()> {
     let programs = tempfile::tempdir()?;
     let stack = bare("installs", programs.path())?;
-    let asked = json!({ "repo": REPOSITORY, "idle_timeout": "10s", "agents": ["claude", "codex"] });
+    let asked = json!({ "repo": REPOSITORY, "idle_timeout": "10s", "agents": ["claude", "codex", "gemini"] });
     let refusal = stack.api.call("POST", "/v1/workspaces", Some(&asked))?.expect(422)?;
     ensure!(refusal.text().contains("Claude Code is not published"), "{}", refusal.text());
-    ensure!(stack.publish(&["claude", "codex"])? > 200_000_000, "they were there already");
-    ensure!(stack.publish(&["claude", "codex"])? == 0, "they were uploaded twice");
+    ensure!(stack.publish(&["claude", "codex", "gemini", "node"])? > 200_000_000, "they were there already");
+    ensure!(stack.publish(&["claude", "codex", "gemini", "node"])? == 0, "they were uploaded twice");
 
     let workspace = ready(&stack, &asked)?;
     let id = workspace.id.to_string();
-    ensure!(workspace.agents == ["claude", "codex"], "{workspace:?}");
+    ensure!(workspace.agents == ["claude", "codex", "gemini"], "{workspace:?}");
     let said = installed(&workspace)?;
     ensure!(said.starts_with("claude ") && said.contains(", codex "), "{said}");
     let agents = Agents::prepare(stack.machine_of(&id)?)?;
+    // JavaScript, started by the Node that came beside it.
+    let version = stack.machine_of(&id)?.shell("ebb", "gemini --version")?;
+    ensure!(version.starts_with(|first: char| first.is_ascii_digit()), "{version}");
     agents.claude("-p", "do:think 20")?;
     until_it_reports(&stack, &id, &agents, "claude waits for its model")?;
     until_done(&agents)?;
