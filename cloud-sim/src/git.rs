@@ -2,7 +2,8 @@
 //!
 //! `/{name}.git` is `{dir}/{name}.git` or `{dir}/{name}`, bare or with a work tree; symbolic links may point elsewhere.
 //! It never takes a push and never serves a file that git would not. Whatever is called `private-…` asks for
-//! credentials, as a host does that does not tell strangers what it has.
+//! credentials, as a host does that does not tell strangers what it has; the one line of a file `password` in its git
+//! directory opens it, read anew each time.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -103,7 +106,11 @@ async fn answer(repositories: &Repositories, request: Request<Incoming>) -> Answ
         Ok(wanted) => wanted,
         Err((status, text)) => return plain(status, text),
     };
-    let Some(git_dir) = repositories.find(wanted.name) else {
+    let git_dir = repositories.find(wanted.name);
+    if wanted.name.starts_with("private-") && !is_let_in(git_dir.as_deref(), &parts.headers) {
+        return plain(StatusCode::UNAUTHORIZED, "sign in to see this repository\n");
+    }
+    let Some(git_dir) = git_dir else {
         return plain(StatusCode::NOT_FOUND, "no such repository\n");
     };
     let mut command = backend(&git_dir, wanted.inside, &parts.method, query, &parts.headers);
@@ -119,7 +126,6 @@ async fn answer(repositories: &Repositories, request: Request<Incoming>) -> Answ
 /// Decides what a request may have: the two steps of a fetch, and nothing else.
 fn wanted<'a>(method: &Method, path: &'a str, query: &str) -> Result<Wanted<'a>, (StatusCode, &'static str)> {
     const NOT_FOUND: (StatusCode, &str) = (StatusCode::NOT_FOUND, "no such repository\n");
-    const WHO_ARE_YOU: (StatusCode, &str) = (StatusCode::UNAUTHORIZED, "sign in to see this repository\n");
     const READ_ONLY: (StatusCode, &str) = (StatusCode::FORBIDDEN, "this git host is read-only\n");
     let (name, inside) = path.strip_prefix('/').and_then(|path| path.split_once('/')).ok_or(NOT_FOUND)?;
     let name = name.strip_suffix(".git").unwrap_or(name);
@@ -129,9 +135,6 @@ fn wanted<'a>(method: &Method, path: &'a str, query: &str) -> Result<Wanted<'a>,
     if !plain_name {
         return Err(NOT_FOUND);
     }
-    if name.starts_with("private-") {
-        return Err(WHO_ARE_YOU);
-    }
     let inside = match (method, inside, query) {
         (&Method::GET, "info/refs", "service=git-upload-pack") => "/info/refs",
         (&Method::POST, "git-upload-pack", "") => "/git-upload-pack",
@@ -139,6 +142,18 @@ fn wanted<'a>(method: &Method, path: &'a str, query: &str) -> Result<Wanted<'a>,
         _ => return Err((StatusCode::NOT_FOUND, "only fetching over the smart protocol is served\n")),
     };
     Ok(Wanted { name, inside })
+}
+
+/// Whether the request carries the repository's password; whose it is does not matter, as with tokens.
+fn is_let_in(git_dir: Option<&Path>, headers: &HeaderMap) -> bool {
+    let wanted = git_dir.and_then(|git_dir| std::fs::read_to_string(git_dir.join("password")).ok());
+    let sent = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Basic "))
+        .and_then(|encoded| STANDARD.decode(encoded).ok())
+        .and_then(|decoded| String::from_utf8(decoded).ok());
+    let sent = sent.as_deref().and_then(|text| text.split_once(':')).map(|(_, password)| password);
+    wanted.is_some_and(|wanted| sent == Some(wanted.trim_end()))
 }
 
 fn backend(git_dir: &Path, inside: &str, method: &Method, query: &str, headers: &HeaderMap) -> Command {
@@ -270,7 +285,6 @@ mod tests {
         assert_eq!(get("/-x/info/refs", fetch), Err(404));
         assert_eq!(get("/a%2Fb/info/refs", fetch), Err(404));
         assert_eq!(get("/info", fetch), Err(404));
-        assert_eq!(get("/private-app.git/info/refs", fetch), Err(401));
         let post = |path| wanted(&Method::POST, path, "").map_err(|(status, _)| status.as_u16());
         assert_eq!(post("/app.git/git-upload-pack"), Ok(Wanted { name: "app", inside: "/git-upload-pack" }));
         assert_eq!(post("/app.git/git-receive-pack"), Err(403));

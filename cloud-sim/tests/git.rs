@@ -60,3 +60,30 @@ async fn repositories_are_cloned_and_never_changed() {
     assert!(!pushed.status.success());
     assert!(String::from_utf8_lossy(&pushed.stderr).contains("403"), "{pushed:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_repository_is_there_for_whoever_knows_its_password_of_the_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    succeed(dir.path(), &["init", "-q", "app"]);
+    succeed(&dir.path().join("app"), &["commit", "-q", "--allow-empty", "-m", "first"]);
+    succeed(dir.path(), &["clone", "-q", "--bare", "app", "private-app.git"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(git::serve(listener, Arc::new(Repositories::new(Some(dir.path().to_owned())))));
+    let password = dir.path().join("private-app.git/password");
+    let asks = |user: &str, name: &str| {
+        let url = format!("http://{user}{address}/{name}.git");
+        git(elsewhere.path(), &["ls-remote", &url])
+    };
+    assert!(!asks("u:secret@", "private-app").status.success(), "it has no password");
+    std::fs::write(&password, "secret\n").unwrap();
+    assert!(asks("u:secret@", "private-app").status.success());
+    assert!(!asks("u:other@", "private-app").status.success());
+    let refused = String::from_utf8_lossy(&asks("", "private-app").stderr).into_owned();
+    assert!(refused.contains("could not read Username"), "{refused}");
+    let unknown = String::from_utf8_lossy(&asks("", "private-none").stderr).into_owned();
+    assert!(unknown.contains("could not read Username"), "strangers are not told what there is: {unknown}");
+    std::fs::write(&password, "newer\n").unwrap();
+    assert!(!asks("u:secret@", "private-app").status.success());
+}

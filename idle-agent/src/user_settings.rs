@@ -23,6 +23,9 @@ pub use text::shell_assignments;
 /// How long making a directory or a link may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Where git looks for its machine-wide configuration.
+pub const GIT_CONFIG: &str = "GIT_CONFIG_SYSTEM";
+
 /// The settings as they are known, and how they become files.
 pub struct Settings {
     places: Places,
@@ -42,9 +45,15 @@ impl Settings {
         lock(&self.known).revision
     }
 
-    /// The environment.
+    /// The environment, with what leads every git to the way to credentials: one that the user brought, or that is not
+    /// the distribution's, looks for its machine-wide configuration elsewhere.
     pub fn variables(&self) -> Vec<NamedSecret> {
-        lock(&self.known).variables.clone()
+        let mut variables = lock(&self.known).variables.clone();
+        if !variables.iter().any(|variable| variable.name == GIT_CONFIG) {
+            let value = self.places.git_config().to_string_lossy().into_owned();
+            variables.push(NamedSecret { name: GIT_CONFIG.to_owned(), value });
+        }
+        variables
     }
 
     /// Takes others into use.
@@ -70,7 +79,7 @@ impl Settings {
         let settings = lock(&self.known).clone();
         // Root's file that the user's group may read: the user cannot change what the next terminal gets.
         let environment = self.places.env();
-        atomic_file::write(&environment, shell_assignments(&settings.variables).as_bytes(), 0o600)?;
+        atomic_file::write(&environment, shell_assignments(&self.variables()).as_bytes(), 0o600)?;
         give(&environment, None, Some(user.gid), 0o640)?;
         self.write_values(&settings, user)?;
         self.write_git(&settings)?;

@@ -10,6 +10,7 @@ use crate::os::clock::Moment;
 use crate::os::command::{Ended, RunError, output, run};
 use crate::os::service::work_of;
 use crate::os::users::User;
+use crate::user_settings::GIT_CONFIG;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -109,7 +110,7 @@ impl Git<'_> {
         command
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ALLOW_PROTOCOL", PROTOCOLS)
-            .env("GIT_CONFIG_SYSTEM", &self.config)
+            .env(GIT_CONFIG, &self.config)
             .env("GIT_LFS_SKIP_SMUDGE", "1")
             .env("GIT_LITERAL_PATHSPECS", "1")
             .env(

@@ -106,17 +106,15 @@ impl CloneFailure {
         match self {
             Self::Credentials => format!(
                 "{host} wants to know who asks, or has no such repository ({said}); check the URL, or add a git \
-                 credential for {host} {}",
-                way_to_add("git_credential", &host)
+                 credential for {host} {WAY_TO_ADD}"
             ),
             Self::Refused => format!(
                 "{host} did not take the git credential of this workspace ({said}); it may have ended, or may not read \
-                 this repository: write another {}",
-                way_to_add("git_credential", &host)
+                 this repository: write another {WAY_TO_ADD}"
             ),
             Self::SshKey => format!(
-                "{host} knows no key of this workspace ({said}); add an SSH key {}, and its public half at {host}",
-                way_to_add("ssh_key", &host)
+                "{host} knows no key of this workspace ({said}); give {host} the public half of an SSH key, and add the key \
+                 itself {WAY_TO_ADD}"
             ),
             Self::NoAnswer => format!("the control plane did not say how to sign in at {host}"),
             Self::Unreachable => {
@@ -137,12 +135,7 @@ impl CloneFailure {
 }
 
 /// Where a secret is written, for a person and for a program.
-fn way_to_add(kind: &str, host: &str) -> String {
-    format!(
-        "under Secrets on the dashboard, or with PUT /v1/secrets/{{name}} \
-         {{\"use\":{{\"kind\":\"{kind}\",\"host\":\"{host}\"}},\"value\":\"…\"}}; choose it for this workspace, and try again"
-    )
-}
+const WAY_TO_ADD: &str = "under Secrets on the dashboard or with PUT /v1/secrets/{name}, let this workspace have it, and try again";
 
 /// The host of a URL as a secret names it.
 fn credential_host(url: &str) -> String {
@@ -245,9 +238,8 @@ mod ways_out {
         assert_eq!(
             words("fatal: could not read Username for 'https://h': terminal prompts disabled", "https://h/a"),
             "h wants to know who asks, or has no such repository (fatal: could not read Username for 'https://h': terminal \
-             prompts disabled); check the URL, or add a git credential for h under Secrets on the dashboard, or with PUT \
-             /v1/secrets/{name} {\"use\":{\"kind\":\"git_credential\",\"host\":\"h\"},\"value\":\"…\"}; choose it for this \
-             workspace, and try again"
+             prompts disabled); check the URL, or add a git credential for h under Secrets on the dashboard or with PUT \
+             /v1/secrets/{name}, let this workspace have it, and try again"
         );
         let refused = words("fatal: Authentication failed for 'https://h/a/'", "https://h/a");
         assert!(
@@ -255,7 +247,7 @@ mod ways_out {
             "{refused}"
         );
         let ssh = words("git@h: Permission denied (publickey).", "git@h:a");
-        assert!(ssh.contains("h knows no key") && ssh.contains(r#""kind":"ssh_key","host":"h""#), "{ssh}");
+        assert!(ssh.contains("h knows no key") && ssh.contains("add the key itself under Secrets"), "{ssh}");
     }
 }
 

@@ -22,10 +22,8 @@ fn a_machine_enrols_and_leaves_no_secret_where_others_look() {
     }
     assert_eq!(mode(&machine.path("run/env")), 0o640);
     assert_eq!(mode(&machine.path("run/agent.sock")), 0o660);
-    assert_eq!(
-        std::fs::read_to_string(machine.path("run/env")).unwrap(),
-        "API_KEY='it'\\''s-a-very-secret-value'\n"
-    );
+    let environment = std::fs::read_to_string(machine.path("run/env")).unwrap();
+    assert!(environment.starts_with("API_KEY='it'\\''s-a-very-secret-value'\n"), "{environment}");
     assert!(!std::fs::read_to_string(machine.path("agent.json")).unwrap().contains("enrol-me"));
     let seen = [
         cmdline(machine.pid()),

@@ -23,6 +23,7 @@ mod open_doors;
 mod own_faults;
 mod owner_backups;
 mod ports;
+mod private_repositories;
 mod rescue;
 mod restarts;
 mod retention;

@@ -89,7 +89,10 @@ fn a_repository_that_cannot_be_cloned_is_named_with_its_fix_and_the_log_is_kept(
     SYSTEM.run(|stack| {
         let table = [
             (json!({ "repo": "http://git.ebbtide.test/there-is-none.git" }), "check the URL"),
-            (json!({ "repo": "http://git.ebbtide.test/private-app.git" }), "wants credentials"),
+            (
+                json!({ "repo": "http://git.ebbtide.test/private-app.git" }),
+                "add a git credential for http://git.ebbtide.test under Secrets",
+            ),
             (json!({ "repo": "http://unreachable.invalid/x.git" }), "cannot be reached"),
             (json!({ "repo": REPOSITORY, "branch": "$(id)" }), "no branch or tag"),
             (json!({ "repo": REPOSITORY, "branch": "`touch${IFS}/tmp/owned`" }), "no branch or tag"),
