@@ -3,6 +3,8 @@
 //! Typed values are kept as typed and shown again. Only what the API's types refuse is refused here (durations);
 //! everything else is judged by the same code as `POST /v1/workspaces`, so that there is one set of rules.
 
+use crate::view::secrets;
+use ebbtide_api::secrets::SecretChoice;
 use ebbtide_api::workspace::CreateWorkspace;
 use ebbtide_api::{Duration, ErrorCode, Hint};
 
@@ -70,6 +72,8 @@ pub struct Typed {
     pub lifetime: String,
     /// Which coding agents are ticked; `None` where no boxes were shown.
     pub agents: Option<Vec<String>>,
+    /// Which secrets it gets, where the form offered any.
+    pub secrets: Option<SecretChoice>,
 }
 
 /// Name of the boxes for coding agents. One without a box, and without a value, says that boxes were shown.
@@ -83,7 +87,9 @@ const KEPT: usize = 2048;
 impl Typed {
     /// Reads decoded form pairs; unknown names are ignored, the last of a repeated name counts.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        let mut typed = Self::default();
+        let pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        let chosen = secrets::chosen(pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
+        let mut typed = Self { secrets: chosen, ..Self::default() };
         for (name, value) in pairs {
             if name.as_ref() == AGENTS {
                 let ticked = typed.agents.get_or_insert_default();
@@ -150,7 +156,7 @@ impl Typed {
             idle_timeout: duration(Field::IdleTimeout),
             lifetime: duration(Field::Lifetime),
             env: std::collections::BTreeMap::new(),
-            secrets: None,
+            secrets: self.secrets.clone().filter(|choice| *choice != SecretChoice::Everywhere),
             on_unsaved: None,
             rescue_image: None,
             persistence: None,

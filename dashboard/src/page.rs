@@ -6,6 +6,7 @@
 use crate::asset;
 use crate::view::action::DeleteView;
 use crate::view::create::CostView;
+use crate::view::secrets::{ChoiceView, SecretsView};
 use crate::view::{CreateView, ErrorView, ListView, WorkspaceView};
 pub use askama::Template;
 
@@ -115,6 +116,30 @@ pub struct DeletePage<'a> {
     /// What it shows.
     pub delete: &'a DeleteView,
     /// Session proof for its forms.
+    pub csrf: &'a str,
+}
+
+/// All secrets.
+#[derive(Debug, Template)]
+#[template(path = "secrets.html")]
+pub struct SecretsPage<'a> {
+    /// Surroundings.
+    pub shell: &'a Shell,
+    /// What it shows.
+    pub s: &'a SecretsView,
+    /// Session proof for its forms.
+    pub csrf: &'a str,
+}
+
+/// The secrets of a workspace.
+#[derive(Debug, Template)]
+#[template(path = "workspace_secrets.html")]
+pub struct ChoicePage<'a> {
+    /// Surroundings.
+    pub shell: &'a Shell,
+    /// What it shows.
+    pub c: &'a ChoiceView,
+    /// Session proof for its form.
     pub csrf: &'a str,
 }
 

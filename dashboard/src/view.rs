@@ -8,6 +8,7 @@ pub mod boot;
 pub mod create;
 pub mod list;
 pub mod log;
+pub mod secrets;
 pub mod snapshots;
 pub mod why;
 pub mod workspace;

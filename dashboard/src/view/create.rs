@@ -2,8 +2,10 @@
 
 use crate::form::{Field, Refusal, Typed};
 use crate::text;
+use crate::view::secrets::{Choosable, choosable};
 use ebbtide_api::catalog::{Catalog, CatalogSize};
 use ebbtide_api::money::Cost;
+use ebbtide_api::secrets::SecretInfo;
 use ebbtide_api::{Agent, Duration};
 
 /// What is taken where nothing is typed.
@@ -59,6 +61,8 @@ pub struct CreateView {
     pub choosable: bool,
     /// What it costs at worst.
     pub cost: CostView,
+    /// Secrets that it may get; empty where there are none.
+    pub secrets: Vec<Choosable>,
     /// Makes a second submission of the same page answer like the first.
     pub idempotency_key: String,
 }
@@ -141,6 +145,7 @@ pub fn create(
         agents: boxes(typed.agents.as_ref().unwrap_or(&defaults.agents), published),
         choosable: catalog.is_some_and(|catalog| !catalog.sizes.is_empty() && !catalog.locations.is_empty()),
         cost: cost(quote),
+        secrets: Vec::new(),
         idempotency_key: idempotency_key.to_owned(),
     }
 }
@@ -153,6 +158,16 @@ fn boxes(ticked: &[String], published: &[Agent]) -> Vec<Choice> {
         selected: ticked.iter().any(|name| name == agent.as_str()),
     };
     published.iter().map(choice).collect()
+}
+
+impl CreateView {
+    /// Offers these secrets, those chosen that were before, or else those that are everywhere.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: &[SecretInfo], typed: &Typed) -> Self {
+        let choice = typed.secrets.clone().unwrap_or_default();
+        self.secrets = choosable(secrets, &choice);
+        self
+    }
 }
 
 /// Shows what a choice costs at worst.
@@ -177,7 +192,7 @@ pub fn cost(quote: Option<&Quote>) -> CostView {
     }
 }
 
-fn refusal_view(refusal: &Refusal) -> RefusalView {
+pub(super) fn refusal_view(refusal: &Refusal) -> RefusalView {
     RefusalView {
         message: crate::view::sentence(&refusal.message),
         hint: crate::view::sentence(&refusal.hint),

@@ -59,6 +59,8 @@ pub struct WorkspaceView {
     pub snapshots: Option<SnapshotsView>,
     /// Holds in force.
     pub holds: Vec<HoldView>,
+    /// Which secrets it gets, in words.
+    pub secrets: String,
     /// The machine and its bounds.
     pub facts: Vec<Fact>,
     /// History, newest first.
@@ -192,6 +194,7 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         kept: workspace.persistence == Persistence::Backup,
         snapshots: None,
         holds: workspace.holds.iter().map(|each| hold(each, now)).collect(),
+        secrets: super::secrets::fact(&workspace.secrets),
         facts: facts(workspace, now),
         events: history(events, now),
         refresh_ms: if at_rest(workspace.state) { REFRESH_AT_REST_MS } else { REFRESH_MOVING_MS },

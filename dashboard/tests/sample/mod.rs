@@ -7,19 +7,20 @@ use ebbtide_api::failure::{Failure, FailureCode};
 use ebbtide_api::history::{Event, LogPage};
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::Port;
-use ebbtide_api::secrets::SecretChoice;
+use ebbtide_api::secrets::{FileMode, SecretChoice, SecretInfo, SecretUse, SecretUser};
 use ebbtide_api::usage::{UsageCaps, UsageCount, UsageSpending};
 use ebbtide_api::why::{BackupEstimate, Budget, Keeping, Lease, Signal, SignalState, Verdict, Why};
 use ebbtide_api::workspace::{BootStep, Hold, Machine, State, StepState, Workspace, WorkspaceSummary};
 use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Hint, Timestamp, WorkspaceId};
 use ebbtide_dashboard::form::{Refusal, Typed};
 use ebbtide_dashboard::page::{
-    CostFragment, CreatePage, DeletePage, ErrorPage, Link, ListPage, Shell, SignInPage, Template as _,
-    WorkspaceFragment, WorkspacePage,
+    ChoicePage, CostFragment, CreatePage, DeletePage, ErrorPage, Link, ListPage, SecretsPage, Shell,
+    SignInPage, Template as _, WorkspaceFragment, WorkspacePage,
 };
 use ebbtide_dashboard::view;
 use ebbtide_dashboard::view::create::{Defaults, Quote};
 use ebbtide_dashboard::view::list::Entry;
+use ebbtide_dashboard::view::secrets::TypedSecret;
 
 /// The moment at which every sample is looked at.
 pub fn now() -> Timestamp {
@@ -597,6 +598,13 @@ pub fn hostile_others() -> Vec<String> {
         delete_page(&evil),
         create_page(&typed, &above, Some(&catalog()), None),
         error_page(&refusal(ErrorCode::Internal, &evil.name)),
+        secrets_page(
+            &secrets(),
+            typed_secret(&evil.name, "file", ""),
+            &above[above.len() - 1..],
+            Some(&evil.name),
+        ),
+        choice_page(&secrets(), &SecretChoice::Named(vec![evil.name.clone()]), &evil.name),
     ]
 }
 
@@ -628,8 +636,52 @@ fn create_page(
     let published = [ebbtide_api::Agent::Claude, ebbtide_api::Agent::Codex];
     // Where nothing else can be had, nothing is published either.
     let agents = if catalog.is_some() { published.to_vec() } else { Vec::new() };
-    let form = view::create(typed, refusals, &defaults(), catalog, &agents, quote, "key-sample");
+    let form = view::create(typed, refusals, &defaults(), catalog, &agents, quote, "key-sample")
+        .with_secrets(&if catalog.is_some() { secrets() } else { vec![] }, typed);
     CreatePage { shell: &shell("New workspace"), form: &form, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+/// Some secrets.
+pub fn secrets() -> Vec<SecretInfo> {
+    let user = |name: &str| SecretUser { id: id("k3v7q2mzab"), name: name.into() };
+    let secret = |name: &str, usage: SecretUse, everywhere: bool, users: &[&str]| SecretInfo {
+        name: name.into(),
+        r#use: usage,
+        everywhere,
+        version: 1,
+        written_at: at("09:12:00"),
+        workspaces: users.iter().map(|name| user(name)).collect(),
+    };
+    let git = SecretUse::GitCredential { host: "github.com".into(), username: "x-access-token".into() };
+    let npm = SecretUse::File { path: ".npmrc".into(), mode: FileMode::ReadWrite };
+    let users = ["tide-tables", "harbour", "atlas", "kelp", "drift"];
+    vec![
+        secret("anthropic", SecretUse::Environment { variable: "ANTHROPIC_API_KEY".into() }, true, &users),
+        secret("deploy", SecretUse::SshKey { host: Some("git.example.org".into()) }, false, &[]),
+        secret("github-token", git, true, &users[..2]),
+        secret("npm", npm, false, &users[..1]),
+    ]
+}
+
+fn typed_secret(name: &str, kind: &str, place: &str) -> TypedSecret {
+    let mut typed = TypedSecret::new();
+    (typed.name, typed.kind, typed.place) = (name.into(), kind.into(), place.into());
+    typed
+}
+
+fn secrets_page(
+    secrets: &[SecretInfo],
+    typed: TypedSecret,
+    refusals: &[Refusal],
+    done: Option<&str>,
+) -> String {
+    let s = view::secrets::secrets(secrets, typed, refusals, done.map(str::to_owned), now());
+    SecretsPage { shell: &shell("Secrets"), s: &s, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+fn choice_page(secrets: &[SecretInfo], choice: &SecretChoice, name: &str) -> String {
+    let c = view::secrets::choice("k3v7q2mzab", name, secrets, choice);
+    ChoicePage { shell: &shell("Secrets"), c: &c, csrf: "csrf-sample" }.render().expect("a page")
 }
 
 fn delete_page(workspace: &Workspace) -> String {
@@ -692,6 +744,35 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("deleted", page(&deleted())),
         ("delete-running", delete_page(&running())),
         ("delete-asleep", delete_page(&asleep())),
+        ("secrets", secrets_page(&secrets(), TypedSecret::new(), &[], None)),
+        ("secrets-empty", secrets_page(&[], TypedSecret::new(), &[], None)),
+        (
+            "secrets-refused",
+            secrets_page(
+                &secrets(),
+                typed_secret("npm", "file", "../x"),
+                &[Refusal {
+                    field: None,
+                    message: "use.path: the path is none below the home".into(),
+                    hint: "Give a path below the home.".into(),
+                }],
+                None,
+            ),
+        ),
+        (
+            "secrets-written",
+            secrets_page(
+                &secrets(),
+                TypedSecret::new(),
+                &[],
+                Some("npm is stored. Machines that run have it within seconds, variables in new terminals."),
+            ),
+        ),
+        (
+            "workspace-secrets",
+            choice_page(&secrets(), &SecretChoice::Named(vec!["npm".into(), "gone".into()]), "tide-tables"),
+        ),
+        ("workspace-secrets-none", choice_page(&[], &SecretChoice::Everywhere, "tide-tables")),
         ("cost-fragment", cost),
         ("not-found", error_page(&refusal(ErrorCode::NotFound, "there is no workspace k3v7q2mzab"))),
         ("error", error_page(&refusal(ErrorCode::StorageUnavailable, "the index did not answer"))),

@@ -9,6 +9,7 @@ mod create;
 mod input;
 mod reply;
 mod route;
+mod secrets;
 mod session;
 mod visit;
 
@@ -95,6 +96,11 @@ async fn signed_in(visit: &Visit<'_>, page: Route) -> ApiResult<Response> {
     match page {
         Route::New => create::form(visit).await,
         Route::Create => create::send(visit).await,
+        Route::Secrets => secrets::show(visit).await,
+        Route::PutSecret => secrets::put(visit).await,
+        Route::DeleteSecret => secrets::delete(visit).await,
+        Route::Choice(id) => secrets::choice(visit, &id).await,
+        Route::Choose(id) => secrets::choose(visit, &id).await,
         Route::Workspace(id) => workspace(visit, &id).await,
         Route::Open(id, port) => buttons::open(visit, &id, port).await,
         Route::AskDelete(id) => {

@@ -1,6 +1,7 @@
 // Secrets: written once, never shown, given to machines of the workspaces that chose them and to nobody else.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 import { install } from "./installation.mjs";
 
@@ -186,4 +187,37 @@ test("of many that are written at once none is lost, and there are not too many"
     if (status !== 200) break;
   }
   is(await put("one-more", GIT), 403, "cap_reached");
+});
+
+test("the pages write, choose and delete a secret for whoever has a session and its proof, and show no value", async () => {
+  const own = await install();
+  try {
+    const { id } = await own.workspace({ name: "paged" });
+    const signed_in_with = createHash("sha256").update(`ebbtide-owner-v1\n${own.ownerToken}`).digest("hex");
+    const cookie = `__Host-ebbtide=${own.token("session", { tenant: "owner", actor: "owner", signed_in_with })}`;
+    const look = (path) => own.call("GET", path, { headers: { cookie } });
+    const [, csrf] = (await look("/secrets")).text.match(/name="csrf" value="([^"]+)"/);
+    const send = (path, fields) =>
+      own.call("POST", path, { headers: { cookie }, body: new URLSearchParams(fields).toString() });
+    const fields = { csrf, kind: "git_credential", name: "token", place: "GitHub.com", value: MARKER, everywhere: "on" };
+    assert.equal((await send("/secrets", { ...fields, csrf: "x" })).status, 403);
+    const refused = await send("/secrets", { ...fields, place: "not a host" });
+    assert.equal(refused.status, 422, refused.text);
+    assert.ok(refused.text.includes("not a host") && !refused.text.includes(MARKER), "what was typed stays, but for the value");
+    const written = await send("/secrets", fields);
+    assert.ok(written.status === 200 && written.text.includes("Git credential for github.com"), written.text);
+    assert.ok(!written.text.includes(MARKER));
+    assert.ok((await look("/new")).text.includes('name="secret" value="token" checked'));
+    const none = await send(`/w/${id}/secrets`, { csrf, secrets_shown: "1", secret_everywhere: "token" });
+    assert.equal(none.status, 303, none.text);
+    const chosen = async () => (await own.call("GET", `/v1/workspaces/${id}`, { as: own.owner })).json.secrets;
+    assert.deepEqual(await chosen(), []);
+    const again = { csrf, secrets_shown: "1", secret_everywhere: "token", secret: "token" };
+    assert.equal((await send(`/w/${id}/secrets`, again)).status, 303);
+    assert.equal(await chosen(), "everywhere");
+    const deleted = await send("/secrets/delete", { csrf, name: "token" });
+    assert.ok(deleted.text.includes("These had it: paged."), deleted.text);
+  } finally {
+    await own.end();
+  }
 });

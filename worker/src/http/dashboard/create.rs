@@ -5,7 +5,7 @@ use super::visit::Visit;
 use crate::error::{ApiError, ApiResult};
 use crate::r2::programs;
 use crate::random::random;
-use crate::workspaces::{agents, catalog, create, idempotent};
+use crate::workspaces::{agents, catalog, create, idempotent, secrets};
 use ebbtide_api::workspace::CreateWorkspace;
 use ebbtide_api::{Agent, ErrorCode};
 use ebbtide_dashboard::form::{Field, Refusal, Typed};
@@ -90,8 +90,13 @@ async fn show(
         lifetime: config.policy.lifetime,
         agents: agents::chosen(None, &published)?,
     };
+    let secrets = secrets::list(visit.app(), &visit.actor).await;
+    let secrets =
+        secrets.inspect_err(|error| error.log_left_out("secrets are", &visit.app().request_id)).ok();
+    let secrets = secrets.map(|list| list.secrets).unwrap_or_default();
     let published: Vec<Agent> = published.agents().collect();
-    let form = view::create(typed, refusals, &defaults, catalog.as_ref(), &published, quote.as_ref(), key);
+    let form = view::create(typed, refusals, &defaults, catalog.as_ref(), &published, quote.as_ref(), key)
+        .with_secrets(&secrets, typed);
     let shell = visit.shell("New workspace");
     reply::page(status, &CreatePage { shell: &shell, form: &form, csrf: visit.proof() })
 }

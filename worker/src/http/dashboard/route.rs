@@ -20,6 +20,16 @@ pub enum Route {
     Create,
     /// The cost line of the create form.
     Cost,
+    /// All secrets.
+    Secrets,
+    /// Writes a secret.
+    PutSecret,
+    /// Deletes a secret.
+    DeleteSecret,
+    /// Which secrets a workspace gets.
+    Choice(WorkspaceId),
+    /// Chooses them.
+    Choose(WorkspaceId),
     /// A workspace.
     Workspace(WorkspaceId),
     /// What changes on its page.
@@ -68,6 +78,12 @@ impl Route {
                 Verb::Other => Self::WrongMethod,
             },
             ["new", "cost"] => read(verb, Self::Cost),
+            ["secrets"] => match verb {
+                Verb::Get => Self::Secrets,
+                Verb::Post => Self::PutSecret,
+                Verb::Other => Self::WrongMethod,
+            },
+            ["secrets", "delete"] => change(verb, Self::DeleteSecret),
             ["w", id, rest @ ..] => id.parse().map_or(Self::Unknown, |id| Self::below(verb, id, rest)),
             _ => Self::Unknown,
         }
@@ -80,6 +96,11 @@ impl Route {
             ["open", port] => match port.parse::<u16>() {
                 Ok(port) if port > 0 => read(verb, Self::Open(id, port)),
                 _ => Self::Unknown,
+            },
+            ["secrets"] => match verb {
+                Verb::Get => Self::Choice(id),
+                Verb::Post => Self::Choose(id),
+                Verb::Other => Self::WrongMethod,
             },
             ["delete"] => match verb {
                 Verb::Get => Self::AskDelete(id),
@@ -129,6 +150,12 @@ mod tests {
             (Verb::Get, "/new", Route::New),
             (Verb::Post, "/new", Route::Create),
             (Verb::Get, "/new/cost", Route::Cost),
+            (Verb::Get, "/secrets", Route::Secrets),
+            (Verb::Post, "/secrets", Route::PutSecret),
+            (Verb::Post, "/secrets/delete", Route::DeleteSecret),
+            (Verb::Get, "/secrets/delete", Route::WrongMethod),
+            (Verb::Get, "/w/k3v7q2mzab/secrets", Route::Choice(id())),
+            (Verb::Post, "/w/k3v7q2mzab/secrets", Route::Choose(id())),
             (Verb::Get, "/w/k3v7q2mzab", Route::Workspace(id())),
             (Verb::Get, "/w/k3v7q2mzab/live", Route::Live(id())),
             (Verb::Get, "/w/k3v7q2mzab/open/3000", Route::Open(id(), 3000)),
