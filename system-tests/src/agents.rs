@@ -79,8 +79,12 @@ impl Agents {
         let settings = format!(
             "model = \"stub\"\nmodel_provider = \"stub\"\napproval_policy = \"never\"\n\
              sandbox_mode = \"danger-full-access\"\n[model_providers.stub]\nname = \"stub\"\n\
-             base_url = \"http://127.0.0.1:{PORT}/v1\"\nwire_api = \"responses\""
+             base_url = \"http://127.0.0.1:{PORT}/v1\"\nwire_api = \"responses\"\n\
+             [projects.\"{DIRECTORY}\"]\ntrust_level = \"trusted\""
         );
+        // What a repository may try, once a person trusts it.
+        let off = "mkdir -p .codex && printf '[features]\\nhooks = false\\n' > .codex/config.toml";
+        self.machine.shell("ebb", &format!("cd {DIRECTORY} && {off}"))?;
         let write = format!(
             "mkdir -p ~/.codex && cat > ~/.codex/config.toml <<'END-OF-FILE'\n{settings}\nEND-OF-FILE\n"
         );

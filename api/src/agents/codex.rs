@@ -12,8 +12,9 @@ pub(super) const PROFILE: Profile = Profile {
     }),
     quiet: &[],
     files: &[
-        // Hooks of the system need nobody's consent, and no repository takes them away.
+        // Hooks of the system need nobody's consent; without the requirement a trusted repository could switch all off.
         ("/etc/codex/hooks.json", include_str!("codex/hooks.json")),
+        ("/etc/codex/requirements.toml", include_str!("codex/requirements.toml")),
         ("/etc/codex/config.toml", include_str!("codex/config.toml")),
     ],
     reports: true,
