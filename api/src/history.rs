@@ -60,6 +60,7 @@ stable_codes! {
         BackupTooLarge = "backup_too_large",
             "The next backup would not fit into the quota or the time for it.";
         BackupFitsAgain = "backup_fits_again", "The next backup fits again.";
+        OutOfMemory = "out_of_memory", "The kernel ended a program for lack of memory.";
         Asleep = "asleep", "No server is left; the work is in storage.";
 
         ServerOff = "server_off", "The new server is off at the provider; it is switched on.";

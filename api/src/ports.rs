@@ -82,7 +82,7 @@ pub struct PortLink {
 pub struct LinkSummary {
     /// For `DELETE …/links/{link}`.
     pub id: String,
-    /// The port that it opens.
+    /// The port that it opens; 0 is the machine's terminal.
     pub port: u16,
     /// When it ends by itself.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]

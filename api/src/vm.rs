@@ -21,6 +21,12 @@ use serde::{Deserialize, Serialize};
 /// it takes the paths of a whole host for its own.
 pub const CLOUDCLI_PORT: u16 = 3001;
 
+/// What stands for the machine's own terminal where a port is meant: nothing can listen there.
+pub const TERMINAL_PORT: u16 = 0;
+
+/// The terminal's label, where a port's number stands in names.
+pub const TERMINAL_LABEL: &str = "terminal";
+
 /// The body of `POST /v1/vm/enroll`: the first enrolment, a repeated one, and the renewal of a lost token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Enrol {
@@ -204,8 +210,21 @@ pub struct Heartbeat {
     pub backup_progress: u64,
     /// A backup that fails at the moment: what it waits for.
     pub backup_trouble: Option<String>,
+    /// Programs that the kernel ended for lack of memory, where there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<OutOfMemory>,
     /// Resident memory of the idle-agent, bytes.
     pub agent_rss_bytes: u64,
+}
+
+/// Programs that the kernel ended for lack of memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutOfMemory {
+    /// How many, since the machine was switched on.
+    pub kills: u32,
+    /// The last one's name, at most 15 characters.
+    pub program: String,
 }
 
 /// Where a drain is.

@@ -11,7 +11,7 @@ pub use input::{
     validate_workspace_name,
 };
 
-use ebbtide_api::vm::CLOUDCLI_PORT;
+use ebbtide_api::vm::{CLOUDCLI_PORT, TERMINAL_LABEL, TERMINAL_PORT};
 use ebbtide_api::{Generation, TenantId, WorkspaceId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -150,10 +150,11 @@ pub fn port_host(port: u16, name: &str, workspace: &WorkspaceId, zone: &str) -> 
     port_host_of(port, &workspace_host(name, workspace, zone))
 }
 
-/// Host name of a port of the workspace with this name. CloudCLI has the workspace's own.
+/// Host name of a port of the workspace with this name. CloudCLI has the workspace's own, the terminal a word.
 pub fn port_host_of(port: u16, workspace_host: &str) -> String {
     match port {
         CLOUDCLI_PORT => workspace_host.to_owned(),
+        TERMINAL_PORT => format!("{TERMINAL_LABEL}.{workspace_host}"),
         port => format!("{port}.{workspace_host}"),
     }
 }

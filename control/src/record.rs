@@ -116,6 +116,9 @@ pub struct Record {
     /// Why its machine is awake, as lists show it. One of an earlier phase says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awake_line: Option<AwakeLine>,
+    /// What was told of programs that ended for lack of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_told: Option<MemoryTold>,
     /// When the owner asked for a reboot that was not done yet. Whatever ends the wish forgets it: the reboot, the end of
     /// its time, and every move but falling silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -259,6 +262,7 @@ impl Record {
             pause: None,
             clocks_restarted_at: None,
             awake_line: None,
+            memory_told: None,
             reboot_asked_at: None,
             owner_reboots: Vec::new(),
             pending: None,
@@ -396,6 +400,17 @@ pub struct AwakeLine {
     /// The line.
     pub line: String,
     /// When it was said.
+    pub at: Timestamp,
+}
+
+/// What was told of programs that ended for lack of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryTold {
+    /// Of which machine.
+    pub generation: Generation,
+    /// How many there had been, by its own count since it was switched on.
+    pub kills: u32,
+    /// When.
     pub at: Timestamp,
 }
 

@@ -21,6 +21,7 @@ pub use presence::Visits;
 use crate::os::clock::Moment;
 use crate::os::listener;
 use crate::os::mutex::{lock, read};
+use ebbtide_api::vm::TERMINAL_PORT;
 use question::{Answer, Question};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,10 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// Threads that answer: one for each connection that Caddy may have, and two for what is left of a Caddy before it.
 const THREADS: usize = caddy::QUESTIONERS + 2;
+
+/// Stands for an origin where none is to be replaced. Never empty: Caddy would replace the empty text between any two
+/// characters.
+const NO_ORIGIN: &str = "no-origin-to-replace";
 
 /// The door and what passed through it, shared with the rest of the agent.
 #[derive(Debug, Default)]
@@ -38,12 +43,19 @@ pub struct Access {
     people: AtomicU64,
     /// Where Caddy's process id is, once it is served.
     run: OnceLock<PathBuf>,
+    /// The terminal's socket, once it is served.
+    terminal: OnceLock<PathBuf>,
 }
 
 impl Access {
     /// Requests that a person made, so far.
     pub fn people(&self) -> u64 {
         self.people.load(Ordering::Relaxed)
+    }
+
+    /// Where the terminal answers, from now on.
+    pub fn set_terminal(&self, socket: PathBuf) {
+        let _ = self.terminal.set(socket);
     }
 
     /// Answers Caddy's questions on a Unix socket from now on.
@@ -73,16 +85,19 @@ impl Access {
             // With the number of the port as Caddy's expression finds it in an answer.
             (decide(&door, &request, Moment::now()), door.port_url_template.replace("{port}", "${1}"))
         };
-        if let Outcome::Pass { port, .. } | Outcome::Enter { port, .. } = &outcome
-            && lock(&self.visits).is_human(&request, *port, Moment::now())
-        {
+        let port = match &outcome {
+            Outcome::Pass { port, .. } | Outcome::Enter { port, .. } => Some(*port),
+            Outcome::Terminal => Some(TERMINAL_PORT),
+            Outcome::Refuse(_) => None,
+        };
+        if port.is_some_and(|port| lock(&self.visits).is_human(&request, port, Moment::now())) {
             self.people.fetch_add(1, Ordering::Relaxed);
         }
-        respond(outcome, ports_url)
+        respond(outcome, ports_url, self.terminal.get())
     }
 }
 
-fn respond(outcome: Outcome, ports_url: String) -> Answer {
+fn respond(outcome: Outcome, ports_url: String, terminal: Option<&PathBuf>) -> Answer {
     let unkept = [("Cache-Control", "no-store".to_owned()), ("Referrer-Policy", "no-referrer".to_owned())];
     match outcome {
         Outcome::Pass { port, upstream, strip, origin } => {
@@ -91,10 +106,20 @@ fn respond(outcome: Outcome, ports_url: String) -> Answer {
                 ("X-Ebb-Scheme", upstream.scheme.words().to_owned()),
                 ("X-Ebb-App-Host", format!("localhost:{port}")),
                 ("X-Ebb-Ports-Url", ports_url),
-                // Never empty: Caddy would otherwise replace the empty text between any two characters.
-                ("X-Ebb-Origin", origin.unwrap_or_else(|| "no-origin-to-replace".to_owned())),
+                ("X-Ebb-Origin", origin.unwrap_or_else(|| NO_ORIGIN.to_owned())),
             ];
             headers.extend(strip.map(|strip| ("X-Ebb-Strip", strip)));
+            Answer { status: 200, headers, body: String::new() }
+        }
+        Outcome::Terminal => {
+            let Some(socket) = terminal else { return Answer { status: 503, ..Answer::default() } };
+            let headers = vec![
+                ("X-Ebb-Upstream", format!("unix/{}", socket.display())),
+                ("X-Ebb-Scheme", Scheme::Http.words().to_owned()),
+                ("X-Ebb-App-Host", "localhost".to_owned()),
+                ("X-Ebb-Ports-Url", ports_url),
+                ("X-Ebb-Origin", NO_ORIGIN.to_owned()),
+            ];
             Answer { status: 200, headers, body: String::new() }
         }
         Outcome::Enter { location, cookie, .. } => {

@@ -7,6 +7,7 @@ mod agents;
 mod clone;
 mod git;
 mod lfs;
+pub mod own;
 mod packages;
 mod prune;
 mod record;
@@ -16,7 +17,7 @@ mod steps;
 mod submodules;
 
 pub use git::NO_ANSWER;
-pub use steps::workspace_of;
+pub use steps::{tmux_of, workspace_of};
 
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::CloudCli;
@@ -214,6 +215,8 @@ impl Boot {
                 | StepAction::Prune { .. }
                 // Another version, or another choice, is for the next start.
                 | StepAction::InstallBundles { .. }
+                | StepAction::InstallPackages { .. }
+                | StepAction::RunSetup { .. }
         );
         // A frozen terminal does not answer, and nothing of the user's may start beside it.
         let is_frozen = matches!(planned.action, StepAction::StartTerminal { .. })

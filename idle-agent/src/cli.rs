@@ -1,6 +1,7 @@
 //! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
 
 mod git_credential;
+mod packages;
 
 use crate::backup::{SurveyOrder, size, survey};
 use crate::cloudcli;
@@ -86,6 +87,12 @@ enum Command {
     Trace {
         #[command(subcommand)]
         wish: Trace,
+    },
+    /// The Debian packages that each wake installs again: they stand in ~/.ebbtide/packages.
+    Packages {
+        /// Lists them where nothing is asked for.
+        #[command(subcommand)]
+        wish: Option<packages::Wish>,
     },
     /// Takes a snapshot now, or says what one would hold.
     Snapshot {
@@ -192,6 +199,7 @@ pub fn main() -> ExitCode {
         Command::Hook { agent } => return hook(socket, agent.as_deref()),
         Command::GitCredential { operation } => return git_credential::main(&operation, &socket),
         Command::Cloudcli { json } => return cloudcli(&socket, json),
+        Command::Packages { wish } => return packages::run(wish),
         Command::Why { json } => (Request::Why, json),
         Command::Ports { json } => (Request::Ports, json),
         Command::Hold { duration, reason, json } => {

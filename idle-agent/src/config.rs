@@ -137,6 +137,11 @@ impl Places {
     pub fn access_socket(&self) -> PathBuf {
         self.run.join("access.sock")
     }
+
+    /// The socket on which the terminal in the browser answers Caddy.
+    pub fn terminal_socket(&self) -> PathBuf {
+        self.run.join("terminal.sock")
+    }
 }
 
 #[cfg(test)]

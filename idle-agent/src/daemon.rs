@@ -14,10 +14,11 @@ use crate::event_loop::{Event, EventLoop, Parts};
 use crate::firewall::Firewall;
 use crate::os::clock::{Moment, ToldTime};
 use crate::os::mutex::{spawn, write};
-use crate::os::{service, users};
+use crate::os::{memory_killer, service, users};
 use crate::ports::{self, Servers};
 use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer::Freezer;
+use crate::terminal::Terminals;
 use crate::user_settings::Settings;
 use anyhow::Context as _;
 use ebbtide_api::vm::{Enrolled, Instruction};
@@ -94,6 +95,15 @@ fn start(
         include.clone(),
         volumes,
     ));
+    let terminals = boot::tmux_of(&enrolled.boot_plan, &places).map(|tmux| Arc::new(Terminals::new(tmux)));
+    if let Some(terminals) = &terminals {
+        terminals.serve(&places.terminal_socket()).context("the socket for terminals")?;
+        access.set_terminal(places.terminal_socket());
+    }
+    if service::has_machine() {
+        let status = Arc::clone(&status);
+        memory_killer::watch(move |program| status.killed_for_memory(program));
+    }
     let (events, heard) = channel();
     let asked = events.clone();
     let hand_on = move |request, reply| {
@@ -108,6 +118,7 @@ fn start(
     let event_loop = EventLoop::new(Parts {
         status: Arc::clone(&status),
         access,
+        terminals,
         servers,
         api_client,
         backup_processes: Arc::clone(&backup_processes),

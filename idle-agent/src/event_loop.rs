@@ -25,6 +25,7 @@ use crate::sleep::drain::{self, Drain, FoundFrozen};
 use crate::sleep::freezer::Freezer;
 use crate::sleep::snapshot_schedule::Schedule;
 use crate::sleep::terminals::tell_terminals;
+use crate::terminal::{End, Terminals};
 use crate::user_settings::Settings;
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::{DesiredMachineState, Instruction, Receipt, ReceiptAnswer, ReceiptStatus, VmPolicy};
@@ -83,6 +84,7 @@ struct Running {
 pub struct EventLoop {
     status: Arc<Status>,
     access: Arc<Access>,
+    terminals: Option<Arc<Terminals>>,
     servers: Servers,
     idle: Idle,
     countdown: Countdown,
@@ -104,6 +106,8 @@ pub struct Parts {
     pub status: Arc<Status>,
     /// Who may come in.
     pub access: Arc<Access>,
+    /// Terminals in browsers, where the machine has any.
+    pub terminals: Option<Arc<Terminals>>,
     /// Processes that listen.
     pub servers: Servers,
     /// Calls.
@@ -158,6 +162,7 @@ impl EventLoop {
             is_fetching_settings: false,
             status: parts.status,
             access: parts.access,
+            terminals: parts.terminals,
             servers: parts.servers,
         };
         event_loop.tell_phase();
@@ -242,8 +247,11 @@ impl EventLoop {
                 instruction.access.as_ref().zip(instruction.control_time_secs),
             )
         };
-        if let Some(run) = self.access.run().filter(|_| !left.is_empty()) {
-            cut_soon(run, left);
+        if left.terminal {
+            self.end_terminals(End::Revoked);
+        }
+        if let Some(run) = self.access.run().filter(|_| !left.servers.is_empty()) {
+            cut_soon(run, left.servers);
         }
         self.fetch_settings(instruction.settings_revision);
         self.schedule.want(instruction.snapshots_wanted);
@@ -268,11 +276,23 @@ impl EventLoop {
         }
     }
 
+    fn end_terminals(&self, why: End) {
+        if let Some(terminals) = &self.terminals {
+            terminals.end_all(why);
+        }
+    }
+
     /// Looks whether something goes on, and tells.
     fn look(&mut self, now: Moment) {
         let ready = self.status.read(|facts| facts.ready);
         let servers = lock(&self.servers).clone();
-        let mut why = self.idle.tick(now, ready, self.access.people(), &servers);
+        let (typed, own_pts) = self
+            .terminals
+            .as_ref()
+            .map_or((0, Vec::new()), |terminals| (terminals.typed(), terminals.own_pts()));
+        self.idle.overlook(own_pts);
+        let people = self.access.people() + typed;
+        let mut why = self.idle.tick(now, ready, people, &servers);
         why.keeping = Some(self.backup_estimator.keeping());
         if why.verdict == Verdict::Active && ready {
             self.schedule.stirred();

@@ -55,6 +55,8 @@ pub struct Idle {
     cloudcli: SessionsClient,
     recorder: Option<Recorder>,
     told: Option<Verdict>,
+    /// See [`Self::overlook`].
+    overlooked: Vec<String>,
 }
 
 impl Idle {
@@ -76,7 +78,13 @@ impl Idle {
             cloudcli: SessionsClient::new(state),
             recorder,
             told: None,
+            overlooked: Vec::new(),
         }
+    }
+
+    /// Pseudo-terminals whose input is not looked at from now on: it is told of by itself.
+    pub fn overlook(&mut self, pts: Vec<String>) {
+        self.overlooked = pts;
     }
 
     /// Whose jobs count.
@@ -142,7 +150,8 @@ impl Idle {
             user: uid,
             servers,
             watchers: self.inotify_watchers.look(proc, &left, now),
-            terminals: terminals(Path::new("/dev/pts")).map_err(|error| format!("/dev/pts: {error}")),
+            terminals: terminals(Path::new("/dev/pts"), &self.overlooked)
+                .map_err(|error| format!("/dev/pts: {error}")),
             people,
             observations,
             cloudcli: self.cloudcli.look(uid),
@@ -271,9 +280,9 @@ fn file(state: &Path) -> PathBuf {
     state.join("idle.json")
 }
 
-fn terminals(pts: &Path) -> std::io::Result<Option<Marks>> {
+fn terminals(pts: &Path, overlooked: &[String]) -> std::io::Result<Option<Marks>> {
     match terminal::read(pts) {
-        Ok(marks) => Ok(Some(marks)),
+        Ok(marks) => Ok(Some(marks.into_iter().filter(|(name, _)| !overlooked.contains(name)).collect())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod command;
 pub mod disk;
 pub mod listener;
+pub mod memory_killer;
 pub mod mutex;
 pub mod processes;
 pub mod secret;

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Folders and files at the root, each before all that use it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "os",
     "config",
     "control_plane",
     "backup",
     "sleep",
     "access",
+    "terminal",
     "ports",
     "cloudcli",
     "firewall",

@@ -165,6 +165,7 @@ impl Machine {
             backup_trouble: (self.trouble == Trouble::CannotUpload).then(|| "storage refuses".to_owned()),
             estimate: None,
             stored_bytes: None,
+            out_of_memory: None,
         }
     }
 

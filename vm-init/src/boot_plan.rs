@@ -14,8 +14,8 @@ const HOME: &str = "/home/ebb";
 /// Where repositories are cloned to; backed up as a whole.
 const WORKSPACES: &str = "/workspaces";
 /// Programs that every workspace needs, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 4] =
-    [("git", "git"), ("tmux", "tmux"), ("caddy", "caddy"), ("nft", "nftables")];
+const PROGRAMS: [(&str, &str); 5] =
+    [("git", "git"), ("tmux", "tmux"), ("caddy", "caddy"), ("nft", "nftables"), ("sudo", "sudo")];
 
 /// Name of the step that removes old backups: the control plane looks for it in what a machine reports.
 pub const PRUNE_STEP: &str = "tidy";
@@ -71,6 +71,9 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     }
     // Behind a restore, which needs no program: a mirror that is away keeps no files from coming back.
     steps.push(programs_step());
+    if spec.snapshot.is_some() {
+        steps.push(packages_step());
+    }
     if let (None, Some(url)) = (spec.snapshot, spec.repo) {
         steps.push(step(
             "clone",
@@ -91,6 +94,9 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
         agents::install(spec.agents, spec.programs),
         Limits { timeout_secs: 900, retries: 0 },
     ));
+    if spec.snapshot.is_some() {
+        steps.push(setup_step());
+    }
     steps.push(step(
         "terminal",
         "Starting the terminal",
@@ -144,6 +150,26 @@ fn programs_step() -> PlannedStep {
             programs: PROGRAMS.map(|(program, package)| (program.into(), package.into())).into(),
         },
         Limits { timeout_secs: 900, retries: 3 },
+    )
+}
+
+/// Only a home directory that came back has a list.
+fn packages_step() -> PlannedStep {
+    step(
+        "packages",
+        "Installing your packages",
+        StepAction::InstallPackages { user: USER.into() },
+        Limits { timeout_secs: 900, retries: 0 },
+    )
+}
+
+/// Behind all that it may use.
+fn setup_step() -> PlannedStep {
+    step(
+        "setup",
+        "Running your setup script",
+        StepAction::RunSetup { user: USER.into() },
+        Limits { timeout_secs: 900, retries: 0 },
     )
 }
 
@@ -211,7 +237,13 @@ mod tests {
         let plan =
             boot_plan(&BootSpec { snapshot: Some("5f1c"), prune_secs: Some(180), ..BootSpec::default() });
         let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["user", "tidy", "restore", "programs", "agents", "terminal", "cloudcli", "caddy"]);
+        assert_eq!(
+            names,
+            [
+                "user", "tidy", "restore", "programs", "packages", "agents", "setup", "terminal", "cloudcli",
+                "caddy"
+            ]
+        );
     }
 
     #[test]

@@ -89,6 +89,16 @@ pub enum StepAction {
         /// In which directory.
         directory: String,
     },
+    /// Installs the packages that the user listed. Its failure stops no boot.
+    InstallPackages {
+        /// Whose list.
+        user: String,
+    },
+    /// Runs the user's own script of setting up. Its failure stops no boot.
+    RunSetup {
+        /// Whose script, and as whom.
+        user: String,
+    },
     /// Starts CloudCLI and keeps it alive, where the machine has it. Its failure stops no boot.
     StartCloudCli {
         /// As whom.

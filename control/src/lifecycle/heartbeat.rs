@@ -6,7 +6,7 @@ use super::input::HeartbeatSummary;
 use super::transitions::{destroy, drain_idle, ready};
 use super::{billing, receipts, repository_lock};
 use crate::backup_capacity;
-use crate::record::{AwakeLine, DesiredState, DrainReason, Phase, Record, plus};
+use crate::record::{AwakeLine, DesiredState, DrainReason, MemoryTold, Phase, Record, plus};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::BackupEstimate;
@@ -15,6 +15,9 @@ use ebbtide_api::{Duration, ErrorCode, EventCode, FailureCode, Hint, Timestamp};
 /// How often the line of a running workspace is written down at most.
 const LINE_EVERY: Duration = Duration::from_mins(10);
 
+/// How often it is told at most that programs ended for lack of memory.
+const MEMORY_EVERY: Duration = Duration::from_mins(10);
+
 /// How often the progress of a boot is written down at most, in seconds.
 const PROGRESS_EVERY_SECS: u64 = 10;
 
@@ -22,6 +25,9 @@ const PROGRESS_EVERY_SECS: u64 = 10;
 pub(super) fn take_in(draft: &mut Draft, heartbeat: HeartbeatSummary, context: &Context<'_>) {
     if heartbeat.past_prune {
         repository_lock::prune_is_over(draft);
+    }
+    if let Some((kills, program)) = &heartbeat.out_of_memory {
+        tell_of_memory(draft, *kills, program, context);
     }
     let says_frozen = matches!(heartbeat.drain, Some(DrainPhase::Frozen | DrainPhase::Done));
     draft.record.thaw_requested &= says_frozen;
@@ -107,6 +113,27 @@ fn keep_line(record: &mut Record, line: Option<&String>, now: Timestamp) {
     if kept.is_none_or(|kept| kept.line != *line && now >= plus(kept.at, LINE_EVERY)) {
         record.awake_line = Some(AwakeLine { line: line.clone(), at: now });
     }
+}
+
+/// Tells when programs ended for lack of memory, the first at once and then once in `MEMORY_EVERY`: a machine short of
+/// memory ends many.
+fn tell_of_memory(draft: &mut Draft, kills: u32, program: &str, context: &Context<'_>) {
+    let generation = draft.record.generation;
+    let told = draft.record.memory_told.as_ref().filter(|told| told.generation == generation);
+    // Fewer than before: it was rebooted, and counts anew.
+    let known = told.map_or(0, |told| if kills < told.kills { 0 } else { told.kills });
+    if kills <= known || told.is_some_and(|told| context.now < plus(told.at, MEMORY_EVERY)) {
+        return;
+    }
+    let others = match kills - known {
+        1 => String::new(),
+        more => format!(" (and {} more)", more - 1),
+    };
+    let text = format!(
+        "{program}{others} was killed for lack of memory; with a larger `size` the next wake has more"
+    );
+    draft.record.memory_told = Some(MemoryTold { generation, kills, at: context.now });
+    draft.note(EventCode::OutOfMemory, text);
 }
 
 /// Tells once when the next backup would not fit, and once when it fits again.

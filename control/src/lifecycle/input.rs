@@ -249,6 +249,8 @@ pub struct HeartbeatSummary {
     pub estimate: Option<BackupEstimate>,
     /// How many bytes the repository holds, where that is known.
     pub stored_bytes: Option<u64>,
+    /// How many programs ended for lack of memory, and the last one's name in plain characters.
+    pub out_of_memory: Option<(u32, String)>,
 }
 
 impl From<&Heartbeat> for HeartbeatSummary {
@@ -276,6 +278,7 @@ impl From<&Heartbeat> for HeartbeatSummary {
             backup_trouble: heartbeat.backup_trouble.as_deref().map(cut),
             estimate: why.and_then(|why| why.keeping.as_ref()).and_then(|keeping| keeping.estimate),
             stored_bytes: None,
+            out_of_memory: heartbeat.out_of_memory.as_ref().map(|told| (told.kills, plain(&told.program))),
         }
     }
 }
@@ -283,6 +286,12 @@ impl From<&Heartbeat> for HeartbeatSummary {
 /// What a step says that it left out.
 fn warning(step: &BootStep) -> String {
     cut(&format!("{}: {}", step.title, step.detail.as_deref().unwrap_or("something is missing")))
+}
+
+/// A program's name as the kernel has it, in characters that mean nothing to a page, a terminal or a log.
+fn plain(program: &str) -> String {
+    let usual = |c: &char| c.is_ascii_alphanumeric() || "+-._: ".contains(*c);
+    program.chars().filter(usual).take(15).collect()
 }
 
 /// Whether the step that prunes is over, or a later one has begun.

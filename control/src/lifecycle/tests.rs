@@ -787,6 +787,7 @@ mod event_codes;
 mod keeping;
 mod late_image;
 mod links;
+mod memory;
 mod placing;
 mod rebooting;
 mod repository_lock;

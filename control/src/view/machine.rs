@@ -121,10 +121,14 @@ fn may_hold_work(phase: &Phase) -> bool {
 /// Whether a step writes or removes what a person may have changed since, or what backups hold.
 fn changes_files(action: &StepAction) -> bool {
     match action {
-        StepAction::Prune { .. } | StepAction::Restore { .. } | StepAction::Clone { .. } => true,
+        StepAction::Prune { .. }
+        | StepAction::Restore { .. }
+        | StepAction::Clone { .. }
+        | StepAction::RunSetup { .. } => true,
         StepAction::EnsureUser { .. }
         | StepAction::EnsurePrograms { .. }
         | StepAction::InstallBundles { .. }
+        | StepAction::InstallPackages { .. }
         | StepAction::StartTerminal { .. }
         | StepAction::StartCloudCli { .. }
         | StepAction::StartCaddy

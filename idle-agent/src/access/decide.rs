@@ -2,7 +2,7 @@
 
 use super::token::{Invalid, Keys, Links, Place};
 use crate::os::clock::{Moment, ToldTime};
-use ebbtide_api::vm::{AccessPlan, CLOUDCLI_PORT, IngressPlan};
+use ebbtide_api::vm::{AccessPlan, CLOUDCLI_PORT, IngressPlan, TERMINAL_LABEL, TERMINAL_PORT};
 use ebbtide_api::{Generation, WorkspaceId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +53,15 @@ pub struct Door {
     pub time: Option<ToldTime>,
 }
 
+/// What somebody may be connected to who would not be let in any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Servers of ports.
+    pub servers: Vec<SocketAddr>,
+    /// The terminal.
+    pub terminal: bool,
+}
+
 /// A server on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upstream {
@@ -94,7 +103,7 @@ impl Door {
 
     /// Takes over who may come in from now on, as of a time of the control plane's clock. Answers with the servers that
     /// somebody may be connected to who would not be let in any more.
-    pub fn admit(&mut self, public_ports: &[u16], access: Option<(&AccessPlan, u64)>) -> Vec<SocketAddr> {
+    pub fn admit(&mut self, public_ports: &[u16], access: Option<(&AccessPlan, u64)>) -> Left {
         let before = std::mem::replace(&mut self.public_ports, public_ports.iter().copied().collect());
         let mut left: BTreeSet<u16> = before.difference(&self.public_ports).copied().collect();
         if let Some((plan, told_at)) = access {
@@ -103,11 +112,14 @@ impl Door {
             let a_key_is_gone = self.known_keys.keys().any(|id| !plan.keys.contains_key(id));
             if a_key_is_gone && !plan.keys.is_empty() {
                 left.extend(self.upstreams.keys());
+                left.insert(TERMINAL_PORT);
             }
             self.link_ports.clone_from(&plan.link_ports);
             self.set_access(plan, told_at);
         }
-        left.iter().filter_map(|port| self.upstreams.get(port)).map(|upstream| upstream.address).collect()
+        let servers =
+            left.iter().filter_map(|port| self.upstreams.get(port)).map(|upstream| upstream.address);
+        Left { servers: servers.collect(), terminal: left.contains(&TERMINAL_PORT) }
     }
 
     /// Takes over whose signature counts and which links are in force.
@@ -142,13 +154,16 @@ impl Door {
         }
         let (before, after) = self.port_host_template.split_once("{port}")?;
         let digits = host.strip_prefix(before)?.strip_suffix(after)?;
+        if digits == TERMINAL_LABEL {
+            return Some(TERMINAL_PORT);
+        }
         let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
         digits.parse().ok().filter(|port| is_plain && *port != CLOUDCLI_PORT)
     }
 
-    /// Whether anybody may reach a port. CloudCLI's never: its first visitor becomes its owner.
+    /// Whether anybody may reach a port. CloudCLI's never: its first visitor becomes its owner. Nor the terminal.
     fn is_public(&self, port: u16) -> bool {
-        port != CLOUDCLI_PORT && self.public_ports.contains(&port)
+        ![CLOUDCLI_PORT, TERMINAL_PORT].contains(&port) && self.public_ports.contains(&port)
     }
 
     /// The URL of a port, as browsers name it.
@@ -161,6 +176,7 @@ impl Door {
 pub fn url_of(template: &str, port: u16) -> String {
     match port {
         CLOUDCLI_PORT => template.replace("{port}.", ""),
+        TERMINAL_PORT => template.replace("{port}", TERMINAL_LABEL),
         port => template.replace("{port}", &port.to_string()),
     }
 }
@@ -271,6 +287,8 @@ pub enum Outcome {
         /// The own origin as the browser named it; the app is told its local one.
         origin: Option<String>,
     },
+    /// It goes on to the terminal.
+    Terminal,
     /// The credential moves from the URL to a cookie.
     Enter {
         /// Which port it is for.
@@ -400,6 +418,7 @@ pub fn decide(door: &Door, request: &Request, at: Moment) -> Outcome {
         return Outcome::Refuse(Refusal::GoingToSleep);
     }
     match door.upstreams.get(&port) {
+        _ if port == TERMINAL_PORT => Outcome::Terminal,
         Some(upstream) => Outcome::Pass {
             port,
             upstream: *upstream,

@@ -6,25 +6,24 @@ use super::restore_progress::Furthest;
 use super::{Boot, Reporter, StepError, Success};
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::{CloudCli, Start};
+use crate::config::Places;
 use crate::control_plane::status::Status;
 use crate::firewall::Firewall;
+use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::os::command::{RunError, command_as, path, run};
-use crate::os::service::work_of;
 use crate::os::users::{self, User};
 use crate::sleep::backup_estimate::restore_rate::RestoreRate;
 use crate::sleep::backup_process::{BackupProcessError, News, Order};
 use crate::sleep::freezer;
+use crate::terminal::{Tmux, TmuxError};
 use ebbtide_api::vm::{BootPlan, StepAction};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 /// The id that the workspace's user gets, so that restored files belong to it on every machine.
 const USER_ID: &str = "1000";
-/// The tmux session that terminals attach to.
-const SESSION: &str = "main";
 
 /// The user, home and workspaces directory that a plan names.
 pub fn workspace_of(plan: &BootPlan) -> Option<(&str, &str, &str)> {
@@ -32,6 +31,19 @@ pub fn workspace_of(plan: &BootPlan) -> Option<(&str, &str, &str)> {
         StepAction::EnsureUser { user, home, workspaces } => {
             Some((user.as_str(), home.as_str(), workspaces.as_str()))
         }
+        _ => None,
+    })
+}
+
+/// The tmux of the workspace that a plan names, on this machine.
+pub fn tmux_of(plan: &BootPlan, places: &Places) -> Option<Tmux> {
+    plan.steps.iter().find_map(|step| match &step.action {
+        StepAction::StartTerminal { user, directory } => Some(Tmux {
+            etc: places.etc.clone(),
+            user: user.clone(),
+            directory: directory.into(),
+            environment: places.env(),
+        }),
         _ => None,
     })
 }
@@ -58,13 +70,15 @@ impl Boot {
             StepAction::Clone { url, branch, directory, user } => {
                 self.clone_repository(url, branch.as_deref(), Path::new(directory), user, limit, reporter)
             }
+            StepAction::InstallPackages { user } => self.install_own_packages(user, limit, reporter),
+            StepAction::RunSetup { user } => self.run_setup(user, limit, reporter),
             StepAction::Prune { limit_secs } => Ok(self.prune(Duration::from_secs(*limit_secs), reporter)),
             StepAction::Restore { snapshot } => self.restore(snapshot, reporter),
             StepAction::InstallBundles { directory, programs, files, missing } => {
                 Ok(self.install_bundles(&Wanted { directory, programs, files, missing }, limit, reporter))
             }
             StepAction::StartCaddy => self.start_caddy(limit),
-            StepAction::StartTerminal { user, directory } => self.start_terminal(user, directory, limit),
+            StepAction::StartTerminal { .. } => self.start_terminal(limit),
             StepAction::StartCloudCli { user, workspaces } => self.start_cloudcli(user, workspaces),
             StepAction::Unknown => Err(StepError::lasting(
                 "this step is unknown to the idle-agent on this machine, which is older than the control plane; upload \
@@ -150,11 +164,23 @@ impl Boot {
             own(Path::new(directory), &user).map_err(|error| failed(directory, error))?;
         }
         self.settings.write(&user).map_err(|error| failed("variables, files and keys", error))?;
+        self.let_become_root(name).map_err(|error| failed("sudo", error))?;
         let socket = self.places.socket();
         if socket.exists() {
             give_to_group(&socket, &user, 0o660).map_err(|error| failed("the local socket", error))?;
         }
         Ok(if created { Success::Done(None) } else { Success::NothingToDo(format!("{name} exists")) })
+    }
+
+    /// The machine is its user's. `sudo` itself may come later, with the programs.
+    fn let_become_root(&self, name: &str) -> std::io::Result<()> {
+        if !users::is_root() {
+            return Ok(());
+        }
+        let directory = self.places.etc.join("sudoers.d");
+        std::fs::create_dir_all(&directory)?;
+        let rule = format!("# Ebbtide: this machine is its user's.\n{name} ALL=(ALL:ALL) NOPASSWD: ALL\n");
+        atomic_file::write(&directory.join("ebbtide"), rule.as_bytes(), 0o440)
     }
 
     fn restore(&self, snapshot: &str, reporter: &Reporter<'_>) -> Result<Success, StepError> {
@@ -229,28 +255,14 @@ impl Boot {
         })
     }
 
-    fn start_terminal(&self, name: &str, directory: &str, limit: Duration) -> Result<Success, StepError> {
-        let user = self.user(name)?;
-        let tmux = |mut command: Command, arguments: &[&str]| {
-            command.current_dir("/").args(arguments);
-            run(command, limit, &mut |line| tracing::debug!(line, "tmux")).map_err(StepError::passing)
-        };
-        if tmux(command_as("tmux", Some(&user)), &["has-session", "-t", SESSION])?.status.success() {
-            return Ok(Success::NothingToDo("it runs already".to_owned()));
-        }
-        let directory = if Path::new(directory).is_dir() { directory } else { &user.home };
-        let environment = self.places.env().to_string_lossy().replace('\'', r"'\''");
-        // Each terminal reads the environment when it starts: it appears in no argument and in no other process. Without
-        // braces: newer systemd-run puts its own variables in their place.
-        let shell =
-            format!("set -a; [ -r '{environment}' ] && . '{environment}'; set +a; exec \"$SHELL\" -l");
-        let start = ["-u", "start-server", ";", "set-option", "-g", "default-command", &shell, ";"];
-        let session = ["new-session", "-d", "-s", SESSION, "-c", directory];
-        let ended = tmux(work_of("tmux", &user), &[&start[..], &session[..]].concat())?;
-        if ended.status.success() {
-            Ok(Success::Done(None))
-        } else {
-            Err(StepError::passing(format!("tmux failed: {}", ended.tail.last().map_or("", String::as_str))))
+    fn start_terminal(&self, limit: Duration) -> Result<Success, StepError> {
+        let tmux = tmux_of(&self.plan, &self.places)
+            .ok_or_else(|| StepError::lasting("the plan has no terminal"))?;
+        match tmux.ensure(limit) {
+            Ok(true) => Ok(Success::Done(None)),
+            Ok(false) => Ok(Success::NothingToDo("it runs already".to_owned())),
+            Err(error @ TmuxError::NoUser(_)) => Err(StepError::lasting(error)),
+            Err(error) => Err(StepError::passing(error)),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::os::secret::Redactor;
 use ebbtide_api::Generation;
 use ebbtide_api::backups::BackupProgress;
 use ebbtide_api::ports::Port;
-use ebbtide_api::vm::{DrainPhase, Heartbeat};
+use ebbtide_api::vm::{DrainPhase, Heartbeat, OutOfMemory};
 use ebbtide_api::why::Why;
 use ebbtide_api::workspace::BootStep;
 use std::collections::VecDeque;
@@ -59,6 +59,8 @@ pub struct StatusFacts {
     pub backup_progress: u64,
     /// What a failing backup waits for.
     pub backup_trouble: Option<String>,
+    /// Programs that the kernel ended for lack of memory.
+    pub out_of_memory: Option<OutOfMemory>,
     /// What the last backup had to remark; told in the log when it changes.
     pub backup_remarks: Vec<String>,
 }
@@ -132,6 +134,16 @@ impl Status {
         lock(&self.state).urgency.unwrap_or(Urgency::Whenever)
     }
 
+    /// Takes in that the kernel ended a program for lack of memory.
+    pub fn killed_for_memory(&self, program: &str) {
+        self.log(&format!("{program} was killed by the kernel, for lack of memory"));
+        self.update(Urgency::Now, |facts| {
+            let told = facts.out_of_memory.get_or_insert_default();
+            told.kills = told.kills.saturating_add(1);
+            told.program = program.chars().take(15).collect();
+        });
+    }
+
     /// The heartbeat of now, and the mark to acknowledge once it is answered.
     pub fn heartbeat(&self, generation: Generation) -> (Heartbeat, u64) {
         let mut state = lock(&self.state);
@@ -152,6 +164,7 @@ impl Status {
             backup: facts.backup.clone(),
             backup_progress: facts.backup_progress,
             backup_trouble: facts.backup_trouble.clone(),
+            out_of_memory: facts.out_of_memory.clone(),
             agent_rss_bytes: crate::os::processes::resident_bytes(),
         };
         (heartbeat, mark)

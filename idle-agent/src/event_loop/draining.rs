@@ -7,6 +7,7 @@ use crate::os::mutex::write;
 use crate::sleep::drain::{self, Stirring};
 use crate::sleep::freezer::NotFrozen;
 use crate::sleep::terminals::tell_terminals;
+use crate::terminal::End;
 use ebbtide_api::vm::DrainPhase;
 use ebbtide_api::why::Verdict;
 
@@ -48,6 +49,7 @@ impl EventLoop {
             }
             drain::Action::Freeze => {
                 write(&self.access.door).closed = true;
+                self.end_terminals(End::Sleep);
                 let frozen = self.freezer.freeze(self.user.as_ref());
                 self.frozen(frozen.map(|count| {
                     self.status

@@ -247,6 +247,8 @@ fn name_of(action: &StepAction) -> &'static str {
         StepAction::Clone { .. } => "clone",
         StepAction::Restore { .. } => "restore",
         StepAction::StartCaddy => "caddy",
+        StepAction::InstallPackages { .. } => "packages",
+        StepAction::RunSetup { .. } => "setup",
         StepAction::StartTerminal { .. } => "terminal",
         StepAction::StartCloudCli { .. } => "cloudcli",
         StepAction::Prune { .. } => "tidy",

@@ -8,7 +8,7 @@ use std::process::Command;
 /// Lifecycles that the simulation walks for a defect.
 const LIFECYCLES: &str = "2000";
 /// What of the repository is copied: the members of the workspace, and what they include.
-const COPIED: [&str; 18] = [
+const COPIED: [&str; 19] = [
     "Cargo.toml",
     "Cargo.lock",
     "rust-toolchain.toml",
@@ -16,6 +16,7 @@ const COPIED: [&str; 18] = [
     "control",
     "vm-init",
     "dashboard",
+    "npm-file",
     "programs",
     "worker",
     "worker-bundle",

@@ -28,8 +28,7 @@ export const launch = () =>
   });
 
 /** Collects what a page complains about: script errors, and whatever the Content-Security-Policy refused. */
-export const complaints = (page) => {
-  const heard = [];
+export const complaints = (page, heard = []) => {
   page.on("pageerror", (error) => heard.push(`script: ${error.message}`));
   page.on("console", (message) => {
     if (message.type() === "error" && /Content Security Policy|Refused to/.test(message.text())) {

@@ -23,6 +23,7 @@ let context;
 let page;
 let heard;
 let workspace;
+let terminal;
 
 before(async () => {
   browser = await launch();
@@ -172,10 +173,41 @@ test("it runs, says why it is awake, and can be held and let go", async () => {
   await page.waitForFunction(() => !document.querySelector("#holds"));
 });
 
+test("its terminal opens in a new tab, carries what is typed, and fits a phone", async () => {
+  await page.goto(workspace);
+  [terminal] = await Promise.all([context.waitForEvent("page"), page.click("#open-terminal")]);
+  complaints(terminal, heard);
+  const rows = terminal.locator(".xterm-rows");
+  await rows.getByText("$").first().waitFor({ timeout: SLOW });
+  assert.ok(!terminal.url().includes("ebb_access"), "the token does not stay in the address");
+  await terminal.keyboard.type("echo $((6*7))-$USER-$(tput cols) grüß\n");
+  await rows.getByText(/42-ebb-\d+ grüß/).waitFor({ timeout: SLOW });
+  await terminal.screenshot({ path: EBBTIDE_SHOTS ? join(EBBTIDE_SHOTS, "terminal.png") : undefined });
+
+  await terminal.setViewportSize({ width: 390, height: 844 });
+  await terminal.waitForFunction(() => document.documentElement.scrollWidth <= 390);
+  const wide = await rows.getByText(/42-ebb-\d+/).first().textContent();
+  await terminal.keyboard.type("clear; echo cols-$(tput cols)\n");
+  const narrow = await rows.getByText(/cols-\d+/).first().textContent({ timeout: SLOW });
+  assert.ok(Number(narrow.match(/cols-(\d+)/)[1]) < Number(wide.match(/42-ebb-(\d+)/)[1]), `${wide} ${narrow}`);
+  await terminal.screenshot({ path: EBBTIDE_SHOTS ? join(EBBTIDE_SHOTS, "terminal-phone.png") : undefined });
+
+  const stranger = await browser.newContext();
+  const refused = await (await stranger.newPage()).goto(terminal.url());
+  assert.equal(refused.status(), 401);
+  await stranger.close();
+});
+
 test("it is put to sleep and woken again", { timeout: 2 * SLOW }, async () => {
   await page.goto(workspace);
   await page.click("#do-sleep");
   await becomes("Backing up", "Destroying", "Asleep");
+  await terminal.waitForFunction(
+    () => /sleep|reached/.test(document.getElementById("notice").textContent),
+    undefined,
+    { timeout: SLOW },
+  );
+  await terminal.close();
   await shot("draining");
   await becomes("Asleep");
   assert.match(await page.textContent("#backup"), /verified/);

@@ -8,11 +8,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-api", &[]),
     ("ebbtide-vm-init", &["ebbtide-api"]),
     ("ebbtide-control", &["ebbtide-api", "ebbtide-vm-init"]),
-    ("ebbtide-dashboard", &["ebbtide-api"]),
+    // Used by build scripts alone.
+    ("ebbtide-npm-file", &[]),
+    ("ebbtide-dashboard", &["ebbtide-api", "ebbtide-npm-file"]),
     ("ebbtide-worker", &["ebbtide-api", "ebbtide-control", "ebbtide-dashboard"]),
     ("ebbtide-worker-bundle", &[]),
     ("ebbtide-programs", &["ebbtide-api"]),
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
+    ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-npm-file", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
     // Used by tests alone.
     ("ebbtide-fuzz-inputs", &[]),

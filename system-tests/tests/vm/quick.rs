@@ -23,6 +23,8 @@ pub fn sleeps_and_wakes(name: &'static str, image: VmImage) -> Result<()> {
         life.serve()?;
         life.page_answers()
     });
+    timeline.step("a program takes all memory, and its owner is told", || life.bears_a_hog());
+    timeline.step("its user is root by sudo, and installs a package", || life.installs());
     timeline.must("files of every kind are made", || Ok((life.make_files()?, ())))?;
     let before = timeline.must("their manifest", || {
         let facts = life.manifest()?;
@@ -30,6 +32,7 @@ pub fn sleeps_and_wakes(name: &'static str, image: VmImage) -> Result<()> {
     })?;
     timeline.must("sleep, until the server is gone", || Ok((life.sleep()?, ())))?;
     timeline.must("wake, until ready", || Ok((life.wake()?, ())))?;
+    timeline.step("the package is there again, and the setup script ran", || life.is_set_up());
     timeline.step("the same bytes", || life.has_files(&before));
     timeline.step("everything ends", || life.stack.stop().map(|()| String::new()));
     timeline.end()

@@ -171,6 +171,50 @@ impl Life {
         }
     }
 
+    /// Becomes root, installs a package, and leaves a script of setting up.
+    pub fn installs(&self) -> Result<String> {
+        let text = r"set -e
+            test $(sudo -n id -u) = 0
+            ebb packages add jq >/dev/null 2>&1
+            ebb packages
+            printf '#!/bin/sh\necho set up by $(id -un) with $(jq --version)\nsudo -n touch /run/set-up\n' > ~/.ebbtide/setup.sh
+            chmod +x ~/.ebbtide/setup.sh";
+        let listed = self.guest()?.shell_as("ebb", text)?;
+        ensure!(listed == "jq", "{listed}");
+        self.guest()?.shell_as("ebb", "jq --version")
+    }
+
+    /// Asserts that a fresh machine has the package, and that the script ran.
+    pub fn is_set_up(&self) -> Result<String> {
+        let version = self.guest()?.shell_as("ebb", "test -e /run/set-up && jq --version")?;
+        let path = format!("/v1/workspaces/{}/log", self.id);
+        let log = self.stack.api.call("GET", &path, None)?.expect(200)?.text();
+        ensure!(log.contains(&format!("set up by ebb with {version}")), "its words are in no log: {log}");
+        Ok(version)
+    }
+
+    /// Takes all memory until the kernel ends the program; its owner is told which.
+    pub fn bears_a_hog(&self) -> Result<String> {
+        let guest = self.guest()?;
+        let hog = "python3 -c \"held = [bytearray(b'x') * 50_000_000 for _ in range(200)]\"; echo $? > ~/hog";
+        let text =
+            format!("rm -f ~/hog; cat > ~/hog.sh <<'END'\n{hog}\nEND\ntmux new-window -d 'sh ~/hog.sh'");
+        guest.shell_as("ebb", &text)?;
+        let ended = wait::until("the hog's end", LIMIT, || {
+            let told = guest.shell("cat /home/ebb/hog").map_err(|error| format!("{error:#}"))?;
+            if told.is_empty() { Err("it has not ended".into()) } else { Ok(told) }
+        })?;
+        ensure!(ended == "137", "the hog was not killed but ended with {ended}");
+        let path = format!("/v1/workspaces/{}/events", self.id);
+        wait::until("the event", LIMIT, || {
+            let listed =
+                self.stack.api.call("GET", &path, None).map_err(|error| format!("{error:#}"))?.json();
+            let events = listed["events"].as_array().cloned().unwrap_or_default();
+            let told = events.iter().find(|event| event["code"] == "out_of_memory");
+            told.map(|event| event["because"].to_string()).ok_or_else(|| listed.to_string())
+        })
+    }
+
     /// Makes files of every kind that a backup has to bring back.
     pub fn make_files(&self) -> Result<String> {
         let text = r#"set -e

@@ -103,6 +103,7 @@ async fn signed_in(visit: &Visit<'_>, page: Route) -> ApiResult<Response> {
         Route::Choose(id) => secrets::choose(visit, &id).await,
         Route::Workspace(id) => workspace(visit, &id).await,
         Route::Open(id, port) => buttons::open(visit, &id, port).await,
+        Route::Terminal(id) => buttons::terminal(visit, &id).await,
         Route::AskDelete(id) => {
             let id = actions::own(visit.app(), &visit.actor, id.as_str()).await?;
             let workspace = visit.workspace(&id).await?;

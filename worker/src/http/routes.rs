@@ -212,7 +212,15 @@ pub const ROUTES: &[Route] = &[
     .takes::<CreateLink>()
     .answers::<PortLink>(201, "The link.")
     .person(Write, to!(workspaces::link_port)),
-    get("/v1/workspaces/{id}/links", "listLinks", "Lists the links to ports that are in force.")
+    post(
+        "/v1/workspaces/{id}/terminal/link",
+        "linkTerminal",
+        "Makes a link that opens the machine's terminal in a browser until it ends.",
+    )
+    .takes::<CreateLink>()
+    .answers::<PortLink>(201, "The link. Whoever has it can do what the workspace's user can.")
+    .person(Write, to!(workspaces::link_terminal)),
+    get("/v1/workspaces/{id}/links", "listLinks", "Lists the links to ports and terminal that are in force.")
         .answers::<LinkList>(200, "Oldest first, without what opens the ports.")
         .person(Read, to!(workspaces::links)),
     delete("/v1/workspaces/{id}/links/{link}", "endLink", "Ends a link before its time.")

@@ -21,7 +21,7 @@ use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::env::Env;
 use ebbtide_api::history::{EventList, LogPage};
 use ebbtide_api::ports::{LinkList, LinkSummary, PORTS_RESERVED, PortAccess, PortLink};
-use ebbtide_api::vm::CLOUDCLI_PORT;
+use ebbtide_api::vm::{CLOUDCLI_PORT, TERMINAL_PORT};
 use ebbtide_api::workspace::{CreateHold, Hold, PatchWorkspace, WakeWorkspace, Workspace, WorkspaceList};
 use ebbtide_api::{Duration, WorkspaceId};
 use ebbtide_control::lifecycle::Command;
@@ -325,6 +325,31 @@ pub async fn link(
     whom: LinkFor,
 ) -> ApiResult<PortLink> {
     usable_port(port)?;
+    give_link(app, actor, id, port, life, whom).await
+}
+
+/// Makes a link that opens the machine's terminal.
+///
+/// # Errors
+/// The duration is unusable, there are too many links, or the object does not answer.
+pub async fn terminal_link(
+    app: &App,
+    actor: &Actor,
+    id: &WorkspaceId,
+    life: Duration,
+    whom: LinkFor,
+) -> ApiResult<PortLink> {
+    give_link(app, actor, id, TERMINAL_PORT, life, whom).await
+}
+
+async fn give_link(
+    app: &App,
+    actor: &Actor,
+    id: &WorkspaceId,
+    port: u16,
+    life: Duration,
+    whom: LinkFor,
+) -> ApiResult<PortLink> {
     if life > LINK_MAX {
         return Err(
             ApiError::field("for", format!("{life} is too long")).hint("A link works for at most 7 days.")
@@ -353,7 +378,10 @@ pub async fn link(
     let host = names::port_host(port, &workspace.name, id, &config.zone);
     let base = config.port_url_template.replace("{host}", &host);
     let url = format!("{}/?ebb_access={}", base.trim_end_matches('/'), issued.token.expose());
-    note(app, actor, "workspace.link_port", &format!("{id}:{port}")).await;
+    match port {
+        TERMINAL_PORT => note(app, actor, "workspace.link_terminal", id.as_str()).await,
+        port => note(app, actor, "workspace.link_port", &format!("{id}:{port}")).await,
+    }
     Ok(PortLink { id: claims.link, url, expires_at: issued.expires })
 }
 

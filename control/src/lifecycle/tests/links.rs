@@ -94,7 +94,7 @@ fn a_machine_that_was_ready_once_is_never_told_to_restore_or_clone_again() {
     let mut world = World::booting();
     assert_eq!(names(&world), "user programs clone agents terminal cloudcli caddy");
     world.record.restore = Some("a".repeat(64));
-    assert_eq!(names(&world), "user restore programs agents terminal cloudcli caddy");
+    assert_eq!(names(&world), "user restore programs packages agents setup terminal cloudcli caddy");
     world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
-    assert_eq!(names(&world), "user programs agents terminal cloudcli caddy");
+    assert_eq!(names(&world), "user programs packages agents terminal cloudcli caddy");
 }

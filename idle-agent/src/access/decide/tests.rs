@@ -282,7 +282,7 @@ fn tokens_are_checked_by_the_control_planes_time_whatever_this_machine_takes_it_
     let ask = |house: &House| match house.ask("/", &[("X-Ebbtide-Access", &good)]) {
         Outcome::Pass { .. } => None,
         Outcome::Refuse(refusal) => Some(refusal),
-        other @ Outcome::Enter { .. } => panic!("{other:?}"),
+        other @ (Outcome::Terminal | Outcome::Enter { .. }) => panic!("{other:?}"),
     };
     assert_eq!(ask(&house), None, "its own clock is right");
     // It was signed 1000 s ago and ends in 600 s. What counts is what was told, and what has passed since.
@@ -372,8 +372,9 @@ fn whoever_may_have_lost_the_way_in_is_named_by_the_server_and_nobody_else() {
     };
     let at = |address: &str| address.parse::<SocketAddr>().unwrap();
     let none: Vec<SocketAddr> = vec![];
-    let mut admit =
-        |public: &[u16], plan: Option<&AccessPlan>| house.door.admit(public, plan.map(|plan| (plan, 0)));
+    let mut admit = |public: &[u16], plan: Option<&AccessPlan>| {
+        house.door.admit(public, plan.map(|plan| (plan, 0))).servers
+    };
     assert_eq!(admit(&[8080], None), none);
     assert_eq!(admit(&[8080], Some(&plan(&[("one", 3000), ("two", 3000), ("far", 9000)]))), none);
     assert_eq!(
@@ -386,4 +387,59 @@ fn whoever_may_have_lost_the_way_in_is_named_by_the_server_and_nobody_else() {
     assert_eq!(admit(&[], Some(&plan(&[("one", 3000), ("new", 8080)]))), [at("[::1]:8080")]);
     let other = AccessPlan { keys: BTreeMap::from([("k9".to_owned(), "AAAA".to_owned())]), ..plan(&[]) };
     assert_eq!(admit(&[], Some(&other)), [at("127.0.0.1:3000"), at("[::1]:8080")], "a key is gone");
+}
+
+#[test]
+fn the_terminal_has_a_name_of_its_own_and_is_never_public() {
+    let mut house = house("http");
+    let host = "terminal.demo-k3v7q2mzab.ebb.localhost:8930";
+    let own = token(&house.pair, WORKSPACE, Some(TERMINAL_PORT), "access", 600);
+    let of_a_port = house.token();
+    let socket = |token: &str, origin: &str| {
+        [
+            ("X-Ebb-Host", host.to_owned()),
+            ("X-Ebb-Upgrade", "websocket".to_owned()),
+            ("Origin", origin.to_owned()),
+            ("Cookie", format!("ebb_access={token}")),
+        ]
+    };
+    let ask = |house: &House, headers: &[(&str, String)]| {
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        house.ask("/socket", &headers)
+    };
+    let own_origin = format!("http://{host}");
+    assert_eq!(ask(&house, &socket(&own, &own_origin)), Outcome::Terminal);
+    assert_eq!(ask(&house, &socket(&of_a_port, &own_origin)), Outcome::Refuse(Refusal::NotYours));
+    let elsewhere = "http://3000.demo-k3v7q2mzab.ebb.localhost:8930";
+    assert_eq!(
+        ask(&house, &socket(&own, elsewhere)),
+        Outcome::Refuse(Refusal::CrossSite),
+        "a page on another port"
+    );
+
+    house.door.public_ports.insert(TERMINAL_PORT);
+    assert_eq!(house.refusal("/", &[("X-Ebb-Host", host)]), Refusal::SignInNeeded);
+    let zero = [("X-Ebb-Host", "0.demo-k3v7q2mzab.ebb.localhost")];
+    assert_eq!(house.refusal("/", &zero), Refusal::NoSuchHost, "its number is no name");
+    house.door.open = false;
+    assert_eq!(ask(&house, &socket(&own, &own_origin)), Outcome::Refuse(Refusal::Starting));
+    (house.door.open, house.door.closed) = (true, true);
+    assert_eq!(ask(&house, &socket(&own, &own_origin)), Outcome::Refuse(Refusal::GoingToSleep));
+}
+
+#[test]
+fn a_terminal_ends_with_its_link_and_with_the_key_that_signed_it() {
+    let mut house = house("http");
+    let plan = |links: &[(&str, u16)], key: &str| AccessPlan {
+        keys: public(&house.pair).into_values().map(|public| (key.to_owned(), public)).collect(),
+        links: links.iter().map(|(id, _)| (*id).to_owned()).collect(),
+        link_ports: links.iter().map(|(id, port)| ((*id).to_owned(), *port)).collect(),
+    };
+    let (with, without, other) = (plan(&[("t", TERMINAL_PORT)], "a"), plan(&[], "a"), plan(&[], "b"));
+    let mut ends = |plan: &AccessPlan| house.door.admit(&[], Some((plan, 0))).terminal;
+    assert!(!ends(&with));
+    assert!(ends(&without), "the link ended");
+    assert!(!ends(&without), "once");
+    assert!(ends(&other), "the key is gone");
 }

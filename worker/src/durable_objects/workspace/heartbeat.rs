@@ -175,4 +175,5 @@ fn differs(a: &Heartbeat, b: &Heartbeat) -> bool {
         || verdict(a) != verdict(b)
         || a.drain != b.drain
         || a.backup_trouble != b.backup_trouble
+        || a.out_of_memory != b.out_of_memory
 }

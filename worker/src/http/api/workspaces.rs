@@ -116,6 +116,13 @@ pub async fn link_port(incoming: &Incoming, actor: &Actor) -> ApiResult<Response
     response::json(201, &actions::link(&incoming.app, actor, &id, port, r#for, LinkFor::Anybody).await?)
 }
 
+pub async fn link_terminal(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
+    let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
+    let CreateLink { r#for } = incoming.json().await?;
+    let link = actions::terminal_link(&incoming.app, actor, &id, r#for, LinkFor::Anybody).await?;
+    response::json(201, &link)
+}
+
 pub async fn links(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
     let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
     response::json(200, &actions::links(&incoming.app, actor, &id).await?)

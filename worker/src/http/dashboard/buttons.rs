@@ -99,6 +99,17 @@ pub async fn open(visit: &Visit<'_>, id: &WorkspaceId, port: u16) -> ApiResult<R
     reply::see(&link.url, None)
 }
 
+/// Sends the browser on to the terminal, with an access token.
+///
+/// # Errors
+/// There is no such workspace.
+pub async fn terminal(visit: &Visit<'_>, id: &WorkspaceId) -> ApiResult<Response> {
+    let (app, context) = (visit.app(), &visit.actor);
+    let id = actions::own(app, context, id.as_str()).await?;
+    let link = actions::terminal_link(app, context, &id, LINK, LinkFor::Owner).await?;
+    reply::see(&link.url, None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

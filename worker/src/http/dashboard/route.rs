@@ -36,6 +36,8 @@ pub enum Route {
     Live(WorkspaceId),
     /// Opens one of its ports.
     Open(WorkspaceId, u16),
+    /// Opens its terminal.
+    Terminal(WorkspaceId),
     /// Asks before it is deleted.
     AskDelete(WorkspaceId),
     /// The button of that name on its page.
@@ -102,6 +104,7 @@ impl Route {
                 Verb::Post => Self::Choose(id),
                 Verb::Other => Self::WrongMethod,
             },
+            ["terminal"] => read(verb, Self::Terminal(id)),
             ["delete"] => match verb {
                 Verb::Get => Self::AskDelete(id),
                 Verb::Post => Self::Press(id, "delete".to_owned()),
@@ -159,6 +162,8 @@ mod tests {
             (Verb::Get, "/w/k3v7q2mzab", Route::Workspace(id())),
             (Verb::Get, "/w/k3v7q2mzab/live", Route::Live(id())),
             (Verb::Get, "/w/k3v7q2mzab/open/3000", Route::Open(id(), 3000)),
+            (Verb::Get, "/w/k3v7q2mzab/open/0", Route::Unknown),
+            (Verb::Get, "/w/k3v7q2mzab/terminal", Route::Terminal(id())),
             (Verb::Get, "/w/k3v7q2mzab/delete", Route::AskDelete(id())),
             (Verb::Post, "/w/k3v7q2mzab/delete", Route::Press(id(), "delete".to_owned())),
             (Verb::Post, "/w/k3v7q2mzab/wake", Route::Press(id(), "wake".to_owned())),
