@@ -143,7 +143,11 @@ impl Life {
     /// Waits until the server's page comes through the edge and Caddy, to one who opens a fresh link.
     pub fn page_answers(&self) -> Result<String> {
         let begun = Instant::now();
-        let visitor = wait::until("the page, with a fresh link", LIMIT, || self.fresh_page())?;
+        // One link, however often it is tried: they are counted.
+        let link = wait::until("a link", LIMIT, || {
+            Visitor::link(&self.stack, &self.id, PORT).map_err(|error| format!("{error:#}"))
+        })?;
+        let visitor = wait::until("the page, with a fresh link", LIMIT, || self.page_by(&link))?;
         let first = begun.elapsed();
         let again = Instant::now();
         let answer = visitor.get(&self.stack, "/")?;
@@ -158,12 +162,8 @@ impl Life {
         ))
     }
 
-    fn fresh_page(&self) -> Result<Visitor, String> {
-        let visit = || -> Result<_> {
-            let link = Visitor::link(&self.stack, &self.id, PORT)?;
-            Visitor::open(&self.stack, &link)
-        };
-        let (visitor, answer) = visit().map_err(|error| format!("{error:#}"))?;
+    fn page_by(&self, link: &str) -> Result<Visitor, String> {
+        let (visitor, answer) = Visitor::open(&self.stack, link).map_err(|error| format!("{error:#}"))?;
         if answer.status == 200 && answer.text().contains("page-of-a-person") {
             Ok(visitor)
         } else {
