@@ -64,6 +64,14 @@ pub fn machine_bin() -> Result<PathBuf> {
     Ok(directory)
 }
 
+/// Fills a directory with what machines are shown where agents are installed: the same programs, without any agent.
+///
+/// # Errors
+/// As [`cloud_sim`], or the directory cannot be written.
+pub fn without_agents(directory: &Path) -> Result<()> {
+    Ok(std::os::unix::fs::symlink(machine_bin()?.join("caddy"), directory.join("caddy"))?)
+}
+
 /// What virtual machines start from: `bare`, `prepared` or `debian-12`.
 ///
 /// # Errors

@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use ebbtide_system_tests::interrupt::{self, Interrupted};
-use ebbtide_system_tests::{Machines, NOTHING_LEFT, Options, Stack, VmImage, ZONE, machine, wait};
+use ebbtide_system_tests::{Machines, NOTHING_LEFT, Options, Stack, VmImage, ZONE, machine, paths, wait};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -63,7 +63,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     if let Some(policy) = policy.as_object_mut() {
         policy.extend(overrides);
     }
+    // A program that is shown could not make room for the launcher of an agent.
+    let shown = tempfile::Builder::new().prefix("ebbtide-programs-").tempdir()?;
+    paths::without_agents(shown.path())?;
     let mut stack = Stack::start(Options {
+        programs: (!arguments.agents.is_empty()).then(|| shown.path().to_owned()),
         name: "dev".into(),
         machines: match arguments.machines {
             MachinesArg::Process => Machines::Process,

@@ -13,7 +13,7 @@ use std::path::Path;
 /// A stack whose machines have no agent of their own, as real ones have none.
 fn bare(name: &str, programs: &Path) -> Result<Stack> {
     slots::take(Work::Long);
-    std::os::unix::fs::symlink(paths::machine_bin()?.join("caddy"), programs.join("caddy"))?;
+    paths::without_agents(programs)?;
     let policy = quick_with(json!({ "unknown_grace": "20s" }));
     let options = machines(Runner::Miniflare, name, policy)?;
     Stack::start(Options { programs: Some(programs.to_owned()), ..options })
