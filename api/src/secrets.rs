@@ -76,6 +76,8 @@ pub enum SecretUse {
         )]
         host: Option<String>,
     },
+    /// Who commits, unless the workspace's own configuration of git says so: the value is `Name <address>`.
+    GitAuthor {},
 }
 
 impl SecretUse {
@@ -86,6 +88,7 @@ impl SecretUse {
             Self::File { .. } => "file",
             Self::GitCredential { .. } => "git_credential",
             Self::SshKey { .. } => "ssh_key",
+            Self::GitAuthor {} => "git_author",
         }
     }
 }
@@ -264,6 +267,7 @@ mod tests {
                 SecretUse::GitCredential { host: "h".into(), username: "u".into() },
             ),
             (r#"{"kind":"ssh_key"}"#, SecretUse::SshKey { host: None }),
+            (r#"{"kind":"git_author"}"#, SecretUse::GitAuthor {}),
         ];
         for (text, usage) in table {
             assert_eq!(serde_json::to_string(&usage).unwrap(), text);

@@ -8,7 +8,7 @@ mod boot;
 mod settings;
 
 pub use boot::{BootPlan, PlannedFile, PlannedStep, StepAction};
-pub use settings::{AskGitCredential, GitCredential, SecretFile, SshKey, UserSettings};
+pub use settings::{AskGitCredential, GitAuthor, GitCredential, SecretFile, SshKey, UserSettings};
 
 use crate::backups::BackupProgress;
 use crate::ports::Port;
@@ -65,6 +65,9 @@ pub struct Enrolled {
     /// The rest of [`UserSettings`].
     #[serde(default)]
     pub ssh_keys: Vec<SshKey>,
+    /// The rest of [`UserSettings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_author: Option<GitAuthor>,
     /// Which [`UserSettings`] these are.
     #[serde(default)]
     pub settings_revision: u64,
@@ -88,6 +91,7 @@ impl Enrolled {
             variables: self.secrets.clone(),
             files: self.files.clone(),
             ssh_keys: self.ssh_keys.clone(),
+            git_author: self.git_author.clone(),
         }
     }
 }

@@ -12,7 +12,7 @@ pub use check::{SecretError, check, check_choice};
 use crate::keys::{DataKey, KeyError, NonceBytes, Wrapped};
 use crate::secret::SecretText;
 use ebbtide_api::secrets::{SecretChoice, SecretInfo, SecretUse, SecretUser};
-use ebbtide_api::vm::{GitCredential, NamedSecret, SecretFile, SshKey, UserSettings};
+use ebbtide_api::vm::{GitAuthor, GitCredential, NamedSecret, SecretFile, SshKey, UserSettings};
 use ebbtide_api::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,6 +169,9 @@ pub fn settings(
             }
             SecretUse::SshKey { host } => {
                 settings.ssh_keys.push(SshKey { name: name.clone(), host: host.clone(), value });
+            }
+            SecretUse::GitAuthor {} => {
+                settings.git_author = settings.git_author.take().or_else(|| GitAuthor::parse(&value));
             }
             // Asked for each time that git needs it, and kept nowhere.
             SecretUse::GitCredential { .. } => {}

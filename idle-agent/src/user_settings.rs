@@ -118,7 +118,8 @@ impl Settings {
     fn write_git(&self, settings: &UserSettings) -> io::Result<()> {
         let own = self.places.run.join("gitconfig");
         let program = std::env::current_exe()?;
-        atomic_file::write(&own, text::git_config(&program, &self.places.run).as_bytes(), 0o644)?;
+        let config = text::git_config(&program, &self.places.run, settings.git_author.as_ref());
+        atomic_file::write(&own, config.as_bytes(), 0o644)?;
         let system = self.places.git_config();
         let before = match std::fs::read_to_string(&system) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

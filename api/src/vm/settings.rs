@@ -16,6 +16,31 @@ pub struct UserSettings {
     pub files: Vec<SecretFile>,
     /// Private keys for ssh.
     pub ssh_keys: Vec<SshKey>,
+    /// Who commits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_author: Option<GitAuthor>,
+}
+
+/// Who commits, unless the user's own configuration of git says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitAuthor {
+    /// As in a commit.
+    pub name: String,
+    /// The mail address in a commit.
+    pub email: String,
+}
+
+impl GitAuthor {
+    /// Reads `Name <address>`, as git shows it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, rest) = text.trim().split_once('<')?;
+        let (name, email) = (name.trim(), rest.strip_suffix('>')?.trim());
+        let is_plain = |text: &str| {
+            !text.is_empty() && !text.contains(['<', '>']) && !text.chars().any(char::is_control)
+        };
+        (is_plain(name) && is_plain(email) && !email.contains(' '))
+            .then(|| Self { name: name.to_owned(), email: email.to_owned() })
+    }
 }
 
 /// A file that is kept in memory.
@@ -76,5 +101,24 @@ pub struct GitCredential {
 impl std::fmt::Debug for GitCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("GitCredential(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_is_read_as_git_shows_one() {
+        let read =
+            |text: &str| GitAuthor::parse(text).map(|author| format!("{}|{}", author.name, author.email));
+        assert_eq!(
+            read(" Ada Lovelace <ada@example.org>\n").as_deref(),
+            Some("Ada Lovelace|ada@example.org")
+        );
+        for text in ["", "Ada", "<a@b>", "Ada <>", "Ada <a b>", "Ada <a@b", "A<b> <c@d>", "Ada\n[core] <a@b>"]
+        {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use ebbtide_api::env;
 use ebbtide_api::secrets::{
     HOST_MAX, NAME_MAX, PATH_MAX, PutSecret, SecretChoice, SecretUse, USERNAME_MAX, VALUE_MAX,
 };
+use ebbtide_api::vm::GitAuthor;
 use std::collections::BTreeSet;
 
 /// Why a secret is refused.
@@ -37,6 +38,9 @@ pub enum SecretError {
     /// Not what `ssh-keygen` writes.
     #[error("the value is no private key")]
     PrivateKey,
+    /// Not a name and an address.
+    #[error("the value is no author of commits")]
+    Author,
     /// The same name twice.
     #[error("the secret {0:?} is named twice")]
     Twice(String),
@@ -54,7 +58,7 @@ impl SecretError {
             Self::Path => "use.path",
             Self::Host => "use.host",
             Self::Username => "use.username",
-            Self::Length | Self::Characters | Self::PrivateKey => "value",
+            Self::Length | Self::Characters | Self::PrivateKey | Self::Author => "value",
             Self::Twice(_) | Self::Unknown(_) => "secrets",
         }
     }
@@ -80,6 +84,7 @@ impl SecretError {
             Self::PrivateKey => {
                 "Give all of the file that ssh-keygen -t ed25519 -N '' wrote, with its first and last line."
             }
+            Self::Author => "Give a name and a mail address, such as Ada Lovelace <ada@example.org>.",
             Self::Twice(_) => "Name each secret once.",
             Self::Unknown(_) => "GET /v1/secrets lists those that exist; PUT /v1/secrets/{name} writes one.",
         }
@@ -122,6 +127,10 @@ pub fn check(name: &str, put: PutSecret) -> Result<Secret, SecretError> {
             }
             private_key(&value)?
         }
+        SecretUse::GitAuthor {} => match GitAuthor::parse(&value) {
+            Some(_) => value,
+            None => return Err(SecretError::Author),
+        },
     };
     Ok(Secret { usage, everywhere, value: value.into() })
 }

@@ -115,6 +115,9 @@ fn a_value_is_what_its_kind_needs_and_is_in_no_refusal() {
     for bad in ["ssh-ed25519 AAAA", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"] {
         assert_eq!(taken(ssh, bad), Err(SecretError::PrivateKey));
     }
+    let author = r#"{"kind":"git_author"}"#;
+    assert_eq!(taken(author, "Ada <a@b>").unwrap(), "Ada <a@b>");
+    assert_eq!(taken(author, "Ada"), Err(SecretError::Author));
     assert_eq!(taken(r#"{"kind":"ssh_key","host":"*"}"#, KEY), Err(SecretError::Host));
 }
 

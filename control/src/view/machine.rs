@@ -164,7 +164,8 @@ pub fn enrolled(
     let port_host_template = format!("{{port}}.{}", record.host);
     // Nothing of the workspace's runs on a machine that salvages: it needs no environment.
     let settings = if record.salvage_image_id.is_some() { UserSettings::default() } else { settings };
-    let UserSettings { revision: settings_revision, variables: secrets, files, ssh_keys } = settings;
+    let UserSettings { revision: settings_revision, variables: secrets, files, ssh_keys, git_author } =
+        settings;
     Ok(Enrolled {
         vm_token: vm_token(record, site, now)?.expose().clone(),
         vm_token_expires_in_secs: site.policy.vm_token.as_secs(),
@@ -179,6 +180,7 @@ pub fn enrolled(
         secrets,
         files,
         ssh_keys,
+        git_author,
         settings_revision,
         policy: vm_policy(record, site.policy),
         persistence: record.spec.persistence,

@@ -46,11 +46,12 @@ pub struct KindChoice {
 }
 
 /// What may be chosen, with what its place means.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("git_credential", "Git credential for a host"),
     ("environment", "Environment variable"),
     ("file", "File below the home"),
     ("ssh_key", "SSH key"),
+    ("git_author", "Author of commits"),
 ];
 
 /// The form that writes a secret, as it was typed. The value is in none of the fields that are shown again.
@@ -116,6 +117,7 @@ impl TypedSecret {
             "ssh_key" => {
                 SecretUse::SshKey { host: Some(place.to_ascii_lowercase()).filter(|host| !host.is_empty()) }
             }
+            "git_author" => SecretUse::GitAuthor {},
             _ => {
                 return Err(Refusal {
                     field: None,
@@ -164,6 +166,7 @@ fn what(usage: &SecretUse) -> String {
         SecretUse::GitCredential { host, .. } => format!("Git credential for {host}"),
         SecretUse::SshKey { host: Some(host) } => format!("SSH key for {host}"),
         SecretUse::SshKey { host: None } => "SSH key for every host".to_owned(),
+        SecretUse::GitAuthor {} => "Author of commits".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The files that settings become, as texts. Pure.
 
-use ebbtide_api::vm::{NamedSecret, SshKey};
+use ebbtide_api::vm::{GitAuthor, NamedSecret, SshKey};
 use std::path::{Path, PathBuf};
 
 /// Keys that ssh tries where nothing is configured; naming another in a configuration leaves them out.
@@ -26,14 +26,24 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Git's own configuration of ours: every credential is asked of this program.
-pub fn git_config(program: &Path, run: &Path) -> String {
+/// Git's own configuration of ours: every credential is asked of this program, and who commits.
+pub fn git_config(program: &Path, run: &Path, author: Option<&GitAuthor>) -> String {
     let word = |path: &Path| quoted(&path.to_string_lossy());
     let helper = format!("!{} --run-dir {} git-credential", word(program), word(run));
-    let helper = helper.replace('\\', r"\\").replace('"', "\\\"");
-    format!(
-        "# Written by the idle-agent. Settings of your own go into ~/.gitconfig.\n[credential]\n\thelper = \"{helper}\"\n"
-    )
+    let mut text = format!(
+        "# Written by the idle-agent. Settings of your own go into ~/.gitconfig.\n[credential]\n\thelper = {}\n",
+        git_value(&helper)
+    );
+    if let Some(GitAuthor { name, email }) = author {
+        text += &format!("[user]\n\tname = {}\n\temail = {}\n", git_value(name), git_value(email));
+    }
+    text
+}
+
+/// A value of git's configuration.
+fn git_value(text: &str) -> String {
+    let plain: String = text.chars().filter(|c| !c.is_control()).collect();
+    format!("\"{}\"", plain.replace('\\', r"\\").replace('"', "\\\""))
 }
 
 /// The machine's configuration of git with ours in it; `None` where it is there already.
@@ -89,18 +99,23 @@ mod tests {
     }
 
     #[test]
-    fn git_reads_the_helper_back_as_one_command() {
+    fn git_reads_the_helper_back_as_one_command_and_who_commits() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("gitconfig");
-        std::fs::write(&file, git_config(Path::new("/opt/it's/ebb-agent"), Path::new("/run/e"))).unwrap();
-        let read = std::process::Command::new("git")
-            .args(["config", "-f"])
-            .arg(&file)
-            .args(["--get", "credential.helper"])
-            .output()
-            .unwrap();
-        let helper = String::from_utf8_lossy(&read.stdout).trim().to_owned();
-        assert_eq!(helper, r"!'/opt/it'\''s/ebb-agent' --run-dir '/run/e' git-credential", "{read:?}");
+        let author = GitAuthor { name: r#"A "B" \ # C"#.into(), email: "a@b".into() };
+        std::fs::write(
+            &file,
+            git_config(Path::new("/opt/it's/ebb-agent"), Path::new("/run/e"), Some(&author)),
+        )
+        .unwrap();
+        let read = |key: &str| {
+            let mut git = std::process::Command::new("git");
+            let read = git.args(["config", "-f"]).arg(&file).args(["--get", key]).output().unwrap();
+            String::from_utf8_lossy(&read.stdout).trim().to_owned()
+        };
+        assert_eq!(read("credential.helper"), r"!'/opt/it'\''s/ebb-agent' --run-dir '/run/e' git-credential");
+        assert_eq!(read("user.name"), r#"A "B" \ # C"#);
+        assert_eq!(read("user.email"), "a@b");
     }
 
     #[test]

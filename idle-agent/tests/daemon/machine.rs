@@ -87,6 +87,7 @@ impl Machine {
             secrets: vec![secret("API_KEY", SECRET)],
             files: vec![],
             ssh_keys: vec![],
+            git_author: None,
             settings_revision: 0,
             policy: policy(),
             persistence: Persistence::Backup,

@@ -96,12 +96,19 @@ fn a_private_repository_is_cloned_once_there_is_a_credential_and_no_value_is_lef
     ensure!(said.contains("did not take the git credential") && said.contains("write another"), "{said}");
 
     put(&stack, "git", &credential(), PASSWORD)?;
+    put(&stack, "author", &json!({ "kind": "git_author" }), "Ada Lovelace <ada@example.org>")?;
     stack.api.act(&id, "retry")?;
     stack.api.wait_for(&id, State::Running, LIMIT * 2)?;
     let machine = stack.machine_of(&id)?;
     let texts = machine.shell("ebb", &format!("cat {CLONED}/text {CLONED}/inner/text"))?;
     ensure!(texts.trim() == "outer\ninner", "{texts}");
     ensure!(git_says(&machine)?.contains("refs/heads/main"), "{}", git_says(&machine)?);
+
+    let commit = format!(
+        "set -a; . /run/ebbtide/env; cd {CLONED} && git commit -q --allow-empty -m x && git log -1 --format='%an %ae'"
+    );
+    let author = machine.shell("ebb", &commit)?;
+    ensure!(author == "Ada Lovelace ada@example.org", "{author}");
 
     // Others, while it runs.
     put(&stack, "url", &json!({ "kind": "environment", "variable": "SERVICE_URL" }), VARIABLE)?;
