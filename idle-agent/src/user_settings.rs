@@ -7,6 +7,7 @@
 mod text;
 
 use crate::config::Places;
+use crate::control_plane::enrol;
 use crate::control_plane::status::Status;
 use crate::os::atomic_file;
 use crate::os::command::{command_as, run};
@@ -30,14 +31,30 @@ pub const GIT_CONFIG: &str = "GIT_CONFIG_SYSTEM";
 pub struct Settings {
     places: Places,
     status: Arc<Status>,
-    known: Mutex<UserSettings>,
+    known: Arc<Mutex<UserSettings>>,
+    /// Held while files are written: a step of the boot and a renewal must not undo each other's.
+    writing: Mutex<()>,
+}
+
+/// The environment as it is whenever it is looked at: who keeps this keeps no value that is gone.
+#[derive(Debug, Clone, Default)]
+pub struct Variables {
+    known: Arc<Mutex<UserSettings>>,
+    git_config: PathBuf,
+}
+
+impl Variables {
+    /// What they are now.
+    pub fn now(&self) -> Vec<NamedSecret> {
+        with_git_config(&lock(&self.known).variables, &self.git_config)
+    }
 }
 
 impl Settings {
     /// As the enrolment gave them. Nothing is written before [`Self::write`].
     pub fn new(places: Places, status: Arc<Status>, first: UserSettings) -> Self {
         keep_secret(&status, &first);
-        Self { places, status, known: Mutex::new(first) }
+        Self { places, status, known: Arc::new(Mutex::new(first)), writing: Mutex::default() }
     }
 
     /// Which these are.
@@ -47,25 +64,21 @@ impl Settings {
 
     /// The environment, with what leads every git to the way to credentials: one that the user brought, or that is not
     /// the distribution's, looks for its machine-wide configuration elsewhere.
-    pub fn variables(&self) -> Vec<NamedSecret> {
-        let mut variables = lock(&self.known).variables.clone();
-        if !variables.iter().any(|variable| variable.name == GIT_CONFIG) {
-            let value = self.places.git_config().to_string_lossy().into_owned();
-            variables.push(NamedSecret { name: GIT_CONFIG.to_owned(), value });
-        }
-        variables
+    pub fn variables(&self) -> Variables {
+        Variables { known: Arc::clone(&self.known), git_config: self.places.git_config() }
     }
 
     /// Takes others into use.
     ///
     /// # Errors
-    /// What the file system says; they are known all the same, and written at the next start.
+    /// What the file system says; the earlier ones stay the known ones then, so that these are fetched again.
     pub fn replace(&self, next: UserSettings, user: &User) -> io::Result<()> {
         keep_secret(&self.status, &next);
-        let before = std::mem::replace(&mut *lock(&self.known), next);
-        self.write(user)?;
-        let files = lock(&self.known).files.clone();
-        for gone in before.files.iter().filter(|file| !files.iter().any(|kept| kept.path == file.path)) {
+        let _writer = lock(&self.writing);
+        self.write_all(&next, user)?;
+        enrol::keep_settings(&self.places, &next)?;
+        let before = std::mem::replace(&mut *lock(&self.known), next.clone());
+        for gone in before.files.iter().filter(|file| !next.files.iter().any(|kept| kept.path == file.path)) {
             self.unlink(gone, user);
         }
         Ok(())
@@ -76,13 +89,24 @@ impl Settings {
     /// # Errors
     /// What the file system says.
     pub fn write(&self, user: &User) -> io::Result<()> {
+        let _writer = lock(&self.writing);
         let settings = lock(&self.known).clone();
+        self.write_all(&settings, user)
+    }
+
+    fn write_all(&self, settings: &UserSettings, user: &User) -> io::Result<()> {
         // Root's file that the user's group may read: the user cannot change what the next terminal gets.
         let environment = self.places.env();
-        atomic_file::write(&environment, shell_assignments(&self.variables()).as_bytes(), 0o600)?;
+        let variables = with_git_config(&settings.variables, &self.places.git_config());
+        atomic_file::write(&environment, shell_assignments(&variables).as_bytes(), 0o600)?;
         give(&environment, None, Some(user.gid), 0o640)?;
-        self.write_values(&settings, user)?;
-        self.write_git(&settings)?;
+        self.write_values(settings, user)?;
+        let configured = [("git", self.write_git(settings)), ("ssh", self.write_ssh(settings))];
+        for (program, result) in configured {
+            if let Err(error) = result {
+                self.status.log(&format!("the machine's configuration of {program}: {error}"));
+            }
+        }
         for file in &settings.files {
             if let Err(error) = self.link(file, user) {
                 self.status.log(&format!("the secret {}: {error}", file.name));
@@ -114,7 +138,7 @@ impl Settings {
         Ok(())
     }
 
-    /// How git asks for a credential, and ssh for a key: machine-wide, behind what the user says.
+    /// How git asks for a credential: machine-wide, behind what the user says.
     fn write_git(&self, settings: &UserSettings) -> io::Result<()> {
         let own = self.places.run.join("gitconfig");
         let program = std::env::current_exe()?;
@@ -128,6 +152,11 @@ impl Settings {
         if let Some(text) = text::including(&before, &own) {
             atomic_file::write(&system, text.as_bytes(), 0o644)?;
         }
+        Ok(())
+    }
+
+    /// Which keys ssh tries: machine-wide, behind what the user says.
+    fn write_ssh(&self, settings: &UserSettings) -> io::Result<()> {
         let directory = self.places.etc.join("ssh/ssh_config.d");
         let ssh = directory.join("10-ebbtide.conf");
         match text::ssh_config(&settings.ssh_keys, |name| self.place_of(name)) {
@@ -170,6 +199,16 @@ impl Settings {
     fn place_of(&self, name: &str) -> PathBuf {
         self.places.secrets().join(name)
     }
+}
+
+/// Variables with the one that leads to git's machine-wide configuration, unless the user brought one.
+fn with_git_config(variables: &[NamedSecret], git_config: &Path) -> Vec<NamedSecret> {
+    let mut variables = variables.to_vec();
+    if !variables.iter().any(|variable| variable.name == GIT_CONFIG) {
+        let value = git_config.to_string_lossy().into_owned();
+        variables.push(NamedSecret { name: GIT_CONFIG.to_owned(), value });
+    }
+    variables
 }
 
 /// Whether it is a link to another secret of ours.

@@ -13,7 +13,8 @@ use crate::os::processes;
 use crate::os::service::work_of;
 use crate::os::users::User;
 use crate::sleep::freezer;
-use ebbtide_api::vm::{CLOUDCLI_PORT, NamedSecret};
+use crate::user_settings::Variables;
+use ebbtide_api::vm::CLOUDCLI_PORT;
 use serde::Deserialize;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -45,7 +46,7 @@ const OUTPUT_BYTES: u64 = 256 << 10;
 pub struct CloudCli {
     user: User,
     workspaces: String,
-    environment: Vec<NamedSecret>,
+    environment: Variables,
     state: PathBuf,
     run: PathBuf,
     pid_file: PathBuf,
@@ -93,13 +94,7 @@ fn client(patience: Duration) -> ureq::Agent {
 
 impl CloudCli {
     /// Nothing is started yet.
-    pub fn new(
-        user: User,
-        workspaces: &str,
-        environment: Vec<NamedSecret>,
-        state: &Path,
-        run: &Path,
-    ) -> Self {
+    pub fn new(user: User, workspaces: &str, environment: Variables, state: &Path, run: &Path) -> Self {
         Self {
             user,
             workspaces: workspaces.to_owned(),
@@ -211,7 +206,7 @@ impl CloudCli {
         let mut command = work_of(program, &self.user);
         command
             .args(["start", "--port", &CLOUDCLI_PORT.to_string()])
-            .envs(self.environment.iter().map(|variable| (&variable.name, &variable.value)))
+            .envs(self.environment.now().into_iter().map(|variable| (variable.name, variable.value)))
             // Ours come last: an environment of the workspace's must not open it to the network.
             .env("PATH", self.path())
             .env("HOST", "127.0.0.1")
@@ -322,7 +317,7 @@ mod tests {
             home: home.to_string_lossy().into_owned(),
             shell: String::new(),
         };
-        let mut cloudcli = CloudCli::new(user, "/workspaces", vec![], home, home);
+        let mut cloudcli = CloudCli::new(user, "/workspaces", Variables::default(), home, home);
         // The server is a thread of this test's, on a machine that may have other work.
         cloudcli.agent = client(Duration::from_secs(60));
         cloudcli

@@ -6,7 +6,7 @@ use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::os::atomic_file;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use ebbtide_api::error::ErrorCode;
-use ebbtide_api::vm::Enrolled;
+use ebbtide_api::vm::{Enrolled, UserSettings};
 use ebbtide_api::{Generation, WorkspaceId};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,6 +104,26 @@ fn keep(config: &mut Config, places: &Places, api_client: &ApiClient, enrolled: 
     if let Err(error) = stored {
         tracing::error!(%error, "cannot store what enrolment gave");
     }
+}
+
+/// Keeps settings in the place of those that enrolment gave: a daemon that is restarted must not bring back a secret that
+/// is gone.
+///
+/// # Errors
+/// What the file system says.
+pub fn keep_settings(places: &Places, settings: &UserSettings) -> std::io::Result<()> {
+    let file = kept_file(places);
+    let Some(mut kept) = atomic_file::read_json_or_error::<Kept>(&file)? else { return Ok(()) };
+    let UserSettings { revision, variables, files, ssh_keys, git_author } = settings.clone();
+    kept.enrolled = Enrolled {
+        settings_revision: revision,
+        secrets: variables,
+        files,
+        ssh_keys,
+        git_author,
+        ..kept.enrolled
+    };
+    atomic_file::write_json(&file, &kept, 0o600)
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ use std::time::Duration;
 /// where it names many packs.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 const CHECKS: usize = 60;
+/// Within which time secrets that were not renewed are not asked for again: every instruction would, several a second.
+const RENEW_AGAIN: Duration = Duration::from_secs(5);
 /// Why a job has no end of its own.
 const NOT_RUN: &str = "the system had no thread for it, or it broke off";
 /// Packs that are checked between two questions, at the least.
@@ -113,7 +115,10 @@ impl Jobs {
                     .and_then(|next| settings.replace(next, &user).map_err(|error| error.to_string()));
                 match written {
                     Ok(()) => status.log("variables, files and keys of secrets were renewed"),
-                    Err(error) => tracing::warn!(%error, "secrets are not renewed; they are tried again"),
+                    Err(error) => {
+                        tracing::warn!(%error, "secrets are not renewed; they are tried again");
+                        std::thread::sleep(RENEW_AGAIN);
+                    }
                 }
                 Event::SettingsFetched
             },

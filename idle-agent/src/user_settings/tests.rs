@@ -87,3 +87,34 @@ fn ssh_and_git_are_told_machine_wide_and_a_key_that_is_gone_is_told_no_more() {
     assert_eq!(machine.read("etc/ssh/ssh_config.d/10-ebbtide.conf"), None);
     assert_eq!(machine.read("run/secrets/deploy"), None);
 }
+
+#[test]
+fn what_could_not_be_written_is_not_taken_for_known_and_is_written_later() {
+    let machine = machine();
+    let variables = machine.settings.variables();
+    // A directory where values are: it cannot be taken away as a file.
+    std::fs::create_dir_all(machine.at("run/secrets/odd")).unwrap();
+    let value = NamedSecret { name: "A".into(), value: "a-value-of-a".into() };
+    let next = UserSettings { revision: 7, variables: vec![value], ..UserSettings::default() };
+    machine.settings.replace(next.clone(), &machine.user).unwrap_err();
+    assert_eq!(machine.settings.revision(), 0);
+    std::fs::remove_dir(machine.at("run/secrets/odd")).unwrap();
+    machine.settings.replace(next, &machine.user).unwrap();
+    assert_eq!(machine.settings.revision(), 7);
+    let has_a = || variables.now().iter().any(|variable| variable.name == "A");
+    assert!(has_a(), "who asked before has the new ones");
+    machine.gets(vec![], vec![]);
+    assert!(!has_a(), "and keeps none that is gone");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_written_is_told_and_holds_up_no_value() {
+    let machine = machine();
+    for name in ["etc/gitconfig", "etc/ssh/ssh_config.d/10-ebbtide.conf"] {
+        std::fs::create_dir_all(machine.at(name)).unwrap();
+    }
+    machine.gets(vec![file("npm", ".npmrc", "k2")], vec![]);
+    assert_eq!(machine.read("home/.npmrc").unwrap(), "k2");
+    let log = machine.settings.status.heartbeat(ebbtide_api::Generation(1)).0.log.join("\n");
+    assert!(log.contains("configuration of git: ") && log.contains("configuration of ssh: "), "{log}");
+}

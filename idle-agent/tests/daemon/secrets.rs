@@ -2,7 +2,7 @@
 
 use crate::boot::cloning;
 use crate::control::{Fault, secret};
-use crate::machine::{Machine, wait_until};
+use crate::machine::{Machine, SECRET, wait_until};
 use ebbtide_api::secrets::FileMode;
 use ebbtide_api::vm::{GitCredential, SecretFile, StepAction, UserSettings};
 use std::os::unix::fs::PermissionsExt as _;
@@ -181,6 +181,11 @@ fn variables_and_files_change_while_it_runs_and_go_again() {
     machine.control.instruct(|instruction| instruction.settings_revision = Some(2));
     wait_until("the link is gone", || machine.path("home/.npmrc").symlink_metadata().is_err());
     assert!(!machine.path("run/secrets/npm").exists());
+    let kept = read("run/enrolled.json");
+    for gone in ["a-value-of-a-file", SECRET] {
+        assert!(!kept.contains(gone), "a daemon that is restarted would bring it back");
+    }
+    assert!(kept.contains("a-value-of-a-variable"));
     wait_until("it is told", || machine.control.log().contains("were renewed"));
     for value in ["a-value-of-a-variable", "a-value-of-a-file"] {
         assert!(!machine.control.log().contains(value) && !machine.agent_log().contains(value));
