@@ -6,6 +6,7 @@ use crate::backup::Outcome;
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::status::{Status, Urgency};
 use crate::control_socket::Reply;
+use crate::os::clock::Moment;
 use crate::os::mutex::{lock, spawn};
 use crate::os::users::User;
 use crate::sleep::backup_process::{BackupProcessError, BackupProcesses, News, Order, result_of};
@@ -28,6 +29,11 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 const CHECKS: usize = 60;
 /// Within which time secrets that were not renewed are not asked for again: every instruction would, several a second.
 const RENEW_AGAIN: Duration = Duration::from_secs(5);
+/// Git's questions that are carried on within a minute: heartbeats share the control plane's patience with them, and any
+/// program may ask.
+const CREDENTIALS_A_MINUTE: u32 = 120;
+/// Git's questions that wait at once: fewer than the local socket has threads, so that a hook finds one.
+const CREDENTIALS_AT_ONCE: usize = 6;
 /// Why a job has no end of its own.
 const NOT_RUN: &str = "the system had no thread for it, or it broke off";
 /// Packs that are checked between two questions, at the least.
@@ -45,6 +51,7 @@ pub struct Jobs {
     deliveries: Arc<AtomicU64>,
     /// Packs of parts that were verified in this life: a disk that is full must not have them delivered for ever.
     parts: Arc<Mutex<HashSet<String>>>,
+    credentials: Credentials,
 }
 
 impl Jobs {
@@ -64,6 +71,7 @@ impl Jobs {
             number: 0,
             deliveries: Arc::default(),
             parts: Arc::default(),
+            credentials: Credentials::default(),
         }
     }
 
@@ -126,10 +134,16 @@ impl Jobs {
     }
 
     /// Asks what git signs in with at a host; the answer goes to who waits for it, and is kept nowhere.
-    pub fn git_credential(&self, protocol: String, host: String, reply: Sender<Reply>) {
+    pub fn git_credential(&mut self, protocol: String, host: String, reply: Sender<Reply>) {
+        let Some(turn) = self.credentials.turn(Moment::now()) else {
+            // Git may have given up waiting.
+            let _ = reply.send(Reply::Error("git asks too often how to sign in; wait a minute".to_owned()));
+            return;
+        };
         let (api_client, status) = (Arc::clone(&self.api_client), Arc::clone(&self.status));
         let asked = spawn("git-credential", move || {
             let ask = AskGitCredential { protocol, host };
+            let _turn = lock(&turn);
             let answer = match api_client.post::<_, GitCredential>("/v1/vm/git-credential", &ask) {
                 Ok(found) => {
                     status.keep_secret([found.password.as_str()]);
@@ -213,6 +227,29 @@ impl Jobs {
     ) {
         let ending = Ending { events: self.events.clone(), failed: Some(Box::new(failed)) };
         run(|body| spawn(name, body), ending, name, job);
+    }
+}
+
+/// Which of git's questions are carried on: one at a time, few in line, so many a minute.
+#[derive(Default)]
+struct Credentials {
+    /// When the minute began, and how many were carried on in it.
+    minute: Option<(Moment, u32)>,
+    /// Whoever is in line holds one of these.
+    line: Arc<Mutex<()>>,
+}
+
+impl Credentials {
+    /// A place in the line, to be locked for the question; `None` for one too many.
+    fn turn(&mut self, now: Moment) -> Option<Arc<Mutex<()>>> {
+        let current = self.minute.filter(|(begun, _)| now.since(*begun) < Duration::from_secs(60));
+        let (begun, carried) = current.unwrap_or((now, 0));
+        // One is our own.
+        if carried >= CREDENTIALS_A_MINUTE || Arc::strong_count(&self.line) > CREDENTIALS_AT_ONCE {
+            return None;
+        }
+        self.minute = Some((begun, carried + 1));
+        Some(Arc::clone(&self.line))
     }
 }
 
@@ -316,6 +353,17 @@ fn tell(status: &Status, news: News) {
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+
+    #[test]
+    fn git_s_questions_leave_room_for_heartbeats_and_for_others_on_the_socket() {
+        let (mut credentials, now) = (Credentials::default(), Moment::now());
+        let line: Vec<_> = std::iter::from_fn(|| credentials.turn(now)).take(1000).collect();
+        assert_eq!(line.len(), CREDENTIALS_AT_ONCE);
+        drop(line);
+        let carried = (0..1000).filter(|_| credentials.turn(now).is_some()).count();
+        assert_eq!(carried + CREDENTIALS_AT_ONCE, CREDENTIALS_A_MINUTE as usize);
+        assert!(credentials.turn(now.plus(Duration::from_secs(60))).is_some(), "a minute later");
+    }
 
     #[test]
     fn a_job_ends_in_one_event_whether_it_runs_is_refused_its_thread_or_breaks_off() {
