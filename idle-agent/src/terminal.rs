@@ -117,8 +117,13 @@ impl Terminals {
                         return exchange::refuse(&mut line, 500);
                     }
                 };
-                exchange::accept(&mut line, &key)?;
-                self.keep(line, early, attached)
+                match exchange::accept(&mut line, &key) {
+                    Ok(()) => self.keep(line, early, attached),
+                    Err(error) => {
+                        attached.end();
+                        Err(error)
+                    }
+                }
             }
         }
     }
@@ -126,8 +131,14 @@ impl Terminals {
     /// Carries a terminal on a thread of its own, until it ends.
     fn keep(self: &Arc<Self>, line: UnixStream, early: Vec<u8>, attached: Attached) -> std::io::Result<()> {
         let id = self.opened.fetch_add(1, Ordering::Relaxed);
-        let open = Open { line: line.try_clone()?, pts: attached.pts.clone(), end: None };
-        lock(&self.open).insert(id, open);
+        let held = match line.try_clone() {
+            Ok(held) => held,
+            Err(error) => {
+                attached.end();
+                return Err(error);
+            }
+        };
+        lock(&self.open).insert(id, Open { line: held, pts: attached.pts.clone(), end: None });
         let terminals = Arc::clone(self);
         let carried = spawn("terminal", move || {
             let ask = || lock(&terminals.open).get(&id).and_then(|open| open.end).map(End::words);

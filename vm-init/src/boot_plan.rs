@@ -71,6 +71,13 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
     }
     // Behind a restore, which needs no program: a mirror that is away keeps no files from coming back.
     steps.push(programs_step());
+    // Before anything of the user's, which might take its port. Nobody is let in before the machine is ready.
+    steps.push(step(
+        "caddy",
+        "Starting the web proxy",
+        StepAction::StartCaddy,
+        Limits { timeout_secs: 60, retries: 2 },
+    ));
     if spec.snapshot.is_some() {
         steps.push(packages_step());
     }
@@ -108,12 +115,6 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
         "Starting CloudCLI",
         StepAction::StartCloudCli { user: USER.into(), workspaces: WORKSPACES.into() },
         Limits { timeout_secs: 60, retries: 0 },
-    ));
-    steps.push(step(
-        "caddy",
-        "Starting the web proxy",
-        StepAction::StartCaddy,
-        Limits { timeout_secs: 60, retries: 2 },
     ));
     BootPlan { steps }
 }
@@ -153,24 +154,22 @@ fn programs_step() -> PlannedStep {
     )
 }
 
+/// Of what users brought along: it may say nothing all the while, and a boot that says nothing for `boot_stall` is ended.
+const OWN_LIMITS: Limits = Limits { timeout_secs: 480, retries: 0 };
+
 /// Only a home directory that came back has a list.
 fn packages_step() -> PlannedStep {
     step(
         "packages",
         "Installing your packages",
         StepAction::InstallPackages { user: USER.into() },
-        Limits { timeout_secs: 900, retries: 0 },
+        OWN_LIMITS,
     )
 }
 
 /// Behind all that it may use.
 fn setup_step() -> PlannedStep {
-    step(
-        "setup",
-        "Running your setup script",
-        StepAction::RunSetup { user: USER.into() },
-        Limits { timeout_secs: 900, retries: 0 },
-    )
+    step("setup", "Running your setup script", StepAction::RunSetup { user: USER.into() }, OWN_LIMITS)
 }
 
 fn user_step() -> PlannedStep {
@@ -240,8 +239,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "user", "tidy", "restore", "programs", "packages", "agents", "setup", "terminal", "cloudcli",
-                "caddy"
+                "user", "tidy", "restore", "programs", "caddy", "packages", "agents", "setup", "terminal",
+                "cloudcli"
             ]
         );
     }

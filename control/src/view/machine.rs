@@ -98,7 +98,7 @@ pub fn boot_plan(record: &Record, policy: &Policy, programs: &ProgramList) -> Bo
     });
     if may_hold_work(&record.phase) {
         // Whatever the machine remembers of its first start: it is never told to put an older state over newer work.
-        plan.steps.retain(|step| !changes_files(&step.action));
+        plan.steps.retain(|step| !is_done_once(&step.action));
     }
     plan
 }
@@ -118,17 +118,18 @@ fn may_hold_work(phase: &Phase) -> bool {
     }
 }
 
-/// Whether a step writes or removes what a person may have changed since, or what backups hold.
-fn changes_files(action: &StepAction) -> bool {
+/// Whether a step writes or removes what a person may have changed since, or what backups hold; or left its result on the
+/// disk. A machine that was ready once may run the daemon of the version before, which knows no newer step than these.
+fn is_done_once(action: &StepAction) -> bool {
     match action {
         StepAction::Prune { .. }
         | StepAction::Restore { .. }
         | StepAction::Clone { .. }
+        | StepAction::InstallBundles { .. }
+        | StepAction::InstallPackages { .. }
         | StepAction::RunSetup { .. } => true,
         StepAction::EnsureUser { .. }
         | StepAction::EnsurePrograms { .. }
-        | StepAction::InstallBundles { .. }
-        | StepAction::InstallPackages { .. }
         | StepAction::StartTerminal { .. }
         | StepAction::StartCloudCli { .. }
         | StepAction::StartCaddy

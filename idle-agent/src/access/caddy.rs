@@ -11,6 +11,7 @@ use crate::os::clock::Moment;
 use crate::os::service::{OWN_SLICE, beside};
 use crate::os::{atomic_file, users};
 use rustix::process::{Pid, Resource, Rlimit};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -213,9 +214,19 @@ impl Caddy {
         Ok(())
     }
 
+    /// Whether it takes visitors in: it, and not a program of the user's that had its port first.
     fn listens(&self) -> bool {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.listen_port));
         TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+            && self.pid().is_some_and(|pid| holds_port(pid, self.listen_port).unwrap_or(true))
+    }
+
+    fn pid(&self) -> Option<u32> {
+        match &self.running {
+            Some(Running::Ours(child)) => Some(child.id()),
+            Some(Running::Adopted(pid)) => Some(*pid),
+            None => None,
+        }
     }
 
     /// Process id of a Caddy that an earlier life of the agent started.
@@ -267,6 +278,33 @@ fn process(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
+/// Whether a socket of the process listens on a port; `None` where the kernel does not say.
+fn holds_port(pid: u32, port: u16) -> Option<bool> {
+    let mut listening = BTreeSet::new();
+    for table in ["tcp", "tcp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        listening.extend(text.lines().skip(1).filter_map(|line| inode_of_listener(line, port)));
+    }
+    let mut seen = false;
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.filter_map(Result::ok) {
+        let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+        seen = true;
+        if listening.contains(&*target.to_string_lossy()) {
+            return Some(true);
+        }
+    }
+    // A process without a single descriptor that can be read is one that we may not look into.
+    seen.then_some(false)
+}
+
+/// The socket of a line of the kernel's table that listens on a port, as links to descriptors name it.
+fn inode_of_listener(line: &str, port: u16) -> Option<String> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (_, local) = fields.get(1)?.rsplit_once(':')?;
+    let listens = *fields.get(3)? == "0A" && u16::from_str_radix(local, 16) == Ok(port);
+    listens.then(|| format!("socket:[{}]", fields.get(9).copied().unwrap_or_default()))
+}
+
 fn is_caddy(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.contains("(caddy)") && !stat.contains(") Z "))
@@ -282,5 +320,25 @@ fn end(pid: u32) {
     }
     if is_caddy(pid) {
         let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_port_is_ones_own_where_a_socket_of_the_process_listens_on_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let own = std::process::id();
+        assert_eq!(holds_port(own, port), Some(true));
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(holds_port(other.id(), port), Some(false), "another process has it");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        drop(listener);
+        assert_eq!(holds_port(own, port), Some(false));
     }
 }

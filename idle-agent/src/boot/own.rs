@@ -5,11 +5,14 @@
 use super::packages::{self, Tools};
 use super::steps::MachineTools;
 use super::{Boot, Reporter, StepError, Success};
+use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::os::command::run;
 use crate::os::service::work_of;
 use crate::os::users;
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,6 +87,12 @@ impl Boot {
         if !Path::new(&user.home).join(SCRIPT).is_file() {
             return Ok(Success::NothingToDo(format!("there is no ~/{SCRIPT}")));
         }
+        // What it does may end this daemon, or the machine: begun is done, or it would begin again and again.
+        let begun = self.places.state.join("setup-begun");
+        if begun.exists() {
+            return Ok(Success::Warned(format!("~/{SCRIPT} was cut off; it runs again at the next wake")));
+        }
+        atomic_file::write(&begun, b"", 0o600).map_err(StepError::passing)?;
         let mut command = work_of("bash", &user);
         // The file of variables is the first argument: it stands in no shell text.
         let text = format!(
@@ -102,13 +111,17 @@ impl Boot {
     }
 }
 
+/// A list of the user's own making: neither a link, which may lead to what only root reads or to what never ends, nor a
+/// pipe, which would hold the boot up.
 fn read_list(path: &Path) -> std::io::Result<String> {
-    let metadata = std::fs::metadata(path)?;
-    // A list of the user's own making: a pipe would hold the boot up.
-    if !metadata.is_file() || metadata.len() > LIST_BYTES {
-        return Err(std::io::Error::other("is no list of packages, or longer than 64 KiB"));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let mut text = String::new();
+    if file.metadata()?.is_file() && file.take(LIST_BYTES + 1).read_to_string(&mut text)? as u64 <= LIST_BYTES
+    {
+        return Ok(text);
     }
-    std::fs::read_to_string(path)
+    Err(std::io::Error::other("is no list of packages, or longer than 64 KiB"))
 }
 
 /// Installs all at once, or those that can be had one by one; names those that cannot.
@@ -153,6 +166,24 @@ mod tests {
         let (names, unusable) = parse(text);
         assert_eq!(names, ["ripgrep", "fd-find", "g++"]);
         assert_eq!(unusable, ["-y", "python3-", "Foo", "a", "../x", "x y", "lib.so=1"]);
+    }
+
+    #[test]
+    fn a_list_is_a_file_of_its_own_and_nothing_that_leads_elsewhere_or_never_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("packages");
+        let refused = || read_list(&list).unwrap_err().to_string();
+        std::fs::write(&list, "jq\n").unwrap();
+        assert_eq!(read_list(&list).unwrap(), "jq\n");
+        std::fs::write(&list, "x".repeat(65 << 10)).unwrap();
+        assert!(refused().contains("longer than 64 KiB"), "{}", refused());
+        std::fs::remove_file(&list).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &list).unwrap();
+        assert!(read_list(&list).is_err(), "a link");
+        std::fs::remove_file(&list).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &list, rustix::fs::FileType::Fifo, Mode::from(0o600), 0)
+            .unwrap();
+        assert!(refused().contains("no list"), "{}", refused());
     }
 
     /// An apt that knows some packages.

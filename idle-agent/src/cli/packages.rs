@@ -27,6 +27,8 @@ pub enum Wish {
 enum Refusal {
     #[error("{0:?} is no name of a Debian package; `apt-cache search` finds names")]
     NoPackage(String),
+    #[error("call it without sudo: the list is yours, and it asks sudo itself")]
+    Sudo,
     #[error("{0} does not stand in ~/.ebbtide/packages")]
     NotListed(String),
     #[error("{path}: {source}")]
@@ -66,6 +68,7 @@ fn listed(list: &Path) -> Result<String, Refusal> {
 }
 
 fn add(list: &Path, names: &[String]) -> Result<String, Refusal> {
+    own_home()?;
     if let Some(wrong) = names.iter().find(|name| !is_package(name)) {
         return Err(Refusal::NoPackage(wrong.clone()));
     }
@@ -83,7 +86,13 @@ fn add(list: &Path, names: &[String]) -> Result<String, Refusal> {
     Ok("written down in ~/.ebbtide/packages: each wake installs them again\n".to_owned())
 }
 
+/// Root's home is in no backup, and no wake reads a list there.
+fn own_home() -> Result<(), Refusal> {
+    if users::is_root() && std::env::var_os("SUDO_UID").is_some() { Err(Refusal::Sudo) } else { Ok(()) }
+}
+
 fn remove(list: &Path, names: &[String]) -> Result<String, Refusal> {
+    own_home()?;
     let text = read(list)?;
     write(list, &removed(&text, names)?)?;
     Ok("struck off; they stay until this workspace sleeps\n".to_owned())

@@ -22,7 +22,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time to reach the control plane.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that one part of a program may take: 64 MiB at 1 Mbit/s.
-const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(10);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(4);
 /// Largest answer that is read; a boot plan with its secrets is a few kB.
 const LARGEST_ANSWER: u64 = 4 << 20;
 

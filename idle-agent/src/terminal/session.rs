@@ -39,6 +39,15 @@ pub struct Attached {
     pub client: Child,
 }
 
+impl Attached {
+    /// Ends the client, whose terminal goes.
+    pub fn end(self) {
+        let Self { terminal, mut client, .. } = self;
+        drop(terminal);
+        let _ = client.wait();
+    }
+}
+
 /// Columns and rows of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {

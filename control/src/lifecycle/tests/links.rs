@@ -92,9 +92,29 @@ fn a_machine_that_was_ready_once_is_never_told_to_restore_or_clone_again() {
         plan.steps.into_iter().map(|step| step.name).collect::<Vec<_>>().join(" ")
     };
     let mut world = World::booting();
-    assert_eq!(names(&world), "user programs clone agents terminal cloudcli caddy");
+    assert_eq!(names(&world), "user programs caddy clone agents terminal cloudcli");
     world.record.restore = Some("a".repeat(64));
-    assert_eq!(names(&world), "user restore programs packages agents setup terminal cloudcli caddy");
+    assert_eq!(names(&world), "user restore programs caddy packages agents setup terminal cloudcli");
     world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
-    assert_eq!(names(&world), "user programs packages agents terminal cloudcli caddy");
+    assert_eq!(names(&world), "user programs caddy terminal cloudcli");
+}
+
+#[test]
+fn what_users_brought_along_ends_before_a_boot_that_says_nothing_does() {
+    let mut world = World::booting();
+    world.record.restore = Some("a".repeat(64));
+    let plan = crate::view::machine::boot_plan(
+        &world.record,
+        &world.policy,
+        &ebbtide_api::programs::ProgramList::default(),
+    );
+    let own: Vec<u64> = plan
+        .steps
+        .iter()
+        .filter(|step| ["packages", "setup"].contains(&step.name.as_str()))
+        .map(|step| step.timeout_secs)
+        .collect();
+    assert_eq!(own.len(), 2);
+    let stall = Policy::default().boot_stall.as_secs();
+    assert!(own.iter().all(|limit| *limit < stall), "{own:?} of {stall}");
 }

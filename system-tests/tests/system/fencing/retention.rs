@@ -76,7 +76,11 @@ fn a_machine_removes_what_was_named_before_it_is_ready_and_nothing_else_ever() {
             .filter_map(|step| step["name"].as_str())
             .collect();
         ensure!(
-            steps == ["user", "tidy", "restore", "programs", "agents", "terminal", "cloudcli", "caddy"],
+            steps
+                == [
+                    "user", "tidy", "restore", "programs", "caddy", "packages", "agents", "setup",
+                    "terminal", "cloudcli"
+                ],
             "{steps:?}"
         );
         let delete = |path: &str| second.backup("DELETE", path, None);
