@@ -157,7 +157,8 @@ fn other_agents_are_named_in_the_history_and_installed_from_the_next_start_on() 
     let mut world = asleep();
     world.ask(Command::SetAgents { agents: vec!["claude".into(), "codex".into()] });
     assert_eq!(world.notes.last().unwrap(), "coding agents from its next start on: claude, codex");
-    let plan = crate::view::machine::boot_plan(&world.record, &world.policy, &<_>::default());
+    let next = Record { phase: Phase::Requested, ..world.record.clone() };
+    let plan = crate::view::machine::boot_plan(&next, &world.policy, &<_>::default());
     assert!(plan.steps.iter().any(|step| step.title == "Installing Claude Code, Codex"), "{plan:?}");
     world.ask(Command::SetAgents { agents: vec![] });
     assert_eq!(world.notes.last().unwrap(), "coding agents from its next start on: none");
