@@ -14,7 +14,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ebbtide-worker", &["ebbtide-api", "ebbtide-control", "ebbtide-dashboard"]),
     ("ebbtide-worker-bundle", &[]),
     ("ebbtide-programs", &["ebbtide-api"]),
-    ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-vm-init"]),
     ("ebbtide-idle-agent", &["ebbtide-api", "ebbtide-npm-file", "ebbtide-vm-init"]),
     ("ebbtide-cloud-sim", &[]),
     // Used by tests alone.
