@@ -2,7 +2,7 @@
 //!
 //! In the order in which they use one another: `os`; `control_plane`, which talks to it; `backup`, a process of its own;
 //! `sleep`, which backs the machine up before it goes; `access` and `ports`, which say who may reach what listens;
-//! `cloudcli`; `firewall`, which keeps the packet filter standing; `user_settings`, what secrets become; `boot`, which works through the boot plan; `idle`, which says why the machine is awake. `event_loop` is the
+//! `user_settings`, what secrets become; `cloudcli`; `firewall`, which keeps the packet filter standing; `boot`, which works through the boot plan; `idle`, which says why the machine is awake. `event_loop` is the
 //! `sleep`, which backs the machine up before it goes; `access` and `ports`, which say who may reach what listens; `terminal`, in the browser;
 //! `cloudcli`; `firewall`, which keeps the packet filter standing; `boot`, which works through the boot plan; `idle`, which says why the machine is awake. `event_loop` is the
 //! one loop that decides with the pure parts; `cli` and `control_socket` are the command on the machine. A test holds the

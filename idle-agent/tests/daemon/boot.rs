@@ -6,7 +6,6 @@ use crate::skip::skip;
 use ebbtide_api::programs::{Part, Program};
 use ebbtide_api::vm::{PlannedFile, StepAction};
 use ebbtide_api::workspace::StepState;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
@@ -307,9 +306,16 @@ fn caddy_of(machine: &Machine) -> String {
 
 #[test]
 fn a_web_proxy_that_is_slow_is_waited_for_and_one_that_ends_is_tried_until_it_stands() {
-    const LIVES: &str = "while :; do sleep 0.1; done";
     let mut machine = Machine::new(|_| vec![StepAction::StartCaddy]);
-    caddy_does(&machine, LIVES);
+    let door = machine.path("door-opens");
+    let listens = format!(
+        "import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); \
+         s.bind((\"127.0.0.1\", {})); s.listen(); time.sleep(1000)",
+        machine.listen_port
+    );
+    // Its own socket: one of somebody else's on that port does not count.
+    let lives = format!("until [ -e '{}' ]; do sleep 0.1; done; exec python3 -c '{listens}'", door.display());
+    caddy_does(&machine, &lives);
     {
         let mut state = machine.control.state();
         let step = &mut state.enrolled.boot_plan.steps[1];
@@ -318,15 +324,13 @@ fn a_web_proxy_that_is_slow_is_waited_for_and_one_that_ends_is_tried_until_it_st
     machine.start();
     wait_until("it is waited for", || machine.control.log().matches("does not listen on port").count() > 1);
     let slow = caddy_of(&machine);
-    let address = ("127.0.0.1", machine.listen_port);
-    let door = TcpListener::bind(address).unwrap();
+    std::fs::write(&door, "").unwrap();
     machine.control.heard("ready", |heartbeat| heartbeat.ready);
     assert_eq!(caddy_of(&machine), slow, "the same one all the time");
 
     // A restart on a bad day.
     machine.kill();
     assert!(Command::new("kill").args(["-9", &slow]).status().unwrap().success());
-    drop(door);
     caddy_does(&machine, "echo 'Error: as the test wants it' >&2; exit 3");
     machine.control.state().heartbeats.clear();
     machine.start();
@@ -334,8 +338,7 @@ fn a_web_proxy_that_is_slow_is_waited_for_and_one_that_ends_is_tried_until_it_st
         let log = machine.control.log();
         log.contains("does not stand any more") && log.contains("as the test wants it")
     });
-    caddy_does(&machine, LIVES);
-    let _door = TcpListener::bind(address).unwrap();
+    caddy_does(&machine, &lives);
     wait_until("it stands", || {
         let log = machine.control.log();
         log.contains("it stands again") || log.contains("the web proxy listens")
