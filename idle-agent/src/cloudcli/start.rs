@@ -25,7 +25,7 @@ use std::process::Child;
 use std::time::Duration;
 
 /// What a machine without the program says.
-const MISSING: &str = "CloudCLI is not installed, so this machine cannot be opened in the browser";
+const MISSING: &str = "CloudCLI is not installed; the terminal in the browser needs none of it";
 
 /// Where a user's own programs are looked for, below the home directory.
 const OWN: [&str; 3] = [".local/bin", ".npm-global/bin", "bin"];
