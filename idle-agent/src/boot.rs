@@ -380,3 +380,49 @@ fn limit(secs: u64) -> Duration {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+impl Boot {
+    /// Of a machine whose files are all below a directory, with a user `ebb`, and of whose control plane there is the URL
+    /// alone.
+    fn of_a_test(directory: &std::path::Path, control_url: &str) -> Self {
+        use crate::config::Config;
+        use crate::control_plane::api_client::ApiClient;
+        use crate::control_plane::machine_key::MachineKey;
+        let [config, state, run, etc] = ["config", "state", "run", "etc"].map(|name| directory.join(name));
+        std::fs::create_dir(&etc).unwrap();
+        std::fs::write(etc.join("passwd"), "ebb:x:1000:1000::/home/ebb:/bin/sh\n").unwrap();
+        let places = Places { config, state, run, etc };
+        places.create().unwrap();
+        let status = Arc::new(Status::new().unwrap().0);
+        let config: Config = serde_json::from_value(serde_json::json!({
+            "control_url": control_url, "workspace": "abcdefghij", "generation": 1,
+        }))
+        .unwrap();
+        let key = MachineKey::load_or_create(&places.state.join("key")).unwrap();
+        let api_client = Arc::new(ApiClient::new(config, key, places.clone()));
+        let repository =
+            serde_json::from_value(serde_json::json!({"path": "/", "password": "", "host": "abcdefghij"}));
+        let nothing = Vec::new;
+        Self {
+            plan: BootPlan { steps: Vec::new() },
+            places: places.clone(),
+            status: Arc::clone(&status),
+            backup_processes: Arc::new(BackupProcesses::new(
+                api_client,
+                repository.unwrap(),
+                places.clone(),
+                directory.to_path_buf(),
+                nothing(),
+                nothing(),
+            )),
+            settings: Arc::new(Settings::new(places, status, Default::default())),
+            control_url: control_url.to_owned(),
+            listen_port: 0,
+            caddy: None,
+            firewall: None,
+            cloudcli: None,
+            unsettled: Vec::new(),
+        }
+    }
+}

@@ -468,6 +468,13 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_was_told_to_stop_asks_every_five_minutes_as_the_security_page_says() {
+        let cli = Cli::try_parse_from(["ebb", "run", "--config", "c"]).unwrap();
+        let Some(Command::Run { ask_again_secs, .. }) = cli.command else { panic!("it runs") };
+        assert_eq!(ask_again_secs, 300);
+    }
+
+    #[test]
     fn why_reads_like_this() {
         let why = Why {
             verdict: Verdict::Held,

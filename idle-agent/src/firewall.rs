@@ -103,3 +103,20 @@ fn nft(arguments: &[&str]) -> Result<String, FirewallError> {
     let ended = run(command, LIMIT, &mut |line| said.extend([line, "\n"]))?;
     if ended.status.success() { Ok(said) } else { Err(FirewallError::Refused(said.trim().to_owned())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_looked_at_at_once_and_then_each_minute_as_the_security_page_says() {
+        let directory = tempfile::tempdir().unwrap();
+        // A file that cannot be written: nothing is loaded into the network of whoever runs this.
+        let mut firewall = Firewall::new(8080, &directory.path().join("gone\0"));
+        let before = Moment::now();
+        assert!(firewall.tend().is_some_and(|news| news.contains("cannot write")));
+        assert!(firewall.look_at >= before.plus(Duration::from_secs(60)));
+        assert!(firewall.look_at <= Moment::now().plus(Duration::from_secs(60)));
+        assert_eq!(firewall.tend(), None, "not again before its time");
+    }
+}

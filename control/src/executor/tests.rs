@@ -8,9 +8,11 @@ use crate::lifecycle::Peers;
 use crate::money::caps::Spending;
 use crate::record::sample;
 use crate::secret::SecretText;
+use std::cell::Cell;
 use std::error::Error;
 
-struct Nowhere;
+/// Storage that is away, but for what is remembered of the provider's project.
+struct Nowhere(Cell<Option<Project>>);
 
 impl ControlStore for Nowhere {
     async fn object_size(&self, _record: &Record, _path: &str) -> Result<Option<u64>, StoreError> {
@@ -26,16 +28,16 @@ impl ControlStore for Nowhere {
     }
 
     async fn project(&self) -> Result<Option<Project>, StoreError> {
-        Ok(Some(Project { firewall: FirewallId(7), ssh_key: Some(SshKeyId(8)) }))
+        Ok(self.0.get())
     }
 
     async fn keep_project(&self, project: Project) -> Result<(), StoreError> {
-        let expected = Project { firewall: FirewallId(7), ssh_key: None };
-        if project == expected { Ok(()) } else { Err(StoreError::new("R2 is away")) }
+        self.0.set(Some(project));
+        Ok(())
     }
 
     async fn ssh_public_key(&self) -> Result<String, StoreError> {
-        Err(StoreError::new("no key"))
+        Ok("ssh-ed25519 AAAA ebbtide-home".to_owned())
     }
 
     async fn peers(&self, _record: &Record) -> Result<Peers, StoreError> {
@@ -69,6 +71,15 @@ fn perform_whole(effect: Effect, answers: &[(u16, &str)]) -> (Performance, Scrip
 }
 
 fn perform_on(record: &Record, effect: Effect, answers: &[(u16, &str)]) -> (Performance, Script) {
+    perform_in(&Nowhere(Cell::new(Some(KNOWN))), record, effect, answers)
+}
+
+fn perform_in(
+    store: &Nowhere,
+    record: &Record,
+    effect: Effect,
+    answers: &[(u16, &str)],
+) -> (Performance, Script) {
     let script = Script::new(answers.iter().map(|(status, body)| json(*status, body)));
     let hetzner = Hetzner::new(&script, BASE.to_owned(), "hunter2".into());
     let cloudflare = Cloudflare::new(&script, BASE.to_owned(), "hunter2".into());
@@ -76,7 +87,7 @@ fn perform_on(record: &Record, effect: Effect, answers: &[(u16, &str)]) -> (Perf
     let executor = Executor {
         hetzner: &hetzner,
         cloudflare: &cloudflare,
-        store: &Nowhere,
+        store,
         install: "home",
         zone_id: "z",
         ingress_port: 8080,
@@ -87,6 +98,7 @@ fn perform_on(record: &Record, effect: Effect, answers: &[(u16, &str)]) -> (Perf
     (performance, script)
 }
 
+const KNOWN: Project = Project { firewall: FirewallId(7), ssh_key: Some(SshKeyId(8)) };
 const NONE: (u16, &str) = (200, r#"{"servers":[],"meta":{}}"#);
 const FIREWALL: (u16, &str) = (200, r#"{"firewall":{"id":7,"name":"ebb-home"}}"#);
 const INVALID: (u16, &str) =
@@ -170,12 +182,31 @@ fn a_token_of_another_project_makes_no_server_and_believes_no_server_gone() {
 fn an_ssh_key_that_somebody_deleted_is_made_anew_and_refuses_no_server_for_good() {
     let refusal = r#"{"error":{"code":"invalid_input","message":"invalid input in field 'ssh_keys'",
         "details":{"fields":[{"name":"ssh_keys","messages":["SSH key '8' not found"]}]}}}"#;
-    let (outcome, _) = perform(Effect::EnsureServer, &[NONE, FIREWALL, (422, refusal)]);
+    let store = Nowhere(Cell::new(Some(KNOWN)));
+    let answers = [NONE, FIREWALL, (422, refusal)];
+    let (Performance { outcome, .. }, _) = perform_in(&store, &salvage(), Effect::EnsureServer, &answers);
+    assert_eq!(store.0.get(), Some(Project { ssh_key: None, ..KNOWN }));
     let waits = |text: &str| text.starts_with("another SSH key");
     assert!(
         matches!(&outcome, EffectOutcome::Later { waiting_for, .. } if waits(waiting_for)),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn a_project_that_was_forgotten_is_remembered_anew_and_nothing_but_numbers_of_it() {
+    let store = Nowhere(Cell::new(None));
+    let firewalls = (200, r#"{"firewalls":[{"id":9,"name":"ebb-home"}],"meta":{}}"#);
+    let no_keys = (200, r#"{"ssh_keys":[],"meta":{}}"#);
+    let key = (201, r#"{"ssh_key":{"id":10,"name":"ebb-home","public_key":"ssh-ed25519 AAAA"}}"#);
+    let full = (403, r#"{"error":{"code":"resource_limit_exceeded","message":"server limit"}}"#);
+    let answers = [NONE, firewalls, no_keys, key, full];
+    let (_, script) = perform_in(&store, &salvage(), Effect::EnsureServer, &answers);
+    assert_eq!(script.lines().last().unwrap(), "POST /servers");
+    assert_eq!(script.body(4)["firewalls"], serde_json::json!([{"firewall": 9}]));
+    assert_eq!(script.body(4)["ssh_keys"], serde_json::json!([10]));
+    let kept = serde_json::to_string(&store.0.get()).unwrap();
+    assert_eq!(kept, r#"{"firewall":9,"ssh_key":10}"#);
 }
 
 #[test]

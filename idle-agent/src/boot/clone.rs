@@ -220,6 +220,7 @@ fn prepare_beside(directory: &Path) -> std::io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::Retry;
 
     #[test]
     fn a_step_says_what_came_besides_and_what_did_not() {
@@ -227,5 +228,28 @@ mod tests {
         let left_out = ["a", "b", "c", "d"].map(|name| format!("submodule {name}: gone")).into();
         let besides = Besides { submodules: 2, lfs_files: 1, left_out, ..Besides::default() };
         insta::assert_snapshot!(besides.words().unwrap(), @"with 2 submodules, with 1 file of Git LFS, not fetched: submodule a: gone; submodule b: gone; submodule c: gone; and 1 more, see the log");
+    }
+
+    #[test]
+    fn a_clone_asks_where_its_host_leads_before_git_does_anything() {
+        let home = tempfile::tempdir().unwrap();
+        let boot = Boot::of_a_test(home.path(), "https://8.8.8.8");
+        let workspaces = home.path().join("workspaces");
+        let reporter = Reporter { status: &boot.status, place: 0, begun: Moment::now() };
+        for (host, address) in [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+            let cloned = boot.clone_repository(
+                &format!("http://{host}:1/demo.git"),
+                None,
+                &workspaces.join("demo"),
+                "ebb",
+                Duration::from_secs(60),
+                &reporter,
+            );
+            let Err(error) = cloned else { panic!("{host} was cloned from") };
+            assert_eq!(error.retry, Retry::Useless);
+            let leads = [format!("leads to {address},"), "leads to ::1,".to_owned()];
+            assert!(leads.iter().any(|text| error.text.contains(text)), "{}", error.text);
+        }
+        assert!(!workspaces.exists(), "nothing was begun");
     }
 }

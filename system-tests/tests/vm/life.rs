@@ -84,27 +84,9 @@ fn agent_dies(timeline: &mut Timeline, life: &Life) {
 
 /// The system is restarted from inside, and its power is cut.
 fn machine_starts_again(timeline: &mut Timeline, life: &Life) {
-    let again = |restart: &dyn Fn() -> Result<()>| {
-        let guest = life.guest()?;
-        let boot_id = "cat /proc/sys/kernel/random/boot_id";
-        let before = guest.shell(boot_id)?;
-        guest.shell("sync")?;
-        restart()?;
-        wait::until("another boot", LIMIT, || match guest.shell(boot_id) {
-            Ok(now) if now != before => Ok(()),
-            seen => Err(format!("{seen:?}")),
-        })?;
-        let back = life.other_agent(0)?;
-        // What the user ran ended with the machine; a person starts it again, in the terminal that must be there.
-        wait::until("a terminal", LIMIT, || life.serve().map_err(|error| format!("{error:#}")))?;
-        Ok(format!("{back}; page {}", life.page_answers()?))
-    };
-    timeline.step("reboot; ports answer again", || {
-        again(&|| life.guest()?.shell("systemctl --no-block reboot").map(drop))
-    });
-    timeline.step("power cut; ports answer again", || {
-        again(&|| life.guest()?.hardware("system_reset", json!({})))
-    });
+    timeline.step("reboot; ports answer again", || life.reboots());
+    timeline.step("the packet filter stood before the network", || life.filter_stood_first());
+    timeline.step("power cut; ports answer again", || life.loses_power());
 }
 
 /// The machine stands still for a while, and its clock is wrong.

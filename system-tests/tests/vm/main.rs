@@ -10,5 +10,6 @@ mod life;
 mod older_generation;
 mod quick;
 mod rescue;
+mod restart;
 mod steps;
 mod timeline;
