@@ -9,13 +9,13 @@ mod text;
 use crate::config::Places;
 use crate::control_plane::enrol;
 use crate::control_plane::status::Status;
-use crate::os::atomic_file;
+use crate::os::atomic_file::{self, Access};
 use crate::os::command::{command_as, run};
 use crate::os::mutex::lock;
 use crate::os::users::{self, User};
 use ebbtide_api::vm::{NamedSecret, SecretFile, UserSettings};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -98,8 +98,7 @@ impl Settings {
         // Root's file that the user's group may read: the user cannot change what the next terminal gets.
         let environment = self.places.env();
         let variables = with_git_config(&settings.variables, &self.places.git_config());
-        atomic_file::write(&environment, shell_assignments(&variables).as_bytes(), 0o600)?;
-        give(&environment, None, Some(user.gid), 0o640)?;
+        write_for(&environment, &shell_assignments(&variables), None, user.gid, 0o640)?;
         self.write_values(settings, user)?;
         let configured = [("git", self.write_git(settings)), ("ssh", self.write_ssh(settings))];
         for (program, result) in configured {
@@ -132,8 +131,7 @@ impl Settings {
             }
         }
         for (path, value, mode) in wanted {
-            atomic_file::write(&path, value.as_bytes(), 0o600)?;
-            give(&path, Some(user.uid), Some(user.gid), mode)?;
+            write_for(&path, value, Some(user.uid), user.gid, mode)?;
         }
         Ok(())
     }
@@ -227,12 +225,10 @@ fn as_user(user: &User, program: &str, arguments: &[&Path]) -> Result<(), String
     }
 }
 
-/// Gives a file away, where we may.
-fn give(path: &Path, uid: Option<u32>, gid: Option<u32>, mode: u32) -> io::Result<()> {
-    if users::is_root() {
-        chown(path, uid, gid)?;
-    }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+/// Replaces a file of somebody else's, where we may give files away.
+fn write_for(path: &Path, content: &str, uid: Option<u32>, gid: u32, mode: u32) -> io::Result<()> {
+    let (uid, gid) = if users::is_root() { (uid, Some(gid)) } else { (None, None) };
+    atomic_file::write_for(path, content.as_bytes(), Access { mode, uid, gid })
 }
 
 fn keep_secret(status: &Status, settings: &UserSettings) {

@@ -62,6 +62,7 @@ impl Boot {
             Err(error) => return Ok(Success::Warned(format!("{}: {error}", list.display()))),
         };
         let (mut names, unusable) = parse(&text);
+        let beyond = names.len().saturating_sub(MOST);
         names.truncate(MOST);
         if names.is_empty() && unusable.is_empty() {
             return Ok(Success::NothingToDo("none are listed".to_owned()));
@@ -71,8 +72,8 @@ impl Boot {
         }
         let mut tools = MachineTools { status: &self.status, reporter, end: Moment::now().plus(limit) };
         let missing = install(&names, &mut tools);
-        let words = outcome(names.len(), &missing, unusable.len());
-        let all = missing.is_empty() && unusable.is_empty();
+        let words = outcome(names.len(), &missing, unusable.len(), beyond);
+        let all = missing.is_empty() && unusable.is_empty() && beyond == 0;
         Ok(if all { Success::Done(Some(words)) } else { Success::Warned(words) })
     }
 
@@ -143,13 +144,16 @@ fn install<'a>(names: &[&'a str], tools: &mut dyn Tools) -> Vec<&'a str> {
         .collect()
 }
 
-fn outcome(listed: usize, missing: &[&str], unusable: usize) -> String {
+fn outcome(listed: usize, missing: &[&str], unusable: usize, beyond: usize) -> String {
     let mut words = vec![format!("{} of {listed} are there", listed - missing.len())];
     if !missing.is_empty() {
         words.push(format!("could not be installed: {}", missing.join(", ")));
     }
     if unusable > 0 {
         words.push(format!("~/.ebbtide/packages names {unusable} that cannot be packages"));
+    }
+    if beyond > 0 {
+        words.push(format!("{beyond} more are listed than the {MOST} that are taken"));
     }
     words.join("; ")
 }
@@ -223,8 +227,9 @@ mod tests {
         let mut some = apt(&["jq", "fd-find"]);
         assert_eq!(install(&["jq", "gone", "fd-find"], &mut some), ["gone"]);
         assert_eq!(
-            outcome(3, &["gone"], 1),
-            "2 of 3 are there; could not be installed: gone; ~/.ebbtide/packages names 1 that cannot be packages"
+            outcome(3, &["gone"], 1, 4),
+            "2 of 3 are there; could not be installed: gone; ~/.ebbtide/packages names 1 that cannot be packages; 4 more \
+             are listed than the 300 that are taken"
         );
         let mut late = Apt { left: Duration::ZERO, ..apt(&["jq"]) };
         assert_eq!(install(&["jq", "gone"], &mut late), ["jq", "gone"], "no time is left to try each");

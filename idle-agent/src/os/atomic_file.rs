@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -16,17 +16,45 @@ const SPARES: &str = "spare";
 const SPARE_COUNT: usize = 8;
 const SPARE_BYTES: u64 = 64 << 10;
 
+/// Who may do what with a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// Permission bits.
+    pub mode: u32,
+    /// Its owner, where that is not whoever writes it.
+    pub uid: Option<u32>,
+    /// Its group, likewise.
+    pub gid: Option<u32>,
+}
+
+impl Access {
+    fn apply(self, file: &File) -> io::Result<()> {
+        if self.uid.is_some() || self.gid.is_some() {
+            fchown(file, self.uid, self.gid)?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(self.mode))
+    }
+}
+
 /// Replaces `path` by `content` with the given mode; on return it is on disk.
 ///
 /// # Errors
 /// What the file system says; the old content stays then.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write_for(path, content, Access { mode, uid: None, gid: None })
+}
+
+/// The same for somebody else, who can read the old content or the new at any moment.
+///
+/// # Errors
+/// What the file system says; the old content stays then.
+pub fn write_for(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
     let temporary = beside(path);
     let _ = fs::remove_file(&temporary);
-    let grown = grow(&temporary, content, mode);
+    let grown = grow(&temporary, content, access);
     if grown.as_ref().is_err_and(is_full) {
         let _ = fs::remove_file(&temporary);
-        write_into_spare(path, content, mode).or(grown)?;
+        write_into_spare(path, content, access).or(grown)?;
     } else {
         grown?;
         fs::rename(&temporary, path)?;
@@ -37,8 +65,9 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn grow(temporary: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(temporary)?;
+fn grow(temporary: &Path, content: &[u8], access: Access) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    access.apply(&file)?;
     file.write_all(content)?;
     file.sync_all()
 }
@@ -62,7 +91,7 @@ pub fn keep_spares(directory: &Path) -> io::Result<()> {
 }
 
 /// Writes into a file that is there already, and lets it change places with the old one.
-fn write_into_spare(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_into_spare(path: &Path, content: &[u8], access: Access) -> io::Result<()> {
     /// A spare is for one writer.
     static WRITER: Mutex<()> = Mutex::new(());
     let _writer = super::mutex::lock(&WRITER);
@@ -71,7 +100,7 @@ fn write_into_spare(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let spare = fs::read_dir(spares)?.filter_map(Result::ok).find(fits);
     let spare = spare.ok_or(io::ErrorKind::StorageFull)?.path();
     let mut file = OpenOptions::new().write(true).open(&spare)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    access.apply(&file)?;
     file.write_all(content)?;
     file.set_len(content.len() as u64)?;
     file.sync_all()?;
@@ -117,9 +146,10 @@ pub fn read_json_or_error<T: serde::de::DeserializeOwned>(path: &Path) -> io::Re
     }
 }
 
-/// The name under which the new content grows.
+/// The name under which the new content grows: hidden, so that nothing of ours is called so itself.
 fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
     name.push(".new");
     path.with_file_name(name)
 }
@@ -192,12 +222,32 @@ mod tests {
     fn the_new_content_replaces_the_old_with_its_mode_and_a_left_over_does_not_matter() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
-        fs::write(directory.path().join("state.json.new"), "half").unwrap();
+        fs::write(directory.path().join(".state.json.new"), "half").unwrap();
         write(&path, b"one", 0o600).unwrap();
         write_json(&path, &2, 0o600).unwrap();
         assert_eq!(read_json::<u32>(&path), Some(2));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn at_any_moment_there_is_the_old_content_or_the_new_with_its_final_access() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        write(&path, b"0", 0o440).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for number in 1..100 {
+                    write(&path, number.to_string().as_bytes(), 0o440).unwrap();
+                }
+            });
+            while !writer.is_finished() {
+                let file = File::open(&path).unwrap();
+                assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o440);
+                assert!(file.metadata().unwrap().len() > 0);
+            }
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"99");
     }
 
     #[test]

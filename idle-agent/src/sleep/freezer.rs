@@ -393,7 +393,7 @@ mod tests {
     fn a_list_that_cannot_be_stored_keeps_nothing_running() {
         let groups = Groups::new(&["user.slice"]);
         let mut freezer = groups.freezer();
-        std::fs::create_dir(groups.root.path().join("run/frozen.json.new")).unwrap();
+        std::fs::create_dir(groups.root.path().join("run/.frozen.json.new")).unwrap();
         freezer.stop_all(UID).unwrap();
         freezer.note();
         assert_eq!(groups.stand(), ["user.slice"]);

@@ -118,3 +118,17 @@ fn a_configuration_that_cannot_be_written_is_told_and_holds_up_no_value() {
     let log = machine.settings.status.heartbeat(ebbtide_api::Generation(1)).0.log.join("\n");
     assert!(log.contains("configuration of git: ") && log.contains("configuration of ssh: "), "{log}");
 }
+
+#[test]
+fn secrets_of_any_name_stand_beside_each_other() {
+    let machine = machine();
+    let names = ["x", "x.new", "x-new"];
+    let files = |value: &str| names.map(|name| file(name, &format!("of/{name}"), &format!("{name} {value}")));
+    for value in ["first", "second"] {
+        machine.gets(files(value).into(), vec![]);
+        for name in names {
+            let read = machine.read(&format!("home/of/{name}"));
+            assert_eq!(read.as_deref(), Some(&*format!("{name} {value}")));
+        }
+    }
+}

@@ -277,11 +277,11 @@ fn a_step_that_cannot_be_stored_as_done_is_not_done() {
         Machine::new(|_| vec![StepAction::EnsurePrograms { programs: vec![("git".into(), "git".into())] }]);
     machine.control.state().enrolled.boot_plan.steps[0].retries = 1000;
     // Stands for a disk that is full.
-    std::fs::create_dir_all(machine.path("state/boot.json.new")).unwrap();
+    std::fs::create_dir_all(machine.path("state/.boot.json.new")).unwrap();
     machine.start();
     wait_until("it is tried again", || machine.control.log().contains("cannot store that it is done"));
     assert!(!machine.control.state().heartbeats.iter().any(|heartbeat| heartbeat.ready));
-    std::fs::remove_dir(machine.path("state/boot.json.new")).unwrap();
+    std::fs::remove_dir(machine.path("state/.boot.json.new")).unwrap();
     machine.control.heard("ready", |heartbeat| heartbeat.ready);
     // A record that is lost may say that everything was done: nothing is done a second time over what is there.
     machine.kill();

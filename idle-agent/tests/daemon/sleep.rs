@@ -224,7 +224,7 @@ fn a_refused_receipt_brings_another_backup_and_a_control_plane_that_is_away_is_w
 fn what_is_frozen_is_stopped_although_that_cannot_be_noted() {
     let machine = ready(policy());
     // Stands for a disk that is full.
-    std::fs::create_dir(machine.path("run/frozen.json.new")).unwrap();
+    std::fs::create_dir(machine.path("run/.frozen.json.new")).unwrap();
     let mut sleeper = machine.user_process("sleep", &["600"]);
     desired(&machine, DesiredMachineState::DrainNow);
     phase(&machine, Some(DrainPhase::Done));

@@ -48,8 +48,10 @@ struct Inner {
     env: Env,
     store: Result<Store>,
     last_heartbeat: RefCell<Option<LastHeartbeat>>,
-    /// A minute, and how many messages the machine has sent in it.
-    spoken: Cell<(i64, u32)>,
+    /// The machine's messages.
+    spoken: ThisMinute,
+    /// Its questions about secrets: a loop of git leaves heartbeats alone.
+    asked: ThisMinute,
     /// What the machine has spent of its rows; read once it is asked for.
     row_budget: RefCell<Option<RowBudget>>,
     log_lines: RefCell<LogLines>,
@@ -57,6 +59,21 @@ struct Inner {
     decided_in_debt_at: Cell<i64>,
     /// Whether something is under way that writes down what memory alone holds.
     settling: Cell<bool>,
+}
+
+/// A minute since 1970 and how much there was in it, as far as memory reaches.
+#[derive(Debug, Default)]
+struct ThisMinute(Cell<(i64, u32)>);
+
+impl ThisMinute {
+    /// Counts one more; so many there are by now.
+    fn count(&self, now: Timestamp) -> u32 {
+        let minute = now.as_second() / 60;
+        let (counted, before) = self.0.get();
+        let count = if counted == minute { before.saturating_add(1) } else { 1 };
+        self.0.set((minute, count));
+        count
+    }
 }
 
 impl DurableObject for WorkspaceObject {
@@ -68,7 +85,8 @@ impl DurableObject for WorkspaceObject {
                 env,
                 store,
                 last_heartbeat: RefCell::new(None),
-                spoken: Cell::new((0, 0)),
+                spoken: ThisMinute::default(),
+                asked: ThisMinute::default(),
                 row_budget: RefCell::new(None),
                 log_lines: RefCell::default(),
                 decided_in_debt_at: Cell::new(0),
@@ -197,4 +215,16 @@ fn refuse(code: ErrorCode, message: &str) -> Result<Response> {
 fn refuse_for(code: ErrorCode, message: &str, retry_after_secs: Option<u64>) -> Result<Response> {
     let refusal = ObjectRefusal { code, message: message.to_owned(), retry_after_secs };
     Ok(Response::from_json(&refusal)?.with_status(code.status()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_minute_is_counted_for_itself() {
+        let counted = ThisMinute::default();
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        assert_eq!([60, 61, 119, 120, 180].map(|second| counted.count(at(second))), [1, 2, 3, 1, 1]);
+    }
 }

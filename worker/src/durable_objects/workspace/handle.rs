@@ -209,7 +209,7 @@ fn chosen(inner: &Inner, record: &Record, generation: Generation) -> Result<Resp
     if !is_live(record, generation) || record.salvage_image_id.is_some() {
         return refuse(ErrorCode::StaleGeneration, "this machine's time is over");
     }
-    if !inner.may_speak() {
+    if !inner.may_ask() {
         let message = "this machine asks for secrets more often than it needs to";
         return refuse_for(ErrorCode::RateLimited, message, Some(60));
     }

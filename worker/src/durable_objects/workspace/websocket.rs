@@ -102,11 +102,12 @@ pub(super) async fn message(
 impl Inner {
     /// Counts a message of the machine, as far as memory reaches.
     pub(super) fn may_speak(&self) -> bool {
-        let minute = now().as_second() / 60;
-        let (counted, messages) = self.spoken.get();
-        let messages = if counted == minute { messages.saturating_add(1) } else { 1 };
-        self.spoken.set((minute, messages));
-        messages <= MESSAGES_A_MINUTE
+        self.spoken.count(now()) <= MESSAGES_A_MINUTE
+    }
+
+    /// Counts a question about secrets.
+    pub(super) fn may_ask(&self) -> bool {
+        self.asked.count(now()) <= MESSAGES_A_MINUTE
     }
 
     /// Whether a machine that has spent its rows is acted on all the same: an idle one has to go to sleep.
