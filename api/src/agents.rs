@@ -11,6 +11,9 @@ mod cursor_agent;
 mod gemini;
 mod opencode;
 
+/// What this machine is and how to hold it, for agents.
+pub const THIS_MACHINE: &str = include_str!("agents/this_machine.md");
+
 /// A coding agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Agent {
@@ -45,6 +48,8 @@ pub struct Profile {
     pub files: &'static [(&'static str, &'static str)],
     /// Whether those files make it report to `ebb hook`.
     pub reports: bool,
+    /// Below the home directory, what it is told at the beginning of each session, of whatever repository.
+    pub memory: Option<&'static str>,
     /// Where its transcripts grow.
     pub transcripts: Transcripts,
     /// Below the home directory, where `sessions/{pid}.json` says how a session stands.
@@ -144,6 +149,11 @@ impl Agent {
             Install::Bundle(bundle) => Some(bundle),
             Install::ByHand(_) => None,
         }
+    }
+
+    /// Whether every session of its hears of [`THIS_MACHINE`] from a place that nobody can take away.
+    pub fn knows_the_machine(self) -> bool {
+        self.profile().files.iter().any(|(_, content)| *content == THIS_MACHINE)
     }
 
     /// Names of the programs that it takes, its own first; none where Ebbtide does not install it.

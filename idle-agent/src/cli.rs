@@ -115,6 +115,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Says what a repository is made of and which commands its manifests name, for coding agents.
+    Describe {
+        /// Where it is; here where absent.
+        directory: Option<PathBuf>,
+        /// Tells these agents, each in its own file below the home directory where there is none.
+        #[arg(long, hide = true, value_delimiter = ',')]
+        tell: Vec<String>,
+    },
     /// Takes what an agent tells its hooks on standard input. It never stands in the agent's way.
     #[command(hide = true)]
     Hook {
@@ -199,6 +207,7 @@ pub fn main() -> ExitCode {
         Command::Hook { agent } => return hook(socket, agent.as_deref()),
         Command::GitCredential { operation } => return git_credential::main(&operation, &socket),
         Command::Cloudcli { json } => return cloudcli(&socket, json),
+        Command::Describe { directory, tell } => return describe(directory, &tell),
         Command::Packages { wish } => return packages::run(wish),
         Command::Why { json } => (Request::Why, json),
         Command::Ports { json } => (Request::Ports, json),
@@ -264,6 +273,34 @@ fn cloudcli(socket: &Path, json: bool) -> ExitCode {
         println!("{url}, opened from the dashboard\nuser {user}, password {password}");
     }
     ExitCode::SUCCESS
+}
+
+/// Says what a repository is made of, or tells agents.
+fn describe(directory: Option<PathBuf>, tell: &[String]) -> ExitCode {
+    let root = directory.unwrap_or_else(|| PathBuf::from("."));
+    let root = root.canonicalize().unwrap_or(root);
+    let described = crate::describe::describe(&root, &|program| crate::os::command::is_installed(program));
+    if tell.is_empty() {
+        return match described {
+            Some(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            None => {
+                eprintln!("ebb: {} tells agents of itself, or has no manifest that is known", root.display());
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let mut code = ExitCode::SUCCESS;
+    for agent in tell.iter().filter_map(|name| Agent::parse(name)) {
+        if let Err(error) = crate::describe::tell::tell(agent, &home, described.as_deref()) {
+            eprintln!("ebb: what {agent} reads: {error}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
 }
 
 /// Says what a backup would hold. Asks nobody: who calls it sees what it can see.

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Folders and files at the root, each before all that use it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "os",
     "config",
+    "describe",
     "control_plane",
     "backup",
     "sleep",

@@ -17,6 +17,10 @@ usermod --password '*' root || say 'could not disable the password of root'
 systemctl daemon-reload
 systemctl enable --now ebbtide-firewall.service || say 'the packet filter does not stand yet'
 
+# What a developer's machine needs of its kernel; without it the workspace works all the same.
+sysctl --quiet --load=/etc/sysctl.d/60-ebbtide.conf || say 'the limits of the kernel stay as they are'
+systemctl enable --now ebbtide-swap.service || say 'there is no swap'
+
 # The image's own apt would begin just now, and hold the locks that the boot needs. A machine that lives for hours needs
 # neither; one of them that runs already ends by itself and is waited for.
 # Stopped first: a timer that is masked while it runs counts as failed from then on.

@@ -25,6 +25,11 @@ const AGENT_URL: &str = "/etc/ebbtide/agent.url";
 const AGENT_SHA256: &str = "/etc/ebbtide/agent.sha256";
 const BOOTSTRAP: &str = "/usr/local/sbin/ebbtide-bootstrap";
 const UNIT: &str = "/etc/systemd/system/ebbtide-agent.service";
+/// Makes swap at every boot, by [`SWAP`].
+const SWAP_UNIT: &str = "/etc/systemd/system/ebbtide-swap.service";
+const SWAP: &str = "/etc/ebbtide/swap.sh";
+/// Limits of the kernel that are too low for development.
+const SYSCTL: &str = "/etc/sysctl.d/60-ebbtide.conf";
 /// Loads the packet filter ([`crate::firewall`]) at every boot.
 const FIREWALL_UNIT: &str = "/etc/systemd/system/ebbtide-firewall.service";
 /// The slice in which the idle-agent starts what is the user's; below `ebbtide.slice`, by its name.
@@ -148,6 +153,9 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
             file(UNIT, "0644", include_str!("agent.service")),
             file(&format!("/etc/{}", firewall::FILE), "0644", &firewall::rules([])),
             file(FIREWALL_UNIT, "0644", include_str!("firewall.service")),
+            file(SWAP_UNIT, "0644", include_str!("swap.service")),
+            file(SWAP, "0644", include_str!("swap.sh")),
+            file(SYSCTL, "0644", include_str!("sysctl.conf")),
             file(WORK_SLICE, "0644", include_str!("work.slice")),
         ],
     });

@@ -9,6 +9,7 @@ pub(super) const PROFILE: Profile = Profile {
     quiet: &[],
     files: &[],
     reports: false,
+    memory: None,
     transcripts: Transcripts::WhereStarted(".aider.chat.history.md"),
     configuration: None,
     embedded: &[],

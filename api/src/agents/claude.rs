@@ -17,9 +17,10 @@ pub(super) const PROFILE: Profile = Profile {
         // Neither a repository nor a user can overrule it (https://code.claude.com/docs/en/settings).
         ("/etc/claude-code/managed-settings.json", include_str!("claude/managed-settings.json")),
         // What every session is told first (https://code.claude.com/docs/en/memory).
-        ("/etc/claude-code/CLAUDE.md", include_str!("claude/CLAUDE.md")),
+        ("/etc/claude-code/CLAUDE.md", super::THIS_MACHINE),
     ],
     reports: true,
+    memory: Some(".claude/CLAUDE.md"),
     transcripts: Transcripts::BelowHome(".claude/projects"),
     configuration: Some(".claude"),
     embedded: &["ugrep", "bfs", "rg"],

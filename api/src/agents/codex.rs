@@ -18,6 +18,7 @@ pub(super) const PROFILE: Profile = Profile {
         ("/etc/codex/config.toml", include_str!("codex/config.toml")),
     ],
     reports: true,
+    memory: Some(".codex/AGENTS.md"),
     transcripts: Transcripts::BelowHome(".codex/sessions"),
     configuration: None,
     embedded: &[],

@@ -13,6 +13,7 @@ pub(super) const PROFILE: Profile = Profile {
     quiet: &[("COPILOT_AUTO_UPDATE", "false")],
     files: &[],
     reports: false,
+    memory: Some(".copilot/copilot-instructions.md"),
     transcripts: Transcripts::BelowHome(".copilot/session-state"),
     configuration: None,
     embedded: &[],

@@ -9,6 +9,7 @@ pub(super) const PROFILE: Profile = Profile {
     quiet: &[],
     files: &[],
     reports: false,
+    memory: None,
     transcripts: Transcripts::BelowHome(".cursor/projects"),
     configuration: None,
     embedded: &[],

@@ -14,6 +14,7 @@ pub(super) const PROFILE: Profile = Profile {
     // Wins over what a repository and a user say.
     files: &[("/etc/gemini-cli/settings.json", include_str!("gemini/settings.json"))],
     reports: true,
+    memory: Some(".gemini/GEMINI.md"),
     transcripts: Transcripts::BelowHome(".gemini/tmp"),
     configuration: None,
     embedded: &[],

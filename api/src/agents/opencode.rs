@@ -13,6 +13,7 @@ pub(super) const PROFILE: Profile = Profile {
     quiet: &[("OPENCODE_DISABLE_AUTOUPDATE", "1")],
     files: &[],
     reports: false,
+    memory: Some(".config/opencode/AGENTS.md"),
     transcripts: Transcripts::BelowHome(".local/share/opencode"),
     configuration: None,
     embedded: &[],

@@ -26,18 +26,20 @@ pub fn page(root: &Path) -> Result<String> {
             variable(profile.key),
         );
     }
-    text += "\n| agent | set for it, unless you set it | on every machine | its sign-in, backed up | reports turns |\n|---|---|---|---|---|\n";
+    text += "\n| agent | set for it, unless you set it | on every machine | told at first | its sign-in, backed up | reports turns |\n|---|---|---|---|---|---|\n";
     for agent in Agent::ALL {
         let profile = agent.profile();
         let quiet = profile.quiet.iter().map(|(name, value)| format!("`{name}={value}`"));
         let files = profile.files.iter().map(|(path, _)| format!("`{path}`"));
+        let memory = profile.memory.iter().map(|path| format!("`~/{path}`"));
         let logins = profile.logins.iter().map(|path| format!("`~/{path}`"));
         let reports = if profile.reports { "yes" } else { "no" };
         text += &format!(
-            "| {} | {} | {} | {} | {reports} |\n",
+            "| {} | {} | {} | {} | {} | {reports} |\n",
             profile.title,
             list(quiet),
             list(files),
+            list(memory),
             list(logins)
         );
     }

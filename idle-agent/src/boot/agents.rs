@@ -2,12 +2,17 @@
 //!
 //! Whatever goes wrong is told and the boot goes on: a terminal without an agent is better than none.
 
+use super::steps::workspace_of;
 use super::{Boot, Reporter, Success};
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::os::bundle::{BundleError, Bundles, FetchError, PartSource};
 use crate::os::clock::Moment;
+use crate::os::command::{is_installed, run};
+use crate::os::service::work_of;
+use crate::os::users;
+use ebbtide_api::Agent;
 use ebbtide_api::programs::{Part, Program};
-use ebbtide_api::vm::PlannedFile;
+use ebbtide_api::vm::{PlannedFile, StepAction};
 use std::cell::Cell;
 use std::io::Write;
 use std::path::Path;
@@ -15,6 +20,8 @@ use std::time::Duration;
 
 /// Most pauses after a fetch that broke off.
 const TRIES: usize = 6;
+/// How long it may take to look at a repository.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the step is to bring.
 pub(super) struct Wanted<'a> {
@@ -49,10 +56,44 @@ impl Boot {
                 trouble.push(format!("{}: {error}", file.path));
             }
         }
+        trouble.extend(self.tell_agents(end));
         for line in &trouble {
             self.status.log(&format!("warning: {line}"));
         }
         told(&installed, &trouble)
+    }
+
+    /// Tells the agents that are there what the repository is made of, on a first boot: later their files are back with the
+    /// rest, or were taken away. It reads what strangers wrote, so it runs as the user. Says what went wrong.
+    fn tell_agents(&self, end: Moment) -> Option<String> {
+        let is_wake = self.plan.steps.iter().any(|step| matches!(step.action, StepAction::Restore { .. }));
+        let there = Agent::ALL.iter().filter(|agent| is_installed(agent.as_str()));
+        let there: Vec<&str> = there.map(|agent| agent.as_str()).collect();
+        let (name, _, workspaces) = workspace_of(&self.plan)?;
+        let user = users::user(&self.places.etc, name)?;
+        let cloned = self.plan.steps.iter().find_map(|step| match &step.action {
+            StepAction::Clone { directory, .. } => Some(directory.as_str()),
+            _ => None,
+        });
+        if is_wake || there.is_empty() {
+            return None;
+        }
+        let mut command = match std::env::current_exe() {
+            Ok(program) => work_of(program, &user),
+            Err(error) => return Some(format!("what agents are told: {error}")),
+        };
+        command
+            .current_dir("/")
+            .args(["describe", "--tell", &there.join(","), "--"])
+            .arg(cloned.unwrap_or(workspaces));
+        let limit = end.since(Moment::now()).min(DESCRIBED_WITHIN);
+        match run(command, limit, &mut |_| {}) {
+            Ok(ended) if ended.status.success() => None,
+            Ok(ended) => {
+                Some(ended.tail.last().cloned().unwrap_or_else(|| "agents could not be told".into()))
+            }
+            Err(error) => Some(format!("what agents are told: {error}")),
+        }
     }
 
     /// Installs a program, again and again while that may help and there is time.

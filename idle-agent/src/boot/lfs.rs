@@ -6,9 +6,10 @@
 
 use super::clone::{Besides, Git};
 use super::repository_host::{self, Reach};
-use super::steps::{MachineTools, is_installed};
+use super::steps::MachineTools;
 use super::{Boot, Reporter, packages};
 use crate::os::clock::Moment;
+use crate::os::command::is_installed;
 use crate::os::users;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use crate::control_plane::status::Status;
 use crate::firewall::Firewall;
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
-use crate::os::command::{RunError, command_as, path, run};
+use crate::os::command::{RunError, command_as, is_installed, run};
 use crate::os::users::{self, User};
 use crate::sleep::backup_estimate::restore_rate::RestoreRate;
 use crate::sleep::backup_process::{BackupProcessError, News, Order};
@@ -308,15 +308,6 @@ impl Tools for MachineTools<'_> {
     fn warn(&mut self, text: &str) {
         self.status.log(text);
     }
-}
-
-/// Whether a program is found where the daemon's programs are.
-pub(super) fn is_installed(program: &str) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path().split(':').any(|directory| {
-        std::fs::metadata(Path::new(directory).join(program))
-            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    })
 }
 
 /// Gives a file to the user, where we may.

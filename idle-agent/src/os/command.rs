@@ -27,6 +27,16 @@ pub fn look_first_in(directory: PathBuf) {
 pub fn path() -> String {
     FIRST.get().map_or_else(|| PATH.to_owned(), |first| format!("{}:{PATH}", first.display()))
 }
+
+/// Whether a program is found where the daemon's programs are.
+pub fn is_installed(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path().split(':').any(|directory| {
+        std::fs::metadata(Path::new(directory).join(program))
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    })
+}
+
 /// Last lines of output that are kept for the reason of a failure.
 const TAIL_LINES: usize = 30;
 /// Longest line; the rest of a longer one becomes the next.

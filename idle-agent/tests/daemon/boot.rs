@@ -238,6 +238,44 @@ fn an_agent_that_cannot_be_had_is_said_and_stops_no_boot() {
     assert!(!machine.path("bin/launcher").exists(), "it would lead nowhere");
 }
 
+/// A repository that says by a manifest what it is made of.
+const WITH_A_MANIFEST: &str = r#"
+git clone -q w made; cd made; printf '[package]\nname = "x"\n' > Cargo.toml; git add -A
+git -c user.name=t -c user.email=t@t commit -qm x; git clone -q --bare . ../made.git; git -C ../made.git update-server-info"#;
+
+#[test]
+fn agents_that_are_there_are_told_of_the_machine_and_the_repository_below_the_home_at_first_and_never_again()
+{
+    let mut machine = cloning(|base| format!("{base}/git/made.git"), None);
+    let made = Command::new("sh").args(["-ec", WITH_A_MANIFEST]).current_dir(machine.path("git")).output();
+    assert!(made.unwrap().status.success());
+    std::fs::create_dir(machine.path("bin")).unwrap();
+    for agent in ["claude", "codex"] {
+        std::fs::write(machine.path("bin").join(agent), "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(machine.path("bin").join(agent), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
+    }
+    let agents = StepAction::InstallBundles {
+        directory: machine.path("programs").display().to_string(),
+        programs: vec![],
+        files: vec![],
+        missing: vec![],
+    };
+    machine.control.state().enrolled.boot_plan.steps.push(crate::machine::planned(agents));
+    machine.boot();
+    let read = |path: &str| std::fs::read_to_string(machine.path("home").join(path)).unwrap();
+    let [claude, codex] = [".claude/CLAUDE.md", ".codex/AGENTS.md"].map(read);
+    assert!(claude.contains("test `cargo test`") && !claude.contains("ends itself"), "{claude}");
+    assert!(codex.contains("test `cargo test`") && codex.contains("ends itself"), "{codex}");
+    assert!(!machine.path("home/.gemini").exists(), "it is not there");
+    assert!(!machine.path("workspaces/demo/CLAUDE.md").exists(), "the work tree is left alone");
+    std::fs::remove_file(machine.path("home/.codex/AGENTS.md")).unwrap();
+    machine.kill();
+    machine.control.state().heartbeats.clear();
+    machine.boot();
+    assert!(!machine.path("home/.codex/AGENTS.md").exists(), "who took it away does not want it");
+}
+
 mod as_root {
     use super::*;
 

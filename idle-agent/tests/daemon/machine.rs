@@ -65,19 +65,12 @@ impl Machine {
             workspaces: paths.of("workspaces"),
         }];
         actions.extend(steps(&paths));
-        let step = |action: StepAction| PlannedStep {
-            name: name_of(&action).into(),
-            title: format!("Step {}", name_of(&action)),
-            action,
-            timeout_secs: 60,
-            retries: 1,
-        };
         let listen_port = free_port();
         let enrolled = Enrolled {
             vm_token: "vm-token-0".into(),
             vm_token_expires_in_secs: 300,
             name: "demo".into(),
-            boot_plan: BootPlan { steps: actions.into_iter().map(step).collect() },
+            boot_plan: BootPlan { steps: actions.into_iter().map(planned).collect() },
             repository: Repository {
                 path: "/v1/vm/backup/".into(),
                 password: PASSWORD.into(),
@@ -238,6 +231,17 @@ pub struct Paths {
 impl Paths {
     pub fn of(&self, name: &str) -> String {
         self.root.join(name).to_string_lossy().into_owned()
+    }
+}
+
+/// A step of a plan.
+pub fn planned(action: StepAction) -> PlannedStep {
+    PlannedStep {
+        name: name_of(&action).into(),
+        title: format!("Step {}", name_of(&action)),
+        action,
+        timeout_secs: 60,
+        retries: 1,
     }
 }
 

@@ -25,6 +25,9 @@ pub fn sleeps_and_wakes(name: &'static str, image: VmImage) -> Result<()> {
     });
     timeline.step("reboot; ports answer again", || life.reboots());
     timeline.step("the packet filter stood before the network", || life.filter_stood_first());
+    timeline.step("there is swap in memory, after a reboot too, and files to watch", || {
+        life.has_swap_and_watches()
+    });
     timeline.step("a program takes all memory, and its owner is told", || life.bears_a_hog());
     timeline.step("its user is root by sudo, and installs a package", || life.installs());
     timeline.must("files of every kind are made", || Ok((life.make_files()?, ())))?;

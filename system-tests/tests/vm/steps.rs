@@ -127,6 +127,16 @@ impl Life {
         Ok(said)
     }
 
+    /// Asserts that memory which is idle can make room, and that a large project can be watched.
+    pub fn has_swap_and_watches(&self) -> Result<String> {
+        let guest = self.guest()?;
+        let swap = guest.shell("swapon --noheadings --raw --bytes --show=NAME,SIZE")?;
+        ensure!(swap.starts_with("/dev/zram"), "{swap:?}");
+        let watches = guest.shell("cat /proc/sys/fs/inotify/max_user_watches")?;
+        ensure!(watches == "1048576", "{watches} watches");
+        Ok(format!("swap {swap}, {watches} watches"))
+    }
+
     pub fn workspace(&self) -> Result<Workspace, String> {
         self.stack.api.get(&self.id).map_err(|error| format!("{error:#}"))
     }
