@@ -7,6 +7,7 @@ use crate::backup::{SurveyOrder, size, survey};
 use crate::cloudcli;
 use crate::config::Places;
 use crate::control_socket::{Reply, Request, TraceCommand, ask};
+use crate::os::command::is_installed;
 use clap::{Parser, Subcommand};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::vm::CLOUDCLI_PORT;
@@ -279,7 +280,11 @@ fn cloudcli(socket: &Path, json: bool) -> ExitCode {
 fn describe(directory: Option<PathBuf>, tell: &[String]) -> ExitCode {
     let root = directory.unwrap_or_else(|| PathBuf::from("."));
     let root = root.canonicalize().unwrap_or(root);
-    let described = crate::describe::describe(&root, &|program| crate::os::command::is_installed(program));
+    let own = std::env::var("PATH").unwrap_or_default();
+    let is_there = |program: &str| {
+        is_installed(program) || own.split(':').any(|directory| Path::new(directory).join(program).is_file())
+    };
+    let described = crate::describe::describe(&root, &is_there);
     if tell.is_empty() {
         return match described {
             Some(text) => {

@@ -25,8 +25,20 @@ const ENTRIES: usize = 50_000;
 const PARTS: usize = 24;
 /// What a repository that already says all this has.
 const TOLD_BY: [&str; 4] = ["CLAUDE.md", "AGENTS.md", ".claude/CLAUDE.md", "AGENT.md"];
-/// What is no part of anybody's own, where no `.gitignore` says so.
-const NOT_OWN: [&str; 6] = ["node_modules", "vendor", "third_party", "target", "fixtures", "testdata"];
+/// What is no part of the work: others' code, what is made, what tests read, what shows how to use it.
+const NOT_OWN: [&str; 11] = [
+    "node_modules",
+    "vendor",
+    "vendors",
+    "third_party",
+    "target",
+    "fixtures",
+    "testdata",
+    "example",
+    "examples",
+    "samples",
+    "templates",
+];
 
 /// What a command is for, in the order in which they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -105,7 +105,9 @@ impl Project {
         let group = named(&["dependency-groups"]);
         let project = extra.map_or_else(|| "-e .".to_owned(), |name| format!("-e '.[{name}]'"));
         let group = group.map(|name| format!(" --group {name}")).unwrap_or_default();
-        let file = tree.first(directory, &requirements[..1]).map(|name| format!(" -r {name}"));
+        // What tests take may stand in a file of its own.
+        let has_tests = |name: &&&str| tree.read(directory, name).is_some_and(|text| text.contains("pytest"));
+        let file = requirements.iter().find(has_tests).map(|name| format!(" -r {name}"));
         Some(format!("{project}{group}{}", file.unwrap_or_default()))
     }
 

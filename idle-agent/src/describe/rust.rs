@@ -21,8 +21,11 @@ pub(super) fn parts(tree: &Tree) -> Vec<Part> {
         part.command(Purpose::Build, format!("cargo build{all}"));
         part.command(Purpose::Test, format!("cargo test{all}"));
         part.command(Purpose::Lint, format!("cargo clippy{all} --all-targets"));
-        let is_program = tree.has(&directory, "src/main.rs") || manifest.contains_key("bin");
-        if is_program {
+        // Of several `cargo run` asks which.
+        let programs = manifest.get("bin").and_then(toml::Value::as_array).map_or(0, Vec::len);
+        let is_clear =
+            programs < 2 || manifest.get("package").is_some_and(|own| own.get("default-run").is_some());
+        if is_clear && (programs == 1 || tree.has(&directory, "src/main.rs")) {
             part.command(Purpose::Run, "cargo run");
         }
         if is_workspace {

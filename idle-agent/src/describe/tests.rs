@@ -84,6 +84,17 @@ fn a_rust_workspace_is_told_once_and_its_own_scripts_are() {
 }
 
 #[test]
+fn what_only_shows_how_to_use_it_is_no_part_and_of_several_programs_none_is_run() {
+    let two = "[package]\nname = \"x\"\n[[bin]]\nname = \"a\"\n[[bin]]\nname = \"b\"\n";
+    let files = [("Cargo.toml", two), ("src/main.rs", ""), ("examples/x/package.json", "{}")];
+    assert_snapshot!(said(&files), @"
+    ## demo, in /workspaces/demo
+
+    - Rust: build `cargo build`, test `cargo test`, check `cargo clippy --all-targets`
+    ");
+}
+
+#[test]
 fn python_by_whoever_manages_it() {
     let uv =
         "[project]\nname = \"x\"\nrequires-python = \">=3.11\"\n[tool.pytest.ini_options]\n[tool.ruff]\n";
@@ -98,6 +109,12 @@ fn python_by_whoever_manages_it() {
     ## demo, in /workspaces/demo
 
     - Python with pip: install `python3 -m venv .venv && .venv/bin/pip install -e '.[test]'`, test `.venv/bin/pytest`
+    ");
+    let beside = "[project]\nname = \"x\"\n[tool.pytest.ini_options]\n";
+    assert_snapshot!(said(&[("pyproject.toml", beside), ("requirements.txt", "-e .\npytest==8\n")]), @"
+    ## demo, in /workspaces/demo
+
+    - Python with pip: install `python3 -m venv .venv && .venv/bin/pip install -e . -r requirements.txt`, test `.venv/bin/pytest`
     ");
     let old = [("requirements.txt", "django"), ("manage.py", ""), ("docs/requirements.txt", "sphinx")];
     assert_snapshot!(said(&old), @"
