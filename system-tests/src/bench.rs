@@ -9,6 +9,7 @@ mod day;
 mod lives;
 mod log;
 mod ports;
+mod processor;
 pub mod report;
 mod rest;
 mod sweep;
@@ -63,6 +64,7 @@ impl Plan {
         let Self { runs, rest_secs, work_mb, backup_mb, backup_rounds, .. } = self;
         match self.only {
             Some(Only::Sweep) => "--only sweep".to_owned(),
+            Some(Only::Processor) => "--only processor".to_owned(),
             Some(Only::IdleCost) => format!("--only idle-cost --rest-secs {rest_secs}"),
             Some(Only::Backup) => {
                 format!("--only backup --backup-mb {backup_mb} --backup-rounds {backup_rounds}")
@@ -77,6 +79,8 @@ impl Plan {
 pub enum Only {
     /// The sweep over 10 000 workspaces, in a system of its own.
     Sweep,
+    /// What calls about a repository take of the Worker's processor time, up to the quota, in a system of its own.
+    Processor,
     /// What watching a busy machine costs, in a system of its own.
     IdleCost,
     /// Backups against stock restic and `tar | zstd | age`, in a system of its own.
@@ -101,6 +105,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub fn run(plan: &Plan, say: fn(&str)) -> Result<String> {
     match plan.only {
         Some(Only::Sweep) => return Ok(sweep::run(say)?.render()),
+        Some(Only::Processor) => return processor(plan, say),
         Some(Only::Backup) => return backups(plan, say),
         Some(Only::IdleCost) => return watching(plan, say),
         None => {}
@@ -141,6 +146,12 @@ pub fn run(plan: &Plan, say: fn(&str)) -> Result<String> {
 fn watching(plan: &Plan, say: fn(&str)) -> Result<String> {
     let before = Surroundings::now();
     let section = watching::run(Duration::from_secs(plan.rest_secs), say)?;
+    Ok(before.render(plan, &Surroundings::now()) + &section.render())
+}
+
+fn processor(plan: &Plan, say: fn(&str)) -> Result<String> {
+    let before = Surroundings::now();
+    let section = processor::measure(say)?;
     Ok(before.render(plan, &Surroundings::now()) + &section.render())
 }
 
@@ -237,18 +248,23 @@ impl Surroundings {
 }
 
 impl Plan {
+    /// Where its figures are published.
+    pub fn document(&self) -> PathBuf {
+        let page = match self.only {
+            Some(Only::Processor) => "plan-budgets.md",
+            None | Some(Only::Sweep | Only::IdleCost | Only::Backup) => "benchmarks.md",
+        };
+        paths::root().join("docs/evidence").join(page)
+    }
+
     /// Which part of that document the figures replace.
     pub fn block(&self) -> report::Block {
         match self.only {
             None => report::Block::All,
             Some(Only::Sweep) => report::Block::Sweep,
+            Some(Only::Processor) => report::Block::Processor,
             Some(Only::Backup) => report::Block::Backups,
             Some(Only::IdleCost) => report::Block::Watching,
         }
     }
-}
-
-/// Where the figures are published.
-pub fn document() -> PathBuf {
-    paths::root().join("docs/evidence/benchmarks.md")
 }

@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod leak_check;
 pub mod machine;
 pub mod paths;
+pub mod played_machine;
 pub mod process;
 pub mod secrets;
 mod stack;

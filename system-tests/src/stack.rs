@@ -293,7 +293,8 @@ impl Stack {
         self.directory.path()
     }
 
-    fn state(&self) -> PathBuf {
+    /// What the Worker stores, as `wrangler dev --persist-to` has it.
+    pub fn state(&self) -> PathBuf {
         self.directory.path().join("worker-state")
     }
 

@@ -10,6 +10,8 @@ pub enum Block {
     All,
     /// What `--only sweep` measures.
     Sweep,
+    /// What `--only processor` measures.
+    Processor,
     /// What `--only backup` measures.
     Backups,
     /// What `--only idle-cost` measures.
@@ -24,6 +26,10 @@ impl Block {
             Self::Sweep => (
                 "<!-- figures of the sweep: written by scripts/bench --only sweep --write -->",
                 "<!-- end of the sweep's figures -->",
+            ),
+            Self::Processor => (
+                "<!-- figures of processor time: written by scripts/bench --only processor --write -->",
+                "<!-- end of the figures of processor time -->",
             ),
             Self::Backups => (
                 "<!-- figures of backups: written by scripts/bench --only backup --write -->",

@@ -21,7 +21,7 @@ fn run(plan: &Plan) -> anyhow::Result<()> {
     let figures = bench::run(plan, |text| eprintln!("bench: {text}"))?;
     println!("{figures}");
     if plan.write {
-        bench::report::write(&bench::document(), plan.block(), &figures)?;
+        bench::report::write(&plan.document(), plan.block(), &figures)?;
     }
     Ok(())
 }

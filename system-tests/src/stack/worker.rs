@@ -16,6 +16,8 @@ pub enum Runner {
     /// miniflare alone (`runtime.mjs`), in a shape that wrangler tells: without bundler and proxy it starts with a third
     /// of the processor time, and tests start it a hundred times.
     Miniflare,
+    /// That, with the objects apart and V8's inspector, for profiles.
+    Inspected,
 }
 
 /// Where a Worker runs.
@@ -41,7 +43,8 @@ impl Place<'_> {
         paths::worker()?;
         let (program, arguments) = match runner {
             Runner::Wrangler => (paths::wrangler()?, self.wrangler()?),
-            Runner::Miniflare => (paths::node()?, self.miniflare()?),
+            Runner::Miniflare => (paths::node()?, self.miniflare("run")?),
+            Runner::Inspected => (paths::node()?, self.miniflare("inspected")?),
         };
         Ok(Start {
             name: "the Worker",
@@ -68,11 +71,11 @@ impl Place<'_> {
         Ok(arguments)
     }
 
-    fn miniflare(&self) -> Result<Vec<OsString>> {
+    fn miniflare(&self, verb: &str) -> Result<Vec<OsString>> {
         let (script, build) = (runtime(), paths::root().join("worker/build"));
         let shape = shape()?.into();
         let port = self.port.to_string().into();
-        Ok(vec![script, "run".into(), shape, port, self.state.into(), self.env_file.into(), build.into()])
+        Ok(vec![script, verb.into(), shape, port, self.state.into(), self.env_file.into(), build.into()])
     }
 }
 

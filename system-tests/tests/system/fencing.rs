@@ -15,10 +15,10 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ebbtide_api::workspace::State;
-use ebbtide_system_tests::api::{Api, Discard, shown};
+use ebbtide_system_tests::api::{Discard, shown};
 use ebbtide_system_tests::http::Answer;
+use ebbtide_system_tests::played_machine::PlayedMachine as Machine;
 use ebbtide_system_tests::{Stack, wait};
-use ed25519_compact::{KeyPair, Seed};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
@@ -26,140 +26,6 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 static SYSTEM: Turns = Turns::bringing_up(|| without_machines("fencing", quick()));
-
-/// What user-data told a machine.
-fn told(stack: &Stack, id: &str) -> Result<Value> {
-    let inventory = stack.cloud.inventory()?;
-    let server = inventory.live_of(id).first().map(|server| server.id).context("no server")?;
-    let packed = STANDARD.decode(stack.cloud.user_data(server)?.trim()).context("user-data is not base64")?;
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(packed.as_slice()).read_to_string(&mut text)?;
-    let config: Value = serde_json::from_str(text.trim_start_matches("#cloud-config\n"))?;
-    let files = config["write_files"].as_array().context("no files")?;
-    let file =
-        files.iter().find(|file| file["path"] == "/etc/ebbtide/agent.json").context("no agent.json")?;
-    Ok(serde_json::from_str(file["content"].as_str().unwrap_or_default())?)
-}
-
-/// A machine played by the test.
-struct Machine {
-    key: KeyPair,
-    told: Value,
-    api: Api,
-    token: String,
-    enrolled: Value,
-}
-
-impl Machine {
-    /// One that knows what user-data told, with a key of its own.
-    fn new(stack: &Stack, id: &str, seed: u8) -> Result<Self> {
-        Ok(Self {
-            key: KeyPair::from_seed(Seed::new([seed; 32])),
-            told: told(stack, id)?,
-            api: stack.api.with_token(""),
-            token: String::new(),
-            enrolled: Value::Null,
-        })
-    }
-
-    fn enrolment(&self) -> Value {
-        self.enrolment_with(self.told["enrolment_token"].as_str().unwrap_or_default())
-    }
-
-    /// With another bootstrap token than it was given, or none.
-    fn enrolment_with(&self, token: &str) -> Value {
-        let workspace = self.told["workspace"].as_str().unwrap_or_default();
-        let generation = &self.told["generation"];
-        let message = format!("ebbtide-enrol-v1\n{workspace}\n{generation}\n{token}");
-        json!({
-            "workspace": workspace, "generation": generation, "enrolment_token": token, "agent_version": "test",
-            "machine_key": STANDARD.encode(*self.key.pk),
-            "signature": STANDARD.encode(*self.key.sk.sign(message.as_bytes(), None)),
-        })
-    }
-
-    /// From an address of its own, as every machine has one.
-    fn try_enrol_by_key_alone(&self) -> Result<Answer> {
-        self.api.call("POST", "/v1/vm/enroll", Some(&self.enrolment_with("")))
-    }
-
-    fn try_enrol(&self) -> Result<Answer> {
-        let body = self.enrolment().to_string();
-        let digest = Sha256::digest(self.told["workspace"].to_string());
-        let address = format!("10.{}.{}.{}", digest[0], digest[1], digest[2]);
-        self.api.raw("POST", "/v1/vm/enroll", &[("cf-connecting-ip", &address)], Some(body.as_bytes()))
-    }
-
-    fn enrolled(stack: &Stack, id: &str, seed: u8) -> Result<Self> {
-        let mut machine = Self::new(stack, id, seed)?;
-        machine.enrolled = machine.try_enrol()?.expect(200)?.json();
-        machine.token = machine.enrolled["vm_token"].as_str().context("no token")?.to_owned();
-        machine.api = stack.api.with_token(&machine.token);
-        Ok(machine)
-    }
-
-    /// One that has booted.
-    fn ready(stack: &Stack, id: &str, seed: u8) -> Result<Self> {
-        let machine = Self::enrolled(stack, id, seed)?;
-        machine.beat()?.expect(200)?;
-        stack.api.wait(id, "running", LIMIT, |workspace| workspace.state == State::Running)?;
-        Ok(machine)
-    }
-
-    fn generation(&self) -> &Value {
-        &self.told["generation"]
-    }
-
-    fn beat(&self) -> Result<Answer> {
-        let heartbeat = json!({ "generation": self.generation(), "ready": true, "boot_progress": 1 });
-        self.api.call("POST", "/v1/vm/heartbeat", Some(&heartbeat))
-    }
-
-    fn backup(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer> {
-        self.api.raw(method, &format!("/v1/vm/backup/{path}"), &[], body)
-    }
-
-    /// Stores an object under its right name; says the name.
-    fn store(&self, kind: &str, content: &[u8]) -> Result<String> {
-        let name = hex::encode(Sha256::digest(content));
-        self.backup("POST", &format!("{kind}/{name}"), Some(content))?.expect(200)?;
-        Ok(name)
-    }
-
-    /// As the idle-agent does: it says that it is frozen before it delivers the last one.
-    fn deliver(&self, to: &str, snapshot: &str, packs: &[(&str, u64)]) -> Result<Answer> {
-        if to == "drained" {
-            // Twice, as a machine does: where a slow test has let it fall silent, the first brings it back into its drain.
-            self.freeze()?;
-            self.freeze()?;
-        }
-        self.deliver_at_once(to, snapshot, packs)
-    }
-
-    fn freeze(&self) -> Result<Answer> {
-        let frozen = json!({ "generation": self.generation(), "ready": true, "drain": "frozen" });
-        self.api.call("POST", "/v1/vm/heartbeat", Some(&frozen))
-    }
-
-    fn deliver_at_once(&self, to: &str, snapshot: &str, packs: &[(&str, u64)]) -> Result<Answer> {
-        let packs: Vec<Value> =
-            packs.iter().map(|(name, size)| json!({ "name": name, "size": size })).collect();
-        self.deliver_receipt(to, snapshot, &json!({ "packs_total": packs.len(), "packs_new": packs }))
-    }
-
-    /// A receipt with these fields besides those that say little.
-    fn deliver_receipt(&self, to: &str, snapshot: &str, fields: &Value) -> Result<Answer> {
-        let mut receipt = json!({
-            "snapshot": snapshot, "tree": "0".repeat(64), "packs_total": 0, "packs_new": [],
-            "files": 1, "bytes_total": 1, "bytes_sent": 1, "skipped": [], "unreadable": [],
-        });
-        for (name, value) in fields.as_object().into_iter().flatten() {
-            receipt[name.as_str()] = value.clone();
-        }
-        let body = json!({ "generation": self.generation(), "receipt": receipt });
-        self.api.call("POST", &format!("/v1/vm/{to}"), Some(&body))
-    }
-}
 
 fn booting(stack: &Stack, request: &Value) -> Result<String> {
     let id = stack.api.create(request)?.id.to_string();

@@ -5,6 +5,7 @@ use crate::turns::Turns;
 use anyhow::{Context, Result, ensure};
 use ebbtide_system_tests::api::Discard;
 use ebbtide_system_tests::browser::Visitor;
+use ebbtide_system_tests::played_machine::told;
 use ebbtide_system_tests::{Stack, wait};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ fn secrets(stack: &Stack, id: &str) -> Result<BTreeMap<String, String>> {
         let keys: Value = serde_json::from_str(value.context("keys are missing")?)?;
         found.insert(name.to_owned(), keys["keys"]["k1"].as_str().context("no key")?.to_owned());
     }
-    let told = super::told(stack, id)?;
+    let told = told(stack, id)?;
     found.insert("the enrolment token".into(), told["enrolment_token"].as_str().context("none")?.to_owned());
     let machine = stack.machine_of(id)?;
     for (name, file) in [
@@ -68,7 +69,7 @@ fn secrets_are_in_no_argument_no_log_and_no_environment_but_the_workspace_s_own(
             if seen == VALUE { Ok(()) } else { Err(seen) }
         })?;
         machine.shell("ebb", "rm /tmp/seen")?;
-        let told = super::told(stack, &id)?;
+        let told = told(stack, &id)?;
         ensure!(told.as_object().is_some_and(|told| told.len() == 4), "user-data holds more than it must: {told}");
         for place in ["/etc/ebbtide", "/run/ebbtide", "/var/lib/ebbtide", "/proc/[0-9]*/environ"] {
             let text = format!("find {place} -type f -readable -exec cat {{}} + 2>/dev/null; echo end");
