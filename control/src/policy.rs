@@ -94,7 +94,7 @@ pub struct Policy {
     /// From how many stored objects of a kind on the owner is warned, or from half of what a list holds. About 270 000 can
     /// be listed.
     pub crowded_objects: u32,
-    /// How many packs one part of a receipt names: what 1 MiB, the largest body, has room for twice.
+    /// How many packs one part of a receipt names: what the Worker passes on within the Free plan's processor time.
     pub receipt_packs: u32,
     /// How many bytes the backups of one workspace may hold.
     pub repository_quota_bytes: u64,
@@ -186,7 +186,7 @@ impl Default for Policy {
             background: Duration::from_hours(2),
             snapshot_every: Duration::from_mins(15),
             crowded_objects: 100_000,
-            receipt_packs: 4_000,
+            receipt_packs: 1_000,
             repository_quota_bytes: 200_000_000_000,
             machine_rows_per_hour: 2_000,
             machine_rows_reserve: 10_000,

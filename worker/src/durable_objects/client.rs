@@ -35,6 +35,14 @@ impl WorkspaceClient {
     /// # Errors
     /// What the object refuses, with its code; `internal` where it cannot be reached.
     pub async fn ask<T: DeserializeOwned>(&self, call: Call) -> ApiResult<T> {
+        self.answer(call).await?.json().await.map_err(ApiError::internal)
+    }
+
+    /// Asks it, and leaves its answer unread.
+    ///
+    /// # Errors
+    /// As [`WorkspaceClient::ask`].
+    pub async fn answer(&self, call: Call) -> ApiResult<Response> {
         let envelope = Envelope { tenant: self.tenant.clone(), call };
         let body = serde_json::to_string(&envelope).map_err(ApiError::internal)?;
         let mut init = RequestInit::new();
@@ -42,7 +50,7 @@ impl WorkspaceClient {
         let request = Request::new_with_init("https://object/call", &init).map_err(ApiError::internal)?;
         let mut response = self.stub()?.fetch_with_request(request).await.map_err(ApiError::internal)?;
         if response.status_code() == 200 {
-            return response.json().await.map_err(ApiError::internal);
+            return Ok(response);
         }
         let refusal: ObjectRefusal = response.json().await.map_err(ApiError::internal)?;
         let error = ApiError::new(refusal.code, refusal.message);

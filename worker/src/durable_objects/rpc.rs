@@ -3,9 +3,8 @@
 //! Both sides run the same build, so the JSON between them is not pinned; the tenant travels with every call and the
 //! object compares it with its record.
 
-use crate::r2::restic_paths::Listed;
 use ebbtide_api::secrets::SecretChoice;
-use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat, PruneReport};
+use ebbtide_api::vm::{Enrol, Heartbeat, PruneReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::money::PriceQuote;
@@ -57,7 +56,12 @@ pub enum Call {
     /// → [`Chosen`], for a machine that lives.
     Chosen { generation: Generation },
     /// → [`ebbtide_api::vm::ReceiptAnswer`].
-    Receipt { deliver: Box<DeliverReceipt>, ends: ReceiptEnds },
+    Receipt {
+        /// An [`ebbtide_api::vm::DeliverReceipt`] as the machine sent it: its packs are read once, by the object.
+        deliver: String,
+        /// What it ends.
+        ends: ReceiptEnds,
+    },
     /// About the repository; each says what it answers.
     Backups { ask: BackupCall },
     /// Look again: what the sweep does to an object that overslept.
@@ -177,8 +181,11 @@ pub struct ObjectRefusal {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "about", rename_all = "snake_case")]
 pub enum BackupCall {
-    /// → [`ListedObjects`]: the indexes, snapshots or locks that a reader is shown; which machine asks, if one does.
-    List { reader: Reader, kind: Kind, machine: Option<Generation> },
+    /// → a list of restic's protocol ([`crate::r2::restic_paths::list`]): the indexes, snapshots or locks that a reader is
+    /// shown; which machine asks, if one does. The Worker hands it on unread.
+    List { reader: Reader, kind: Kind, machine: Option<Generation>, v2: bool },
+    /// → [`crate::r2::listing::Fragment`]: what storage has of a kind, from there on. The Worker hands a whole one on unread.
+    Stored { kind: Kind, v2: bool, cursor: Option<String> },
     /// → [`crate::r2::listing::Part`]: goes on with a listing of storage where another invocation ended.
     Part { kind: Kind, cursor: String },
     /// → [`Admitted`]: counts a machine's object, and reserves its bytes.
@@ -218,6 +225,7 @@ impl BackupCall {
         match self {
             Self::Admit { .. } | Self::BeginPrune { .. } | Self::Prune { .. } => true,
             Self::List { .. }
+            | Self::Stored { .. }
             | Self::Part { .. }
             | Self::Entered { .. }
             | Self::TakeLock { .. }
@@ -262,13 +270,6 @@ pub enum Pruned {
         /// Its size.
         bytes: u64,
     },
-}
-
-/// What a reader is shown.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ListedObjects {
-    /// In the order in which they arrived.
-    pub objects: Vec<Listed>,
 }
 
 /// Whether an object may be written.

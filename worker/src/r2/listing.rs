@@ -5,9 +5,10 @@
 
 use crate::error::{ApiError, ApiResult};
 use crate::r2::bucket::Storage;
-use crate::r2::restic_paths::Listed;
+use crate::r2::restic_paths::{Listed, list};
 use ebbtide_api::ErrorCode;
 use serde::{Deserialize, Serialize};
+use worker::{Response, ResponseBuilder};
 
 /// Pages that one invocation takes: its calls, less those that a request needs besides.
 pub const PAGES_MAX: u32 = 30;
@@ -32,8 +33,6 @@ pub struct Part {
 pub struct Whole {
     /// The objects, in order.
     pub objects: Vec<Listed>,
-    /// About how many objects a list can hold, by the pages that were seen.
-    pub most: u32,
 }
 
 /// Lists from a cursor on, as far as one invocation goes.
@@ -77,21 +76,132 @@ async fn pages(storage: &Storage, prefix: &str, cursor: Option<String>, most: u3
 /// # Errors
 /// What `next` says; `quota_reached` where the list has no end within bounds.
 pub async fn whole(first: Part, next: impl AsyncFn(String) -> ApiResult<Part>) -> ApiResult<Whole> {
-    let Part { mut objects, mut cursor, mut fullest } = first;
+    let Part { mut objects, mut cursor, .. } = first;
     for _ in 0..PARTS_MAX {
         let Some(from) = cursor.take() else { break };
         let mut part = next(from).await?;
         objects.append(&mut part.objects);
-        (cursor, fullest) = (part.cursor, fullest.max(part.fullest));
+        cursor = part.cursor;
     }
-    let page = if fullest == 0 { PAGE_OBJECTS } else { fullest };
-    let most = page.saturating_mul(PAGES_MAX).saturating_mul(PARTS_MAX.saturating_add(1));
     if cursor.is_some() {
-        let message = format!("the repository has more than {} objects of a kind", objects.len());
-        return Err(ApiError::new(ErrorCode::QuotaReached, message)
-            .hint("Copy the bucket with rclone and prune the copy, or delete the workspace."));
+        return Err(too_many(objects.len()));
     }
-    Ok(Whole { objects, most })
+    Ok(Whole { objects })
+}
+
+/// What one invocation lists, written out for a reader: a whole list, or what stands between its brackets.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fragment {
+    body: String,
+    objects: usize,
+    fullest: u32,
+    cursor: Option<String>,
+}
+
+/// A list of several fragments.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The list.
+    pub body: String,
+    /// How many objects are in it.
+    pub objects: usize,
+    /// About how many a list can hold.
+    pub most: u32,
+}
+
+const OBJECTS: &str = "x-ebbtide-objects";
+const FULLEST: &str = "x-ebbtide-fullest";
+const CURSOR: &str = "x-ebbtide-cursor";
+
+impl Fragment {
+    /// Writes a part out; one that begins at the start and has no end to come is whole.
+    ///
+    /// # Errors
+    /// What the JSON writer says.
+    pub fn of(part: Part, from_start: bool, v2: bool) -> Result<Self, serde_json::Error> {
+        let Part { objects, cursor, fullest } = part;
+        let (mut body, _) = list(&objects, v2)?;
+        if !from_start || cursor.is_some() {
+            body.pop();
+            body.remove(0);
+        }
+        Ok(Self { body, objects: objects.len(), fullest, cursor })
+    }
+
+    /// As the object answers.
+    ///
+    /// # Errors
+    /// The runtime takes no such header.
+    pub fn into_response(self) -> worker::Result<Response> {
+        let builder = ResponseBuilder::new()
+            .with_header(OBJECTS, &self.objects.to_string())?
+            .with_header(FULLEST, &self.fullest.to_string())?;
+        let builder = match &self.cursor {
+            Some(cursor) => builder.with_header(CURSOR, cursor)?,
+            None => builder,
+        };
+        Ok(builder.fixed(self.body.into_bytes()))
+    }
+
+    /// Reads such an answer.
+    ///
+    /// # Errors
+    /// It breaks off.
+    pub async fn read(mut answer: Response) -> ApiResult<Self> {
+        let (objects, fullest, cursor) = Self::headers(&answer)?;
+        Ok(Self { body: answer.text().await.map_err(ApiError::internal)?, objects, fullest, cursor })
+    }
+
+    /// Of such an answer: how many objects are in it, about how many a list can hold, and where it goes on.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn about(answer: &Response) -> ApiResult<(usize, u32, Option<String>)> {
+        let (objects, fullest, cursor) = Self::headers(answer)?;
+        Ok((objects, most(fullest), cursor))
+    }
+
+    fn headers(answer: &Response) -> ApiResult<(usize, u32, Option<String>)> {
+        let header = |name| answer.headers().get(name).map_err(ApiError::internal);
+        let number = |name| -> ApiResult<u32> {
+            header(name)?.unwrap_or_default().parse().map_err(ApiError::internal)
+        };
+        let objects = usize::try_from(number(OBJECTS)?).map_err(ApiError::internal)?;
+        Ok((objects, number(FULLEST)?, header(CURSOR)?))
+    }
+}
+
+/// Completes a list of fragments: `next` lists from a cursor on, in an invocation of its own.
+///
+/// # Errors
+/// As [`whole`].
+pub async fn join(first: Fragment, next: impl AsyncFn(String) -> ApiResult<Fragment>) -> ApiResult<Joined> {
+    let Fragment { body, mut objects, mut fullest, mut cursor } = first;
+    let mut bodies = vec![body];
+    for _ in 0..PARTS_MAX {
+        let Some(from) = cursor.take() else { break };
+        let fragment = next(from).await?;
+        objects = objects.saturating_add(fragment.objects);
+        (cursor, fullest) = (fragment.cursor, fullest.max(fragment.fullest));
+        bodies.push(fragment.body);
+    }
+    if cursor.is_some() {
+        return Err(too_many(objects));
+    }
+    bodies.retain(|body| !body.is_empty());
+    Ok(Joined { body: format!("[{}]", bodies.join(",")), objects, most: most(fullest) })
+}
+
+/// About how many objects a list can hold, by the fullest page that had another after it; 0 where there was none.
+fn most(fullest: u32) -> u32 {
+    let page = if fullest == 0 { PAGE_OBJECTS } else { fullest };
+    page.saturating_mul(PAGES_MAX).saturating_mul(PARTS_MAX.saturating_add(1))
+}
+
+fn too_many(objects: usize) -> ApiError {
+    let message = format!("the repository has more than {objects} objects of a kind");
+    ApiError::new(ErrorCode::QuotaReached, message)
+        .hint("Copy the bucket with rclone and prune the copy, or delete the workspace.")
 }
 
 /// Adds up the bytes of several lists, each of them whole.
@@ -137,7 +247,6 @@ mod tests {
         for all in [101, 200, 899, 900] {
             let listed = whole(all).unwrap();
             assert_eq!(listed.objects, objects(0..all), "{all}");
-            assert_eq!(listed.most, 10 * 30 * 9, "derived from what a page held");
         }
         let error = whole(901).unwrap_err();
         assert_eq!(error.code(), ErrorCode::QuotaReached, "never half of it");
@@ -157,6 +266,31 @@ mod tests {
     fn a_short_list_asks_nobody_and_takes_pages_for_full_ones() {
         let first = Part { objects: objects(0..3), ..Part::default() };
         let listed = whole(first, async |_| Err(ApiError::internal("asked"))).now_or_never().unwrap();
-        assert_eq!(listed.unwrap().most, 270_000);
+        assert_eq!(listed.unwrap().objects, objects(0..3));
+        assert_eq!((most(0), most(10)), (270_000, 2_700), "derived from what a page held");
+    }
+
+    #[test]
+    fn fragments_make_the_list_that_one_invocation_would_have_written() {
+        for v2 in [false, true] {
+            let fragment = |part, from_start| Fragment::of(part, from_start, v2).unwrap();
+            let listed = |all: u64| {
+                let next = async |from| Ok(fragment(next(from, all).await?, false));
+                join(fragment(first(), true), next).now_or_never().unwrap()
+            };
+            for all in [101, 200, 900] {
+                let joined = listed(all).unwrap();
+                assert_eq!(joined.body, list(&objects(0..all), v2).unwrap().0, "{all}");
+                assert_eq!((joined.objects as u64, joined.most), (all, 2_700));
+            }
+            assert_eq!(listed(901).unwrap_err().code(), ErrorCode::QuotaReached, "never half of it");
+            let whole = Part { cursor: None, ..first() };
+            assert_eq!(fragment(whole, true).body, list(&objects(0..100), v2).unwrap().0);
+            // Storage may answer with a page on which there is nothing.
+            let empty = |cursor: Option<&str>| Part { cursor: cursor.map(str::to_owned), ..Part::default() };
+            let next = async |_| Ok(fragment(empty(None), false));
+            let joined = join(fragment(empty(Some("0")), true), next).now_or_never().unwrap();
+            assert_eq!(joined.unwrap().body, "[]");
+        }
     }
 }

@@ -170,6 +170,11 @@ pub struct Listed {
     pub size: u64,
 }
 
+/// The content type of a list.
+pub fn list_type(v2: bool) -> &'static str {
+    if v2 { LIST_V2 } else { LIST_V1 }
+}
+
 /// The body and content type of a list.
 ///
 /// # Errors

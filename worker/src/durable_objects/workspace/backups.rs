@@ -28,7 +28,10 @@ const COUNT_EVERY_SECS: i64 = 600;
 pub(super) async fn answer(inner: &Rc<Inner>, record: &Record, call: BackupCall) -> Result<Response> {
     let store = inner.store()?;
     match call {
-        BackupCall::List { reader, kind, machine } => lists::list(inner, &reader, kind, machine).await,
+        BackupCall::List { reader, kind, machine, v2 } => {
+            lists::list(inner, &reader, kind, machine, v2).await
+        }
+        BackupCall::Stored { kind, v2, cursor } => lists::stored(inner, record, kind, v2, cursor).await,
         BackupCall::Part { kind, cursor } => lists::part(inner, record, kind, cursor).await,
         BackupCall::Admit { generation, kind, bytes } => admit(inner, record, generation, kind, bytes),
         BackupCall::Entered { object, replaces } => {

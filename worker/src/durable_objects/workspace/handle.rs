@@ -100,7 +100,10 @@ async fn answer_call(inner: &Rc<Inner>, record: &Record, call: Call) -> Result<R
             }
         }
         Call::Chosen { generation } => chosen(inner, record, generation),
-        Call::Receipt { deliver, ends } => receipt(inner, record, *deliver, ends).await,
+        Call::Receipt { deliver, ends } => match read_receipt(&deliver) {
+            Ok(deliver) => receipt(inner, record, deliver, ends).await,
+            Err(problem) => refuse(ErrorCode::InvalidField, &problem),
+        },
         Call::Nudge => {
             let settled = inner.wake().await?;
             // Whatever came of it: a row that was never written, or was lost, may be what brought the sweep here.
@@ -214,6 +217,15 @@ fn chosen(inner: &Inner, record: &Record, generation: Generation) -> Result<Resp
         return refuse_for(ErrorCode::RateLimited, message, Some(60));
     }
     json(&Chosen { choice: record.spec.secrets.clone(), revision: record.settings_revision })
+}
+
+/// Reads a delivery; where it is none, says which field is wrong.
+fn read_receipt(text: &str) -> std::result::Result<DeliverReceipt, String> {
+    serde_json::from_str(text).or_else(|_| {
+        // Once more, for the field's place, which is not kept count of while all is well.
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
+            .map_err(|error| format!("{}: {}", error.path(), error.inner()))
+    })
 }
 
 async fn receipt(

@@ -11,9 +11,10 @@ use crate::http::body;
 use crate::http::json;
 use crate::http::request::Incoming;
 use crate::http::response;
-use ebbtide_api::vm::{DeliverReceipt, Enrol, Heartbeat};
-use ebbtide_api::{ErrorCode, TenantId};
+use ebbtide_api::vm::{Enrol, Heartbeat};
+use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::tokens::{EnrolmentClaims, Expiry, MachineKey, TokenError, VmClaims};
+use serde::Deserialize;
 use serde_json::Value;
 use worker::Response;
 
@@ -118,15 +119,23 @@ pub async fn drained(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Respon
     deliver(incoming, claims, ReceiptEnds::Machine).await
 }
 
+/// Of a delivery, what is looked at before the object reads it.
+#[derive(Deserialize)]
+struct Claimed {
+    generation: Generation,
+}
+
 async fn deliver(incoming: &Incoming, claims: &VmClaims, ends: ReceiptEnds) -> ApiResult<Response> {
-    let deliver: DeliverReceipt = json::parse(&body::read(&incoming.request, RECEIPT_MAX).await?)?;
-    if deliver.generation != claims.generation {
+    let body = body::read(&incoming.request, RECEIPT_MAX).await?;
+    let claimed: Claimed = json::parse(&body)?;
+    if claimed.generation != claims.generation {
         return Err(ApiError::new(
             ErrorCode::StaleGeneration,
             "the receipt is of another generation than the token",
         ));
     }
-    let call = Call::Receipt { deliver: Box::new(deliver), ends };
+    let deliver = String::from_utf8(body).map_err(ApiError::internal)?;
+    let call = Call::Receipt { deliver, ends };
     let answer: Value = incoming.app.workspace(&claims.tenant, &claims.workspace).ask(call).await?;
     response::json(200, &answer)
 }

@@ -2,11 +2,10 @@
 //! machine has put there.
 
 use super::super::{Inner, now, refuse};
-use crate::durable_objects::rpc::ListedObjects;
-use crate::error::ApiError;
+use crate::error::{ApiError, ApiResult};
 use crate::r2::bucket::{Storage, repository_path};
-use crate::r2::listing::{self, PAGES_MAX};
-use crate::r2::restic_paths::Listed;
+use crate::r2::listing::{self, Fragment, PAGES_MAX, Part};
+use crate::r2::restic_paths::{self, Listed};
 use crate::subrequests::Calls;
 use ebbtide_api::vm::Receipt;
 use ebbtide_api::{ErrorCode, Generation};
@@ -14,7 +13,7 @@ use ebbtide_control::record::Record;
 use ebbtide_control::repository::Kind;
 use ebbtide_control::repository::view::{Found, Ledger, NewEntry, Reader, adopts, kept, proved};
 use std::rc::Rc;
-use worker::{Error, Response, Result};
+use worker::{Error, Response, ResponseBuilder, Result};
 
 /// A call that is refused, or what it wanted.
 type Known<T> = std::result::Result<T, Response>;
@@ -25,6 +24,7 @@ pub(super) async fn list(
     reader: &Reader,
     kind: Kind,
     machine: Option<Generation>,
+    v2: bool,
 ) -> Result<Response> {
     let (ledger, record) = match known(inner).await? {
         Ok(known) => known,
@@ -43,21 +43,39 @@ pub(super) async fn list(
         return refuse(ErrorCode::NotFound, &message);
     };
     let listed = |object: &NewEntry| Listed { name: object.name.clone(), size: object.size };
-    let objects = view.list(kind).into_iter().map(listed).collect();
-    Response::from_json(&ListedObjects { objects })
+    let objects: Vec<Listed> = view.list(kind).into_iter().map(listed).collect();
+    let (body, _) = restic_paths::list(&objects, v2)?;
+    Ok(ResponseBuilder::new().fixed(body.into_bytes()))
+}
+
+/// What storage lists from there on, as readers are shown it. Here and not in the Worker: each object on a page is one of
+/// the runtime's, and a full repository has more than an invocation of the Worker's may take time for.
+pub(super) async fn stored(
+    inner: &Inner,
+    record: &Record,
+    kind: Kind,
+    v2: bool,
+    cursor: Option<String>,
+) -> Result<Response> {
+    let from_start = cursor.is_none();
+    let part = match listed(inner, record, kind, cursor).await {
+        Ok(part) => part,
+        Err(error) => return refuse(error.code(), error.message()),
+    };
+    Fragment::of(part, from_start, v2)?.into_response()
 }
 
 /// A further part of what storage lists: an invocation of the Worker's has no more calls left.
 pub(super) async fn part(inner: &Inner, record: &Record, kind: Kind, cursor: String) -> Result<Response> {
-    let prefix = repository_path(&record.tenant, &record.id, &format!("{}/", kind.as_str()));
-    let part = match Storage::open(&inner.env, Calls::default()) {
-        Ok(storage) => listing::part(&storage, &prefix, Some(cursor)).await,
-        Err(error) => Err(error),
-    };
-    match part {
+    match listed(inner, record, kind, Some(cursor)).await {
         Ok(part) => Response::from_json(&part),
         Err(error) => refuse(error.code(), error.message()),
     }
+}
+
+async fn listed(inner: &Inner, record: &Record, kind: Kind, cursor: Option<String>) -> ApiResult<Part> {
+    let prefix = repository_path(&record.tenant, &record.id, &format!("{}/", kind.as_str()));
+    listing::part(&Storage::open(&inner.env, Calls::default())?, &prefix, cursor).await
 }
 
 /// The set of a delivered snapshot is written down before it is verified, and counts once it is. Says what is wrong where

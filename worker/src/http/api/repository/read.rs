@@ -4,12 +4,13 @@
 //! A list says what exists for its reader. Whoever knows a name, the SHA-256 of a content, may have that content.
 
 use super::{Repository, Seen, missing};
-use crate::durable_objects::rpc::{BackupCall, Held, ListedObjects};
+use crate::durable_objects::rpc::{BackupCall, Call, Held};
 use crate::error::{ApiError, ApiResult};
 use crate::log::Level;
 use crate::r2::bucket::mark;
-use crate::r2::listing;
-use crate::r2::restic_paths::{Listed, Part, Place, Ranged, list, range, wants_v2};
+use crate::r2::listing::{self, Fragment, Joined};
+use crate::r2::restic_paths::{Listed, Part, Place, Ranged, list, list_type, range, wants_v2};
+use ebbtide_api::ErrorCode;
 use ebbtide_control::repository::Kind;
 use ebbtide_control::repository::view::Reader;
 use worker::{Method, Request, Response, ResponseBuilder};
@@ -30,7 +31,7 @@ impl Repository<'_> {
             }
             // Whoever opens it as of what does not exist is told so at once.
             (Place::Config, Some(seen)) if seen.reader != Reader::Machine => {
-                self.verified(seen, Kind::Locks).await?;
+                self.verified(seen, Kind::Locks, false).await?;
             }
             (Place::Root | Place::Config | Place::Object(..), _) => {}
         }
@@ -88,21 +89,24 @@ impl Repository<'_> {
     }
 
     async fn list(&self, kind: Kind, seen: Option<&Seen>, v2: bool) -> ApiResult<Response> {
-        let objects = match (kind, seen) {
-            (Kind::Index | Kind::Snapshots | Kind::Locks, Some(seen)) => self.verified(seen, kind).await?,
-            (Kind::Keys, Some(_)) => self.keys_of_config().await?,
+        match (kind, seen) {
+            (Kind::Index | Kind::Snapshots | Kind::Locks, Some(seen)) => self.verified(seen, kind, v2).await,
+            (Kind::Keys, Some(_)) => listed(&self.keys_of_config().await?, v2),
             // Nothing reads a pack but through an index: packs are shown to everybody.
-            (Kind::Data, _) | (_, None) => self.stored(kind).await?,
-        };
-        let (body, content_type) = list(&objects, v2).map_err(ApiError::internal)?;
-        let builder = ResponseBuilder::new().with_header("content-type", content_type);
-        Ok(builder.map_err(ApiError::internal)?.fixed(body.into_bytes()))
+            (Kind::Data, _) | (_, None) => match self.stored(kind, v2).await {
+                // Without its object nothing is verified, and what is stored is still its owner's.
+                Err(error) if error.code() == ErrorCode::RecordLost => {
+                    self.stored_without_object(kind, v2).await
+                }
+                answer => answer,
+            },
+        }
     }
 
-    async fn verified(&self, seen: &Seen, kind: Kind) -> ApiResult<Vec<Listed>> {
+    async fn verified(&self, seen: &Seen, kind: Kind, v2: bool) -> ApiResult<Response> {
         let Seen { reader, machine } = seen.clone();
-        let listed: ListedObjects = self.ask(BackupCall::List { reader, kind, machine }).await?;
-        Ok(listed.objects)
+        let answer = self.answer(BackupCall::List { reader, kind, machine, v2 }).await?;
+        handed_on(answer, v2)
     }
 
     /// Keys of whoever wrote the configuration, which closed them; the password opens no other. A machine adds few.
@@ -117,14 +121,31 @@ impl Repository<'_> {
         Ok(listed.collect())
     }
 
-    /// All that storage has of a kind.
-    async fn stored(&self, kind: Kind) -> ApiResult<Vec<Listed>> {
+    /// All that storage has of a kind, as the object lists it: one answer, or several that are joined.
+    async fn stored(&self, kind: Kind, v2: bool) -> ApiResult<Response> {
+        let next = async |cursor| self.answer(BackupCall::Stored { kind, v2, cursor }).await;
+        let answer = next(None).await?;
+        let (objects, most, cursor) = Fragment::about(&answer)?;
+        if cursor.is_none() {
+            self.tell_if_crowded(objects, most).await;
+            return handed_on(answer, v2);
+        }
+        let first = Fragment::read(answer).await?;
+        let next = async |cursor| Fragment::read(next(Some(cursor)).await?).await;
+        let Joined { body, objects, most } = listing::join(first, next).await?;
+        self.tell_if_crowded(objects, most).await;
+        answer_list(body, v2)
+    }
+
+    async fn stored_without_object(&self, kind: Kind, v2: bool) -> ApiResult<Response> {
         let prefix = self.key(&format!("{}/", kind.as_str()));
         let first = listing::part(&self.storage, &prefix, None).await?;
         let next = async |cursor| self.ask(BackupCall::Part { kind, cursor }).await;
-        let listing::Whole { objects, most } = listing::whole(first, next).await?;
-        self.tell_if_crowded(objects.len(), most).await;
-        Ok(objects)
+        listed(&listing::whole(first, next).await?.objects, v2)
+    }
+
+    async fn answer(&self, ask: BackupCall) -> ApiResult<Response> {
+        self.app.workspace(self.tenant, self.workspace).answer(Call::Backups { ask }).await
     }
 
     /// Long before a list is too long its owner is told; whoever listed is not kept by what goes wrong with that.
@@ -138,4 +159,20 @@ impl Repository<'_> {
             error.log(Level::Warn, "nobody was told that the repository is crowded", &fields);
         }
     }
+}
+
+fn listed(objects: &[Listed], v2: bool) -> ApiResult<Response> {
+    answer_list(list(objects, v2).map_err(ApiError::internal)?.0, v2)
+}
+
+fn answer_list(body: String, v2: bool) -> ApiResult<Response> {
+    let builder = ResponseBuilder::new().with_header("content-type", list_type(v2));
+    Ok(builder.map_err(ApiError::internal)?.fixed(body.into_bytes()))
+}
+
+/// A list of the object's, unread.
+fn handed_on(answer: Response, v2: bool) -> ApiResult<Response> {
+    let (_, body) = answer.into_parts();
+    let builder = ResponseBuilder::new().with_header("content-type", list_type(v2));
+    Ok(builder.map_err(ApiError::internal)?.body(body))
 }
