@@ -60,7 +60,10 @@ fn part(tree: &Tree, directory: String, package: &Value, manager: &str, is_root:
     let wanted = package["engines"]["node"].as_str().map(str::to_owned).or_else(file).filter(|_| is_root);
     let version = super::version(wanted.as_deref());
     let kind = if is_workspace { " workspace" } else { "" };
-    let mut part = Part { kind: format!("Node.js{version}{kind} with {manager}"), ..Part::default() };
+    // `pnpm@10.15.0+sha512…`: another major version may refuse the project.
+    let said = package["packageManager"].as_str().and_then(|text| text.split_once('@'));
+    let said = super::version(said.and_then(|(_, version)| version.split('+').next()));
+    let mut part = Part { kind: format!("Node.js{version}{kind} with {manager}{said}"), ..Part::default() };
     if is_root {
         let is_locked = LOCKS.iter().any(|(file, whose)| *whose == manager && tree.has(&directory, file));
         let install =

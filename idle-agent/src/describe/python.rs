@@ -43,6 +43,15 @@ impl Project {
         rest.iter().try_fold(self.manifest.get(*first)?, |value, name| value.get(*name))
     }
 
+    /// Whether a package is among what is installed: some projects run a checker from elsewhere.
+    fn asks_for(&self, package: &str) -> bool {
+        let mut words = self.text.lines().flat_map(|line| line.split(['"', '\'', ',']).map(str::trim));
+        words.any(|word| {
+            word.strip_prefix(package)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', '>', '<', '~', ' ', '[']))
+        })
+    }
+
     /// Whether it can be installed as it is.
     fn is_package(&self, tree: &Tree, directory: &str) -> bool {
         self.at(&["project"]).is_some()
@@ -63,8 +72,8 @@ impl Project {
         if let Some(test) = self.test(tree, &directory, prefix) {
             part.command(Purpose::Test, test);
         }
-        for (table, check) in [("ruff", "ruff check"), ("mypy", "mypy")] {
-            if self.at(&["tool", table]).is_some() {
+        for (program, check) in [("ruff", "ruff check"), ("mypy", "mypy")] {
+            if self.at(&["tool", program]).is_some() && self.asks_for(program) {
                 part.command(Purpose::Lint, format!("{prefix}{check}"));
                 break;
             }
@@ -87,7 +96,9 @@ impl Project {
             ("pipenv", "pipenv install --dev".into(), "pipenv run ")
         } else {
             let what = self.pip_installs(tree, directory)?;
-            let install = format!("python3 -m venv .venv && .venv/bin/pip install {what}");
+            // Groups of dependencies are younger than the pip of some releases.
+            let newest = if what.contains(" --group ") { " --upgrade-deps" } else { "" };
+            let install = format!("python3 -m venv{newest} .venv && .venv/bin/pip install {what}");
             ("pip", install, ".venv/bin/")
         })
     }

@@ -58,7 +58,7 @@ fn a_monorepo_with_pnpm_names_each_package_that_does_something() {
     assert_snapshot!(said(&files), @"
     ## demo, in /workspaces/demo
 
-    - Node.js workspace with pnpm: install `pnpm install`, build `pnpm run build`
+    - Node.js workspace with pnpm 9.1.0: install `pnpm install`, build `pnpm run build`
     - `apps/web`: Node.js with pnpm: run `pnpm run dev`, test `pnpm run test`
     - `services/api`: Go 1.22: run `go run .`, build `go build ./...`, test `go test ./...`, check `go vet ./...`
     - Not installed on this machine: `pnpm`
@@ -96,8 +96,8 @@ fn what_only_shows_how_to_use_it_is_no_part_and_of_several_programs_none_is_run(
 
 #[test]
 fn python_by_whoever_manages_it() {
-    let uv =
-        "[project]\nname = \"x\"\nrequires-python = \">=3.11\"\n[tool.pytest.ini_options]\n[tool.ruff]\n";
+    let uv = "[project]\nname = \"x\"\nrequires-python = \">=3.11\"\n[tool.pytest.ini_options]\n[tool.ruff]\n\
+              [dependency-groups]\ndev = [\"ruff>=0.5\", \"x\"]\n";
     assert_snapshot!(said(&[("pyproject.toml", uv), ("uv.lock", "")]), @"
     ## demo, in /workspaces/demo
 
@@ -115,6 +115,12 @@ fn python_by_whoever_manages_it() {
     ## demo, in /workspaces/demo
 
     - Python with pip: install `python3 -m venv .venv && .venv/bin/pip install -e . -r requirements.txt`, test `.venv/bin/pytest`
+    ");
+    let groups = "[project]\nname = \"x\"\n[tool.ruff]\n[dependency-groups]\ntest = [\"pytest\"]\n";
+    assert_snapshot!(said(&[("pyproject.toml", groups)]), @"
+    ## demo, in /workspaces/demo
+
+    - Python with pip: install `python3 -m venv --upgrade-deps .venv && .venv/bin/pip install -e . --group test`, test `.venv/bin/pytest`
     ");
     let old = [("requirements.txt", "django"), ("manage.py", ""), ("docs/requirements.txt", "sphinx")];
     assert_snapshot!(said(&old), @"
