@@ -134,7 +134,9 @@ async fn deliver(incoming: &Incoming, claims: &VmClaims, ends: ReceiptEnds) -> A
             "the receipt is of another generation than the token",
         ));
     }
-    let deliver = String::from_utf8(body).map_err(ApiError::internal)?;
+    // What was skipped was not looked at for that.
+    let deliver = String::from_utf8(body)
+        .map_err(|_| ApiError::new(ErrorCode::BadJson, "the receipt is not UTF-8 text"))?;
     let call = Call::Receipt { deliver, ends };
     let answer: Value = incoming.app.workspace(&claims.tenant, &claims.workspace).ask(call).await?;
     response::json(200, &answer)
