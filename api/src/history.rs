@@ -19,6 +19,7 @@ stable_codes! {
         AgentsChanged = "agents_changed", "Its owner chose other coding agents for the next start.";
         EnvChanged = "env_changed", "Its owner set other variables.";
         SecretsChosen = "secrets_chosen", "Its owner chose other secrets.";
+        SshChanged = "ssh_changed", "Its owner let SSH in, or closed it.";
         PlacedAnew = "placed_anew", "It starts with another size, location or image than the last time.";
         ServerExists = "server_exists", "The server exists and boots.";
         Enrolled = "enrolled", "The machine registered with its key.";

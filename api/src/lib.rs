@@ -26,6 +26,7 @@ pub mod openapi;
 pub mod ports;
 pub mod programs;
 pub mod secrets;
+pub mod ssh;
 pub mod sweep;
 pub mod text;
 pub mod usage;

@@ -8,7 +8,7 @@ mod boot;
 mod settings;
 
 pub use boot::{BootPlan, PlannedFile, PlannedStep, StepAction};
-pub use settings::{AskGitCredential, GitAuthor, GitCredential, SecretFile, SshKey, UserSettings};
+pub use settings::{AskGitCredential, GitAuthor, GitCredential, SecretFile, SshDoor, SshKey, UserSettings};
 
 use crate::backups::BackupProgress;
 use crate::ports::Port;
@@ -68,6 +68,9 @@ pub struct Enrolled {
     /// The rest of [`UserSettings`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_author: Option<GitAuthor>,
+    /// The rest of [`UserSettings`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshDoor>,
     /// Which [`UserSettings`] these are.
     #[serde(default)]
     pub settings_revision: u64,
@@ -92,6 +95,7 @@ impl Enrolled {
             files: self.files.clone(),
             ssh_keys: self.ssh_keys.clone(),
             git_author: self.git_author.clone(),
+            ssh: self.ssh.clone(),
         }
     }
 }

@@ -57,6 +57,9 @@ pub struct CreateWorkspace {
     /// Which stored secrets it gets; those marked `everywhere` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<SecretChoice>,
+    /// `true` lets SSH in, for the keys of `GET /v1/ssh-keys`; otherwise the port is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<bool>,
     /// What happens past the hard end while work is unsaved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_unsaved: Option<OnUnsaved>,
@@ -88,6 +91,9 @@ pub struct PatchWorkspace {
     /// Which stored secrets it gets. A machine that runs has them within seconds: variables in new terminals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<SecretChoice>,
+    /// Whether SSH is let in, for the keys of `GET /v1/ssh-keys`. A machine that runs follows within seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<bool>,
     /// A server type from `GET /v1/catalog`, from the next start on; `any` leaves it to the installation again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
@@ -222,6 +228,9 @@ pub struct Workspace {
     /// Which stored secrets it gets.
     #[serde(default)]
     pub secrets: SecretChoice,
+    /// Whether SSH is let in: `GET /v1/workspaces/{id}/ssh` says how.
+    #[serde(default)]
+    pub ssh: bool,
     /// When it was created.
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,

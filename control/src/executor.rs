@@ -150,6 +150,9 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         if record.spec.rescue_image == RescueChoice::Refuse {
             labels.insert(names::LABEL_IMAGE.to_owned(), names::IMAGE_REFUSED.to_owned());
         }
+        if record.lets_ssh_in() {
+            labels.insert(names::LABEL_SSH.to_owned(), names::SSH_OPEN.to_owned());
+        }
         labels
     }
 
@@ -165,6 +168,9 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             return Ok(EffectOutcome::Exists(adopt(server, record)));
         }
         let project = self.project().await.map_err(nothing_landed)?;
+        if record.lets_ssh_in() {
+            self.ensure_ssh_firewall().await.map_err(nothing_landed)?;
+        }
         let user_data = self.store.user_data(record).await.map_err(storage_later)?;
         let placement = &record.spec.placement;
         let spec = ServerSpec {
@@ -235,9 +241,14 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
 
     async fn update_labels(&self, record: &Record) -> Result<EffectOutcome, PutOff> {
         let until = record.hard_end_at(self.policy);
+        if record.lets_ssh_in() {
+            // In this project alone: a token of another must leave nothing there.
+            self.project().await?;
+            self.ensure_ssh_firewall().await?;
+        }
         let labels = self.labels(record, until);
         match self.outcome(self.hetzner.update_labels(server_id(record)?, &labels).await)? {
-            UpdateLabels::Updated(_) => Ok(EffectOutcome::Labelled { until }),
+            UpdateLabels::Updated(_) => Ok(EffectOutcome::Labelled { until, ssh: record.lets_ssh_in() }),
             UpdateLabels::Gone => Ok(EffectOutcome::Gone),
             UpdateLabels::Locked(error) => Err(put_off(format!("the server to be unlocked ({error})"))),
         }

@@ -35,6 +35,10 @@ pub enum Purpose<'a> {
     WorkspaceKey,
     /// A stored secret of that name, under its tenant's key.
     Secret(&'a str),
+    /// The key by which SSH clients know a workspace, under its tenant's key.
+    SshHostKey,
+    /// A tenant's keys that sign in over SSH, under its key.
+    LoginKeys,
 }
 
 /// Where a sealed value belongs.
@@ -359,6 +363,8 @@ fn associated_data(format: u8, kid: &str, aad: &Aad<'_>) -> Vec<u8> {
         Purpose::TenantKey => ("tenant-key", ""),
         Purpose::WorkspaceKey => ("workspace-key", ""),
         Purpose::Secret(name) => ("secret", name),
+        Purpose::SshHostKey => ("ssh-host-key", ""),
+        Purpose::LoginKeys => ("ssh-login-keys", ""),
     };
     let workspace = aad.workspace.map_or("", WorkspaceId::as_str);
     let version = aad.version.to_string();

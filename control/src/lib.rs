@@ -30,6 +30,7 @@ pub mod restore_note;
 pub mod retention;
 pub mod row_budget;
 pub mod secret;
+pub mod ssh;
 pub mod stored_secrets;
 pub mod sweep;
 mod text;

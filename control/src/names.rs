@@ -31,6 +31,11 @@ pub const LABEL_IMAGE: &str = "ebbtide-image";
 /// The value of [`LABEL_IMAGE`] where none may be taken.
 pub const IMAGE_REFUSED: &str = "refuse";
 
+/// Label: whether the firewall for SSH covers it. Absent where SSH is closed.
+pub const LABEL_SSH: &str = "ebbtide-ssh";
+/// The value of [`LABEL_SSH`] where SSH is let in.
+pub const SSH_OPEN: &str = "open";
+
 /// Whose a provider resource is, as its labels say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceOwner {
@@ -95,6 +100,11 @@ pub fn firewall_name(install: &str) -> String {
     format!("ebb-{install}")
 }
 
+/// The firewall that lets SSH in. No id of an installation holds `_`: it is no other installation's [`firewall_name`].
+pub fn ssh_firewall_name(install: &str) -> String {
+    format!("ebb-{install}_ssh")
+}
+
 /// The SSH key of an installation.
 pub fn ssh_key_name(install: &str) -> String {
     format!("ebb-{install}")
@@ -103,6 +113,11 @@ pub fn ssh_key_name(install: &str) -> String {
 /// Selects everything of an installation.
 pub fn install_selector(install: &str) -> String {
     format!("{LABEL_INSTALL}=={install}")
+}
+
+/// Selects what of an installation lets SSH in.
+pub fn ssh_selector(install: &str) -> String {
+    format!("{},{LABEL_SSH}=={SSH_OPEN}", install_selector(install))
 }
 
 /// Selects everything of a workspace, of whatever generation.

@@ -54,13 +54,16 @@ impl CallCost {
     pub fn of(effect: Effect) -> Option<Self> {
         let need = |machines, names, urgency| Some(Self { machines, names, urgency });
         match effect {
-            // A look, the firewall, the create, a look again where the name is taken, and the label of the address. The very
-            // first one looks for firewall and SSH key and makes them: it counts what it calls, whatever was asked for.
-            Effect::EnsureServer => need(5, 0, Urgency::Begin),
+            // A look, the firewall, the one for SSH, the create, a look again where the name is taken, and the label of the
+            // address. The very first one looks for firewalls and SSH key and makes them: it counts what it calls, whatever
+            // was asked for.
+            Effect::EnsureServer => need(6, 0, Urgency::Begin),
             // Two names, each looked for and written; and the server, where its address is not known yet.
             Effect::EnsureDns => need(0, 4, Urgency::Begin),
             // Where something is not found, the firewall tells whether that is believed.
-            Effect::UpdateLabels | Effect::Reboot => need(2, 0, Urgency::Begin),
+            Effect::Reboot => need(2, 0, Urgency::Begin),
+            // Where SSH is let in, the firewall, the one for SSH, and making that.
+            Effect::UpdateLabels => need(4, 0, Urgency::Begin),
             Effect::FindServer | Effect::AskServer => need(3, 0, Urgency::Look),
             // A rescue that does not hear that its image is written gives up the work in it.
             Effect::PowerOff | Effect::AwaitImage => need(2, 0, Urgency::End),

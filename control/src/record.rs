@@ -352,6 +352,11 @@ impl Record {
         self.reboot_asked_at.is_some()
     }
 
+    /// Whether its machine is reached over SSH; nobody works on one that only salvages.
+    pub fn lets_ssh_in(&self) -> bool {
+        self.spec.ssh && self.salvage_image_id.is_none()
+    }
+
     /// When the lifetime of the current machine ends.
     pub fn lifetime_ends_at(&self) -> Timestamp {
         plus(self.woke_at, self.spec.lifetime)

@@ -7,7 +7,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 
-pub use check::{SecretError, check, check_choice};
+pub use check::{SecretError, check, check_choice, is_name};
 
 use crate::keys::{DataKey, KeyError, NonceBytes, Wrapped};
 use crate::secret::SecretText;

@@ -74,10 +74,14 @@ pub struct Typed {
     pub agents: Option<Vec<String>>,
     /// Which secrets it gets, where the form offered any.
     pub secrets: Option<SecretChoice>,
+    /// Whether SSH is let in.
+    pub ssh: bool,
 }
 
 /// Name of the boxes for coding agents. One without a box, and without a value, says that boxes were shown.
 pub const AGENTS: &str = "agents";
+/// Name of the box that lets SSH in.
+pub const SSH: &str = "ssh";
 /// Most agents that are read.
 const AGENTS_MAX: usize = 16;
 
@@ -91,7 +95,9 @@ impl Typed {
         let chosen = secrets::chosen(pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
         let mut typed = Self { secrets: chosen, ..Self::default() };
         for (name, value) in pairs {
-            if name.as_ref() == AGENTS {
+            if name.as_ref() == SSH {
+                typed.ssh = value.as_ref() == "on";
+            } else if name.as_ref() == AGENTS {
                 let ticked = typed.agents.get_or_insert_default();
                 if !value.as_ref().is_empty() && ticked.len() < AGENTS_MAX {
                     ticked.push(value.as_ref().chars().take(KEPT).collect());
@@ -157,6 +163,7 @@ impl Typed {
             lifetime: duration(Field::Lifetime),
             env: std::collections::BTreeMap::new(),
             secrets: self.secrets.clone().filter(|choice| *choice != SecretChoice::Everywhere),
+            ssh: self.ssh.then_some(true),
             on_unsaved: None,
             rescue_image: None,
             persistence: None,

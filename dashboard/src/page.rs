@@ -7,6 +7,7 @@ use crate::asset;
 use crate::view::action::DeleteView;
 use crate::view::create::CostView;
 use crate::view::secrets::{ChoiceView, SecretsView};
+use crate::view::ssh::{AccessView, KeysView};
 use crate::view::{CreateView, ErrorView, ListView, WorkspaceView};
 pub use askama::Template;
 
@@ -139,6 +140,30 @@ pub struct ChoicePage<'a> {
     pub shell: &'a Shell,
     /// What it shows.
     pub c: &'a ChoiceView,
+    /// Session proof for its form.
+    pub csrf: &'a str,
+}
+
+/// The keys that sign in over SSH.
+#[derive(Debug, Template)]
+#[template(path = "ssh_keys.html")]
+pub struct SshKeysPage<'a> {
+    /// Surroundings.
+    pub shell: &'a Shell,
+    /// What it shows.
+    pub s: &'a KeysView,
+    /// Session proof for its forms.
+    pub csrf: &'a str,
+}
+
+/// How a workspace is reached over SSH.
+#[derive(Debug, Template)]
+#[template(path = "workspace_ssh.html")]
+pub struct SshPage<'a> {
+    /// Surroundings.
+    pub shell: &'a Shell,
+    /// What it shows.
+    pub a: &'a AccessView,
     /// Session proof for its form.
     pub csrf: &'a str,
 }

@@ -10,6 +10,7 @@ pub mod list;
 pub mod log;
 pub mod secrets;
 pub mod snapshots;
+pub mod ssh;
 pub mod why;
 pub mod workspace;
 

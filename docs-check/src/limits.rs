@@ -13,6 +13,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("docs/use/create.md", 500),
     ("docs/use/secrets.md", 550),
     ("docs/use/connect.md", 500),
+    ("docs/use/ssh.md", 550),
     ("docs/use/agents.md", 500),
     ("docs/use/awake.md", 600),
     ("docs/use/ports.md", 350),

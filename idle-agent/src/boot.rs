@@ -13,12 +13,15 @@ mod prune;
 mod record;
 mod repository_host;
 mod restore_progress;
+mod ssh;
 mod steps;
 mod submodules;
 
 pub use git::NO_ANSWER;
+pub use ssh::SignIn;
 pub use steps::{tmux_of, workspace_of};
 
+use crate::access::Access;
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::CloudCli;
 use crate::config::Places;
@@ -59,6 +62,10 @@ pub struct Boot {
     pub caddy: Option<Caddy>,
     /// The packet filter, where the machine is ours.
     pub firewall: Option<Firewall>,
+    /// SSH, where the machine is ours.
+    pub sign_in: Option<SignIn>,
+    /// Whether people may come in.
+    pub access: Arc<Access>,
     /// CloudCLI, once its step is through.
     pub cloudcli: Option<CloudCli>,
     /// Steps that were finished and do not stand any more.
@@ -299,6 +306,7 @@ impl Boot {
 
     /// Looks after what must stand while the machine runs; to be called every few seconds.
     pub fn tend(&mut self) {
+        self.tend_ssh();
         self.tend_firewall();
         if let Some(news) = self.caddy.as_mut().and_then(Caddy::tend) {
             self.status.log(&news);
@@ -326,6 +334,9 @@ impl Boot {
     }
 
     fn tend_firewall(&mut self) {
+        if let Some((firewall, sign_in)) = self.firewall.as_mut().zip(self.sign_in.as_ref()) {
+            firewall.let_ssh(sign_in.wanted_of_firewall());
+        }
         if let Some(news) = self.firewall.as_mut().and_then(Firewall::tend) {
             self.status.log(&news);
         }
@@ -421,6 +432,8 @@ impl Boot {
             listen_port: 0,
             caddy: None,
             firewall: None,
+            sign_in: None,
+            access: Arc::default(),
             cloudcli: None,
             unsettled: Vec::new(),
         }

@@ -2,7 +2,7 @@
 //! every restart and touches nothing; it asks now and then whether that still holds.
 
 use crate::access::Access;
-use crate::boot::{self, Boot};
+use crate::boot::{self, Boot, SignIn};
 use crate::config::{Config, Places};
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::enrol::{enrol, is_taken_back};
@@ -18,6 +18,7 @@ use crate::os::{memory_killer, service, users};
 use crate::ports::{self, Servers};
 use crate::sleep::backup_process::BackupProcesses;
 use crate::sleep::freezer::Freezer;
+use crate::ssh::SshServer;
 use crate::terminal::Terminals;
 use crate::user_settings::Settings;
 use anyhow::Context as _;
@@ -117,7 +118,7 @@ fn start(
     let control_url = api_client.control_url().to_owned();
     let event_loop = EventLoop::new(Parts {
         status: Arc::clone(&status),
-        access,
+        access: Arc::clone(&access),
         terminals,
         servers,
         api_client,
@@ -140,6 +141,8 @@ fn start(
         listen_port: enrolled.ingress.listen_port,
         caddy: None,
         firewall: service::has_machine().then(|| Firewall::new(enrolled.ingress.listen_port, &places.etc)),
+        sign_in: service::has_machine().then(|| SignIn::new(SshServer::new(&places))),
+        access,
         cloudcli: None,
         unsettled: Vec::new(),
     };

@@ -8,6 +8,7 @@ use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::os::command::{command_as, run};
 use ebbtide_vm_init::firewall;
+pub use ebbtide_vm_init::firewall::Ssh;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The packet filter.
 #[derive(Debug)]
 pub struct Firewall {
-    rules: String,
+    listen_port: u16,
+    ssh: Ssh,
     file: PathBuf,
     /// How nft listed them right after they were loaded.
     standing: Option<String>,
@@ -43,14 +45,23 @@ enum FirewallError {
 }
 
 impl Firewall {
-    /// Nothing is loaded yet. Pages are served on this port.
+    /// Nothing is loaded yet. Pages are served on this port; SSH is closed.
     pub fn new(listen_port: u16, etc: &Path) -> Self {
         Self {
-            rules: firewall::rules([listen_port]),
+            listen_port,
+            ssh: Ssh::Closed,
             file: etc.join(firewall::FILE),
             standing: None,
             trouble: None,
             look_at: Moment::now(),
+        }
+    }
+
+    /// Lets SSH in from the next time on that it is tended, or does not.
+    pub fn let_ssh(&mut self, ssh: Ssh) {
+        if self.ssh != ssh {
+            (self.ssh, self.standing) = (ssh, None);
+            self.look_soon();
         }
     }
 
@@ -85,7 +96,7 @@ impl Firewall {
 
     /// Puts the rules where the next boot finds them, and loads them.
     fn load(&self) -> Result<String, FirewallError> {
-        atomic_file::write(&self.file, self.rules.as_bytes(), 0o644)
+        atomic_file::write(&self.file, firewall::rules([self.listen_port], self.ssh).as_bytes(), 0o644)
             .map_err(|source| FirewallError::Write { path: self.file.clone(), source })?;
         nft(&["--file", &self.file.to_string_lossy()])?;
         list()

@@ -13,7 +13,7 @@ use crate::os::atomic_file::{self, Access};
 use crate::os::command::{command_as, run};
 use crate::os::mutex::lock;
 use crate::os::users::{self, User};
-use ebbtide_api::vm::{NamedSecret, SecretFile, UserSettings};
+use ebbtide_api::vm::{NamedSecret, SecretFile, SshDoor, UserSettings};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,11 @@ impl Settings {
     /// Which these are.
     pub fn revision(&self) -> u64 {
         lock(&self.known).revision
+    }
+
+    /// How people sign in over SSH, where they may.
+    pub fn ssh(&self) -> Option<SshDoor> {
+        lock(&self.known).ssh.clone()
     }
 
     /// The environment, with what leads every git to the way to credentials: one that the user brought, or that is not
@@ -235,6 +240,7 @@ fn keep_secret(status: &Status, settings: &UserSettings) {
     status.keep_secret(settings.variables.iter().map(|variable| variable.value.as_str()));
     status.keep_secret(settings.files.iter().map(|file| file.value.as_str()));
     status.keep_secret(settings.ssh_keys.iter().map(|key| key.value.as_str()));
+    status.keep_secret(settings.ssh.iter().map(|door| door.host_key.as_str()));
 }
 
 #[cfg(test)]

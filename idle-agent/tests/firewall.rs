@@ -4,11 +4,12 @@
 #[path = "common/skip.rs"]
 mod skip;
 
-use ebbtide_idle_agent::firewall::Firewall;
+use ebbtide_idle_agent::firewall::{Firewall, Ssh};
 use rustix::net;
 use rustix::process::Uid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space, set_thread_res_uid};
 use skip::skip;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 const INGRESS: u16 = 8930;
 /// What a program of the user's listens on, at all addresses.
 const OPEN_BY_MISTAKE: u16 = 8000;
+/// Where sshd listens.
+const SSH: u16 = 22;
 /// What a container has published.
 const PUBLISHED: u16 = 6379;
 /// How long it takes until somebody who is not answered is taken for shut out; what is let in may take far longer.
@@ -123,6 +126,8 @@ struct Place {
     machine: Network,
     outside: Network,
     container: Network,
+    /// As sshd's.
+    ssh: TcpListener,
     _listeners: Vec<TcpListener>,
 }
 
@@ -165,6 +170,7 @@ impl Place {
              chain post {{\n type nat hook postrouting priority srcnat;\n oifname \"eth0\" masquerade\n }}\n }}"
         );
         machine.run("nft", &[&docker]);
+        let ssh = machine.listen(SSH);
         let listeners = vec![
             machine.listen(80),
             machine.listen(INGRESS),
@@ -172,7 +178,7 @@ impl Place {
             container.listen(PUBLISHED),
             outside.listen(80),
         ];
-        Self { machine, outside, container, _listeners: listeners }
+        Self { machine, outside, container, ssh, _listeners: listeners }
     }
 
     /// What may not be, and is, unless something filters.
@@ -195,6 +201,10 @@ impl Place {
             self.container.reaches(METADATA[0], 80, patience),
         );
         open
+    }
+
+    fn lets_ssh_in(&self, patience: Duration) -> [bool; 2] {
+        MACHINE.map(|address| self.outside.reaches(address, SSH, patience))
     }
 
     /// What has to be, filtered or not.
@@ -259,6 +269,30 @@ mod as_root {
         assert!(place.tend(&mut firewall).unwrap().contains("stands again"));
         assert_eq!(place.tend(&mut firewall), None, "nothing is new");
         assert!(!place.outside.reaches(MACHINE[0], OPEN_BY_MISTAKE, SHUT_OUT));
+
+        // SSH where it is wanted, and nothing else with it.
+        assert_eq!(place.lets_ssh_in(SHUT_OUT), [false; 2]);
+        firewall.let_ssh(Ssh::Open);
+        assert_eq!(place.tend(&mut firewall), None, "it was asked for");
+        assert_eq!(place.lets_ssh_in(LET_IN), [true; 2]);
+        assert_eq!(place.openings(SHUT_OUT), [] as [&str; 0]);
+        assert!(place.machine.reaches("127.0.0.1", SSH, LET_IN));
+        // Who is connected when it is closed is heard no more.
+        let address = SocketAddr::new(MACHINE[0].parse().unwrap(), SSH);
+        let mut client = place.outside.within(|| TcpStream::connect_timeout(&address, LET_IN).unwrap());
+        let own = client.local_addr().unwrap().port();
+        let mut server =
+            std::iter::from_fn(|| place.ssh.accept().ok()).find(|(_, peer)| peer.port() == own).unwrap().0;
+        client.write_all(b"1").unwrap();
+        server.set_read_timeout(Some(LET_IN)).unwrap();
+        let mut heard = [0];
+        server.read_exact(&mut heard).unwrap();
+        firewall.let_ssh(Ssh::Closed);
+        assert_eq!(place.tend(&mut firewall), None);
+        client.write_all(b"2").unwrap();
+        server.set_read_timeout(Some(SHUT_OUT)).unwrap();
+        assert!(server.read_exact(&mut heard).is_err(), "a connection outlived the closing");
+        assert_eq!(place.lets_ssh_in(SHUT_OUT), [false; 2]);
 
         // What a boot loads is what was loaded.
         place.machine.run("nft", &["delete table inet ebbtide"]);

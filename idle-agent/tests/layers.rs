@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Folders and files at the root, each before all that use it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "os",
     "config",
     "describe",
@@ -19,6 +19,7 @@ const ORDER: [&str; 19] = [
     "user_settings",
     "cloudcli",
     "firewall",
+    "ssh",
     "boot",
     "idle",
     "control_socket",

@@ -57,6 +57,7 @@ pub fn record(dice: &mut Dice) -> Record {
         },
         env: vec![],
         secrets: SecretChoice::Everywhere,
+        ssh: false,
         retention: None,
     };
     let id = WorkspaceId::from_random(rng.u64(..));

@@ -17,6 +17,9 @@ usermod --password '*' root || say 'could not disable the password of root'
 systemctl daemon-reload
 systemctl enable --now ebbtide-firewall.service || say 'the packet filter does not stand yet'
 
+# Nobody signs in by the image's own sshd, which has other keys at each wake. Where SSH is let in, the idle-agent runs one.
+systemctl mask --now ssh.socket ssh.service 2>/dev/null || say 'the sshd of the image runs on'
+
 # What a developer's machine needs of its kernel; without it the workspace works all the same.
 sysctl --quiet --load=/etc/sysctl.d/60-ebbtide.conf || say 'the limits of the kernel stay as they are'
 systemctl enable --now ebbtide-swap.service || say 'there is no swap'

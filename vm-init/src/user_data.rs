@@ -151,7 +151,7 @@ pub fn cloud_config(spec: &MachineSpec) -> Result<String, UserDataError> {
             file(AGENT_SHA256, "0644", &checksum),
             file(BOOTSTRAP, "0755", include_str!("bootstrap.sh")),
             file(UNIT, "0644", include_str!("agent.service")),
-            file(&format!("/etc/{}", firewall::FILE), "0644", &firewall::rules([])),
+            file(&format!("/etc/{}", firewall::FILE), "0644", &firewall::rules([], firewall::Ssh::Closed)),
             file(FIREWALL_UNIT, "0644", include_str!("firewall.service")),
             file(SWAP_UNIT, "0644", include_str!("swap.service")),
             file(SWAP, "0644", include_str!("swap.sh")),

@@ -6,4 +6,5 @@ pub mod keychain;
 pub mod listing;
 pub mod programs;
 pub mod restic_paths;
+pub mod ssh;
 pub mod stored_secrets;

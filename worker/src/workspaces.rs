@@ -9,6 +9,7 @@ pub mod idempotent;
 pub mod lost;
 pub mod reservation;
 pub mod secrets;
+pub mod ssh;
 pub mod trash;
 pub mod usage;
 pub mod wish;

@@ -68,7 +68,7 @@ pub(super) fn of_path(name: &str) -> Value {
     let form = match name {
         "id" => Form::Matching("^[a-z2-7]{10}$"),
         "hold" | "link" => Form::Matching("^[0-9A-Za-z-]{1,64}$"),
-        "secret" => Form::Matching(crate::secrets::NAME_PATTERN),
+        "secret" | "ssh_key" => Form::Matching(crate::secrets::NAME_PATTERN),
         "key" => Form::Matching("^[0-9A-Za-z]{1,32}$"),
         "port" => Form::Port,
         "sha256" => Form::Matching("^[0-9a-f]{64}$"),

@@ -19,6 +19,24 @@ pub struct UserSettings {
     /// Who commits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_author: Option<GitAuthor>,
+    /// How people sign in over SSH; absent where nobody may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshDoor>,
+}
+
+/// How people sign in over SSH.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshDoor {
+    /// The private key by which clients know the workspace, as `ssh-keygen` writes it.
+    pub host_key: String,
+    /// Whose keys let in, a line each, without options.
+    pub authorized_keys: Vec<String>,
+}
+
+impl std::fmt::Debug for SshDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SshDoor(for {:?}, host key redacted)", self.authorized_keys)
+    }
 }
 
 /// Who commits, unless the user's own configuration of git says so.

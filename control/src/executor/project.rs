@@ -1,4 +1,5 @@
-//! What an installation has of its own in the provider's project: a firewall and an SSH key, both free.
+//! What an installation has of its own in the provider's project, all of it free: a firewall for every server, one more
+//! for those that let SSH in, and an SSH key.
 //!
 //! The firewall is also how a token is recognised. Whoever rotates `HETZNER_TOKEN` with one of another project makes
 //! every server "not found": workspaces would fall asleep while their servers bill on, seen by nobody. So "not found" is
@@ -12,6 +13,7 @@ use crate::hetzner::{
 use crate::http::Http;
 use crate::lifecycle::EffectOutcome;
 use crate::names;
+use ebbtide_api::ssh::PORT as SSH_PORT;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -89,7 +91,8 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
     async fn ensure_firewall(&self) -> Result<FirewallId, PutOff> {
         let selector = names::install_selector(self.install);
         let labelled = self.outcome(self.hetzner.find_firewalls(&selector).await)?;
-        if let Some(firewall) = labelled.into_iter().min_by_key(|firewall| firewall.id) {
+        let for_all = labelled.into_iter().filter(|firewall| !firewall.labels.contains_key(names::LABEL_SSH));
+        if let Some(firewall) = for_all.min_by_key(|firewall| firewall.id) {
             return Ok(firewall.id);
         }
         let name = names::firewall_name(self.install);
@@ -108,6 +111,25 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
             CreateFirewall::Created(firewall) => Ok(firewall.id),
             CreateFirewall::NameTaken(_) => {
                 // Another creation made it a moment ago, or it carries no label of ours.
+                Err(put_off(format!("the firewall {name} to be listed as ours, or renamed by its owner")))
+            }
+        }
+    }
+
+    /// Sees to it that there is a firewall which lets SSH in to servers that say so by a label. It adds to the one for all,
+    /// and is no proof of the project: nothing is remembered of it, and whoever deletes it gets another with the next server.
+    pub(super) async fn ensure_ssh_firewall(&self) -> Result<(), PutOff> {
+        let selector = names::ssh_selector(self.install);
+        if !self.outcome(self.hetzner.find_firewalls(&selector).await)?.is_empty() {
+            return Ok(());
+        }
+        let name = names::ssh_firewall_name(self.install);
+        let mut labels = names::install_labels(self.install);
+        labels.insert(names::LABEL_SSH.to_owned(), names::SSH_OPEN.to_owned());
+        let spec = FirewallSpec { name: name.clone(), labels, tcp_ports: vec![SSH_PORT], covers: selector };
+        match self.outcome(self.hetzner.create_firewall(&spec).await)? {
+            CreateFirewall::Created(_) => Ok(()),
+            CreateFirewall::NameTaken(_) => {
                 Err(put_off(format!("the firewall {name} to be listed as ours, or renamed by its owner")))
             }
         }

@@ -209,6 +209,72 @@ fn a_project_that_was_forgotten_is_remembered_anew_and_nothing_but_numbers_of_it
     assert_eq!(kept, r#"{"firewall":9,"ssh_key":10}"#);
 }
 
+const FIREWALLS: (u16, &str) = (200, r#"{"firewalls":[],"meta":{}}"#);
+
+/// A running machine whose owner wants SSH.
+fn with_ssh() -> Record {
+    let mut record = salvage();
+    (record.salvage_image_id, record.spec.ssh) = (None, true);
+    let placement = record.spec.placement.clone();
+    record.server = Some(Server { id: 5, ipv4: None, placement, created: None });
+    record
+}
+
+#[test]
+fn ssh_is_let_in_by_a_second_firewall_to_servers_that_say_so_and_to_no_others() {
+    let made = (201, r#"{"firewall":{"id":11,"name":"ebb-home_ssh"},"actions":[]}"#);
+    let full = (403, r#"{"error":{"code":"resource_limit_exceeded","message":"server limit"}}"#);
+    let (_, script) = perform_on(&with_ssh(), Effect::EnsureServer, &[NONE, FIREWALL, FIREWALLS, made, full]);
+    assert_eq!(
+        script.lines()[2],
+        "GET /firewalls?label_selector=ebbtide-install%3D%3Dhome%2Cebbtide-ssh%3D%3Dopen&sort=id%3Aasc&page=1&per_page=50"
+    );
+    let firewall = script.body(3);
+    assert_eq!(firewall["name"], "ebb-home_ssh");
+    assert_eq!(firewall["rules"][0]["port"], "22");
+    assert_eq!(firewall["rules"].as_array().unwrap().len(), 2, "SSH and ICMP");
+    assert_eq!(
+        firewall["apply_to"][0]["label_selector"]["selector"],
+        "ebbtide-install==home,ebbtide-ssh==open"
+    );
+    assert_eq!(script.body(4)["labels"][names::LABEL_SSH], names::SSH_OPEN);
+    assert_eq!(
+        script.body(4)["firewalls"],
+        serde_json::json!([{ "firewall": 7 }]),
+        "the one for all, as ever"
+    );
+
+    let mut closed = with_ssh();
+    closed.spec.ssh = false;
+    let (_, script) = perform_on(&closed, Effect::EnsureServer, &[NONE, FIREWALL, full]);
+    assert!(script.body(2)["labels"][names::LABEL_SSH].is_null());
+}
+
+#[test]
+fn a_live_server_is_labelled_for_ssh_once_the_firewall_is_there_and_in_our_project_alone() {
+    let there = (200, r#"{"firewalls":[{"id":11,"name":"ebb-home_ssh"}],"meta":{}}"#);
+    let updated = (200, r#"{"server":{"id":5,"name":"n","status":"running","labels":{}}}"#);
+    let (written, script) = perform_on(&with_ssh(), Effect::UpdateLabels, &[FIREWALL, there, updated]);
+    assert!(matches!(written.outcome, EffectOutcome::Labelled { ssh: true, .. }), "{written:?}");
+    assert_eq!(script.body(2)["labels"][names::LABEL_SSH], names::SSH_OPEN);
+    let (refused, script) = perform_on(&with_ssh(), Effect::UpdateLabels, &[NOT_FOUND]);
+    assert_eq!((refused.outcome, script.lines().len()), (EffectOutcome::OtherProject, 1));
+}
+
+#[test]
+fn the_firewall_for_ssh_is_never_taken_for_the_one_that_covers_all() {
+    let store = Nowhere(Cell::new(None));
+    let for_ssh = (
+        200,
+        r#"{"firewalls":[{"id":3,"name":"ebb-home_ssh","labels":{"ebbtide-install":"home","ebbtide-ssh":"open"}}],"meta":{}}"#,
+    );
+    let made = (201, r#"{"firewall":{"id":12,"name":"ebb-home"},"actions":[]}"#);
+    let keys = (200, r#"{"ssh_keys":[{"id":10,"name":"ebb-home","public_key":"ssh-ed25519 A"}],"meta":{}}"#);
+    let full = (403, r#"{"error":{"code":"resource_limit_exceeded","message":"server limit"}}"#);
+    let _ = perform_in(&store, &salvage(), Effect::EnsureServer, &[NONE, for_ssh, made, keys, full]);
+    assert_eq!(store.0.get().unwrap().firewall, FirewallId(12));
+}
+
 #[test]
 fn an_index_that_does_not_answer_is_no_proof_that_nobody_else_is_silent() {
     let (outcome, _) = perform(Effect::CheckPeers, &[]);

@@ -33,6 +33,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::Prefer(wish) => prefer(draft, wish),
         Command::SetEnv { names } => set_env(draft, names),
         Command::ChooseSecrets(choice) => choose_secrets(draft, choice),
+        Command::SetSsh { open } => set_ssh(draft, open),
         Command::SettingsChanged => settings_changed(draft),
         Command::SetAgents { agents } => set_agents(draft, agents),
         Command::Delete => delete(draft),
@@ -162,6 +163,24 @@ fn choose_secrets(draft: &mut Draft, choice: SecretChoice) {
             };
             draft.note(EventCode::SecretsChosen, format!("secrets from now on: {shown}"));
             draft.record.spec.secrets = choice;
+            settings_changed(draft);
+        }
+    }
+}
+
+/// The provider's firewall goes by the machine's labels, the machine by its settings.
+fn set_ssh(draft: &mut Draft, open: bool) {
+    match draft.record.desired {
+        DesiredState::Deleted | DesiredState::Discarded => {
+            draft.refuse(ErrorCode::WrongState, "the workspace is being deleted; undo that first");
+        }
+        DesiredState::Awake | DesiredState::Asleep if draft.record.spec.ssh == open => {}
+        DesiredState::Awake | DesiredState::Asleep => {
+            draft.record.spec.ssh = open;
+            // The server may exist and not be known yet.
+            draft.record.labels_stale |= draft.record.phase.may_have_machine();
+            let sentence = if open { "SSH is let in from now on" } else { "SSH is closed from now on" };
+            draft.note(EventCode::SshChanged, sentence);
             settings_changed(draft);
         }
     }

@@ -78,6 +78,8 @@ pub enum Command {
     },
     /// It gets these stored secrets from now on.
     ChooseSecrets(SecretChoice),
+    /// Lets SSH in, or closes it.
+    SetSsh { open: bool },
     /// Something was sealed anew that its machine was given: the machine fetches it.
     SettingsChanged,
     /// These coding agents are installed from the next start on.
@@ -186,6 +188,7 @@ impl Command {
             Self::Change { .. } | Self::Retain(_) | Self::Prefer(_) | Self::ChooseSecrets(_) => {
                 "workspace.change"
             }
+            Self::SetSsh { .. } => "workspace.ssh",
             Self::SetEnv { .. } => "workspace.env",
             Self::SettingsChanged => "workspace.settings",
             Self::SetAgents { .. } => "workspace.agents",
@@ -337,10 +340,12 @@ pub enum EffectOutcome {
     },
     /// The token sees another project than the one that we began in: nothing landed, and nothing is known.
     OtherProject,
-    /// The server's labels name this as its end.
+    /// The server's labels say so, as it was when they were written.
     Labelled {
-        /// As it was when they were written.
+        /// Its end.
         until: Timestamp,
+        /// Whether SSH is let in.
+        ssh: bool,
     },
     /// What the server does.
     Status(ServerStatus),

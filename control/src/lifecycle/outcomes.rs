@@ -96,10 +96,11 @@ fn gone_or_done(
     done(draft, outcome, learn)
 }
 
-/// Labels lag until they name the end that the record has by now: it may have moved while they were written.
+/// Labels lag until they say what the record says by now: it may have changed while they were written.
 fn update_labels(draft: &mut Draft, outcome: EffectOutcome, context: &Context<'_>) -> Unexpected {
-    if let EffectOutcome::Labelled { until } = outcome {
-        draft.record.labels_stale = until != draft.record.hard_end_at(context.policy);
+    if let EffectOutcome::Labelled { until, ssh } = outcome {
+        let record = &mut draft.record;
+        record.labels_stale = until != record.hard_end_at(context.policy) || ssh != record.lets_ssh_in();
     } else if outcome == EffectOutcome::Gone {
         server_vanished(draft, context);
     } else {

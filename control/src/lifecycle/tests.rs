@@ -167,8 +167,8 @@ impl World {
 
     /// The labels are written, with the end as it is now.
     fn labelled(&mut self) -> &mut Self {
-        let until = self.record.hard_end_at(&self.policy);
-        self.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until })
+        let (until, ssh) = (self.record.hard_end_at(&self.policy), self.record.lets_ssh_in());
+        self.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until, ssh })
     }
 
     fn destroyed(&mut self) -> &mut Self {
@@ -725,9 +725,28 @@ fn an_extension_while_labels_are_written_is_written_too() {
     let first = world.record.hard_end_at(&world.policy);
     world.ask(longer(40));
     let second = world.record.hard_end_at(&world.policy);
-    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until: first });
-    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until: second });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until: first, ssh: false });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until: second, ssh: false });
     assert_eq!(world.effect, None);
+}
+
+#[test]
+fn ssh_is_told_to_the_machine_and_written_on_its_server_whatever_is_written_meanwhile() {
+    let mut world = World::running();
+    let (until, revision) = (world.record.hard_end_at(&world.policy), world.record.settings_revision);
+    world.ask(Command::SetSsh { open: true });
+    assert_eq!(world.notes.last().unwrap(), "SSH is let in from now on");
+    world.ask(Command::SetSsh { open: true });
+    assert_eq!(world.record.settings_revision, revision + 1, "nothing changed the second time");
+    world.ask(Command::SetSsh { open: false });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until, ssh: true });
+    world.ends(Effect::UpdateLabels, EffectOutcome::Labelled { until, ssh: false });
+    assert_eq!((world.effect, world.record.settings_revision), (None, revision + 2));
+    world.ask(Command::SetSsh { open: true });
+    world.labelled();
+    assert!(world.record.lets_ssh_in());
+    world.record.salvage_image_id = Some(9);
+    assert!(!world.record.lets_ssh_in(), "nobody works on a machine that only salvages");
 }
 
 #[test]

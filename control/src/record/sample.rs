@@ -24,6 +24,7 @@ pub(crate) fn record(placement: Placement, now: Timestamp) -> Record {
         persistence: Persistence::Backup,
         env: vec![],
         secrets: ebbtide_api::secrets::SecretChoice::Everywhere,
+        ssh: false,
         retention: None,
     };
     let new = NewWorkspace {

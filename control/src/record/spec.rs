@@ -53,6 +53,9 @@ pub struct Spec {
     /// Which stored secrets it gets.
     #[serde(default)]
     pub secrets: SecretChoice,
+    /// Whether SSH is let in.
+    #[serde(default)]
+    pub ssh: bool,
     /// Which snapshots are kept, where the owner chose; the installation's rule otherwise.
     #[serde(default, deserialize_with = "stored_rule")]
     pub retention: Option<Retention>,

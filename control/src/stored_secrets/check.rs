@@ -158,7 +158,8 @@ pub fn check_choice<'a>(
     if unknown.is_empty() { Ok(()) } else { Err(SecretError::Unknown(unknown.join(", "))) }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a text can be a secret's name, or a login key's.
+pub fn is_name(name: &str) -> bool {
     let usual = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() <= NAME_MAX
         && name.bytes().next().is_some_and(usual)

@@ -61,6 +61,7 @@ pub fn workspace(shown: &RowShown, policy: &Policy, zone: &str) -> Workspace {
         lifetime: policy.lifetime,
         persistence: Persistence::Backup,
         secrets: SecretChoice::Everywhere,
+        ssh: false,
         created_at: summary.created_at,
         lifetime_ends_at: None,
         hard_end_at: None,

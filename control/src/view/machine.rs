@@ -165,7 +165,7 @@ pub fn enrolled(
     let port_host_template = format!("{{port}}.{}", record.host);
     // Nothing of the workspace's runs on a machine that salvages: it needs no environment.
     let settings = if record.salvage_image_id.is_some() { UserSettings::default() } else { settings };
-    let UserSettings { revision: settings_revision, variables: secrets, files, ssh_keys, git_author } =
+    let UserSettings { revision: settings_revision, variables: secrets, files, ssh_keys, git_author, ssh } =
         settings;
     Ok(Enrolled {
         vm_token: vm_token(record, site, now)?.expose().clone(),
@@ -182,6 +182,7 @@ pub fn enrolled(
         files,
         ssh_keys,
         git_author,
+        ssh,
         settings_revision,
         policy: vm_policy(record, site.policy),
         persistence: record.spec.persistence,

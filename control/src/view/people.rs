@@ -58,6 +58,7 @@ pub fn workspace(
         lifetime: record.spec.lifetime,
         persistence: record.spec.persistence,
         secrets: record.spec.secrets.clone(),
+        ssh: record.spec.ssh,
         created_at: record.created_at,
         lifetime_ends_at: record.phase.may_have_machine().then(|| record.lifetime_ends_at()),
         hard_end_at: record.phase.may_have_machine().then(|| record.hard_end_at(context.policy)),

@@ -6,6 +6,7 @@ use crate::view::secrets::{Choosable, choosable};
 use ebbtide_api::catalog::{Catalog, CatalogSize};
 use ebbtide_api::money::Cost;
 use ebbtide_api::secrets::SecretInfo;
+use ebbtide_api::ssh::SshKeyInfo;
 use ebbtide_api::{Agent, Duration};
 
 /// What is taken where nothing is typed.
@@ -63,6 +64,10 @@ pub struct CreateView {
     pub cost: CostView,
     /// Secrets that it may get; empty where there are none.
     pub secrets: Vec<Choosable>,
+    /// Whether SSH can be let in: there is a key that could sign in.
+    pub ssh_offered: bool,
+    /// Whether it is to be.
+    pub ssh: bool,
     /// Makes a second submission of the same page answer like the first.
     pub idempotency_key: String,
 }
@@ -146,6 +151,8 @@ pub fn create(
         choosable: catalog.is_some_and(|catalog| !catalog.sizes.is_empty() && !catalog.locations.is_empty()),
         cost: cost(quote),
         secrets: Vec::new(),
+        ssh_offered: false,
+        ssh: typed.ssh,
         idempotency_key: idempotency_key.to_owned(),
     }
 }
@@ -166,6 +173,13 @@ impl CreateView {
     pub fn with_secrets(mut self, secrets: &[SecretInfo], typed: &Typed) -> Self {
         let choice = typed.secrets.clone().unwrap_or_default();
         self.secrets = choosable(secrets, &choice);
+        self
+    }
+
+    /// Offers to let SSH in, where one of these keys could sign in.
+    #[must_use]
+    pub fn with_ssh(mut self, keys: &[SshKeyInfo]) -> Self {
+        self.ssh_offered = !keys.is_empty();
         self
     }
 }

@@ -61,6 +61,8 @@ pub struct WorkspaceView {
     pub holds: Vec<HoldView>,
     /// Which secrets it gets, in words.
     pub secrets: String,
+    /// Whether SSH is let in, in words.
+    pub ssh: &'static str,
     /// The machine and its bounds.
     pub facts: Vec<Fact>,
     /// History, newest first.
@@ -195,6 +197,7 @@ pub fn workspace(workspace: &Workspace, events: &[Event], now: Timestamp) -> Wor
         snapshots: None,
         holds: workspace.holds.iter().map(|each| hold(each, now)).collect(),
         secrets: super::secrets::fact(&workspace.secrets),
+        ssh: super::ssh::fact(workspace.ssh),
         facts: facts(workspace, now),
         events: history(events, now),
         refresh_ms: if at_rest(workspace.state) { REFRESH_AT_REST_MS } else { REFRESH_MOVING_MS },

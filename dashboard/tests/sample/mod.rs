@@ -8,6 +8,7 @@ use ebbtide_api::history::{Event, LogPage};
 use ebbtide_api::money::Cost;
 use ebbtide_api::ports::Port;
 use ebbtide_api::secrets::{FileMode, SecretChoice, SecretInfo, SecretUse, SecretUser};
+use ebbtide_api::ssh::{SshAccess, SshKeyInfo};
 use ebbtide_api::usage::{UsageCaps, UsageCount, UsageSpending};
 use ebbtide_api::why::{BackupEstimate, Budget, Keeping, Lease, Signal, SignalState, Verdict, Why};
 use ebbtide_api::workspace::{BootStep, Hold, Machine, State, StepState, Workspace, WorkspaceSummary};
@@ -15,12 +16,13 @@ use ebbtide_api::{Duration, ErrorBody, ErrorCode, Generation, Hint, Timestamp, W
 use ebbtide_dashboard::form::{Refusal, Typed};
 use ebbtide_dashboard::page::{
     ChoicePage, CostFragment, CreatePage, DeletePage, ErrorPage, Link, ListPage, SecretsPage, Shell,
-    SignInPage, Template as _, WorkspaceFragment, WorkspacePage,
+    SignInPage, SshKeysPage, SshPage, Template as _, WorkspaceFragment, WorkspacePage,
 };
 use ebbtide_dashboard::view;
 use ebbtide_dashboard::view::create::{Defaults, Quote};
 use ebbtide_dashboard::view::list::Entry;
 use ebbtide_dashboard::view::secrets::TypedSecret;
+use ebbtide_dashboard::view::ssh::TypedKey;
 
 /// The moment at which every sample is looked at.
 pub fn now() -> Timestamp {
@@ -55,6 +57,7 @@ fn asleep() -> Workspace {
         lifetime: Duration::from_hours(24),
         persistence: Persistence::Backup,
         secrets: SecretChoice::Everywhere,
+        ssh: false,
         created_at: "2026-11-19T09:12:00Z".parse().expect("a sample time"),
         lifetime_ends_at: None,
         hard_end_at: None,
@@ -605,6 +608,7 @@ pub fn hostile_others() -> Vec<String> {
             Some(&evil.name),
         ),
         choice_page(&secrets(), &SecretChoice::Named(vec![evil.name.clone()]), &evil.name),
+        ssh_page(&ssh_keys(), None, &evil.name),
     ]
 }
 
@@ -637,7 +641,8 @@ fn create_page(
     // Where nothing else can be had, nothing is published either.
     let agents = if catalog.is_some() { published.to_vec() } else { Vec::new() };
     let form = view::create(typed, refusals, &defaults(), catalog, &agents, quote, "key-sample")
-        .with_secrets(&if catalog.is_some() { secrets() } else { vec![] }, typed);
+        .with_secrets(&if catalog.is_some() { secrets() } else { vec![] }, typed)
+        .with_ssh(&if catalog.is_some() { ssh_keys() } else { vec![] });
     CreatePage { shell: &shell("New workspace"), form: &form, csrf: "csrf-sample" }.render().expect("a page")
 }
 
@@ -682,6 +687,39 @@ fn secrets_page(
 fn choice_page(secrets: &[SecretInfo], choice: &SecretChoice, name: &str) -> String {
     let c = view::secrets::choice("k3v7q2mzab", name, secrets, choice);
     ChoicePage { shell: &shell("Secrets"), c: &c, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+/// Some keys that sign in.
+fn ssh_keys() -> Vec<SshKeyInfo> {
+    let key = |name: &str| SshKeyInfo {
+        name: name.into(),
+        public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIkVjA0oKZP8/lQhL+U2J7/ylHq35ZGpeQDShr5ZjFLh".into(),
+        fingerprint: "SHA256:zwxK+HJicUTpGh7FrYj+9fvbnvGz+PH/DHU6u3bG/DY".into(),
+        written_at: at("09:12:00"),
+    };
+    vec![key("desk"), key("laptop")]
+}
+
+fn ssh_keys_page(keys: &[SshKeyInfo], typed: TypedKey, refusals: &[Refusal], done: Option<&str>) -> String {
+    let s = view::ssh::keys(keys, typed, refusals, done.map(str::to_owned), now());
+    SshKeysPage { shell: &shell("SSH keys"), s: &s, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+fn ssh_page(keys: &[SshKeyInfo], access: Option<SshAccess>, name: &str) -> String {
+    let a = view::ssh::access("k3v7q2mzab", name, keys, access);
+    SshPage { shell: &shell("SSH"), a: &a, csrf: "csrf-sample" }.render().expect("a page")
+}
+
+fn ssh_access() -> SshAccess {
+    SshAccess {
+        host: "tide-tables-k3v7q2mzab.example.org".into(),
+        port: 22,
+        user: "ebb".into(),
+        host_key: "ssh-ed25519 AAAAC3Nz".into(),
+        fingerprint: "SHA256:zwxK+HJicUTpGh7FrYj+9fvbnvGz+PH/DHU6u3bG/DY".into(),
+        config: "Host tide-tables-k3v7q2mzab\n  HostName tide-tables-k3v7q2mzab.example.org\n".into(),
+        known_hosts: "tide-tables-k3v7q2mzab ssh-ed25519 AAAAC3Nz\n".into(),
+    }
 }
 
 fn delete_page(workspace: &Workspace) -> String {
@@ -772,6 +810,23 @@ pub fn pages() -> Vec<(&'static str, String)> {
             "workspace-secrets",
             choice_page(&secrets(), &SecretChoice::Named(vec!["npm".into(), "gone".into()]), "tide-tables"),
         ),
+        ("ssh-keys", ssh_keys_page(&ssh_keys(), TypedKey::default(), &[], None)),
+        (
+            "ssh-keys-refused",
+            ssh_keys_page(
+                &[],
+                TypedKey { name: "laptop".into(), public_key: "ssh-dss AAAA".into() },
+                &[Refusal {
+                    field: None,
+                    message: "it does not begin with a kind of key that is taken".into(),
+                    hint: "Give one line".into(),
+                }],
+                None,
+            ),
+        ),
+        ("workspace-ssh", ssh_page(&ssh_keys(), Some(ssh_access()), "tide-tables")),
+        ("workspace-ssh-closed", ssh_page(&ssh_keys(), None, "tide-tables")),
+        ("workspace-ssh-no-key", ssh_page(&[], None, "tide-tables")),
         ("workspace-secrets-none", choice_page(&[], &SecretChoice::Everywhere, "tide-tables")),
         ("cost-fragment", cost),
         ("not-found", error_page(&refusal(ErrorCode::NotFound, "there is no workspace k3v7q2mzab"))),

@@ -114,13 +114,14 @@ fn keep(config: &mut Config, places: &Places, api_client: &ApiClient, enrolled: 
 pub fn keep_settings(places: &Places, settings: &UserSettings) -> std::io::Result<()> {
     let file = kept_file(places);
     let Some(mut kept) = atomic_file::read_json_or_error::<Kept>(&file)? else { return Ok(()) };
-    let UserSettings { revision, variables, files, ssh_keys, git_author } = settings.clone();
+    let UserSettings { revision, variables, files, ssh_keys, git_author, ssh } = settings.clone();
     kept.enrolled = Enrolled {
         settings_revision: revision,
         secrets: variables,
         files,
         ssh_keys,
         git_author,
+        ssh,
         ..kept.enrolled
     };
     atomic_file::write_json(&file, &kept, 0o600)

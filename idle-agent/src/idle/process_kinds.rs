@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Daemons of the system under which containers run: what is in these is the workspace's, whoever its user is.
 const CONTAINERS: [&str; 4] = ["containerd-shim", "dockerd", "buildkitd", "conmon"];
 /// What carries terminals: it is busy when they repaint.
-const CARRIERS: [&str; 5] = ["tmux: server", "tmux: client", "tmux", "sshd", "screen"];
+const CARRIERS: [&str; 6] = ["tmux: server", "tmux: client", "tmux", "sshd", "sshd-session", "screen"];
 /// Most jobs at terminals whose connections are looked at.
 const TERMINAL_JOBS: usize = 20;
 

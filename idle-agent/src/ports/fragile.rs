@@ -7,7 +7,7 @@ const PORTS: [u16; 18] = [
     33060,
 ];
 /// Programs that serve one client, or none that they did not expect.
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
     "croc",
     "dlv",
     "gdbserver",
@@ -25,6 +25,7 @@ const PROGRAMS: [&str; 17] = [
     "rsync",
     "socat",
     "sshd",
+    "sshd-session",
 ];
 /// Words by which a program is told to listen for a debugger, on a port that stands near them.
 const DEBUGGED: [&str; 6] = ["jdwp", "--inspect", "debugpy", "pydevd", "xdebug", "--dap"];

@@ -345,6 +345,7 @@ mod tests {
         let groups = Groups::new(&[
             "init.scope",
             "user.slice",
+            "ebbtide.slice/ebbtide-sshd.service",
             "ebbtide.slice/ebbtide-work.slice",
             "system.slice/cron.service",
             "system.slice/docker.service",
@@ -360,6 +361,7 @@ mod tests {
         freezer.stop_all(UID).unwrap();
         freezer.note();
         let all = [
+            "ebbtide.slice/ebbtide-sshd.service",
             "ebbtide.slice/ebbtide-work.slice",
             "system.slice/cron.service",
             "system.slice/docker-0af1.scope",

@@ -81,6 +81,7 @@ impl Machine {
             files: vec![],
             ssh_keys: vec![],
             git_author: None,
+            ssh: None,
             settings_revision: 0,
             policy: policy(),
             persistence: Persistence::Backup,

@@ -167,6 +167,7 @@ fn variables_and_files_change_while_it_runs_and_go_again() {
             .collect(),
         ssh_keys: vec![],
         git_author: None,
+        ssh: None,
     };
     let read = |name: &str| std::fs::read_to_string(machine.path(name)).unwrap_or_default();
     machine.control.state().settings = settings(1, Some("a-value-of-a-file"));

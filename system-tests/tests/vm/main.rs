@@ -11,5 +11,6 @@ mod older_generation;
 mod quick;
 mod rescue;
 mod restart;
+mod ssh;
 mod steps;
 mod timeline;

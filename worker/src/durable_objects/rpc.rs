@@ -8,7 +8,7 @@ use ebbtide_api::vm::{Enrol, Heartbeat, PruneReport};
 use ebbtide_api::{ErrorCode, Generation, TenantId};
 use ebbtide_control::lifecycle::Command;
 use ebbtide_control::money::PriceQuote;
-use ebbtide_control::record::NewWorkspace;
+use ebbtide_control::record::{NewWorkspace, Record};
 use ebbtide_control::repository::view::{NewEntry, Reader};
 use ebbtide_control::repository::{Admission, Kind};
 use ebbtide_control::sweep::Fate;
@@ -70,13 +70,25 @@ pub enum Call {
     Fate,
 }
 
-/// Which stored secrets a workspace gets, and which revision of its settings that makes.
+/// What a workspace's user works with, as its owner chose, and which revision of its settings that makes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Chosen {
-    /// Which.
+    /// Which stored secrets it gets.
     pub choice: SecretChoice,
+    /// Whether SSH is let in.
+    pub ssh: bool,
     /// As instructions name it.
     pub revision: u64,
+}
+
+impl From<&Record> for Chosen {
+    fn from(record: &Record) -> Self {
+        Self {
+            choice: record.spec.secrets.clone(),
+            ssh: record.lets_ssh_in(),
+            revision: record.settings_revision,
+        }
+    }
 }
 
 /// What becomes of a workspace.

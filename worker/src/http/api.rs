@@ -10,6 +10,7 @@ pub mod machine;
 pub mod programs;
 pub mod repository;
 pub mod secrets;
+pub mod ssh;
 pub mod sweep;
 pub mod trash;
 pub mod usage;

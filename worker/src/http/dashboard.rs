@@ -11,6 +11,7 @@ mod reply;
 mod route;
 mod secrets;
 mod session;
+mod ssh;
 mod visit;
 
 use crate::error::{ApiError, ApiResult};
@@ -99,6 +100,11 @@ async fn signed_in(visit: &Visit<'_>, page: Route) -> ApiResult<Response> {
         Route::Secrets => secrets::show(visit).await,
         Route::PutSecret => secrets::put(visit).await,
         Route::DeleteSecret => secrets::delete(visit).await,
+        Route::SshKeys => ssh::show(visit).await,
+        Route::PutSshKey => ssh::put(visit).await,
+        Route::DeleteSshKey => ssh::delete(visit).await,
+        Route::Ssh(id) => ssh::access(visit, &id).await,
+        Route::SwitchSsh(id) => ssh::switch(visit, &id).await,
         Route::Choice(id) => secrets::choice(visit, &id).await,
         Route::Choose(id) => secrets::choose(visit, &id).await,
         Route::Workspace(id) => workspace(visit, &id).await,

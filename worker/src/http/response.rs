@@ -34,6 +34,17 @@ pub fn json_text(status: u16, body: String) -> ApiResult<Response> {
     Ok(builder.fixed(body.into_bytes()))
 }
 
+/// A plain text.
+///
+/// # Errors
+/// The runtime takes no such header, which it does.
+pub fn text(status: u16, body: String) -> ApiResult<Response> {
+    let builder = ResponseBuilder::new().with_status(status);
+    let builder =
+        builder.with_header("content-type", "text/plain; charset=utf-8").map_err(ApiError::internal)?;
+    Ok(builder.fixed(body.into_bytes()))
+}
+
 /// An answer without a body.
 pub fn nothing(status: u16) -> Response {
     ResponseBuilder::new().with_status(status).empty()

@@ -5,7 +5,7 @@
 
 use crate::error::{ApiError, ApiResult};
 use crate::http::api::{
-    account, agent, events, kit, machine, programs, repository, secrets, sweep, trash, usage, wait,
+    account, agent, events, kit, machine, programs, repository, secrets, ssh, sweep, trash, usage, wait,
     workspaces,
 };
 use crate::http::metrics;
@@ -24,6 +24,7 @@ use ebbtide_api::openapi::{Content, Form, Operation, Parameter, document};
 use ebbtide_api::ports::{CreateLink, LinkList, PortLink, PortList, SetPort};
 use ebbtide_api::programs::{Part, ProgramList, PublishProgram};
 use ebbtide_api::secrets::{PutSecret, SecretChanged, SecretInfo, SecretList};
+use ebbtide_api::ssh::{PutSshKey, SshAccess, SshKeyChanged, SshKeyInfo, SshKeyList};
 use ebbtide_api::sweep::{SetSweep, SweepReport};
 use ebbtide_api::usage::Usage;
 use ebbtide_api::workspace::{
@@ -127,7 +128,7 @@ pub const ROUTES: &[Route] = &[
     patch(
         "/v1/workspaces/{id}",
         "patchWorkspace",
-        "Changes durations now, size, location and agents from the next start on.",
+        "Changes durations, secrets and SSH now, size, location and agents from the next start on.",
     )
     .takes::<PatchWorkspace>()
     .answers::<Workspace>(200, "The workspace.")
@@ -226,6 +227,19 @@ pub const ROUTES: &[Route] = &[
     delete("/v1/workspaces/{id}/links/{link}", "endLink", "Ends a link before its time.")
         .answers::<Workspace>(202, "The workspace; its machine is told at once.")
         .person(Write, to!(workspaces::end_link)),
+    get("/v1/workspaces/{id}/ssh", "getSsh", "Says how it is reached over SSH, and by which key to know it.")
+        .answers::<SshAccess>(200, "Where, as whom, and what clients are to be told.")
+        .person(Read, to!(ssh::access)),
+    get("/v1/workspaces/{id}/ssh-config", "getSshConfig", "Gives its block for `~/.ssh/config`.")
+        .answer(200, Content::Text, "The block.")
+        .person(Read, to!(ssh::config)),
+    get(
+        "/v1/workspaces/{id}/ssh-known-hosts",
+        "getSshKnownHosts",
+        "Gives its line for `~/.ssh/known_hosts`.",
+    )
+    .answer(200, Content::Text, "The line.")
+    .person(Read, to!(ssh::known_hosts)),
     get("/v1/workspaces/{id}/snapshots", "listSnapshots", "Lists verified snapshots.")
         .answers::<SnapshotList>(200, "Newest first.")
         .person(Read, to!(workspaces::snapshots)),
@@ -290,6 +304,27 @@ pub const ROUTES: &[Route] = &[
         .tag("account")
         .answers::<SecretChanged>(200, "It is gone; `workspaces` had it.")
         .person(Admin, to!(secrets::delete)),
+    get("/v1/ssh-keys", "listSshKeys", "Lists the public keys that sign in over SSH.")
+        .tag("account")
+        .answers::<SshKeyList>(200, "By name.")
+        .person(Read, to!(ssh::list)),
+    get("/v1/ssh-keys/{ssh_key}", "getSshKey", "Shows a public key that signs in over SSH.")
+        .tag("account")
+        .answers::<SshKeyInfo>(200, "The key.")
+        .person(Read, to!(ssh::show)),
+    put(
+        "/v1/ssh-keys/{ssh_key}",
+        "putSshKey",
+        "Lets a public key sign in, in the place of one of that name.",
+    )
+    .tag("account")
+    .takes::<PutSshKey>()
+    .answers::<SshKeyChanged>(200, "It is stored; `applies` says who lets it in when.")
+    .person(Admin, to!(ssh::put)),
+    delete("/v1/ssh-keys/{ssh_key}", "deleteSshKey", "Lets a public key sign in no more.")
+        .tag("account")
+        .answers::<SshKeyChanged>(200, "It is gone, and SSH sessions end.")
+        .person(Admin, to!(ssh::delete)),
     get("/v1/keys", "listKeys", "Lists API keys.")
         .tag("account")
         .answers::<ApiKeyList>(200, "Newest first.")

@@ -44,6 +44,11 @@ pub fn secrets_path(tenant: &TenantId) -> String {
     format!("secrets/{tenant}.json")
 }
 
+/// Key of a tenant's keys that sign in over SSH.
+pub fn login_keys_path(tenant: &TenantId) -> String {
+    format!("ssh-keys/{tenant}.json")
+}
+
 /// Below it is all that is stored of a workspace.
 pub fn home_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
     format!("workspaces/{tenant}/{workspace}/")
@@ -52,6 +57,11 @@ pub fn home_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
 /// Key of a workspace's wrapped key.
 pub fn workspace_key_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
     format!("workspaces/{tenant}/{workspace}/key.json")
+}
+
+/// Key of the sealed key by which SSH clients know a workspace.
+pub fn ssh_host_key_path(tenant: &TenantId, workspace: &WorkspaceId) -> String {
+    format!("workspaces/{tenant}/{workspace}/ssh-host-key.json")
 }
 
 /// Key of a workspace's sealed environment.
@@ -360,6 +370,8 @@ mod tests {
         assert_eq!((PROGRAMS, program_part("ab").as_str()), ("programs/list.json", "programs/parts/ab"));
         assert_eq!(tenant_key_path(&tenant), "tenants/owner/key.json");
         assert_eq!(secrets_path(&tenant), "secrets/owner.json");
+        assert_eq!(login_keys_path(&tenant), "ssh-keys/owner.json");
+        assert_eq!(ssh_host_key_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/ssh-host-key.json");
         assert_eq!(workspace_key_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/key.json");
         assert_eq!(workspace_secrets_path(&tenant, &workspace), "workspaces/owner/k3v7q2mzab/secrets.json");
         assert_eq!(

@@ -6,7 +6,9 @@
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::log::{self, Level};
-use crate::r2::bucket::{Put, Storage, tenant_key_path, workspace_key_path, workspace_secrets_path};
+use crate::r2::bucket::{
+    Put, Storage, ssh_host_key_path, tenant_key_path, workspace_key_path, workspace_secrets_path,
+};
 use crate::random::random;
 use ebbtide_api::backups::{MasterKeyRotation, RotationFailure};
 use ebbtide_api::vm::NamedSecret;
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Version under which keys and values are made today.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Below it are the tenants' keys.
 const TENANTS: &str = "tenants/";
@@ -27,9 +29,9 @@ const TENANTS_A_SLICE: u32 = 15;
 
 /// A wrapped key as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
-struct StoredKey {
-    version: u32,
-    wrapped: Wrapped,
+pub(super) struct StoredKey {
+    pub(super) version: u32,
+    pub(super) wrapped: Wrapped,
 }
 
 /// Why a tenant's key stays under the master key that it was wrapped under. `Display` is shown to who rotates.
@@ -251,13 +253,13 @@ impl Keychain {
             .is_none_or(|stored| keys.unwrap_tenant_key(&stored.wrapped, tenant, stored.version).is_ok()))
     }
 
-    /// Deletes a workspace's wrapped key and its environment: its backups are noise from then on. Repeatable.
+    /// Deletes a workspace's keys and its environment: its backups are noise from then on. Repeatable.
     ///
     /// # Errors
     /// Storage does not answer.
     pub async fn shred(&self, tenant: &TenantId, workspace: &WorkspaceId) -> ApiResult<()> {
-        let keys = vec![workspace_key_path(tenant, workspace), workspace_secrets_path(tenant, workspace)];
-        self.storage.delete(keys).await
+        let keys = [workspace_key_path, workspace_secrets_path, ssh_host_key_path];
+        self.storage.delete(keys.map(|path| path(tenant, workspace)).into()).await
     }
 
     fn master_keys(&self) -> ApiResult<&MasterKeys> {
@@ -282,7 +284,7 @@ impl Keychain {
     }
 
     /// Stores a key, or gives back the one that somebody else stored meanwhile.
-    async fn keep(&self, path: &str, new: StoredKey) -> ApiResult<StoredKey> {
+    pub(super) async fn keep(&self, path: &str, new: StoredKey) -> ApiResult<StoredKey> {
         match self.storage.create_json(path, &new).await? {
             Put::Stored => Ok(new),
             Put::Exists | Put::WrongHash => self

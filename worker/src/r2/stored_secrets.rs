@@ -2,9 +2,10 @@
 
 use super::bucket::{Put, Storage, secrets_path};
 use super::keychain::Keychain;
+use crate::durable_objects::rpc::Chosen;
 use crate::error::{ApiError, ApiResult};
 use crate::random::random;
-use ebbtide_api::secrets::{MOST, SecretChoice};
+use ebbtide_api::secrets::MOST;
 use ebbtide_api::vm::UserSettings;
 use ebbtide_api::{ErrorCode, TenantId, Timestamp, WorkspaceId};
 use ebbtide_control::secret::SecretText;
@@ -28,7 +29,7 @@ impl Keychain {
         self.open_secrets(tenant, &self.find_secrets(tenant).await?.stored).await
     }
 
-    /// What a workspace's user works with on its machine: its variables, and the secrets that it chose.
+    /// What a workspace's user works with on its machine: its variables, the secrets that it chose, and how SSH is let in.
     ///
     /// # Errors
     /// Storage does not answer, or a value does not open.
@@ -36,11 +37,12 @@ impl Keychain {
         &self,
         tenant: &TenantId,
         workspace: &WorkspaceId,
-        choice: &SecretChoice,
-        revision: u64,
+        chosen: &Chosen,
     ) -> ApiResult<UserSettings> {
         let own = self.open_env(tenant, workspace).await?;
-        Ok(settings(revision, own, &self.secrets(tenant).await?, choice))
+        let settings = settings(chosen.revision, own, &self.secrets(tenant).await?, &chosen.choice);
+        let ssh = if chosen.ssh { self.ssh_door(tenant, workspace).await? } else { None };
+        Ok(UserSettings { ssh, ..settings })
     }
 
     /// Stores a secret, in the place of one of that name. Answers with it and the one that was replaced.

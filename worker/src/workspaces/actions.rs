@@ -16,6 +16,7 @@ use crate::workspaces::create::{check_durations, check_env, check_retention};
 use crate::workspaces::lost;
 use crate::workspaces::reservation::{self, Extension};
 use crate::workspaces::secrets;
+use crate::workspaces::ssh;
 use crate::workspaces::wish::{self, WishChange};
 use ebbtide_api::backups::SnapshotList;
 use ebbtide_api::env::Env;
@@ -149,7 +150,7 @@ pub async fn patch(
     let policy = &app.config.policy;
     if patch == PatchWorkspace::default() {
         return Err(ApiError::field("body", "nothing to change").hint(
-            "Name `idle_timeout`, `lifetime`, `retention`, `secrets`, `size`, `location` or `agents`.",
+            "Name `idle_timeout`, `lifetime`, `retention`, `secrets`, `ssh`, `size`, `location` or `agents`.",
         ));
     }
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
@@ -157,13 +158,14 @@ pub async fn patch(
     if let Some(choice) = &patch.secrets {
         secrets::check_chosen(app, actor, choice).await?;
     }
+    ssh::check_wish(app, actor, patch.ssh).await?;
     let agents = agents_of(app, patch.agents.as_deref()).await?;
     let wish = wish_of(app, actor, id, &patch).await?;
     let extension = match patch.lifetime {
         Some(lifetime) => reservation::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
-    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, size: _, location: _, agents: _ } =
+    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, ssh, size: _, location: _, agents: _ } =
         patch;
     let worst_case = extension.worst_case;
     let change = Command::Change { idle_timeout, lifetime, worst_case };
@@ -173,6 +175,7 @@ pub async fn patch(
         .chain(retention.map(Command::Retain))
         .chain(wish.map(Command::Prefer))
         .chain(secrets.map(Command::ChooseSecrets))
+        .chain(ssh.map(|open| Command::SetSsh { open }))
         .chain(agents.map(|agents| Command::SetAgents { agents }))
         .collect();
     let changed = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;

@@ -15,7 +15,7 @@ use crate::random::random;
 use crate::workspaces::agents;
 use crate::workspaces::catalog::{self, Choice, Defaults, Offers};
 use crate::workspaces::reservation;
-use crate::workspaces::secrets;
+use crate::workspaces::{secrets, ssh};
 use ebbtide_api::backups::Retention;
 use ebbtide_api::env;
 use ebbtide_api::money::Cost;
@@ -64,6 +64,7 @@ pub async fn check(app: &App, actor: &Actor, request: CreateWorkspace) -> ApiRes
     if let Some(choice) = &request.secrets {
         secrets::check_chosen(app, actor, choice).await?;
     }
+    ssh::check_wish(app, actor, request.ssh).await?;
     let offers = catalog::offers(app).await;
     let published = match agents::is_none(request.agents.as_deref()) {
         true => ProgramList::default(),
@@ -216,6 +217,7 @@ fn complete(
         lifetime,
         env,
         secrets,
+        ssh,
         on_unsaved,
         rescue_image,
         persistence,
@@ -253,6 +255,7 @@ fn complete(
             persistence: persistence.unwrap_or_default(),
             env: env.keys().cloned().collect(),
             secrets: secrets.unwrap_or_default(),
+            ssh: ssh.unwrap_or_default(),
             retention,
         },
         env,

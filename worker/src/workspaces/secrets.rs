@@ -83,6 +83,17 @@ pub async fn tell(app: &App, actor: &Actor, id: &WorkspaceId) {
     }
 }
 
+/// Tells every machine that runs; answers how many were too many to be told now.
+///
+/// # Errors
+/// The index does not answer.
+pub async fn tell_all(app: &App, actor: &Actor) -> ApiResult<usize> {
+    let choosers = app.d1()?.choosers(&actor.tenant).await?;
+    let running: Vec<&Chooser> = choosers.iter().filter(|chooser| chooser.has_machine).collect();
+    join_all(running.iter().take(TOLD).map(|chooser| tell(app, actor, &chooser.user.id))).await;
+    Ok(running.len().saturating_sub(TOLD))
+}
+
 #[derive(Clone, Copy)]
 enum Change {
     Written,

@@ -6,9 +6,11 @@ use std::io;
 
 /// Where systemd puts the slice of the user's (`os::service::WORK_SLICE`).
 const WORK: &str = "ebbtide.slice/ebbtide-work.slice";
+/// The `sshd` of ours: no session begins while all others stand still.
+const SSHD: &str = "ebbtide.slice/ebbtide-sshd.service";
 /// Groups as a whole: sessions (SSH, consoles, `systemd --user`) whoever's they are, and machines and containers.
-const WHOLE: [&str; 7] =
-    ["user.slice", WORK, "machine.slice", "docker", "libpod_parent", "kubepods.slice", "kubepods"];
+const WHOLE: [&str; 8] =
+    ["user.slice", WORK, SSHD, "machine.slice", "docker", "libpod_parent", "kubepods.slice", "kubepods"];
 /// Services: what runs jobs at a time, and what starts containers again.
 const SERVICES: [&str; 11] = [
     "anacron.service",

@@ -90,8 +90,7 @@ impl Backing {
     pub(super) async fn enrolled(&self, record: &Record) -> Result<Enrolled, ApiError> {
         let keychain = Keychain::new(Rc::clone(&self.config), self.storage.clone());
         let key = keychain.workspace_key(&record.tenant, &record.id).await?;
-        let (choice, revision) = (&record.spec.secrets, record.settings_revision);
-        let settings = keychain.user_settings(&record.tenant, &record.id, choice, revision).await?;
+        let settings = keychain.user_settings(&record.tenant, &record.id, &record.into()).await?;
         let programs = match record.spec.agents.is_empty() {
             true => ProgramList::default(),
             false => programs::published(&self.storage).await?,

@@ -216,7 +216,7 @@ fn chosen(inner: &Inner, record: &Record, generation: Generation) -> Result<Resp
         let message = "this machine asks for secrets more often than it needs to";
         return refuse_for(ErrorCode::RateLimited, message, Some(60));
     }
-    json(&Chosen { choice: record.spec.secrets.clone(), revision: record.settings_revision })
+    json(&Chosen::from(record))
 }
 
 /// Reads a delivery; where it is none, says which field is wrong.

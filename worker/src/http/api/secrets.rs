@@ -41,9 +41,9 @@ pub async fn delete(incoming: &Incoming, actor: &Actor) -> ApiResult<Response> {
 pub async fn settings(incoming: &Incoming, claims: &VmClaims) -> ApiResult<Response> {
     // Whatever a later daemon says of itself.
     let _said: IgnoredAny = incoming.json().await?;
-    let (app, Chosen { choice, revision }) = (&incoming.app, chosen(incoming, claims).await?);
+    let (app, chosen) = (&incoming.app, chosen(incoming, claims).await?);
     let keychain = app.keychain()?;
-    let settings = keychain.user_settings(&claims.tenant, &claims.workspace, &choice, revision).await?;
+    let settings = keychain.user_settings(&claims.tenant, &claims.workspace, &chosen).await?;
     response::json(200, &settings)
 }
 

@@ -5,7 +5,7 @@ use super::visit::Visit;
 use crate::error::{ApiError, ApiResult};
 use crate::r2::programs;
 use crate::random::random;
-use crate::workspaces::{agents, catalog, create, idempotent, secrets};
+use crate::workspaces::{agents, catalog, create, idempotent, secrets, ssh};
 use ebbtide_api::workspace::CreateWorkspace;
 use ebbtide_api::{Agent, ErrorCode};
 use ebbtide_dashboard::form::{Field, Refusal, Typed};
@@ -94,9 +94,13 @@ async fn show(
     let secrets =
         secrets.inspect_err(|error| error.log_left_out("secrets are", &visit.app().request_id)).ok();
     let secrets = secrets.map(|list| list.secrets).unwrap_or_default();
+    let keys = ssh::list(visit.app(), &visit.actor).await;
+    let keys = keys.inspect_err(|error| error.log_left_out("SSH keys are", &visit.app().request_id)).ok();
+    let keys = keys.map(|list| list.keys).unwrap_or_default();
     let published: Vec<Agent> = published.agents().collect();
     let form = view::create(typed, refusals, &defaults, catalog.as_ref(), &published, quote.as_ref(), key)
-        .with_secrets(&secrets, typed);
+        .with_secrets(&secrets, typed)
+        .with_ssh(&keys);
     let shell = visit.shell("New workspace");
     reply::page(status, &CreatePage { shell: &shell, form: &form, csrf: visit.proof() })
 }

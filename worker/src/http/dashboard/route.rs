@@ -26,6 +26,16 @@ pub enum Route {
     PutSecret,
     /// Deletes a secret.
     DeleteSecret,
+    /// The keys that sign in over SSH.
+    SshKeys,
+    /// Adds one.
+    PutSshKey,
+    /// Deletes one.
+    DeleteSshKey,
+    /// How a workspace is reached over SSH.
+    Ssh(WorkspaceId),
+    /// Lets SSH in, or closes it.
+    SwitchSsh(WorkspaceId),
     /// Which secrets a workspace gets.
     Choice(WorkspaceId),
     /// Chooses them.
@@ -86,6 +96,12 @@ impl Route {
                 Verb::Other => Self::WrongMethod,
             },
             ["secrets", "delete"] => change(verb, Self::DeleteSecret),
+            ["ssh-keys"] => match verb {
+                Verb::Get => Self::SshKeys,
+                Verb::Post => Self::PutSshKey,
+                Verb::Other => Self::WrongMethod,
+            },
+            ["ssh-keys", "delete"] => change(verb, Self::DeleteSshKey),
             ["w", id, rest @ ..] => id.parse().map_or(Self::Unknown, |id| Self::below(verb, id, rest)),
             _ => Self::Unknown,
         }
@@ -102,6 +118,11 @@ impl Route {
             ["secrets"] => match verb {
                 Verb::Get => Self::Choice(id),
                 Verb::Post => Self::Choose(id),
+                Verb::Other => Self::WrongMethod,
+            },
+            ["ssh"] => match verb {
+                Verb::Get => Self::Ssh(id),
+                Verb::Post => Self::SwitchSsh(id),
                 Verb::Other => Self::WrongMethod,
             },
             ["terminal"] => read(verb, Self::Terminal(id)),
@@ -159,6 +180,11 @@ mod tests {
             (Verb::Get, "/secrets/delete", Route::WrongMethod),
             (Verb::Get, "/w/k3v7q2mzab/secrets", Route::Choice(id())),
             (Verb::Post, "/w/k3v7q2mzab/secrets", Route::Choose(id())),
+            (Verb::Get, "/ssh-keys", Route::SshKeys),
+            (Verb::Post, "/ssh-keys", Route::PutSshKey),
+            (Verb::Post, "/ssh-keys/delete", Route::DeleteSshKey),
+            (Verb::Get, "/w/k3v7q2mzab/ssh", Route::Ssh(id())),
+            (Verb::Post, "/w/k3v7q2mzab/ssh", Route::SwitchSsh(id())),
             (Verb::Get, "/w/k3v7q2mzab", Route::Workspace(id())),
             (Verb::Get, "/w/k3v7q2mzab/live", Route::Live(id())),
             (Verb::Get, "/w/k3v7q2mzab/open/3000", Route::Open(id(), 3000)),

@@ -228,6 +228,15 @@ fn a_build_started_by_hand_counts_and_a_watcher_or_a_repainting_terminal_does_no
     );
     assert_eq!(after_ten_seconds(&scene, &[], &[(12, 30, 0), (10, 5, 4096)]), None);
     assert_eq!(after_ten_seconds(&scene, &[], &[(9, 900, 0)]), None, "tmux itself");
+    for carrier in ["sshd", "sshd-session"] {
+        let session = [process(9, 1, carrier), process(10, 9, "bash")];
+        assert_eq!(works(&after(&session, &[], &[(9, 500, 0)], 2)), None, "{carrier} repaints and forwards");
+    }
+    let copies = [process(9, 1, "sshd-session"), process(10, 9, "sftp-server")];
+    assert!(
+        after_ten_seconds(&copies, &[], &[(10, 5, 30_000_000)]).unwrap().starts_with("a job runs"),
+        "sftp"
+    );
 }
 
 #[test]
