@@ -2,8 +2,7 @@
 //!
 //! Whatever goes wrong is told and the boot goes on: a terminal without an agent is better than none.
 
-use super::steps::workspace_of;
-use super::{Boot, Reporter, Success};
+use super::{Boot, Reporter, Success, workspace_of};
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::os::bundle::{BundleError, Bundles, FetchError, PartSource};
 use crate::os::clock::Moment;
