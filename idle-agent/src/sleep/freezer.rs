@@ -347,6 +347,9 @@ mod tests {
             "user.slice",
             "ebbtide.slice/ebbtide-sshd.service",
             "ebbtide.slice/ebbtide-work.slice",
+            "own.slice/own-deep.slice/docker-77.scope",
+            "own.slice/other.scope",
+            "system.slice/buildkit-5.scope",
             "system.slice/cron.service",
             "system.slice/docker.service",
             "system.slice/docker-0af1.scope",
@@ -363,6 +366,8 @@ mod tests {
         let all = [
             "ebbtide.slice/ebbtide-sshd.service",
             "ebbtide.slice/ebbtide-work.slice",
+            "own.slice/own-deep.slice/docker-77.scope",
+            "system.slice/buildkit-5.scope",
             "system.slice/cron.service",
             "system.slice/docker-0af1.scope",
             "system.slice/docker-paused.scope",

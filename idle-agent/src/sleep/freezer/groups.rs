@@ -25,8 +25,10 @@ const SERVICES: [&str; 11] = [
     "k3s.service",
     "podman.service",
 ];
-/// How the groups of containers begin, each with what ends it.
-const CONTAINERS: [&str; 4] = ["docker-", "libpod-", "crio-", "cri-containerd-"];
+/// How the groups of containers begin, and of what builds their images, each with what ends it.
+const CONTAINERS: [&str; 5] = ["docker-", "buildkit-", "libpod-", "crio-", "cri-containerd-"];
+/// How deep slices lie within slices where containers are looked for.
+const DEEPEST: usize = 8;
 
 /// The groups of this moment, those without a process left out. None holds this process.
 ///
@@ -34,13 +36,7 @@ const CONTAINERS: [&str; 4] = ["docker-", "libpod-", "crio-", "cri-containerd-"]
 /// They cannot be looked at.
 pub fn of_work(tree: &Tree) -> io::Result<Vec<String>> {
     let mut groups: Vec<String> = WHOLE.map(str::to_owned).into();
-    for slice in ["", "system.slice"] {
-        for name in tree.below(slice)? {
-            if SERVICES.contains(&name.as_str()) || is_container(&name) {
-                groups.push(if slice.is_empty() { name } else { format!("{slice}/{name}") });
-            }
-        }
-    }
+    add_below(tree, "", DEEPEST, &mut groups)?;
     let mut kept = Vec::new();
     for group in groups {
         if !tree.holds_us(&group) && tree.state(&group)? != State::Empty {
@@ -48,6 +44,19 @@ pub fn of_work(tree: &Tree) -> io::Result<Vec<String>> {
         }
     }
     Ok(kept)
+}
+
+/// Adds services and containers, in whichever slice they are: the parent of a container's group is its owner's choice.
+fn add_below(tree: &Tree, slice: &str, deeper: usize, groups: &mut Vec<String>) -> io::Result<()> {
+    for name in tree.below(slice)? {
+        let group = if slice.is_empty() { name.clone() } else { format!("{slice}/{name}") };
+        if SERVICES.contains(&name.as_str()) || is_container(&name) {
+            groups.push(group);
+        } else if name.ends_with(".slice") && deeper > 0 && !groups.contains(&group) {
+            add_below(tree, &group, deeper - 1, groups)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_container(group: &str) -> bool {
