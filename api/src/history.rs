@@ -17,6 +17,7 @@ stable_codes! {
             "The provider has no such size at this location, or no room for it; the next choice is tried.";
         PlacementWished = "placement_wished", "Its owner chose a size or location for the next start.";
         AgentsChanged = "agents_changed", "Its owner chose other coding agents for the next start.";
+        DockerChanged = "docker_changed", "Its owner chose whether the next start has Docker.";
         EnvChanged = "env_changed", "Its owner set other variables.";
         SecretsChosen = "secrets_chosen", "Its owner chose other secrets.";
         SshChanged = "ssh_changed", "Its owner let SSH in, or closed it.";

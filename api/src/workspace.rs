@@ -44,6 +44,9 @@ pub struct CreateWorkspace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_items = 16))]
     pub agents: Option<Vec<String>>,
+    /// Whether each start installs Docker, and a wake brings back its images, containers, volumes and networks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub docker: bool,
     /// How long nothing may happen before the workspace sleeps; at least `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
@@ -104,6 +107,9 @@ pub struct PatchWorkspace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(max_items = 16))]
     pub agents: Option<Vec<String>>,
+    /// Whether Docker is installed from the next start on. What it holds is kept either way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker: Option<bool>,
 }
 
 /// The body of `POST /v1/workspaces/{id}/wake`.
@@ -218,6 +224,9 @@ pub struct Workspace {
     /// Coding agents that are installed at each start.
     #[serde(default)]
     pub agents: Vec<String>,
+    /// Whether Docker is installed at each start.
+    #[serde(default)]
+    pub docker: bool,
     /// How long nothing may happen before it sleeps.
     pub idle_timeout: Duration,
     /// How long after a wake it is drained whatever happens.

@@ -72,6 +72,8 @@ pub struct Typed {
     pub lifetime: String,
     /// Which coding agents are ticked; `None` where no boxes were shown.
     pub agents: Option<Vec<String>>,
+    /// Whether Docker is ticked.
+    pub docker: bool,
     /// Which secrets it gets, where the form offered any.
     pub secrets: Option<SecretChoice>,
     /// Whether SSH is let in.
@@ -82,6 +84,8 @@ pub struct Typed {
 pub const AGENTS: &str = "agents";
 /// Name of the box that lets SSH in.
 pub const SSH: &str = "ssh";
+/// Name of the box for Docker.
+pub const DOCKER: &str = "docker";
 /// Most agents that are read.
 const AGENTS_MAX: usize = 16;
 
@@ -102,6 +106,8 @@ impl Typed {
                 if !value.as_ref().is_empty() && ticked.len() < AGENTS_MAX {
                     ticked.push(value.as_ref().chars().take(KEPT).collect());
                 }
+            } else if name.as_ref() == DOCKER {
+                typed.docker = value.as_ref() == "true";
             } else if let Some(field) = Field::ALL.iter().find(|field| field.name() == name.as_ref()) {
                 *typed.value_mut(*field) = value.as_ref().trim().chars().take(KEPT).collect();
             }
@@ -159,6 +165,7 @@ impl Typed {
             size: text(Field::Size),
             location: text(Field::Location),
             agents: self.agents.clone(),
+            docker: self.docker,
             idle_timeout: duration(Field::IdleTimeout),
             lifetime: duration(Field::Lifetime),
             env: std::collections::BTreeMap::new(),
@@ -210,6 +217,15 @@ fn named_in(message: &str) -> Option<Field> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn docker_is_wanted_by_whoever_ticks_it() {
+        let docker =
+            |pairs: &[(&str, &str)]| Typed::from_pairs(pairs.iter().copied()).request().unwrap().docker;
+        assert!(!docker(&[]));
+        assert!(docker(&[("docker", "true")]));
+        assert!(!docker(&[("docker", "yes")]));
+    }
 
     #[test]
     fn an_empty_form_asks_for_every_default() {

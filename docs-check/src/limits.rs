@@ -15,6 +15,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("docs/use/connect.md", 500),
     ("docs/use/ssh.md", 550),
     ("docs/use/agents.md", 500),
+    ("docs/use/docker.md", 400),
     ("docs/use/awake.md", 600),
     ("docs/use/ports.md", 350),
     ("docs/use/files.md", 700),

@@ -5,6 +5,7 @@
 
 mod agents;
 mod clone;
+mod docker;
 mod git;
 mod lfs;
 pub mod own;
@@ -25,6 +26,7 @@ use crate::access::Access;
 use crate::access::caddy::Caddy;
 use crate::cloudcli::start::CloudCli;
 use crate::config::Places;
+use crate::containers::DataRoot;
 use crate::control_plane::status::{Status, Urgency};
 use crate::firewall::Firewall;
 use crate::os::atomic_file;
@@ -54,6 +56,8 @@ pub struct Boot {
     pub backup_processes: Arc<BackupProcesses>,
     /// What the workspace's user works with.
     pub settings: Arc<Settings>,
+    /// What Docker keeps, where there is one.
+    pub docker: DataRoot,
     /// Where the control plane is.
     pub control_url: String,
     /// Where Caddy listens.
@@ -223,6 +227,8 @@ impl Boot {
                 // Another version, or another choice, is for the next start.
                 | StepAction::InstallBundles { .. }
                 | StepAction::InstallPackages { .. }
+                // Docker is a service of the system's from then on.
+                | StepAction::InstallDocker { .. }
                 | StepAction::RunSetup { .. }
         );
         // A frozen terminal does not answer, and nothing of the user's may start beside it.

@@ -1,16 +1,17 @@
 //! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
 
+mod cloudcli;
 mod git_credential;
 mod packages;
 
 use crate::backup::{SurveyOrder, size, survey};
-use crate::cloudcli;
 use crate::config::Places;
+use crate::containers::{DOCKER, DataRoot};
 use crate::control_socket::{Reply, Request, TraceCommand, ask};
+use crate::daemon::Files;
 use crate::os::command::is_installed;
 use clap::{Parser, Subcommand};
 use ebbtide_api::backups::Persistence;
-use ebbtide_api::vm::CLOUDCLI_PORT;
 use ebbtide_api::why::{Keeping, SignalState, Why};
 use ebbtide_api::{Agent, Duration};
 use std::io::Write as _;
@@ -30,8 +31,8 @@ pub struct Cli {
     command: Option<Command>,
 }
 
-/// Where Docker, and Podman as root, keep named volumes. Podman without root keeps them in the home directory.
-const VOLUMES: [&str; 2] = ["/var/lib/docker/volumes", "/var/lib/containers/storage/volumes"];
+/// Where Podman as root keeps named volumes. Without root it keeps them in the home directory.
+const VOLUMES: &str = "/var/lib/containers/storage/volumes";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -152,8 +153,11 @@ enum Command {
         #[arg(long, default_value = "/", hide = true)]
         restore_target: PathBuf,
         /// Where containers keep named volumes; backed up where it exists.
-        #[arg(long, hide = true, default_values = VOLUMES)]
+        #[arg(long, hide = true, default_value = VOLUMES)]
         volumes: Vec<PathBuf>,
+        /// Where Docker keeps everything; named volumes are backed up in any case.
+        #[arg(long, hide = true, default_value = DOCKER)]
+        docker_root: PathBuf,
         /// Seconds after which a machine that was told to stop asks whether that still holds.
         #[arg(long, hide = true, default_value_t = 300)]
         ask_again_secs: u64,
@@ -195,6 +199,7 @@ pub fn main() -> ExitCode {
             etc_dir,
             restore_target,
             volumes,
+            docker_root,
             ask_again_secs,
             programs_dir,
         } => {
@@ -202,12 +207,13 @@ pub fn main() -> ExitCode {
                 crate::os::command::look_first_in(directory);
             }
             let places = Places { config, state: state_dir, run: cli.run_dir, etc: etc_dir };
-            return run(places, restore_target, volumes, std::time::Duration::from_secs(ask_again_secs));
+            let files = Files { restore_target, volumes, docker: DataRoot::new(docker_root) };
+            return run(places, files, std::time::Duration::from_secs(ask_again_secs));
         }
         Command::Backup(command) => return crate::backup::main(*command),
         Command::Hook { agent } => return hook(socket, agent.as_deref()),
         Command::GitCredential { operation } => return git_credential::main(&operation, &socket),
-        Command::Cloudcli { json } => return cloudcli(&socket, json),
+        Command::Cloudcli { json } => return cloudcli::run(&socket, json),
         Command::Describe { directory, tell } => return describe(directory, &tell),
         Command::Packages { wish } => return packages::run(wish),
         Command::Why { json } => (Request::Why, json),
@@ -246,34 +252,6 @@ fn save(socket: &Path, file: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Says how to sign in to CloudCLI. Who calls it reads their own file: nobody is told who could not.
-fn cloudcli(socket: &Path, json: bool) -> ExitCode {
-    let ports = match ask(socket, &Request::Ports) {
-        Ok(Reply::Ports(ports)) => ports,
-        other => return print(other, json),
-    };
-    let found = ports.into_iter().find(|port| port.port == CLOUDCLI_PORT);
-    let Some(url) = found.and_then(|port| port.url) else {
-        eprintln!("ebb: CloudCLI does not run here");
-        return ExitCode::FAILURE;
-    };
-    let file = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(cloudcli::account::PASSWORD);
-    let password = match std::fs::read_to_string(&file) {
-        Ok(password) => password.trim().to_owned(),
-        Err(error) => {
-            eprintln!("ebb: {url} answers, but {}: {error}", file.display());
-            return ExitCode::FAILURE;
-        }
-    };
-    let user = cloudcli::account::USER;
-    if json {
-        println!("{}", serde_json::json!({ "url": url, "user": user, "password": password }));
-    } else {
-        println!("{url}, opened from the dashboard\nuser {user}, password {password}");
-    }
-    ExitCode::SUCCESS
 }
 
 /// Says what a repository is made of, or tells agents.
@@ -355,12 +333,7 @@ const HOOK_WITHIN: std::time::Duration = std::time::Duration::from_millis(900);
 /// and not a daemon that lives on 2 MB; it reads this when a process starts, so the process starts over once.
 const FRUGAL: &str = "MIMALLOC_ARENA_EAGER_COMMIT";
 
-fn run(
-    places: Places,
-    restore_target: PathBuf,
-    volumes: Vec<PathBuf>,
-    ask_again: std::time::Duration,
-) -> ExitCode {
+fn run(places: Places, files: Files, ask_again: std::time::Duration) -> ExitCode {
     if std::env::var_os(FRUGAL).is_none()
         && let Ok(program) = std::env::current_exe()
     {
@@ -375,7 +348,7 @@ fn run(
         .without_time()
         .with_target(false)
         .init();
-    match crate::daemon::run(places, restore_target, volumes, ask_again) {
+    match crate::daemon::run(places, files, ask_again) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -4,6 +4,7 @@
 use crate::access::Access;
 use crate::boot::{self, Boot, SignIn};
 use crate::config::{Config, Places};
+use crate::containers::DataRoot;
 use crate::control_plane::api_client::{ApiClient, CallError};
 use crate::control_plane::enrol::{enrol, is_taken_back};
 use crate::control_plane::machine_key::MachineKey;
@@ -24,7 +25,7 @@ use crate::user_settings::Settings;
 use anyhow::Context as _;
 use ebbtide_api::vm::{Enrolled, Instruction};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -32,16 +33,22 @@ use std::time::Duration;
 /// How often it is looked whether Caddy, CloudCLI and what else must stand still do.
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
+/// Where files of the workspace are beside those of its user.
+#[derive(Debug)]
+pub struct Files {
+    /// What restored files are put below.
+    pub restore_target: PathBuf,
+    /// Where containers keep named volumes.
+    pub volumes: Vec<PathBuf>,
+    /// Where Docker keeps everything.
+    pub docker: DataRoot,
+}
+
 /// Runs the daemon. Returns only with an error: the configuration or the machine is unusable.
 ///
 /// # Errors
 /// The configuration cannot be read, or a directory, socket or thread cannot be made.
-pub fn run(
-    places: Places,
-    restore_target: PathBuf,
-    volumes: Vec<PathBuf>,
-    ask_again: Duration,
-) -> anyhow::Result<()> {
+pub fn run(places: Places, files: Files, ask_again: Duration) -> anyhow::Result<()> {
     let mut config = Config::read(&places.config)?;
     places.create().context("making the directories")?;
     let key = MachineKey::load_or_create(&places.state.join("machine.key")).context("the machine key")?;
@@ -58,16 +65,10 @@ pub fn run(
             return park(&error.to_string(), &places, &api_client, ask_again);
         }
     };
-    start(places, restore_target, volumes, api_client, enrolled)
+    start(places, files, api_client, enrolled)
 }
 
-fn start(
-    places: Places,
-    restore_target: PathBuf,
-    volumes: Vec<PathBuf>,
-    api_client: Arc<ApiClient>,
-    enrolled: Enrolled,
-) -> anyhow::Result<()> {
+fn start(places: Places, files: Files, api_client: Arc<ApiClient>, enrolled: Enrolled) -> anyhow::Result<()> {
     let (status, wakeup) = Status::new().context("making the notice board")?;
     let status = Arc::new(status);
     let settings = Arc::new(Settings::new(places.clone(), Arc::clone(&status), enrolled.settings()));
@@ -87,7 +88,9 @@ fn start(
     let workspace = boot::workspace_of(&enrolled.boot_plan);
     let include: Vec<PathBuf> =
         workspace.map_or_else(Vec::new, |(_, home, workspaces)| vec![home.into(), workspaces.into()]);
-    let kept = include.iter().chain(&volumes).cloned().collect();
+    let Files { restore_target, volumes, docker } = files;
+    let kept = include.iter().chain(&volumes).map(PathBuf::as_path).chain([docker.path()]);
+    let kept = kept.map(Path::to_path_buf).collect();
     let backup_processes = Arc::new(BackupProcesses::new(
         Arc::clone(&api_client),
         enrolled.repository,
@@ -95,6 +98,7 @@ fn start(
         restore_target,
         include.clone(),
         volumes,
+        docker.clone(),
     ));
     let terminals = boot::tmux_of(&enrolled.boot_plan, &places).map(|tmux| Arc::new(Terminals::new(tmux)));
     if let Some(terminals) = &terminals {
@@ -137,6 +141,7 @@ fn start(
         status: Arc::clone(&status),
         backup_processes,
         settings,
+        docker,
         control_url,
         listen_port: enrolled.ingress.listen_port,
         caddy: None,

@@ -1,12 +1,12 @@
 //! The idle-agent: the daemon on a machine, and the `ebb` command that talks to it.
 //!
-//! In the order in which they use one another: `os`; `describe`, which says what a repository is made of; `control_plane`,
-//! which talks to it; `backup`, a process of its own; `sleep`, which backs the machine up before it goes; `access` and
-//! `ports`, which say who may reach what listens; `terminal`, in the browser; `user_settings`, what secrets become;
-//! `cloudcli`; `firewall`, which keeps the packet filter standing; `ssh`, the machine's `sshd`; `boot`, which works through
-//! the boot plan; `idle`, which says why the machine is awake. `event_loop` is the one loop that decides with the pure
-//! parts; `cli` and `control_socket` are the command on the machine. A test holds the order (`tests/layers.rs`). It must
-//! never delete anything of the workspace, hold a provider's credential, or believe one signal alone.
+//! In the order in which they use one another: `os`; `describe`, which says what a repository is made of; `containers`,
+//! which knows what Docker keeps; `control_plane`, which talks to it; `backup`, a process of its own; `sleep`, which backs
+//! the machine up before it goes; `access` and `ports`, which say who may reach what listens; `terminal`, in the browser;
+//! `user_settings`, what secrets become; `cloudcli`; `firewall`, which keeps the packet filter standing; `ssh`, the
+//! machine's `sshd`; `boot`, which works through the boot plan; `idle`, which says why the machine is awake. `event_loop` is the one loop that decides with the
+//! pure parts; `cli` and `control_socket` are the command on the machine. A test holds the order (`tests/layers.rs`). It
+//! must never delete anything of the workspace, hold a provider's credential, or believe one signal alone.
 
 mod access;
 pub mod backup;
@@ -14,6 +14,7 @@ mod boot;
 pub mod cli;
 mod cloudcli;
 mod config;
+mod containers;
 mod control_plane;
 mod control_socket;
 mod daemon;

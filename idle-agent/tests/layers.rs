@@ -8,6 +8,7 @@ use std::path::Path;
 /// Folders and files at the root, each before all that use it.
 const ORDER: [&str; 20] = [
     "os",
+    "containers",
     "config",
     "describe",
     "control_plane",

@@ -40,6 +40,7 @@ pub fn record(dice: &mut Dice) -> Record {
         },
         image: "debian-12".to_owned(),
         agents: vec![],
+        docker: false,
         idle_timeout: Duration::from_mins(10),
         lifetime: Duration::from_mins(rng.u64(20..180)),
         ingress: Ingress::Direct,

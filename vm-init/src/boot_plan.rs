@@ -38,6 +38,8 @@ pub struct BootSpec<'a> {
     pub agents: &'a [String],
     /// What the installation has published, as far as that was asked.
     pub programs: &'a ProgramList,
+    /// Whether Docker is wanted.
+    pub docker: bool,
 }
 
 /// An installation that has published nothing.
@@ -45,7 +47,15 @@ static NOTHING: ProgramList = ProgramList { programs: Vec::new() };
 
 impl Default for BootSpec<'_> {
     fn default() -> Self {
-        Self { repo: None, branch: None, snapshot: None, prune_secs: None, agents: &[], programs: &NOTHING }
+        Self {
+            repo: None,
+            branch: None,
+            snapshot: None,
+            prune_secs: None,
+            agents: &[],
+            programs: &NOTHING,
+            docker: false,
+        }
     }
 }
 
@@ -101,6 +111,9 @@ pub fn boot_plan(spec: &BootSpec<'_>) -> BootPlan {
         agents::install(spec.agents, spec.programs),
         Limits { timeout_secs: 900, retries: 0 },
     ));
+    if spec.docker {
+        steps.push(docker_step());
+    }
     if spec.snapshot.is_some() {
         steps.push(setup_step());
     }
@@ -157,6 +170,9 @@ fn programs_step() -> PlannedStep {
 /// Of what users brought along: it may say nothing all the while, and a boot that says nothing for `boot_stall` is ended.
 const OWN_LIMITS: Limits = Limits { timeout_secs: 480, retries: 0 };
 
+/// 140 MB are to be downloaded, and containers started.
+const DOCKER_LIMITS: Limits = Limits { timeout_secs: 900, retries: 0 };
+
 /// Only a home directory that came back has a list.
 fn packages_step() -> PlannedStep {
     step(
@@ -165,6 +181,11 @@ fn packages_step() -> PlannedStep {
         StepAction::InstallPackages { user: USER.into() },
         OWN_LIMITS,
     )
+}
+
+/// Behind the restore, which brings what Docker keeps: nothing may write there before.
+fn docker_step() -> PlannedStep {
+    step("docker", "Installing Docker", StepAction::InstallDocker { user: USER.into() }, DOCKER_LIMITS)
 }
 
 /// Behind all that it may use.
@@ -240,6 +261,19 @@ mod tests {
             names,
             [
                 "user", "tidy", "restore", "programs", "caddy", "packages", "agents", "setup", "terminal",
+                "cloudcli"
+            ]
+        );
+    }
+
+    #[test]
+    fn docker_starts_behind_the_restore_and_before_the_setup_script_that_may_use_it() {
+        let plan = boot_plan(&BootSpec { snapshot: Some("5f1c"), docker: true, ..BootSpec::default() });
+        let names: Vec<&str> = plan.steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "user", "restore", "programs", "caddy", "packages", "agents", "docker", "setup", "terminal",
                 "cloudcli"
             ]
         );

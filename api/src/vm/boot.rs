@@ -94,6 +94,12 @@ pub enum StepAction {
         /// Whose list.
         user: String,
     },
+    /// Installs Docker from the distribution's packages, lets the user use it, and starts the containers that ran at the
+    /// snapshot that was restored. Its failure stops no boot.
+    InstallDocker {
+        /// Who may use it.
+        user: String,
+    },
     /// Runs the user's own script of setting up. Its failure stops no boot.
     RunSetup {
         /// Whose script, and as whom.

@@ -36,6 +36,7 @@ pub(super) fn ask(draft: &mut Draft, command: Command, context: &Context<'_>) {
         Command::SetSsh { open } => set_ssh(draft, open),
         Command::SettingsChanged => settings_changed(draft),
         Command::SetAgents { agents } => set_agents(draft, agents),
+        Command::SetDocker { wanted } => set_docker(draft, wanted),
         Command::Delete => delete(draft),
         Command::Discard => draft.record.desired = DesiredState::Discarded,
         Command::Undelete => undelete(draft, context),
@@ -194,6 +195,13 @@ fn set_agents(draft: &mut Draft, agents: Vec<String>) {
     let shown = if agents.is_empty() { "none".to_owned() } else { agents.join(", ") };
     draft.record.spec.agents = agents;
     draft.note(EventCode::AgentsChanged, format!("coding agents from its next start on: {shown}"));
+}
+
+fn set_docker(draft: &mut Draft, wanted: bool) {
+    draft.record.spec.docker = wanted;
+    let shown =
+        if wanted { "with Docker from its next start on" } else { "without Docker from its next start on" };
+    draft.note(EventCode::DockerChanged, shown);
 }
 
 fn set_public(draft: &mut Draft, port: u16, access: PortAccess) {

@@ -87,6 +87,11 @@ pub enum Command {
         /// Their commands.
         agents: Vec<String>,
     },
+    /// Whether Docker is installed from the next start on.
+    SetDocker {
+        /// Whether it is.
+        wanted: bool,
+    },
     /// Back up, end the machine and forget the workspace after the days in which it can be undone.
     Delete,
     /// The same without a backup.
@@ -192,6 +197,7 @@ impl Command {
             Self::SetEnv { .. } => "workspace.env",
             Self::SettingsChanged => "workspace.settings",
             Self::SetAgents { .. } => "workspace.agents",
+            Self::SetDocker { .. } => "workspace.docker",
             Self::TakeHold(_) => "workspace.hold",
             Self::ReleaseHold { .. } => "workspace.release_hold",
             Self::Snapshot => "workspace.snapshot",

@@ -16,6 +16,7 @@ pub(crate) fn record(placement: Placement, now: Timestamp) -> Record {
         shape: None,
         image: "debian-12".into(),
         agents: vec![],
+        docker: false,
         idle_timeout: Duration::from_mins(30),
         lifetime: Duration::from_hours(24),
         ingress: super::Ingress::Direct,

@@ -33,6 +33,9 @@ pub struct Spec {
     /// Coding agents that are installed at each start, by their commands. What is not known any more is left out then.
     #[serde(default)]
     pub agents: Vec<String>,
+    /// Whether Docker is installed at each start.
+    #[serde(default)]
+    pub docker: bool,
     /// How long nothing may happen before it sleeps.
     pub idle_timeout: Duration,
     /// How long after a wake it is drained whatever happens.

@@ -57,6 +57,7 @@ pub fn workspace(shown: &RowShown, policy: &Policy, zone: &str) -> Workspace {
         size: summary.size,
         location,
         agents: Vec::new(),
+        docker: false,
         idle_timeout: policy.idle_timeout,
         lifetime: policy.lifetime,
         persistence: Persistence::Backup,

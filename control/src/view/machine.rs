@@ -95,6 +95,7 @@ pub fn boot_plan(record: &Record, policy: &Policy, programs: &ProgramList) -> Bo
         prune_secs: record.prune.as_ref().map(|_| policy.tidy_limit.as_secs()),
         agents: &record.spec.agents,
         programs,
+        docker: record.spec.docker,
     });
     if may_hold_work(&record.phase) {
         // Whatever the machine remembers of its first start: it is never told to put an older state over newer work.
@@ -127,6 +128,7 @@ fn is_done_once(action: &StepAction) -> bool {
         | StepAction::Clone { .. }
         | StepAction::InstallBundles { .. }
         | StepAction::InstallPackages { .. }
+        | StepAction::InstallDocker { .. }
         | StepAction::RunSetup { .. } => true,
         StepAction::EnsureUser { .. }
         | StepAction::EnsurePrograms { .. }

@@ -54,6 +54,7 @@ pub fn workspace(
         size: record.spec.placement.size.clone(),
         location: record.spec.placement.location.clone(),
         agents: record.spec.agents.clone(),
+        docker: record.spec.docker,
         idle_timeout: record.spec.idle_timeout,
         lifetime: record.spec.lifetime,
         persistence: record.spec.persistence,

@@ -58,6 +58,8 @@ pub struct CreateView {
     pub lifetime: FieldView,
     /// Coding agents that can be ticked; none where none is published.
     pub agents: Vec<Choice>,
+    /// Whether Docker is ticked.
+    pub docker: bool,
     /// Whether sizes and locations can be chosen from a list.
     pub choosable: bool,
     /// What it costs at worst.
@@ -148,6 +150,7 @@ pub fn create(
         idle_timeout: field(Field::IdleTimeout, defaults.idle_timeout.to_string(), Vec::new()),
         lifetime: field(Field::Lifetime, defaults.lifetime.to_string(), Vec::new()),
         agents: boxes(typed.agents.as_ref().unwrap_or(&defaults.agents), published),
+        docker: typed.docker,
         choosable: catalog.is_some_and(|catalog| !catalog.sizes.is_empty() && !catalog.locations.is_empty()),
         cost: cost(quote),
         secrets: Vec::new(),

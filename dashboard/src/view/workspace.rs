@@ -308,6 +308,7 @@ fn facts(workspace: &Workspace, now: Timestamp) -> Vec<Fact> {
         }),
         workspace.heard_secs_ago.and_then(|secs| plain("Last heard", format!("{} ago", text::seconds(secs)))),
         agents(&workspace.agents).and_then(|titles| plain("Coding agents", titles)),
+        workspace.docker.then(|| plain("Docker", "installed at each start".to_owned())).flatten(),
         plain("Sleeps when idle for", text::duration(workspace.idle_timeout)),
         plain("Lifetime", text::duration(workspace.lifetime)),
         at("Lifetime ends", workspace.lifetime_ends_at),

@@ -53,6 +53,7 @@ fn asleep() -> Workspace {
         size: "cx23".into(),
         location: "fsn1".into(),
         agents: vec!["claude".into()],
+        docker: false,
         idle_timeout: Duration::from_mins(30),
         lifetime: Duration::from_hours(24),
         persistence: Persistence::Backup,

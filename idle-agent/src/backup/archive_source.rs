@@ -21,6 +21,7 @@ use super::include::{Include, join};
 use super::restore_contents::{modified, seconds_and_nanos};
 use super::scope::Scope;
 use super::warnings::PathWarnings;
+use crate::containers;
 
 /// What is to be read.
 pub struct Source {
@@ -151,6 +152,9 @@ impl Reader {
                 return None;
             }
         };
+        if containers::is_numbered(shown) {
+            (mapped.node.meta.user, mapped.node.meta.group) = (None, None);
+        }
         let attributes = attributes::read(&real);
         mapped.node.meta.extended_attributes = attributes.kept;
         if !attributes.lost.is_empty() {
@@ -229,6 +233,27 @@ mod tests {
             listed(&source),
             ["/home", "/home/ann", "/home/ebb", "/home/ebb/a", "/work", "/work/x", "/work/y"]
         );
+    }
+
+    #[test]
+    fn the_owners_of_what_containers_keep_are_numbers_whatever_those_are_called_here() {
+        let root = tempfile::tempdir().unwrap();
+        for dir in
+            ["var/lib/docker/volumes/db/_data", "var/lib/docker/overlay2/l1/merged/etc", "workspaces/app"]
+        {
+            std::fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        let source = source(root.path(), &["/var/lib/docker", "/workspaces"]);
+        let entries: Vec<_> = source.entries().map(Result::unwrap).collect();
+        let called = |path: &str| {
+            let entry = entries.iter().find(|entry| entry.path == Path::new(path)).unwrap();
+            (entry.node.meta.user.is_some(), entry.node.meta.uid)
+        };
+        let number = std::os::unix::fs::MetadataExt::uid(&root.path().metadata().unwrap());
+        assert_eq!(called("/var/lib/docker/volumes/db/_data"), (false, Some(number)));
+        assert_eq!(called("/workspaces/app"), (true, Some(number)));
+        assert!(!entries.iter().any(|entry| entry.path.ends_with("merged")), "a view");
+        assert_eq!(source.path_warnings().skipped().0, [], "not worth a word");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::include::{Include, join};
 use super::mounts::Mounts;
 use super::warnings::{PathWarnings, Weight};
 use super::worktrees::{self, Worktrees};
+use crate::containers;
 
 /// Entries that a run counts below directories that the owner's rules leave out; then it is "at least".
 const WEIGHED: u64 = 50_000;
@@ -125,6 +126,10 @@ impl Scope {
                 let shown = at.show(entry.path());
                 if shown == at.shown {
                     return true;
+                }
+                // Nothing of its own, in every backup of a container that runs: not worth a word.
+                if containers::is_view(&shown) {
+                    return false;
                 }
                 let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
                 let left_out = scope.left_out(entry.path(), &shown, is_dir);

@@ -70,16 +70,25 @@ pub fn install(packages: &[&str], tools: &mut dyn Tools) -> Result<(), String> {
             return Err(format!("apt-get install failed: {}", last(&installed)));
         }
         updated = true;
-        tools.tell("bringing the lists of packages up to date");
-        let update = unlocked("apt-get", &[&OPTIONS[..], &["update"]].concat(), tools)?;
-        if !update.well {
-            // One mirror of several may be away or stale; what is needed may be had all the same.
-            tools.warn(&format!(
-                "apt-get update failed, going on with the lists that are there: {}",
-                last(&update)
-            ));
-        }
+        update(tools)?;
     }
+}
+
+/// Brings the lists of packages up to date, as far as mirrors answer.
+///
+/// # Errors
+/// It cannot be tried, or somebody else is at it all the time.
+pub fn update(tools: &mut dyn Tools) -> Result<(), String> {
+    tools.tell("bringing the lists of packages up to date");
+    let update = unlocked("apt-get", &[&OPTIONS[..], &["update"]].concat(), tools)?;
+    if !update.well {
+        // One mirror of several may be away or stale; what is needed may be had all the same.
+        tools.warn(&format!(
+            "apt-get update failed, going on with the lists that are there: {}",
+            last(&update)
+        ));
+    }
+    Ok(())
 }
 
 /// Runs a program, again and again while somebody else's work keeps it from beginning.

@@ -77,6 +77,7 @@ impl Boot {
             StepAction::InstallBundles { directory, programs, files, missing } => {
                 Ok(self.install_bundles(&Wanted { directory, programs, files, missing }, limit, reporter))
             }
+            StepAction::InstallDocker { user } => Ok(self.install_docker(user, limit, reporter)),
             StepAction::StartCaddy => self.start_caddy(limit),
             StepAction::StartTerminal { .. } => self.start_terminal(limit),
             StepAction::StartCloudCli { user, workspaces } => self.start_cloudcli(user, workspaces),
@@ -184,6 +185,7 @@ impl Boot {
     }
 
     fn restore(&self, snapshot: &str, reporter: &Reporter<'_>) -> Result<Success, StepError> {
+        self.stop_docker();
         let order = Order::Restore { snapshot: snapshot.to_owned() };
         let status = &self.status;
         let mut furthest = Furthest::default();

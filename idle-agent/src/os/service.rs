@@ -75,7 +75,8 @@ pub fn work_of(program: impl AsRef<std::ffi::OsStr>, user: &User) -> Command {
     }
     let mut command = beside(WORK_SLICE, "setpriv");
     command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
-    command.args(["--clear-groups", "--"]).arg(program);
+    // The groups of a usual login: that of Docker is one.
+    command.args(["--init-groups", "--"]).arg(program);
     user_environment(&mut command, Some(user));
     command
 }

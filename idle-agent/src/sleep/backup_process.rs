@@ -5,6 +5,7 @@
 
 use crate::backup::WORKTREE_PLACES;
 use crate::config::Places;
+use crate::containers::DataRoot;
 use crate::control_plane::api_client::ApiClient;
 use crate::os::atomic_file;
 use crate::os::mutex::lock;
@@ -115,6 +116,8 @@ pub struct BackupProcesses {
     include: Vec<PathBuf>,
     /// Directories that are backed up, and restored, where they exist.
     optional: Vec<PathBuf>,
+    /// Of which all or a part is backed up, and all is restored.
+    docker: DataRoot,
     running: Mutex<Option<u32>>,
 }
 
@@ -127,9 +130,11 @@ impl BackupProcesses {
         target: PathBuf,
         include: Vec<PathBuf>,
         optional: Vec<PathBuf>,
+        docker: DataRoot,
     ) -> Self {
+        let running = Mutex::new(None);
         let backup_processes =
-            Self { api_client, repository, places, target, include, optional, running: Mutex::new(None) };
+            Self { api_client, repository, places, target, include, optional, docker, running };
         backup_processes.end_left_over();
         backup_processes
     }
@@ -208,9 +213,7 @@ impl BackupProcesses {
         for path in include {
             command.arg("--include").arg(path);
         }
-        for path in &self.optional {
-            command.arg("--optional").arg(path);
-        }
+        self.name_optional(&mut command);
         if let Some(since) = since {
             command.arg(format!("--since={since}"));
         }
@@ -252,9 +255,7 @@ impl BackupProcesses {
                 for path in include {
                     command.arg("--include").arg(path);
                 }
-                for path in &self.optional {
-                    command.arg("--optional").arg(path);
-                }
+                self.name_optional(&mut command);
             }
             Order::Restore { snapshot } => {
                 command.arg("--snapshot").arg(snapshot).arg("--target").arg(&self.target);
@@ -267,6 +268,7 @@ impl BackupProcesses {
                 for path in self.include.iter().chain(&self.optional).chain(&places) {
                     command.arg("--include").arg(path);
                 }
+                command.arg("--include").arg(self.docker.path());
             }
             Order::Tidy { snapshots } => {
                 let list = self.places.run.join("forget");
@@ -277,6 +279,13 @@ impl BackupProcesses {
             }
         }
         Ok(command)
+    }
+
+    fn name_optional(&self, command: &mut Command) {
+        for path in &self.optional {
+            command.arg("--optional").arg(path);
+        }
+        command.arg("--optional").arg(self.docker.kept());
     }
 
     fn pid_file(&self) -> PathBuf {

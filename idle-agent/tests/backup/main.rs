@@ -1,5 +1,6 @@
 //! Backups and restores by the real program, against a restic REST server on loopback and against stock restic.
 
+mod docker;
 mod faults;
 mod large;
 mod noise_file;

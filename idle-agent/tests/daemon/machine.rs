@@ -138,6 +138,7 @@ impl Machine {
             command.arg(option).arg(self.path(place));
         }
         command.arg("--volumes").arg(self.path("volumes"));
+        command.arg("--docker-root").arg(self.path("docker"));
         command.arg("--programs-dir").arg(self.programs()).args(&self.extra);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("TMPDIR", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
@@ -254,6 +255,7 @@ fn name_of(action: &StepAction) -> &'static str {
         StepAction::Restore { .. } => "restore",
         StepAction::StartCaddy => "caddy",
         StepAction::InstallPackages { .. } => "packages",
+        StepAction::InstallDocker { .. } => "docker",
         StepAction::RunSetup { .. } => "setup",
         StepAction::StartTerminal { .. } => "terminal",
         StepAction::StartCloudCli { .. } => "cloudcli",

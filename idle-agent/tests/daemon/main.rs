@@ -4,6 +4,7 @@ mod agents;
 mod boot;
 mod cloudcli;
 mod control;
+mod docker;
 mod enrolment;
 mod flood;
 mod house;

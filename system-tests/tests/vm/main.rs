@@ -5,6 +5,7 @@
 //! are tried all the same. No time is asserted: everything here is emulated, and limits are ten times what it takes.
 
 mod debian_12;
+mod docker;
 mod first_boot;
 mod life;
 mod older_generation;

@@ -60,7 +60,15 @@ pub fn stack_with(name: &str, image: VmImage, qemu_arguments: &[String], changes
 
 /// Creates a workspace of this repository and waits until it is ready.
 pub fn spawn(stack: &Stack) -> Result<(String, String)> {
-    let request = json!({ "repo": "http://git.ebbtide.test/ebbtide.git", "idle_timeout": "4h" });
+    spawn_with(stack, json!({}))
+}
+
+/// As [`spawn`], with these wishes.
+pub fn spawn_with(stack: &Stack, wishes: Value) -> Result<(String, String)> {
+    let mut request = json!({ "repo": "http://git.ebbtide.test/ebbtide.git", "idle_timeout": "4h" });
+    if let (Some(request), Value::Object(wishes)) = (request.as_object_mut(), wishes) {
+        request.extend(wishes);
+    }
     let id = stack.api.create(&request)?.id.to_string();
     let seen = boot(stack, &id)?;
     Ok((seen, id))
@@ -152,18 +160,23 @@ impl Life {
 
     /// Waits until the server's page comes through the edge and Caddy, to one who opens a fresh link.
     pub fn page_answers(&self) -> Result<String> {
+        self.page_of(PORT, "page-of-a-person")
+    }
+
+    /// The same of a port whose page has this text.
+    pub fn page_of(&self, port: u16, text: &str) -> Result<String> {
         let begun = Instant::now();
         // One link, however often it is tried: they are counted.
         let link = wait::until("a link", LIMIT, || {
-            Visitor::link(&self.stack, &self.id, PORT).map_err(|error| format!("{error:#}"))
+            Visitor::link(&self.stack, &self.id, port).map_err(|error| format!("{error:#}"))
         })?;
-        let visitor = wait::until("the page, with a fresh link", LIMIT, || self.page_by(&link))?;
+        let visitor = wait::until("the page, with a fresh link", LIMIT, || self.page_by(&link, text))?;
         let first = begun.elapsed();
         let again = Instant::now();
         let answer = visitor.get(&self.stack, "/")?;
         ensure!(answer.status == 200, "the cookie does not last: {}", answer.status);
         let (name, id) = (self.workspace().map_err(anyhow::Error::msg)?.name, &self.id);
-        let stranger = Visitor::stranger(&format!("{PORT}.{name}-{id}.{ZONE}")).get(&self.stack, "/")?;
+        let stranger = Visitor::stranger(&format!("{port}.{name}-{id}.{ZONE}")).get(&self.stack, "/")?;
         ensure!(stranger.status == 401, "without a link the answer is {}", stranger.status);
         Ok(format!(
             "first after {:.1} s, then {} ms; 401 without a link",
@@ -172,9 +185,9 @@ impl Life {
         ))
     }
 
-    fn page_by(&self, link: &str) -> Result<Visitor, String> {
+    fn page_by(&self, link: &str, text: &str) -> Result<Visitor, String> {
         let (visitor, answer) = Visitor::open(&self.stack, link).map_err(|error| format!("{error:#}"))?;
-        if answer.status == 200 && answer.text().contains("page-of-a-person") {
+        if answer.status == 200 && answer.text().contains(text) {
             Ok(visitor)
         } else {
             Err(format!("{} {}", answer.status, answer.text()))

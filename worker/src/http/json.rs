@@ -93,7 +93,7 @@ mod tests {
         );
         check::<PatchWorkspace>(
             r#"{"idle_timout":"5m"}"#,
-            "unknown_field: unknown field `idle_timout`, expected one of `idle_timeout`, `lifetime`, `retention`, `secrets`, `ssh`, `size`, `location`, `agents` (line 1, column 14)",
+            "unknown_field: unknown field `idle_timout`, expected one of `idle_timeout`, `lifetime`, `retention`, `secrets`, `ssh`, `size`, `location`, `agents`, `docker` (line 1, column 14)",
         );
         check::<CreateWorkspace>(
             "{\n\"lifetime\":\"soon\"}",

@@ -128,7 +128,7 @@ pub const ROUTES: &[Route] = &[
     patch(
         "/v1/workspaces/{id}",
         "patchWorkspace",
-        "Changes durations, secrets and SSH now, size, location and agents from the next start on.",
+        "Changes durations, secrets and SSH now, size, location, agents and Docker from the next start on.",
     )
     .takes::<PatchWorkspace>()
     .answers::<Workspace>(200, "The workspace.")

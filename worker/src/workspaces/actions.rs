@@ -150,7 +150,7 @@ pub async fn patch(
     let policy = &app.config.policy;
     if patch == PatchWorkspace::default() {
         return Err(ApiError::field("body", "nothing to change").hint(
-            "Name `idle_timeout`, `lifetime`, `retention`, `secrets`, `ssh`, `size`, `location` or `agents`.",
+            "Name `idle_timeout`, `lifetime`, `retention`, `secrets`, `ssh`, `size`, `location`, `agents` or `docker`.",
         ));
     }
     check_durations(patch.idle_timeout, patch.lifetime, policy)?;
@@ -165,7 +165,7 @@ pub async fn patch(
         Some(lifetime) => reservation::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
-    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, ssh, size: _, location: _, agents: _ } =
+    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, ssh, docker, size: _, location: _, agents: _ } =
         patch;
     let worst_case = extension.worst_case;
     let change = Command::Change { idle_timeout, lifetime, worst_case };
@@ -177,6 +177,7 @@ pub async fn patch(
         .chain(secrets.map(Command::ChooseSecrets))
         .chain(ssh.map(|open| Command::SetSsh { open }))
         .chain(agents.map(|agents| Command::SetAgents { agents }))
+        .chain(docker.map(|wanted| Command::SetDocker { wanted }))
         .collect();
     let changed = app.workspace(&actor.tenant, id).ask(Call::Ask { commands }).await;
     if changed.as_ref().is_err_and(|error: &ApiError| error.status() < 500) {

@@ -95,6 +95,8 @@ fn a_machine_that_was_ready_once_is_never_told_to_restore_or_clone_again() {
     assert_eq!(names(&world), "user programs caddy clone agents terminal cloudcli");
     world.record.restore = Some("a".repeat(64));
     assert_eq!(names(&world), "user restore programs caddy packages agents setup terminal cloudcli");
+    world.record.spec.docker = true;
+    assert_eq!(names(&world), "user restore programs caddy packages agents docker setup terminal cloudcli");
     world.heartbeat(HeartbeatSummary { ready: true, ..HeartbeatSummary::default() }).state(State::Running);
     assert_eq!(names(&world), "user programs caddy terminal cloudcli");
 }

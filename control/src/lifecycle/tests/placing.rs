@@ -2,6 +2,7 @@
 
 use super::*;
 use ebbtide_api::secrets::SecretChoice;
+use ebbtide_api::vm::StepAction;
 
 fn place(size: &str, location: &str) -> Placement {
     Placement { size: size.into(), location: location.into() }
@@ -162,6 +163,23 @@ fn other_agents_are_named_in_the_history_and_installed_from_the_next_start_on() 
     assert!(plan.steps.iter().any(|step| step.title == "Installing Claude Code, Codex"), "{plan:?}");
     world.ask(Command::SetAgents { agents: vec![] });
     assert_eq!(world.notes.last().unwrap(), "coding agents from its next start on: none");
+}
+
+#[test]
+fn docker_is_installed_from_the_next_start_on_and_named_in_the_history() {
+    let mut world = asleep();
+    let installs = |world: &World| {
+        let next = Record { phase: Phase::Requested, ..world.record.clone() };
+        let plan = crate::view::machine::boot_plan(&next, &world.policy, &<_>::default());
+        plan.steps.iter().any(|step| matches!(step.action, StepAction::InstallDocker { .. }))
+    };
+    assert!(!installs(&world));
+    world.ask(Command::SetDocker { wanted: true });
+    assert_eq!(world.notes.last().unwrap(), "with Docker from its next start on");
+    assert!(installs(&world));
+    world.ask(Command::SetDocker { wanted: false });
+    assert_eq!(world.notes.last().unwrap(), "without Docker from its next start on");
+    assert!(!installs(&world));
 }
 
 #[test]
