@@ -3,6 +3,7 @@
 mod cloudcli;
 mod git_credential;
 mod packages;
+mod services;
 
 use crate::backup::{SurveyOrder, size, survey};
 use crate::config::Places;
@@ -95,6 +96,12 @@ enum Command {
         /// Lists them where nothing is asked for.
         #[command(subcommand)]
         wish: Option<packages::Wish>,
+    },
+    /// The compose projects of this workspace: lists them, starts or stops one.
+    Services {
+        /// Lists them where nothing is asked for.
+        #[command(subcommand)]
+        wish: Option<services::Wish>,
     },
     /// Takes a snapshot now, or says what one would hold.
     Snapshot {
@@ -216,6 +223,7 @@ pub fn main() -> ExitCode {
         Command::Cloudcli { json } => return cloudcli::run(&socket, json),
         Command::Describe { directory, tell } => return describe(directory, &tell),
         Command::Packages { wish } => return packages::run(wish),
+        Command::Services { wish } => return services::run(wish.unwrap_or_default()),
         Command::Why { json } => (Request::Why, json),
         Command::Ports { json } => (Request::Ports, json),
         Command::Hold { duration, reason, json } => {
