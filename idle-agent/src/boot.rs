@@ -421,6 +421,7 @@ impl Boot {
         let repository =
             serde_json::from_value(serde_json::json!({"path": "/", "password": "", "host": "abcdefghij"}));
         let nothing = Vec::new;
+        let docker = DataRoot::new(directory.join("docker"));
         Self {
             plan: BootPlan { steps: Vec::new() },
             places: places.clone(),
@@ -432,7 +433,9 @@ impl Boot {
                 directory.to_path_buf(),
                 nothing(),
                 nothing(),
+                docker.clone(),
             )),
+            docker,
             settings: Arc::new(Settings::new(places, status, Default::default())),
             control_url: control_url.to_owned(),
             listen_port: 0,

@@ -1,6 +1,7 @@
 //! The command line: `ebb-agent run` is the daemon, the rest talks to it; also called as `ebb` on the machine.
 
 mod cloudcli;
+mod describe;
 mod git_credential;
 mod packages;
 mod services;
@@ -10,7 +11,6 @@ use crate::config::Places;
 use crate::containers::{DOCKER, DataRoot};
 use crate::control_socket::{Reply, Request, TraceCommand, ask};
 use crate::daemon::Files;
-use crate::os::command::is_installed;
 use clap::{Parser, Subcommand};
 use ebbtide_api::backups::Persistence;
 use ebbtide_api::why::{Keeping, SignalState, Why};
@@ -221,7 +221,7 @@ pub fn main() -> ExitCode {
         Command::Hook { agent } => return hook(socket, agent.as_deref()),
         Command::GitCredential { operation } => return git_credential::main(&operation, &socket),
         Command::Cloudcli { json } => return cloudcli::run(&socket, json),
-        Command::Describe { directory, tell } => return describe(directory, &tell),
+        Command::Describe { directory, tell } => return describe::run(directory, &tell),
         Command::Packages { wish } => return packages::run(wish),
         Command::Services { wish } => return services::run(wish.unwrap_or_default()),
         Command::Why { json } => (Request::Why, json),
@@ -260,38 +260,6 @@ fn save(socket: &Path, file: &Path) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Says what a repository is made of, or tells agents.
-fn describe(directory: Option<PathBuf>, tell: &[String]) -> ExitCode {
-    let root = directory.unwrap_or_else(|| PathBuf::from("."));
-    let root = root.canonicalize().unwrap_or(root);
-    let own = std::env::var("PATH").unwrap_or_default();
-    let is_there = |program: &str| {
-        is_installed(program) || own.split(':').any(|directory| Path::new(directory).join(program).is_file())
-    };
-    let described = crate::describe::describe(&root, &is_there);
-    if tell.is_empty() {
-        return match described {
-            Some(text) => {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }
-            None => {
-                eprintln!("ebb: {} tells agents of itself, or has no manifest that is known", root.display());
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let mut code = ExitCode::SUCCESS;
-    for agent in tell.iter().filter_map(|name| Agent::parse(name)) {
-        if let Err(error) = crate::describe::tell::tell(agent, &home, described.as_deref()) {
-            eprintln!("ebb: what {agent} reads: {error}");
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
 }
 
 /// Says what a backup would hold. Asks nobody: who calls it sees what it can see.

@@ -44,7 +44,7 @@ volumes:
   rows:
 END
 docker compose up --pull never --detach 2>&1 | tail -3
-for try in $(seq 60); do docker exec shop-db-1 /bin/redis-cli ping && exit; sleep 2; done; docker logs shop-db-1; exit 1"#;
+until docker exec shop-db-1 /bin/redis-cli ping; do docker logs --tail 3 shop-db-1; sleep 2; done"#;
 
 /// Removes and replaces in the layer of a container what is in its image, and makes what compose knows nothing of.
 const BESIDES: &str = r"set -e
