@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Folders and files at the root, each before all that use it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "os",
     "containers",
     "config",

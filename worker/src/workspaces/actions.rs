@@ -165,8 +165,17 @@ pub async fn patch(
         Some(lifetime) => reservation::lifetime(app, actor, id, lifetime).await?,
         None => Extension { worst_case: None, before: None },
     };
-    let PatchWorkspace { idle_timeout, lifetime, retention, secrets, ssh, docker, size: _, location: _, agents: _ } =
-        patch;
+    let PatchWorkspace {
+        idle_timeout,
+        lifetime,
+        retention,
+        secrets,
+        ssh,
+        docker,
+        size: _,
+        location: _,
+        agents: _,
+    } = patch;
     let worst_case = extension.worst_case;
     let change = Command::Change { idle_timeout, lifetime, worst_case };
     let change = (idle_timeout.is_some() || lifetime.is_some()).then_some(change);
