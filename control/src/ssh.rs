@@ -22,10 +22,12 @@ pub fn access(name: &str, workspace: &WorkspaceId, host: &str, key: &HostKey) ->
         host: host.to_owned(),
         port: PORT,
         user: USER.to_owned(),
+        // A session that stands still for a last backup, an hour at most, is not given up: it may go on.
         // Known by its alias alone: the address is another at each wake, and no address stands for it.
         config: format!(
             "Host {alias}\n  HostName {host}\n  Port {PORT}\n  User {USER}\n  HostKeyAlias {alias}\n  \
-             HostKeyAlgorithms ssh-ed25519\n  CheckHostIP no\n  StrictHostKeyChecking yes\n  ServerAliveInterval 15\n"
+             HostKeyAlgorithms ssh-ed25519\n  CheckHostIP no\n  StrictHostKeyChecking yes\n  ServerAliveInterval 15\n  \
+             ServerAliveCountMax 240\n"
         ),
         known_hosts: format!("{alias} {public_key}\n"),
         host_key: public_key.to_string(),
@@ -56,6 +58,7 @@ mod tests {
           CheckHostIP no
           StrictHostKeyChecking yes
           ServerAliveInterval 15
+          ServerAliveCountMax 240
         ");
         assert_eq!(access.known_hosts, format!("demo-abcdefghij {}\n", access.host_key));
     }

@@ -204,6 +204,9 @@ fn again() -> anyhow::Result<()> {
 /// Does nothing: ending would only be restarted. Now and then it asks whether it is still to stop, for whoever told it so
 /// may have been wrong; then it starts over.
 fn park(reason: &str, places: &Places, api_client: &ApiClient, ask_again: Duration) -> anyhow::Result<()> {
+    if service::has_machine() {
+        SshServer::new(places).shut();
+    }
     tracing::error!(reason, "parked; this machine does nothing more until it is deleted or taken back");
     loop {
         std::thread::sleep(ask_again);

@@ -23,10 +23,12 @@ const DEPTH: usize = 4;
 const ENTRIES: usize = 50_000;
 /// How many parts are told.
 const PARTS: usize = 24;
+/// Longest path that is told, in bytes.
+const LONGEST_PATH: usize = 120;
 /// What a repository that already says all this has.
 const TOLD_BY: [&str; 4] = ["CLAUDE.md", "AGENTS.md", ".claude/CLAUDE.md", "AGENT.md"];
 /// What is no part of the work: others' code, what is made, what tests read, what shows how to use it.
-const NOT_OWN: [&str; 11] = [
+const NOT_OWN: [&str; 16] = [
     "node_modules",
     "vendor",
     "vendors",
@@ -38,6 +40,11 @@ const NOT_OWN: [&str; 11] = [
     "examples",
     "samples",
     "templates",
+    "dist",
+    "build",
+    "out",
+    "venv",
+    "__pycache__",
 ];
 
 /// What a command is for, in the order in which they are told.
@@ -95,16 +102,18 @@ impl Tree {
     fn look_at(root: &Path) -> Self {
         let walk = ignore::WalkBuilder::new(root)
             .max_depth(Some(DEPTH + 1))
-            .require_git(false)
+            // A list of what to leave out would be read whole, and through a link.
+            .standard_filters(false)
             .hidden(true)
-            .git_global(false)
-            .parents(false)
             .filter_entry(|entry| !NOT_OWN.iter().any(|name| entry.file_name() == *name))
             .sort_by_file_name(std::ffi::OsStr::cmp)
             .build();
         let mut entries = Vec::new();
         for entry in walk.filter_map(Result::ok).skip(1).take(ENTRIES) {
             let Some(path) = entry.path().strip_prefix(root).ok().and_then(Path::to_str) else { continue };
+            if !is_plain(path) {
+                continue;
+            }
             match entry.file_type() {
                 Some(kind) if kind.is_dir() => entries.push(format!("{path}/")),
                 Some(kind) if kind.is_file() => entries.push(path.to_owned()),
@@ -172,6 +181,11 @@ fn version(text: Option<&str>) -> String {
     }
 }
 
+/// Whether a path may stand in what agents are told: nothing in it can end the line or the code that it is in.
+fn is_plain(path: &str) -> bool {
+    path.len() <= LONGEST_PATH && path.chars().all(|c| c.is_alphanumeric() || " ._-+@/()[]".contains(c))
+}
+
 fn join(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
@@ -195,7 +209,11 @@ pub fn describe(root: &Path, is_installed: &dyn Fn(&str) -> bool) -> Option<Stri
     }
     parts.sort_by_key(|part| (part.directory.matches('/').count(), !part.directory.is_empty()));
     let name = root.file_name().unwrap_or_default().to_string_lossy();
-    let mut text = format!("## {name}, in {}\n\n", root.display());
+    let place = root.display().to_string();
+    let mut text = match is_plain(&place) {
+        true => format!("## {name}, in {place}\n\n"),
+        false => "## The repository\n\n".to_owned(),
+    };
     let beyond = parts.len().saturating_sub(PARTS);
     parts.truncate(PARTS);
     for part in &parts {

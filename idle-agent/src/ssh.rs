@@ -116,6 +116,13 @@ impl SshServer {
         }
     }
 
+    /// Shuts it, whatever is wanted: of a machine whose time is over.
+    pub fn shut(&self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "SSH may still be let in");
+        }
+    }
+
     fn open(&self, door: &SshDoor, user: &User) -> Result<(), SshError> {
         // A key that is gone ends what it let in, and with it all: which session came by which key is not kept.
         if self.lets_in_less(door) {
@@ -127,6 +134,8 @@ impl SshServer {
         }
         let config = self.config();
         refused("sshd", called(SSHD, &["-t", "-f", &config.to_string_lossy()])?)?;
+        // One that could not listen may be about to try again, and has the name.
+        let _ = called("systemctl", &["stop", UNIT])?;
         let words = text::unit(UNIT, OWN_SLICE, SSHD, &config);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         refused("systemd-run", called("systemd-run", &words)?)

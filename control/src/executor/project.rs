@@ -126,13 +126,14 @@ impl<H: Http, V: ControlStore> Executor<'_, H, V> {
         let name = names::ssh_firewall_name(self.install);
         let mut labels = names::install_labels(self.install);
         labels.insert(names::LABEL_SSH.to_owned(), names::SSH_OPEN.to_owned());
-        let spec = FirewallSpec { name: name.clone(), labels, tcp_ports: vec![SSH_PORT], covers: selector };
-        match self.outcome(self.hetzner.create_firewall(&spec).await)? {
-            CreateFirewall::Created(_) => Ok(()),
-            CreateFirewall::NameTaken(_) => {
-                Err(put_off(format!("the firewall {name} to be listed as ours, or renamed by its owner")))
-            }
+        let spec = FirewallSpec { name, labels, tcp_ports: vec![SSH_PORT], covers: selector };
+        let made = self.hetzner.create_firewall(&spec).await;
+        // A name that is taken is that of this firewall, whatever became of its labels. What will not change by waiting
+        // keeps no server from starting, nor its caps from being looked at: SSH is not let in then, and that is all.
+        if let Err(Failure::Refused(_)) = made.outcome {
+            return Ok(());
         }
+        self.outcome(made).map(drop)
     }
 
     /// Somebody deleted the key: the next attempt makes another.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long installing the program may take, where the image has none.
-const INSTALL_WITHIN: Duration = Duration::from_secs(600);
+const INSTALL_WITHIN: Duration = Duration::from_secs(120);
 /// After how long that is tried again.
 const INSTALL_AGAIN: Duration = Duration::from_secs(600);
 
@@ -47,7 +47,7 @@ impl Boot {
         let is_open = read(&self.access.door).open;
         let wanted = self.settings.ssh();
         let Some(sign_in) =
-            self.sign_in.as_mut().filter(|_| is_open && !freezer::is_frozen(&self.places.run))
+            self.sign_in.as_ref().filter(|_| is_open && !freezer::is_frozen(&self.places.run))
         else {
             return;
         };
@@ -55,8 +55,11 @@ impl Boot {
             if Moment::now() < sign_in.install_at {
                 return;
             }
-            sign_in.install_at = Moment::now().plus(INSTALL_AGAIN);
-            if let Err(error) = self.install_sshd() {
+            let installed = self.install_sshd();
+            if let Some(sign_in) = &mut self.sign_in {
+                sign_in.install_at = Moment::now().plus(INSTALL_AGAIN);
+            }
+            if let Err(error) = installed {
                 return self.status.log(&format!("SSH is not let in: {error}; trying again"));
             }
         }

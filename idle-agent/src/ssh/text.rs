@@ -50,7 +50,7 @@ pub fn unit(name: &str, slice: &str, program: &str, config: &Path) -> Vec<String
         "--quiet",
         "--collect",
         "--description=SSH for the workspace's owner",
-        "--property=Type=exec",
+        "--property=Type=notify",
         "--property=Restart=on-failure",
         "--property=RestartSec=2",
         "--property=OOMPolicy=continue",

@@ -73,25 +73,27 @@ pub async fn check_chosen(app: &App, actor: &Actor, choice: &SecretChoice) -> Ap
     check_choice(choice, secrets.iter().map(|secret| secret.name.as_str())).map_err(refuse)
 }
 
-/// Tells a workspace's machine that what it was given has changed. It fetches it with its next start otherwise.
-pub async fn tell(app: &App, actor: &Actor, id: &WorkspaceId) {
+/// Tells a workspace's machine that what it was given has changed; false where it was not told. It fetches it with its next
+/// start otherwise.
+pub async fn tell(app: &App, actor: &Actor, id: &WorkspaceId) -> bool {
     let commands = vec![Command::SettingsChanged];
     let told = app.workspace(&actor.tenant, id).ask::<Workspace>(Call::Ask { commands }).await;
-    if let Err(error) = told {
+    if let Err(error) = &told {
         let fields = [("workspace.id", id.as_str()), ("request.id", app.request_id.as_str())];
         error.log(Level::Warn, "a machine was not told of a changed secret", &fields);
     }
+    told.is_ok()
 }
 
-/// Tells every machine that runs; answers how many were too many to be told now.
+/// Tells every machine that runs; answers how many were not told, because they are too many or did not answer.
 ///
 /// # Errors
 /// The index does not answer.
 pub async fn tell_all(app: &App, actor: &Actor) -> ApiResult<usize> {
     let choosers = app.d1()?.choosers(&actor.tenant).await?;
     let running: Vec<&Chooser> = choosers.iter().filter(|chooser| chooser.has_machine).collect();
-    join_all(running.iter().take(TOLD).map(|chooser| tell(app, actor, &chooser.user.id))).await;
-    Ok(running.len().saturating_sub(TOLD))
+    let told = join_all(running.iter().take(TOLD).map(|chooser| tell(app, actor, &chooser.user.id))).await;
+    Ok(running.len() - told.into_iter().filter(|told| *told).count())
 }
 
 #[derive(Clone, Copy)]

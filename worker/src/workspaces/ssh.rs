@@ -48,7 +48,7 @@ pub async fn put(app: &App, actor: &Actor, name: &str, put: PutSshKey) -> ApiRes
     app.keychain()?.put_login_key(&actor.tenant, name, key.clone()).await?;
     let info = key.info(name);
     note(app, actor, "ssh_key.put", &format!("{name}: {}", info.fingerprint)).await;
-    let untold = secrets::tell_all(app, actor).await?;
+    let untold = secrets::tell_all(app, actor).await;
     let applies = "Machines that let SSH in let it in within seconds; others when they next wake.";
     Ok(SshKeyChanged { key: info, applies: with_untold(applies, untold) })
 }
@@ -58,9 +58,13 @@ pub async fn put(app: &App, actor: &Actor, name: &str, put: PutSshKey) -> ApiRes
 /// # Errors
 /// There is none of that name, or storage does not answer.
 pub async fn remove(app: &App, actor: &Actor, name: &str) -> ApiResult<SshKeyChanged> {
-    let removed = app.keychain()?.remove_login_key(&actor.tenant, name).await?.ok_or_else(none)?;
+    let Some(removed) = app.keychain()?.remove_login_key(&actor.tenant, name).await? else {
+        // Whoever sends it again had machines that were not told.
+        secrets::tell_all(app, actor).await?;
+        return Err(none());
+    };
     note(app, actor, "ssh_key.delete", name).await;
-    let untold = secrets::tell_all(app, actor).await?;
+    let untold = secrets::tell_all(app, actor).await;
     let applies = "Machines that run let it in no more within seconds, and end every SSH session then.";
     Ok(SshKeyChanged { key: removed.info(name), applies: with_untold(applies, untold) })
 }
@@ -93,10 +97,13 @@ pub async fn access(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<Ssh
     Ok(ssh::access(&workspace.name, id, &host, &key))
 }
 
-fn with_untold(applies: &str, untold: usize) -> String {
+/// What becomes of a change, and what to do about machines that do not know of it: the change itself is stored.
+fn with_untold(applies: &str, untold: ApiResult<usize>) -> String {
+    const AGAIN: &str = "Send this again, or close SSH there; else they hear of it when they next wake.";
     match untold {
-        0 => applies.to_owned(),
-        count => format!("{applies} {count} machines were not told, and hear of it when they next wake."),
+        Ok(0) => applies.to_owned(),
+        Ok(count) => format!("{applies} But {count} machines were not told. {AGAIN}"),
+        Err(error) => format!("It is stored, but no machine was told ({}). {AGAIN}", error.message()),
     }
 }
 
