@@ -4,6 +4,7 @@
 //! Read from Docker's own files, so that it needs no engine: a frozen one answers nothing, and one that starts writes
 //! over what it finds. Must never write into them, but for one mark of our own.
 
+use crate::os::atomic_file;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -15,6 +16,10 @@ pub const DOCKER: &str = "/var/lib/docker";
 const ROOTS: [&str; 2] = [DOCKER, "/var/lib/containers"];
 /// Says that all of it is kept. It lies within, so that it goes with it: into backups, and onto a rescued disk.
 const MARK: &str = ".ebbtide";
+/// Below the daemon's state: which containers ran. Where it is, all of the data-root is kept.
+pub const RAN: &str = "docker-ran.json";
+/// Most containers that are started again.
+const MOST: usize = 200;
 /// Longest description of a container that is read, in bytes.
 const LONGEST: u64 = 4 << 20;
 
@@ -74,13 +79,15 @@ impl DataRoot {
         use std::os::unix::fs::DirBuilderExt as _;
         // As Docker makes it.
         std::fs::DirBuilder::new().recursive(true).mode(0o710).create(&self.0)?;
-        let text = "Ebbtide keeps this directory over a sleep while this file is here.\n";
-        std::fs::write(self.0.join(MARK), text)
+        let text = b"Ebbtide keeps this directory over a sleep while this file is here.\n";
+        // Whatever a backup brought in its place: it is not written through.
+        atomic_file::write(&self.0.join(MARK), text, 0o644)
     }
 
     /// What of it a backup keeps: all where it was claimed, named volumes otherwise.
     pub fn kept(&self) -> PathBuf {
-        if self.0.join(MARK).exists() { self.0.clone() } else { self.0.join("volumes") }
+        let is_marked = self.0.join(MARK).symlink_metadata().is_ok_and(|found| found.is_file());
+        if is_marked { self.0.clone() } else { self.0.join("volumes") }
     }
 
     /// The containers that ran when these files were last written, in the order in which they were started. What cannot be
@@ -89,7 +96,7 @@ impl DataRoot {
         let entries = std::fs::read_dir(self.0.join("containers")).into_iter().flatten().flatten();
         let mut ran: Vec<(String, Container)> = entries.filter_map(|entry| that_ran(&entry.path())).collect();
         ran.sort_by(|(one, _), (other, _)| one.cmp(other));
-        ran.into_iter().map(|(_, container)| container).collect()
+        ran.into_iter().map(|(_, container)| container).take(MOST).collect()
     }
 }
 

@@ -7,12 +7,13 @@ mod packages;
 
 use super::packages::Tools as _;
 use super::steps::MachineTools;
-use super::{Boot, Reporter, Success, packages as apt};
-use crate::containers::Container;
+use super::{Boot, Reporter, StepError, Success, packages as apt};
+use crate::containers::{Container, RAN};
 use crate::os::atomic_file;
 use crate::os::clock::Moment;
 use crate::os::command::{command_as, is_installed, output, run};
-use crate::os::users;
+use crate::os::{service, users};
+use ebbtide_api::vm::StepAction;
 use packages::{Choice, WANTED, choose};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,20 +28,56 @@ const START: Duration = Duration::from_secs(300);
 const FOR_CONTAINERS: Duration = Duration::from_secs(120);
 /// The units of Docker, as they are stopped.
 const UNITS: [&str; 3] = ["docker.socket", "docker.service", "containerd.service"];
-/// How a person brings Docker where this step did not.
-const BY_HAND: &str = "`sudo apt-get update && sudo apt-get install docker.io` tries again";
+/// Troubles that the outcome names; all are in the log.
+const NAMED: usize = 4;
+
+/// Why there is no Docker, with the way out.
+enum BringError {
+    NotInstalled(String),
+    NotStarted(String),
+}
+
+impl BringError {
+    fn words(&self) -> String {
+        match self {
+            Self::NotInstalled(reason) => format!("there is no Docker: {reason}; the next wake tries again"),
+            Self::NotStarted(reason) => format!(
+                "Docker does not start: {reason}; `sudo journalctl -u docker` says why, `sudo systemctl start docker` \
+                 tries again"
+            ),
+        }
+    }
+}
 
 impl Boot {
-    /// Stops a Docker that the image brought, so that nothing is restored below it. It is started again by its own step.
-    pub(super) fn stop_docker(&self) {
-        if !users::is_root() || !is_installed("dockerd") {
-            return;
+    /// Stops a Docker that the image brought, so that nothing is restored below it.
+    pub(super) fn stop_docker(&self) -> Result<(), StepError> {
+        if !service::has_machine() || !is_installed("dockerd") {
+            return Ok(());
         }
         let mut command = command_as("systemctl", None);
         command.arg("stop").args(UNITS);
-        let stopped = run(command, START, &mut |line| self.status.log(line));
-        if let Err(error) = stopped {
-            self.status.log(&format!("warning: Docker could not be stopped before the restore: {error}"));
+        done(command, START).map_err(|reason| {
+            StepError::passing(format!("Docker could not be stopped before the restore: {reason}"))
+        })
+    }
+
+    /// Notes what ran, before anything can start Docker on what came back: a package of the user's, or a reboot. Starts
+    /// the image's own Docker again, where no step of ours will.
+    pub(super) fn docker_is_restored(&self) {
+        if self.docker.kept() == self.docker.path()
+            && let Err(error) = self.note_that_ran()
+        {
+            self.status.log(&format!("warning: which containers ran cannot be noted: {error}"));
+        }
+        let is_ours =
+            self.plan.steps.iter().any(|step| matches!(step.action, StepAction::InstallDocker { .. }));
+        if !is_ours && service::has_machine() && is_installed("dockerd") {
+            let mut command = command_as("systemctl", None);
+            command.args(["start", "docker.socket"]);
+            if let Err(reason) = done(command, ANSWER) {
+                self.status.log(&format!("warning: the image's Docker is not started again: {reason}"));
+            }
         }
     }
 
@@ -54,21 +91,29 @@ impl Boot {
         match self.bring_docker(user, installed_by, reporter) {
             Ok(mut told) => {
                 told.extend(self.start_containers(end, reporter));
+                for trouble in told.iter().filter(|told| matches!(told, Told::Trouble(_))).skip(NAMED) {
+                    self.status.log(&format!("warning: {trouble:?}"));
+                }
                 said(&told)
             }
-            Err(reason) => Success::Warned(format!("there is no Docker: {reason}; {BY_HAND}")),
+            Err(error) => Success::Warned(error.words()),
         }
     }
 
-    fn bring_docker(&self, user: &str, end: Moment, reporter: &Reporter<'_>) -> Result<Vec<Told>, String> {
+    fn bring_docker(
+        &self,
+        user: &str,
+        end: Moment,
+        reporter: &Reporter<'_>,
+    ) -> Result<Vec<Told>, BringError> {
+        let not_installed = BringError::NotInstalled;
         // Before it starts: it takes what does not run now for ended, and writes that down.
-        self.note_that_ran().map_err(|error| format!("what ran before cannot be noted: {error}"))?;
-        self.docker.claim().map_err(|error| format!("{}: {error}", self.docker.path().display()))?;
-        let mut told = install(&mut MachineTools { status: &self.status, reporter, end })?;
-        reporter.detail("starting Docker");
-        let mut start = command_as("systemctl", None);
-        start.args(["start", "docker.service"]);
-        done(start, START)?;
+        self.note_that_ran()
+            .map_err(|error| not_installed(format!("what ran before cannot be noted: {error}")))?;
+        let claimed = self.docker.claim();
+        claimed.map_err(|error| not_installed(format!("{}: {error}", self.docker.path().display())))?;
+        let tools = &mut MachineTools { status: &self.status, reporter, end };
+        let mut told = install(tools).map_err(not_installed)?;
         let mut join = command_as("usermod", None);
         join.args(["--append", "--groups", "docker", "--", user]);
         if let Err(reason) = done(join, ANSWER) {
@@ -76,18 +121,37 @@ impl Boot {
                 "{user} is not in the group docker, so use `sudo docker`: {reason}"
             )));
         }
+        reporter.detail("starting Docker");
+        let mut start = command_as("systemctl", None);
+        start.args(["start", "docker.service"]);
+        done(start, START).map_err(BringError::NotStarted)?;
+        told.extend(self.kept_elsewhere().map(Told::Trouble));
         Ok(told)
+    }
+
+    /// Says where Docker keeps things that do not sleep: its settings may say so.
+    fn kept_elsewhere(&self) -> Option<String> {
+        let said = output(docker(&["info", "--format", "{{.DockerRootDir}} {{json .DriverStatus}}"]), ANSWER);
+        let said = String::from_utf8_lossy(&said.ok()?).trim().to_owned();
+        let (root, drivers) = said.split_once(' ')?;
+        if Path::new(root) != self.docker.path() {
+            return Some(format!(
+                "Docker keeps everything in {root}, which does not sleep; take that setting back"
+            ));
+        }
+        drivers.contains("containerd.snapshotter").then(|| {
+            "images and what containers write are containerd's, which do not sleep; turn its image store off".to_owned()
+        })
     }
 
     /// Where it is noted which containers ran: a step that is done again finds Docker started.
     fn note_that_ran(&self) -> std::io::Result<()> {
-        let file = self.places.state.join("docker-ran.json");
+        let file = self.places.state.join(RAN);
         if file.exists() { Ok(()) } else { atomic_file::write_json(&file, &self.docker.that_ran(), 0o600) }
     }
 
     fn start_containers(&self, end: Moment, reporter: &Reporter<'_>) -> Vec<Told> {
-        let noted: Option<Vec<Container>> =
-            atomic_file::read_json(&self.places.state.join("docker-ran.json"));
+        let noted: Option<Vec<Container>> = atomic_file::read_json(&self.places.state.join(RAN));
         let ran = noted.unwrap_or_default();
         let mut told = Vec::new();
         let mut started: Vec<&Container> = Vec::new();
@@ -97,11 +161,16 @@ impl Boot {
                 told.push(Told::Trouble(format!("{} does not run again: {reason}", container.name)));
                 continue;
             }
-            reporter.detail(&format!("starting the container {}", container.name));
             let left = end.since(Moment::now());
+            if left.is_zero() {
+                let reason = format!("the step's time is over: `docker start {}`", container.name);
+                told.push(Told::Trouble(format!("{} does not run again: {reason}", container.name)));
+                continue;
+            }
+            reporter.detail(&format!("starting the container {}", container.name));
             let mut command = docker(&["start", "--"]);
             command.arg(&container.id);
-            match done(command, ANSWER.min(left.max(Duration::from_secs(1)))) {
+            match done(command, ANSWER.min(left)) {
                 Ok(()) => started.push(container),
                 Err(reason) => {
                     told.push(Told::Trouble(format!("{} does not run again: {reason}", container.name)));
@@ -136,18 +205,26 @@ enum Told {
 }
 
 fn said(told: &[Told]) -> Success {
-    let is_there = |told: &&Told| matches!(told, Told::There(_));
-    let words = |which: &dyn Fn(&&Told) -> bool, between: &str| {
-        let texts = told.iter().filter(which).map(|told| match told {
-            Told::There(text) | Told::Trouble(text) => text.as_str(),
-        });
-        texts.collect::<Vec<_>>().join(between)
-    };
-    let (there, trouble) = (words(&is_there, ", "), words(&|told| !is_there(told), "; "));
-    if trouble.is_empty() {
-        Success::Done(Some(there))
-    } else {
-        Success::Warned(format!("{there}; but {trouble}"))
+    let there = told.iter().filter_map(|told| match told {
+        Told::There(text) => Some(text.as_str()),
+        Told::Trouble(_) => None,
+    });
+    let there = there.collect::<Vec<_>>().join(", ");
+    let troubles: Vec<&str> = told
+        .iter()
+        .filter_map(|told| match told {
+            Told::Trouble(text) => Some(text.as_str()),
+            Told::There(_) => None,
+        })
+        .collect();
+    match troubles.as_slice() {
+        [] => Success::Done(Some(there)),
+        // First, for the history has room for so much.
+        named if named.len() <= NAMED => Success::Warned(format!("{}; {there}", named.join("; "))),
+        all => {
+            let (named, more) = all.split_at(NAMED);
+            Success::Warned(format!("{}; and {} more, see the log; {there}", named.join("; "), more.len()))
+        }
     }
 }
 
@@ -165,8 +242,12 @@ fn install(tools: &mut MachineTools<'_>) -> Result<Vec<Told>, String> {
             return Err("this machine's mirrors have no package docker.io, or are away".to_owned());
         }
         tools.tell(&format!("installing {}", packages.join(", ")));
-        apt::install(&packages, tools)?;
         lacks = lacking;
+        // Docker first: what goes with it keeps it from nobody.
+        if let Err(reason) = apt::install(&packages, tools) {
+            apt::install(&packages[..1], tools)?;
+            lacks.push(format!("not all that goes with Docker could be installed: {reason}"));
+        }
     }
     let there = versions().into_iter().map(Told::There);
     Ok(there.chain(lacks.into_iter().map(Told::Trouble)).collect())
@@ -244,7 +325,10 @@ mod tests {
         let trouble = Told::Trouble("web does not run again: port is already allocated".into());
         let Success::Done(Some(words)) = said(std::slice::from_ref(&there)) else { panic!() };
         assert_eq!(words, "Docker 26.1.5");
+        let many: Vec<Told> = vec![trouble.clone(); 7];
+        let Success::Warned(words) = said(&many) else { panic!() };
+        assert!(words.ends_with("; and 3 more, see the log; "), "{words}");
         let Success::Warned(words) = said(&[there, trouble]) else { panic!() };
-        assert_eq!(words, "Docker 26.1.5; but web does not run again: port is already allocated");
+        assert_eq!(words, "web does not run again: port is already allocated; Docker 26.1.5");
     }
 }

@@ -185,7 +185,7 @@ impl Boot {
     }
 
     fn restore(&self, snapshot: &str, reporter: &Reporter<'_>) -> Result<Success, StepError> {
-        self.stop_docker();
+        self.stop_docker()?;
         let order = Order::Restore { snapshot: snapshot.to_owned() };
         let status = &self.status;
         let mut furthest = Furthest::default();
@@ -212,6 +212,7 @@ impl Boot {
         match result {
             Ok(outcome) => {
                 RestoreRate::note(&outcome, &self.places.state);
+                self.docker_is_restored();
                 let files = outcome.get("files").and_then(serde_json::Value::as_u64).unwrap_or(0);
                 for warning in
                     outcome.get("warnings").and_then(serde_json::Value::as_array).into_iter().flatten()

@@ -5,7 +5,7 @@
 
 use crate::backup::WORKTREE_PLACES;
 use crate::config::Places;
-use crate::containers::DataRoot;
+use crate::containers::{DataRoot, RAN};
 use crate::control_plane::api_client::ApiClient;
 use crate::os::atomic_file;
 use crate::os::mutex::lock;
@@ -284,6 +284,12 @@ impl BackupProcesses {
     fn name_optional(&self, command: &mut Command) {
         for path in &self.optional {
             command.arg("--optional").arg(path);
+        }
+        // Whoever has Docker begin anew takes the mark away with all the rest.
+        if self.places.state.join(RAN).exists()
+            && let Err(error) = self.docker.claim()
+        {
+            tracing::warn!(%error, "Docker's data-root cannot be marked as kept");
         }
         command.arg("--optional").arg(self.docker.kept());
     }

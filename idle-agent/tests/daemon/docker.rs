@@ -78,14 +78,14 @@ fn what_ran_is_started_again_in_its_order_and_what_does_not_start_is_told_with_i
     assert_eq!((step.state, step.warned), (StepState::Done, true));
     assert_eq!(
         step.detail.unwrap(),
-        "Docker 26.1.5+dfsg1, compose 2.26.1-4, buildx 0.13.1, 1 container runs again; but c-1 does not run again: \
-         driver failed: port is already allocated; e-1 does not run again: it was made with --rm, so Docker removed it \
-         when its machine ended; b-1 ended again at once with exit code 3: see `docker logs b-1`"
+        "c-1 does not run again: driver failed: port is already allocated; e-1 does not run again: it was made with \
+         --rm, so Docker removed it when its machine ended; b-1 ended again at once with exit code 3: see `docker logs \
+         b-1`; Docker 26.1.5+dfsg1, compose 2.26.1-4, buildx 0.13.1, 1 container runs again"
     );
     assert_eq!(read(&machine.path("bin/started")), "b\na\n");
     assert_eq!(
         read(&machine.path("bin/calls")),
-        "systemctl start docker.service\nusermod --append --groups docker -- ebb\n"
+        "usermod --append --groups docker -- ebb\nsystemctl start docker.service\n"
     );
     assert!(machine.path("docker/.ebbtide").exists(), "it is kept as a whole from now on");
     // What a container has since become is its user's will.
@@ -109,7 +109,6 @@ fn a_docker_that_cannot_be_had_stops_no_boot_and_the_fix_is_named() {
     assert_eq!((step.state, step.warned), (StepState::Done, true));
     assert_eq!(
         step.detail.unwrap(),
-        "there is no Docker: this machine's mirrors have no package docker.io, or are away; `sudo apt-get update && sudo \
-         apt-get install docker.io` tries again"
+        "there is no Docker: this machine's mirrors have no package docker.io, or are away; the next wake tries again"
     );
 }

@@ -4,10 +4,10 @@ use crate::actor::Actor;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::workspaces::audit::note;
-use crate::workspaces::{actions, secrets};
+use crate::workspaces::secrets;
+use ebbtide_api::ErrorCode;
 use ebbtide_api::ssh::{KEY_MAX, PutSshKey, SshAccess, SshKeyChanged, SshKeyInfo, SshKeyList};
-use ebbtide_api::workspace::State;
-use ebbtide_api::{ErrorCode, WorkspaceId};
+use ebbtide_api::workspace::{State, Workspace};
 use ebbtide_control::names;
 use ebbtide_control::ssh::{self, LoginKey};
 use ebbtide_control::stored_secrets::is_name;
@@ -81,12 +81,12 @@ pub async fn check_wish(app: &App, actor: &Actor, wish: Option<bool>) -> ApiResu
     Ok(())
 }
 
-/// How a workspace is reached over SSH. `id` is one of the caller's, see [`actions::own`].
+/// How a workspace of the caller's is reached over SSH.
 ///
 /// # Errors
 /// `wrong_state` where SSH is closed; or its object or storage does not answer.
-pub async fn access(app: &App, actor: &Actor, id: &WorkspaceId) -> ApiResult<SshAccess> {
-    let workspace = actions::view(app, actor, id).await?;
+pub async fn access(app: &App, actor: &Actor, workspace: &Workspace) -> ApiResult<SshAccess> {
+    let id = &workspace.id;
     // A key that was shredded with its workspace is not made anew.
     if !workspace.ssh || workspace.state == State::Deleted {
         return Err(ApiError::new(ErrorCode::WrongState, "SSH is closed for this workspace")

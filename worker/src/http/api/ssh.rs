@@ -41,5 +41,6 @@ pub async fn known_hosts(incoming: &Incoming, actor: &Actor) -> ApiResult<Respon
 
 async fn of_workspace(incoming: &Incoming, actor: &Actor) -> ApiResult<SshAccess> {
     let id = actions::own(&incoming.app, actor, incoming.params.get("id")).await?;
-    ssh::access(&incoming.app, actor, &id).await
+    let workspace = actions::view(&incoming.app, actor, &id).await?;
+    ssh::access(&incoming.app, actor, &workspace).await
 }

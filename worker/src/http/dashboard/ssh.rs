@@ -74,7 +74,7 @@ pub async fn access(visit: &Visit<'_>, id: &WorkspaceId) -> ApiResult<Response> 
     let workspace = visit.workspace(&id).await?;
     let keys = ssh::list(visit.app(), &visit.actor).await?.keys;
     let access = match workspace.ssh && workspace.state != State::Deleted {
-        true => Some(ssh::access(visit.app(), &visit.actor, &id).await?),
+        true => Some(ssh::access(visit.app(), &visit.actor, &workspace).await?),
         false => None,
     };
     let shown = view::access(id.as_str(), &workspace.name, &keys, access);
